@@ -1,0 +1,44 @@
+"""The ``augmentation:`` section of a config."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dcap.core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class OpConfig:
+    """One op of the pipeline, in the order in which it acts."""
+
+    name: str
+    """Registered name, such as ``hflip`` or ``random_crop``."""
+    prob: float = 1.0
+    """Chance that the op acts on a sample, 0..1."""
+    params: dict[str, Any] = field(default_factory=dict)
+    """Parameters of the op; an unknown one is an error."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.prob <= 1.0:
+            raise ConfigError(f"prob must be within 0..1, not {self.prob}")
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """What training samples undergo; validation and prediction never use it."""
+
+    ops: tuple[OpConfig, ...] = ()
+    """Ops in order; geometric ones first, colour ones act after all geometry."""
+    bypass_prob: float = 0.0
+    """Chance that a sample is left exactly as it is, 0..1."""
+    interpolation: Literal["linear", "cubic"] = "linear"
+    """Resampling of the one warp; linear is faster, cubic keeps more fine detail."""
+    box_policy: Literal["polygon", "aabb"] = "polygon"
+    """What a box becomes under a rotation: its exact four corners, or their bounding box."""
+    split_policy: Literal["largest", "all"] = "largest"
+    """What happens to a shape that a border cuts into parts: keep the largest, or all as objects of their own."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.bypass_prob <= 1.0:
+            raise ConfigError(f"bypass_prob must be within 0..1, not {self.bypass_prob}")

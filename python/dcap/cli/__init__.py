@@ -1,0 +1,1 @@
+"""The ``dcap`` command: one file per subcommand."""

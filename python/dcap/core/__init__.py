@@ -1,0 +1,1 @@
+"""Errors, registry, configuration, randomness and logging: what every other layer may use."""

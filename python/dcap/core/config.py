@@ -1,0 +1,230 @@
+"""Configuration: YAML with ``extends:`` and ``key=value`` overrides, turned into frozen dataclasses.
+
+Owns reading, merging and checking. What the fields mean is written beside their owners; a field is described by
+the string under it, which also feeds the JSON Schema (`dcap.core.schema`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+import yaml
+
+from dcap.core.errors import ConfigError, nearest_hint
+
+C = TypeVar("C")
+
+MAX_CONFIG_BYTES = 1 << 20
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML where ``1e-4`` is a number and a repeated key is an error."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.[\d_]+)([eE][-+]?\d+)$"),
+    list("-+0123456789."),
+)
+
+
+def _unique_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if isinstance(key, str) and key in seen:
+            raise ConfigError(f"key {key!r} must be given once, not twice ({str(key_node.start_mark).strip()})")
+        if isinstance(key, str):
+            seen.add(key)
+    return dict(loader.construct_pairs(node, deep=True))
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read one YAML mapping and merge it over the files that its ``extends`` names.
+
+    Bases are relative to the file; several are merged in order, the later wins, the file itself last.
+
+    Raises:
+        ConfigError: The file is missing, too large, no mapping, not YAML, or extends itself.
+    """
+    return _read_yaml(path.resolve(), ())
+
+
+def _read_yaml(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
+    if path in chain:
+        names = " -> ".join(p.name for p in (*chain, path))
+        raise ConfigError(f"{path}: extends must not form a cycle: {names}")
+    if not path.is_file():
+        raise ConfigError(f"{path}: config file must exist" + (f" (extended by {chain[-1]})" if chain else ""))
+    if path.stat().st_size > MAX_CONFIG_BYTES:
+        raise ConfigError(f"{path}: config file must be at most {MAX_CONFIG_BYTES} bytes")
+    try:
+        tree = yaml.load(path.read_text("utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, UnicodeDecodeError, ConfigError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: config must be a mapping of sections, not {type(tree).__name__}")
+    bases = tree.pop("extends", [])
+    merged: dict[str, Any] = {}
+    for base in [bases] if isinstance(bases, str) else bases:
+        merged = merge(merged, _read_yaml((path.parent / base).resolve(), (*chain, path)))
+    return merge(merged, tree)
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with `over` on top: mappings merge key by key, everything else is replaced."""
+    out = dict(base)
+    for key, value in over.items():
+        both = isinstance(out.get(key), dict) and isinstance(value, dict)
+        out[key] = merge(out[key], value) if both else value
+    return out
+
+
+def apply_overrides(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return `tree` with command-line overrides such as ``training.learning_rate=1e-4`` applied in order.
+
+    Values are YAML; ``a.b[2].c=...`` reaches into a list.
+
+    Raises:
+        ConfigError: An item is not ``key=value``, or its path goes through something that is no section.
+    """
+    for item in overrides:
+        key, sign, text = item.partition("=")
+        if not sign or not key:
+            raise ConfigError(f"override must be key=value, not {item!r}")
+        try:
+            value = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+        except yaml.YAMLError:
+            raise ConfigError(f"override {key} must have a YAML value, not {text!r}") from None
+        tree = _with_value(tree, re.findall(r"[^.\[\]]+|\[\d+\]", key), value, key)
+    return tree
+
+
+def _with_value(node: Any, path: list[str], value: Any, key: str) -> Any:
+    if not path:
+        return value
+    head, rest = path[0], path[1:]
+    if head.startswith("["):
+        index = int(head[1:-1])
+        if not isinstance(node, list) or index >= len(node):
+            raise ConfigError(f"override {key}: index {index} must be inside the list")
+        return [_with_value(v, rest, value, key) if i == index else v for i, v in enumerate(node)]
+    if node is not None and not isinstance(node, dict):
+        raise ConfigError(f"override {key}: {head!r} must be inside a section, not inside {node!r}")
+    node = node or {}
+    return {**node, head: _with_value(node.get(head), rest, value, key)}
+
+
+def build(cls: type[C], tree: Any, where: str = "") -> C:
+    """Build the frozen dataclass `cls` from a plain tree, checking every name and type.
+
+    Args:
+        cls: Dataclass; nested dataclasses, ``tuple[X, ...]``, ``dict[str, X]``, ``X | None`` and ``Literal`` are
+            followed.
+        tree: Mapping from YAML.
+        where: Dotted path so far, for messages.
+
+    Raises:
+        ConfigError: An unknown or missing key, a wrong type, or a value that the dataclass refuses.
+    """
+    dot = f"{where}." if where else ""
+    if not isinstance(tree, Mapping):
+        raise ConfigError(f"{where or 'config'} must be a section of keys, not {tree!r}")
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for key in tree:
+        if key not in fields:
+            raise ConfigError(f"{dot}{key} is not a field of {where or 'the config'}{nearest_hint(str(key), fields)}")
+    for name, field in fields.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and name not in tree:
+            raise ConfigError(f"{dot}{name} must be given; it has no default")
+    values = {name: _convert(value, hints[name], f"{dot}{name}") for name, value in tree.items()}
+    try:
+        return cls(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{dot}{error}" if dot and not str(error).startswith(dot) else str(error)) from None
+
+
+def _convert(value: Any, hint: Any, where: str) -> Any:
+    origin, args = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        return _convert_union(value, args, where)
+    if origin is Literal:
+        if any(value == a and type(value) is type(a) for a in args):
+            return value
+        raise ConfigError(f"{where} must be one of {', '.join(map(repr, args))}, not {value!r}")
+    if dataclasses.is_dataclass(hint):
+        return build(typing.cast("type[Any]", hint), value, where)
+    if origin is tuple:
+        return _convert_tuple(value, args, where)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where} must be a mapping, not {value!r}")
+        return {k: _convert(v, args[1], f"{where}.{k}") for k, v in value.items()}
+    return _convert_scalar(value, hint, where)
+
+
+def _convert_union(value: Any, args: tuple[Any, ...], where: str) -> Any:
+    if value is None and type(None) in args:
+        return None
+    options = [a for a in args if a is not type(None)]
+    for option in options[:-1]:
+        try:
+            return _convert(value, option, where)
+        except ConfigError:
+            continue
+    return _convert(value, options[-1], where)
+
+
+def _convert_tuple(value: Any, args: tuple[Any, ...], where: str) -> tuple[Any, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise ConfigError(f"{where} must be a list, not {value!r}")
+    if len(args) == 2 and args[1] is Ellipsis:
+        return tuple(_convert(v, args[0], f"{where}[{i}]") for i, v in enumerate(value))
+    if len(value) != len(args):
+        raise ConfigError(f"{where} must be a list of {len(args)} values, not {len(value)}")
+    return tuple(_convert(v, a, f"{where}[{i}]") for i, (v, a) in enumerate(zip(value, args, strict=True)))
+
+
+def _convert_scalar(value: Any, hint: type, where: str) -> Any:
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if hint is Path and isinstance(value, str):
+        return Path(value)
+    if type(value) is not hint:
+        raise ConfigError(f"{where} must be {_type_words(hint)}, not {value!r}")
+    if hint is float and value - value != 0.0:
+        raise ConfigError(f"{where} must be finite, not {value!r}")
+    return value
+
+
+def _type_words(hint: type) -> str:
+    return {float: "a number", int: "an integer", bool: "true or false", str: "a string"}.get(hint, hint.__name__)
+
+
+def to_tree(config: Any) -> Any:
+    """Return a config dataclass as plain YAML-ready dicts and lists; `build` reads it back."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        return {f.name: to_tree(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    if isinstance(config, Mapping):
+        return {k: to_tree(v) for k, v in config.items()}
+    if isinstance(config, (tuple, list)):
+        return [to_tree(v) for v in config]
+    return str(config) if isinstance(config, Path) else config
+
+
+def dump_yaml(config: Any) -> str:
+    """Return a config dataclass as YAML text."""
+    return yaml.safe_dump(to_tree(config), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,55 @@
+"""The errors that dcap raises at its borders.
+
+Every message reads ``{what} must be {contract}, not {actual}{where}. {way out}``, so that a user can act on it
+without opening the code.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DcapError(Exception):
+    """Base of every error that dcap raises on purpose; the command line prints it without a traceback."""
+
+
+class ConfigError(DcapError, ValueError):
+    """A configuration that cannot work; the message carries the dotted path of the field."""
+
+
+class RecordError(DcapError, ValueError):
+    """A record that breaks the input contract; the message carries file, line and field."""
+
+
+class ImageError(RecordError):
+    """An image file that cannot become pixels: missing, truncated, not an image, or over the size bound."""
+
+
+class GeometryError(DcapError, ValueError):
+    """Shapes, an affine or a canvas that are not what the geometry contract says."""
+
+
+class AnswerError(DcapError, ValueError):
+    """An answer text that the strict parser refuses; the message carries the character position."""
+
+
+class TrainingError(DcapError, RuntimeError):
+    """A run that must not go on: a non-finite loss, a row without labels, a tower that trains nothing."""
+
+
+class CheckpointError(DcapError, RuntimeError):
+    """A checkpoint that is torn, missing, or belongs to another run."""
+
+
+class MissingPackageError(DcapError, ImportError):
+    """A package of an extra that is not installed; the message names the install command."""
+
+
+def nearest_hint(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean x?"`` for the known name nearest to `name`, or the list of what exists."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean {near[0]}?"
+    return f"; known are: {', '.join(names)}" if names else ""

@@ -1,0 +1,1 @@
+"""Records, answer text, encoding, packing and collating."""

@@ -1,0 +1,1 @@
+"""Scores of predictions; needs no model and no torch."""

@@ -1,0 +1,39 @@
+"""Canvas: the pixel extent that shapes and images share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dcap.core.errors import GeometryError
+
+
+@dataclass(frozen=True, slots=True)
+class Canvas:
+    """An image's extent in whole pixels; as a rectangle it spans [0, width] x [0, height].
+
+    Args:
+        height: Rows, at least 1.
+        width: Columns, at least 1.
+
+    Raises:
+        GeometryError: A side is not a positive integer.
+    """
+
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        for name in ("height", "width"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise GeometryError(f"{name} must be an integer >= 1, not {value!r}")
+
+    @property
+    def rect(self) -> tuple[float, float, float, float]:
+        """The canvas as x1, y1, x2, y2 in its own pixel-edge frame."""
+        return (0.0, 0.0, float(self.width), float(self.height))
+
+    @property
+    def num_pixels(self) -> int:
+        """Height times width."""
+        return self.height * self.width

@@ -1,0 +1,45 @@
+"""The integer grid of answer texts: the only place where coordinates are rounded."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from dcap.geometry.canvas import Canvas
+
+Norm = Literal["norm1000", "norm100", "none"]
+
+_SPAN: dict[Norm, int] = {"norm1000": 1000, "norm100": 100}
+
+
+def grid_scale(canvas: Canvas, norm: Norm) -> tuple[float, float]:
+    """Return the span (grid units per canvas) along x and y: 1000, 100 or the canvas's own pixels."""
+    if norm == "none":
+        return float(canvas.width), float(canvas.height)
+    span = float(_SPAN[norm])
+    return span, span
+
+
+def to_grid(xy: npt.NDArray[np.float64], canvas: Canvas, norm: Norm) -> npt.NDArray[np.int64]:
+    """Round canvas pixels to the grid, half to even.
+
+    Args:
+        xy: Points, float64 (P, 2), pixel-edge frame of `canvas`.
+        canvas: The canvas that the model sees.
+        norm: ``norm1000``: x / width * 1000; ``norm100``: the same to 100; ``none``: whole pixels.
+
+    Returns:
+        int64 (P, 2), within 0..span.
+    """
+    sx, sy = grid_scale(canvas, norm)
+    span = np.array([sx, sy])
+    grid = np.rint(xy / np.array([canvas.width, canvas.height], np.float64) * span)
+    return np.clip(grid, 0, span).astype(np.int64)
+
+
+def from_grid(grid: npt.NDArray[np.int64], canvas: Canvas, norm: Norm) -> npt.NDArray[np.float64]:
+    """Map grid integers (P, 2) back to canvas pixels, float64 (P, 2)."""
+    sx, sy = grid_scale(canvas, norm)
+    return np.asarray(grid, np.float64) * np.array([canvas.width / sx, canvas.height / sy])

@@ -1,0 +1,192 @@
+"""ShapeArray: all shapes of one image as three flat arrays.
+
+Owns the ragged layout that every kernel reads, and the checks at its border.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dcap.core.errors import GeometryError
+
+MIN_POINTS = (2, 3, 2)
+
+
+class GeometryKind(IntEnum):
+    """What the points of a shape mean."""
+
+    BOX = 0
+    """Two points: the top-left corner (x1, y1), then the bottom-right one (x2, y2)."""
+    POLYGON = 1
+    """Three or more vertices of one ring, not repeated at the end; filled by the even-odd rule."""
+    LINE = 2
+    """Two or more points of an open polyline."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ShapeArray:
+    """N shapes in the ragged layout of Arrow and GeoArrow.
+
+    Shape ``i`` owns the points ``xy[offsets[i]:offsets[i + 1]]``::
+
+        kinds    [BOX,  LINE]              uint8   (N,)
+        offsets  [0,    2,          5]     int64   (N + 1,)
+        xy       [a, b, p, q, r]           float64 (P, 2)
+
+    The arrays are C-contiguous and read-only. Points are continuous pixel-edge coordinates: x to the right in
+    [0, width], y down in [0, height].
+
+    Args:
+        xy: Points, float64 (P, 2), finite.
+        offsets: int64 (N + 1,), from 0 to P, not decreasing.
+        kinds: uint8 (N,) of `GeometryKind`.
+
+    Raises:
+        GeometryError: An array has another type or shape, a point is not finite, or a shape has too few points.
+    """
+
+    xy: npt.NDArray[np.float64]
+    offsets: npt.NDArray[np.int64]
+    kinds: npt.NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        _check_array("xy", self.xy, np.float64, 2)
+        _check_array("offsets", self.offsets, np.int64, 1)
+        _check_array("kinds", self.kinds, np.uint8, 1)
+        _check_layout(self.xy, self.offsets, self.kinds)
+        self._freeze()
+
+    def _freeze(self) -> None:
+        for name in ("xy", "offsets", "kinds"):
+            array = getattr(self, name).view()
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
+
+    @classmethod
+    def trusted(
+        cls, xy: npt.NDArray[np.float64], offsets: npt.NDArray[np.int64], kinds: npt.NDArray[np.uint8]
+    ) -> ShapeArray:
+        """Wrap arrays that a kernel made, without checking them again."""
+        shapes = object.__new__(cls)
+        for name, array in (("xy", xy), ("offsets", offsets), ("kinds", kinds)):
+            object.__setattr__(shapes, name, array)
+        shapes._freeze()
+        return shapes
+
+    @classmethod
+    def empty(cls) -> ShapeArray:
+        """Return the array of no shapes."""
+        return cls.trusted(np.empty((0, 2)), np.zeros(1, np.int64), np.empty(0, np.uint8))
+
+    @classmethod
+    def from_points(cls, points: Iterable[npt.ArrayLike], kinds: Iterable[int]) -> ShapeArray:
+        """Build from one (n, 2) array-like per shape and one kind per shape.
+
+        Raises:
+            GeometryError: As the constructor; or an item is not (n, 2).
+        """
+        parts = [_points(item, i) for i, item in enumerate(points)]
+        offsets = np.zeros(len(parts) + 1, np.int64)
+        np.cumsum([len(part) for part in parts], out=offsets[1:])
+        xy = np.concatenate(parts) if parts else np.empty((0, 2))
+        return cls(xy, offsets, np.fromiter(kinds, np.uint8))
+
+    @classmethod
+    def from_objects(cls, objects: Iterable[Mapping[str, Any]]) -> ShapeArray:
+        """Build from plain dicts with one of ``bbox_2d``, ``poly`` or ``line`` each; other keys are ignored.
+
+        Raises:
+            GeometryError: A dict has none or several of the three, or its numbers are not a legal shape.
+        """
+        from dcap.geometry.objects import read_objects
+
+        return read_objects(objects)
+
+    def to_objects(self) -> list[dict[str, list[float]]]:
+        """Return one plain dict per shape, ``{"poly": [x1, y1, x2, y2, ...]}`` and the like."""
+        from dcap.geometry.objects import write_objects
+
+        return write_objects(self)
+
+    def __len__(self) -> int:
+        return len(self.kinds)
+
+    def points(self, i: int) -> npt.NDArray[np.float64]:
+        """Return the points of shape `i`, float64 (n, 2), as a view."""
+        return self.xy[self.offsets[i] : self.offsets[i + 1]]
+
+    def __iter__(self) -> Iterator[tuple[GeometryKind, npt.NDArray[np.float64]]]:
+        return ((GeometryKind(int(self.kinds[i])), self.points(i)) for i in range(len(self)))
+
+    def take(self, index: npt.ArrayLike) -> ShapeArray:
+        """Return the shapes at `index` (integers or a boolean mask), in that order; repeats are allowed."""
+        chosen = np.arange(len(self))[np.asarray(index)] if len(self) else np.empty(0, np.int64)
+        counts = np.diff(self.offsets)[chosen]
+        offsets = np.zeros(len(chosen) + 1, np.int64)
+        np.cumsum(counts, out=offsets[1:])
+        rows = np.repeat(self.offsets[:-1][chosen] - offsets[:-1], counts) + np.arange(offsets[-1])
+        return ShapeArray.trusted(np.ascontiguousarray(self.xy[rows]), offsets, self.kinds[chosen])
+
+    def bounds(self) -> npt.NDArray[np.float64]:
+        """Return the axis-aligned bounds of each shape, float64 (N, 4) as x1, y1, x2, y2."""
+        if not len(self):
+            return np.empty((0, 4))
+        starts = self.offsets[:-1]
+        low = np.minimum.reduceat(self.xy, starts, axis=0)
+        return np.hstack([low, np.maximum.reduceat(self.xy, starts, axis=0)])
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ShapeArray):
+            return NotImplemented
+        return all(np.array_equal(getattr(self, n), getattr(other, n)) for n in ("xy", "offsets", "kinds"))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"ShapeArray({len(self)} shapes, {len(self.xy)} points)"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ShapeArray.trusted, (np.array(self.xy), np.array(self.offsets), np.array(self.kinds))
+
+
+def _points(item: npt.ArrayLike, i: int) -> npt.NDArray[np.float64]:
+    points = np.ascontiguousarray(item, dtype=np.float64)
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise GeometryError(f"points of shape {i} must be an (n, 2) array, not one of shape {points.shape}")
+    return points
+
+
+def _check_array(name: str, array: object, dtype: type, ndim: int) -> None:
+    if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != ndim:
+        got = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise GeometryError(f"{name} must be a {np.dtype(dtype)} array of {ndim} dimension(s), not {got}")
+    if not array.flags.c_contiguous:
+        raise GeometryError(f"{name} must be C-contiguous, not strided. Use numpy.ascontiguousarray.")
+
+
+def _check_layout(xy: npt.NDArray[Any], offsets: npt.NDArray[Any], kinds: npt.NDArray[Any]) -> None:
+    if xy.shape[1] != 2:
+        raise GeometryError(f"xy must have 2 columns, not {xy.shape[1]}")
+    if len(offsets) != len(kinds) + 1:
+        raise GeometryError(f"offsets must have {len(kinds) + 1} entries for {len(kinds)} kinds, not {len(offsets)}")
+    if offsets[0] != 0 or offsets[-1] != len(xy) or (np.diff(offsets) < 0).any():
+        raise GeometryError(f"offsets must rise from 0 to {len(xy)}, the number of points, not {offsets[:8]}...")
+    if len(kinds) and kinds.max() > GeometryKind.LINE:
+        raise GeometryError(f"kinds must be 0 (box), 1 (polygon) or 2 (line), not {kinds.max()}")
+    counts = np.diff(offsets)
+    short = counts < np.array(MIN_POINTS)[kinds]
+    long_box = (kinds == GeometryKind.BOX) & (counts != 2)
+    for i in np.flatnonzero(short | long_box)[:1]:
+        kind = GeometryKind(int(kinds[i])).name.lower()
+        rule = "2 points" if kind == "box" else f"at least {MIN_POINTS[kinds[i]]} points"
+        raise GeometryError(f"{kind} {i} must have {rule}, not {counts[i]}")
+    if not np.isfinite(xy).all():
+        row = int(np.flatnonzero(~np.isfinite(xy).all(axis=1))[0])
+        shape = int(np.searchsorted(offsets, row, side="right")) - 1
+        raise GeometryError(f"xy must be finite, not {xy[row].tolist()} at point {row - offsets[shape]} of shape {shape}")

@@ -1,0 +1,56 @@
+"""The ``model:`` section of a config."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dcap.core.errors import ConfigError
+
+Attention = Literal["auto", "flash_attention_2", "varlen", "segments"]
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """How the model is tuned."""
+
+    type: Literal["lora", "dora", "rslora", "full"] = "lora"
+    """Low-rank adapters of three kinds, or all weights of the towers that are not frozen."""
+    rank: int = 16
+    """Inner dimension of the adapters."""
+    alpha: int = 32
+    """Scale; the update is multiplied by alpha / rank (rslora: alpha / sqrt(rank))."""
+    dropout: float = 0.0
+    """Dropout on the adapters' input, 0..1."""
+    target_modules: tuple[str, ...] | str | None = None
+    """Module names, or one regular expression; none takes every linear layer of the towers that train."""
+    modules_to_save: tuple[str, ...] = ()
+    """Modules trained in full beside the adapters and saved with them."""
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or self.alpha < 1:
+            raise ConfigError(f"rank and alpha must be at least 1, not {self.rank} and {self.alpha}")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ConfigError(f"dropout must be within 0..1, not {self.dropout}")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which Qwen3-VL, in what precision, and what of it trains."""
+
+    name_or_path: str
+    """Hub id, folder, or ``builtin:tiny`` (a small random model with the real vocabulary, built on the spot)."""
+    revision: str | None = None
+    """Hub revision; none takes the newest."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    """Precision of the frozen weights and the forward pass; trained weights are kept in float32."""
+    attention: Attention = "auto"
+    """``auto``: flash-attn if importable on CUDA, else torch's varlen attention on CUDA, else ``segments``."""
+    freeze_llm: bool = False
+    """Keep the language model as it is."""
+    freeze_vit: bool = True
+    """Keep the vision tower's blocks as they are."""
+    freeze_aligner: bool = False
+    """Keep the aligner as it is: ``merger`` and every ``deepstack_merger_list.*``."""
+    adapter: AdapterConfig = field(default_factory=AdapterConfig)
+    """How the towers that train are tuned."""

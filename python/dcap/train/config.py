@@ -1,0 +1,129 @@
+"""RunConfig: the whole of a training run, and the ``training:`` section."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from dcap.augment.config import AugmentConfig
+from dcap.core.config import apply_overrides, build, read_yaml
+from dcap.core.errors import ConfigError
+from dcap.data.config import DataConfig
+from dcap.model.config import ModelConfig
+
+Schedule = Literal["cosine_warmup_with_min_lr", "linear", "constant"]
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Optimiser, schedule, checkpoints and logs."""
+
+    output_dir: str
+    """Run folder: checkpoints, metrics, logs, resolved config."""
+    num_epochs: int = 1
+    """Passes over the training records; `max_steps` wins when given."""
+    max_steps: int | None = None
+    """Stop after this many optimiser steps."""
+    per_device_batch_size: int = 1
+    """Rows (packing) or samples (padding) per forward pass and device."""
+    effective_batch_size: int = 8
+    """Rows (packing) or samples (padding) per optimiser step over all devices; accumulation follows from it."""
+    learning_rate: float = 1e-4
+    """Peak learning rate of the language model and of any tower without its own."""
+    vit_lr: float | None = None
+    """Peak learning rate of the vision tower; none takes `learning_rate`."""
+    aligner_lr: float | None = None
+    """Peak learning rate of the aligner; none takes `learning_rate`."""
+    lr_schedule: Schedule = "cosine_warmup_with_min_lr"
+    """Shape of the learning rate after warmup."""
+    warmup_ratio: float = 0.03
+    """Share of all steps that warm up linearly from 0; `warmup_steps` wins when given."""
+    warmup_steps: int | None = None
+    """Steps that warm up linearly from 0."""
+    min_lr_ratio: float = 0.1
+    """Floor of the cosine, as a share of the peak."""
+    weight_decay: float = 0.0
+    """AdamW weight decay; never on biases, norms or embeddings."""
+    adam_betas: tuple[float, float] = (0.9, 0.95)
+    """AdamW moment decays."""
+    adam_eps: float = 1e-8
+    """AdamW epsilon."""
+    max_grad_norm: float = 1.0
+    """Clip the global gradient norm to this."""
+    activation_checkpointing: bool = False
+    """Recompute activations in the backward pass (non-reentrant): less memory, about a third more time."""
+    loss_chunk_tokens: int = 1024
+    """Supervised positions per cross-entropy chunk; bounds the memory of the logits."""
+    log_steps: int = 1
+    """Steps between log lines."""
+    eval_steps: int | None = None
+    """Steps between validations; none validates at the end of each epoch."""
+    save_steps: int | None = None
+    """Steps between checkpoints; none saves at the end of each epoch."""
+    save_total_limit: int = 2
+    """Newest checkpoints to keep; the best one is kept beside them."""
+    save_delay_steps: int = 0
+    """No checkpoint, best included, before this step."""
+    save_delay_epochs: float = 0.0
+    """No checkpoint, best included, before this many epochs."""
+    best_metric: str | None = "eval/loss"
+    """Validation metric that picks the best checkpoint; none keeps no best."""
+    best_mode: Literal["min", "max"] = "min"
+    """Whether a smaller or a larger `best_metric` is better."""
+    resume: str = "auto"
+    """``auto``: newest checkpoint of `output_dir` if there is one; ``none``: start anew; or a checkpoint's path."""
+    tensorboard: bool = True
+    """Write TensorBoard events beside metrics.jsonl."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_epochs", "per_device_batch_size", "effective_batch_size", "loss_chunk_tokens", "log_steps"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("max_steps", "eval_steps", "save_steps", "save_total_limit"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be at least 1, not {value}")
+        for name in ("warmup_ratio", "min_lr_ratio"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ConfigError(f"{name} must be within 0..1, not {getattr(self, name)}")
+        for name in ("learning_rate", "vit_lr", "aligner_lr", "max_grad_norm"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ConfigError(f"{name} must be above 0, not {value}")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One training run."""
+
+    model: ModelConfig
+    """Which model, and what of it trains."""
+    data: DataConfig
+    """Where samples come from and how they become rows."""
+    training: TrainingConfig
+    """Optimiser, schedule, checkpoints and logs."""
+    augmentation: AugmentConfig = field(default_factory=AugmentConfig)
+    """What training samples undergo."""
+    seed: int = 0
+    """Seed of order, augmentation, adapters' initial weights and dropout."""
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ConfigError(f"seed must be at least 0, not {self.seed}")
+        if not self.data.files("train"):
+            raise ConfigError("data.train must name at least one JSONL file")
+
+
+def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a YAML config with its ``extends`` and command-line overrides.
+
+    Raises:
+        ConfigError: As `dcap.core.config`; the message starts with the file's name.
+    """
+    try:
+        return build(RunConfig, apply_overrides(read_yaml(Path(path)), overrides))
+    except ConfigError as error:
+        name = Path(path).name
+        raise ConfigError(str(error) if name in str(error) else f"{name}: {error}") from None
