@@ -1,0 +1,102 @@
+"""Entry point of the ``dcap`` command: hands over to a subcommand, turns errors into one line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from dcap import __version__
+from dcap.cli import doctor, evaluate, predict, preview, schema, train, validate
+from dcap.cli.packages import missing_package
+from dcap.core import log
+from dcap.core.errors import DcapError
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+
+DESCRIPTION = "Fine-tune Qwen3-VL to describe an image as a list of located objects, and run the tuned model."
+
+EPILOG = """\
+in this order, on your own data:
+  dcap doctor                                          is this machine ready?
+  dcap validate train.jsonl                            list every problem of the records and images
+  dcap preview configs/mine.yaml --out preview         look at samples before and after augmentation
+  dcap train configs/mine.yaml training.max_steps=20   try a few steps, then all of them
+  dcap predict --model BASE --adapter runs/mine/final --data val.jsonl --out pred.jsonl
+  dcap evaluate --truth val.jsonl --pred pred.jsonl    precision, recall, F1, captions
+
+the same on bundled photos and a tiny model, no GPU and no download needed:
+  dcap train configs/demo.yaml
+
+several GPUs:
+  accelerate launch -m dcap.train configs/mine.yaml
+
+exit codes: 0 fine, 1 problems were found and listed, 2 an error that the last line names, 130 interrupted.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``dcap`` with all its subcommands; each one sets ``run``."""
+    parser = argparse.ArgumentParser(
+        prog="dcap",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"dcap {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for command in (doctor, validate, preview, train, predict, evaluate, schema):
+        command.add_parser(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one ``dcap`` command.
+
+    Args:
+        argv: Arguments without the program's name; none takes those of the process.
+
+    Returns:
+        Exit code: 0, 1 when a command found problems and listed them, 2 on an error that was named on stderr,
+        130 when interrupted, 141 when the reader of the output went away.
+    """
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if not hasattr(args, "run"):
+        parser.print_help(sys.stderr)
+        return EXIT_ERROR
+    log.setup()
+    try:
+        code = int(args.run(args))
+        sys.stdout.flush()
+    except DcapError as error:
+        return _fail(error)
+    except ModuleNotFoundError as error:
+        missing = missing_package(error.name or "")
+        if missing is None:
+            raise
+        return _fail(missing)
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit and would complain there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _fail(f"{error.filename}: {error.strerror}")
+    except KeyboardInterrupt:
+        print("dcap: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return code
+
+
+def _fail(error: object) -> int:
+    print(f"dcap: {error}", file=sys.stderr)
+    return EXIT_ERROR
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""``dcap doctor``: what this machine has, what dcap makes of it, and what to do about the rest."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from dcap import __version__
+from dcap.cli.packages import requirements
+
+EPILOG = """\
+examples:
+  dcap doctor            a table for people
+  dcap doctor --json     the same for programs and bug reports
+"""
+
+FLASH_ATTN_INSTALL = "pip install flash-attn --no-build-isolation"
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``dcap doctor`` to the command line."""
+    parser = subparsers.add_parser(
+        "doctor",
+        help="show backend, versions, attention kernels and GPUs, and what is missing",
+        description="Show what this machine has, what dcap makes of it, and what to do about the rest.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the report; the exit code is 1 only when the kernels cannot be loaded."""
+    report = examine()
+    if args.json:
+        print(json.dumps(report, indent=2, ensure_ascii=False))
+    else:
+        _print(report, Console(markup=False, highlight=False))
+    return 0 if report["kernels"]["backend"] else 1
+
+
+def examine() -> dict[str, Any]:
+    """Return everything that ``dcap doctor`` knows, ready for JSON; ``advice`` lists what could be better."""
+    report: dict[str, Any] = {
+        "dcap": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "kernels": _kernels(),
+        "packages": [requirement._asdict() for requirement in requirements() if requirement.extra in _RUN_EXTRAS],
+        **_torch(),
+    }
+    report["threads"] = _threads() | report["threads"]
+    report["advice"] = _advice(report)
+    return report
+
+
+_RUN_EXTRAS = ("", "train", "demo")
+
+
+def _kernels() -> dict[str, Any]:
+    """Which backend runs the geometry, and why that one."""
+    forced = os.environ.get("DCAP_BACKEND")
+    try:
+        from dcap.kernels import BACKEND
+    except ImportError as error:
+        return {"backend": None, "why": f"cannot be loaded: {error}", "has_core": False}
+    has_core = importlib.util.find_spec("dcap._core") is not None
+    if forced:
+        why = f"forced by DCAP_BACKEND={forced}"
+    elif has_core:
+        why = "the compiled core is part of this install"
+    else:
+        why = "this install has no compiled core: it found no working C++20 compiler"
+    return {"backend": BACKEND, "why": why, "has_core": has_core}
+
+
+def _torch() -> dict[str, Any]:
+    """What torch offers: attention kernels, GPUs and its threads."""
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # OSError: a CUDA library of another version
+        why = f"torch cannot be loaded: {error}"
+        return {"attention": [_kernel("sdpa", False, why)], "gpus": [], "cuda": None, "threads": {}}
+    names = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    gpus = [{"name": p.name, "memory_gib": round(p.total_memory / 2**30, 1)} for p in names]
+    for index, gpu in enumerate(gpus):
+        gpu["compute_capability"] = ".".join(map(str, torch.cuda.get_device_capability(index)))
+    return {
+        "attention": _attention(bool(gpus)),
+        "gpus": gpus,
+        "cuda": torch.version.cuda,
+        "threads": {"torch": torch.get_num_threads()},
+    }
+
+
+def _attention(has_gpu: bool) -> list[dict[str, Any]]:
+    """Attention kernels in the order in which ``attention: auto`` prefers them."""
+    no_gpu = "" if has_gpu else "needs a CUDA GPU, and there is none"
+    flash = _import_problem("flash_attn") or no_gpu
+    varlen = _import_problem("torch.nn.attention.varlen") or no_gpu
+    return [
+        _kernel("flash-attn", not flash, flash or "importable"),
+        _kernel("torch varlen", not varlen, varlen or "part of torch"),
+        _kernel("sdpa", True, "part of torch; each packed sample by itself"),
+    ]
+
+
+def _kernel(name: str, usable: bool, why: str) -> dict[str, Any]:
+    return {"name": name, "usable": usable, "why": why}
+
+
+def _import_problem(module: str) -> str:
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError:
+        return "not installed"
+    except (ImportError, OSError) as error:  # built for another torch or CUDA
+        return f"cannot be loaded: {error}"
+    return ""
+
+
+def _threads() -> dict[str, Any]:
+    import cv2
+    import numba
+
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "cores": os.cpu_count(),
+        "usable_cores": usable,
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
+        "numba": numba.config.NUMBA_NUM_THREADS,
+        "opencv": cv2.getNumThreads(),
+    }
+
+
+def _advice(report: dict[str, Any]) -> list[str]:
+    advice = []
+    if not report["kernels"]["has_core"]:
+        advice.append(
+            "The C++ core is missing. Install a C++20 compiler (Debian, Ubuntu: apt-get install g++), then: "
+            "pip install --force-reinstall --no-deps --no-cache-dir dcap (or . in a source tree)"
+        )
+    for extra in _RUN_EXTRAS[1:]:
+        missing = [p["name"] for p in report["packages"] if p["extra"] == extra and not p["installed"]]
+        if missing:
+            advice.append(f'{", ".join(missing)} not installed. To have them: pip install "dcap[{extra}]"')
+    if report["gpus"] and not report["attention"][0]["usable"]:
+        advice.append(
+            f"Optional, for the fastest packed attention: {FLASH_ATTN_INSTALL} (after torch, with nvcc and "
+            "CUDA_HOME). It is no extra of dcap because it compiles against the torch that is there."
+        )
+    return advice
+
+
+def _print(report: dict[str, Any], console: Console) -> None:
+    console.print(f"dcap {report['dcap']}, Python {report['python']}, {report['platform']}")
+    kernels = report["kernels"]
+    console.print(f"geometry kernels: {kernels['backend'] or 'none'} ({kernels['why']})\n")
+    packages = Table("package", "wanted", "installed", "for", title="Packages", title_justify="left")
+    for package in report["packages"]:
+        wanted, installed = package["versions"] or "any", package["installed"] or "MISSING"
+        packages.add_row(package["name"], wanted, installed, package["extra"] or "base")
+    console.print(packages)
+    attention = Table("kernel", "usable", "why", title="Attention, best first", title_justify="left")
+    for kernel in report["attention"]:
+        attention.add_row(kernel["name"], "yes" if kernel["usable"] else "no", kernel["why"])
+    console.print(attention)
+    for index, gpu in enumerate(report["gpus"]):
+        console.print(f"GPU {index}: {gpu['name']}, {gpu['memory_gib']} GiB, compute {gpu['compute_capability']}")
+    if not report["gpus"]:
+        console.print("GPU: none seen; everything runs on the CPU")
+    shown = (f"{name} {value}" for name, value in report["threads"].items() if value is not None)
+    console.print("threads: " + ", ".join(shown) + "\n")
+    for line in report["advice"]:
+        console.print(f"* {line}")
+    if not report["advice"]:
+        console.print("Nothing is missing. Next: dcap train configs/demo.yaml")

@@ -1,0 +1,52 @@
+"""Which package belongs to which extra, read from dcap's own metadata so that it cannot drift."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import PackageNotFoundError, requires, version
+from typing import NamedTuple
+
+from dcap.core.errors import MissingPackageError
+
+_REQUIREMENT = re.compile(r"^([\w.-]+)\s*(?:\[[^\]]*\])?\s*([^;]*)(?:;.*\bextra\s*==\s*['\"](\w+)['\"])?")
+
+
+class Requirement(NamedTuple):
+    """One line of dcap's requirements."""
+
+    name: str
+    """Name on the package index."""
+    versions: str
+    """Accepted versions, such as ``>=2.8``; empty for any."""
+    extra: str
+    """Extra that asks for it; empty for the base install."""
+    installed: str | None
+    """Installed version; none when it is missing."""
+
+
+def requirements() -> list[Requirement]:
+    """Return what dcap requires, in the order of pyproject.toml, without extras that name dcap itself."""
+    found = [_REQUIREMENT.match(line) for line in requires("dcap") or ()]
+    lines = [(m[1], m[2].strip(), m[3] or "") for m in found if m and m[1] != "dcap"]
+    return [Requirement(name, versions, extra, _installed(name)) for name, versions, extra in lines]
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def missing_package(module: str) -> MissingPackageError | None:
+    """Return the error for a module that could not be imported, or none when no extra of dcap brings it.
+
+    Args:
+        module: Name of the module, such as ``torch`` or ``torch.nn``.
+    """
+    top = module.partition(".")[0].replace("_", "-")
+    for requirement in requirements():
+        if requirement.name.replace("_", "-") == top and requirement.extra:
+            hint = f'pip install "dcap[{requirement.extra}]"'
+            return MissingPackageError(f"{top} must be installed for this command, and it is not. Run: {hint}")
+    return None
