@@ -39,13 +39,13 @@ class ModelConfig:
     """Which Qwen3-VL, in what precision, and what of it trains."""
 
     name_or_path: str
-    """Hub id, folder, or ``builtin:tiny`` (a small random model with the real vocabulary, built on the spot)."""
+    """Hub id, folder, or ``builtin:tiny`` (small, random, with the real vocabulary; built on the spot)."""
     revision: str | None = None
     """Hub revision; none takes the newest."""
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     """Precision of the frozen weights and the forward pass; trained weights are kept in float32."""
     attention: Attention = "auto"
-    """``auto``: flash-attn if importable on CUDA, else torch's varlen attention on CUDA, else ``segments``."""
+    """``auto``: flash-attn if importable on CUDA, else torch's varlen on CUDA, else ``segments``."""
     freeze_llm: bool = False
     """Keep the language model as it is."""
     freeze_vit: bool = True
