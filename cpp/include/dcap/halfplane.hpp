@@ -1,0 +1,52 @@
+// Cutting rings and lines with one straight line: the step of which exact clipping consists.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "dcap/types.hpp"
+
+namespace dcap {
+
+// The points with nx (x - px) + ny (y - py) >= 0.
+struct HalfPlane {
+    double nx, ny, px, py;
+
+    [[nodiscard]] double height(double x, double y) const noexcept { return nx * (x - px) + ny * (y - py); }
+};
+
+// Several rings or lines, one after the other; the part k ends before the point ends[k].
+struct Parts {
+    std::vector<double> xy;
+    std::vector<std::int64_t> ends;
+
+    void clear() {
+        xy.clear();
+        ends.clear();
+    }
+    [[nodiscard]] std::int64_t start(std::size_t k) const { return k == 0 ? 0 : ends[k - 1]; }
+};
+
+// Where a chain of inside vertices meets the line: position along the line, then the direction it leaves in.
+struct Port {
+    double at, slope;
+    std::int64_t id;  // 2 * chain for its first point, 2 * chain + 1 for its last
+};
+
+struct CutScratch {
+    std::vector<double> heights;
+    Parts chains;
+    std::vector<Port> ports;
+    std::vector<std::int64_t> partner;
+    std::vector<std::uint8_t> done;
+};
+
+// Append to `out` the part of one ring above the line, split into its true pieces. A vertex on the line counts as
+// below it. `simple`: the ring does not cross itself, so that entries and exits alternate along the line.
+// Returns whether something was cut off.
+bool cut_ring(const double* xy, std::int64_t n, const HalfPlane& plane, bool simple, CutScratch& scratch, Parts& out);
+
+// Append to `out` the pieces of one line above or on the line; returns whether something was cut off.
+bool cut_line(const double* xy, std::int64_t n, const HalfPlane& plane, CutScratch& scratch, Parts& out);
+
+}  // namespace dcap

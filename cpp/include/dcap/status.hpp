@@ -1,0 +1,18 @@
+// What a kernel reports. Kernels never throw; the bindings turn a status into an exception.
+#pragma once
+
+#include <cstdint>
+
+namespace dcap {
+
+enum class Status : std::uint8_t {
+    kOk = 0,
+    kBadLayout = 1,    // offsets, kinds and points do not describe shapes
+    kNotFinite = 2,    // NaN, infinity or a magnitude above kMaxCoordinate
+    kTooComplex = 3,   // more self-crossings than the work bound allows
+    kBadRegion = 4,    // the clip region is no convex polygon with an area
+    kOutOfMemory = 5,  // a scratch buffer could not be allocated
+    kBadArgument = 6,  // an output array or an option does not fit
+};
+
+}  // namespace dcap

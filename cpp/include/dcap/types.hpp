@@ -1,0 +1,65 @@
+// The ragged layout that every kernel reads, and its check.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+
+#include "dcap/status.hpp"
+
+namespace dcap {
+
+// Products of two differences, and sums of millions of them, stay finite below this magnitude.
+inline constexpr double kMaxCoordinate = 1e150;
+
+enum Kind : std::uint8_t { kBox = 0, kPolygon = 1, kLine = 2 };
+enum class BoxPolicy : std::uint8_t { kPolygon = 0, kBounds = 1 };
+
+// x' = a x + b y + c, y' = d x + e y + f, in the order a, b, c, d, e, f.
+using Matrix = std::array<double, 6>;
+
+// Shape i owns the points xy[2 * offsets[i]] .. xy[2 * offsets[i + 1]]; boxes hold two corners.
+struct Shapes {
+    std::span<const double> xy;
+    std::span<const std::int64_t> offsets;
+    std::span<const std::uint8_t> kinds;
+
+    [[nodiscard]] std::int64_t size() const noexcept { return static_cast<std::int64_t>(kinds.size()); }
+    [[nodiscard]] std::int64_t count(std::int64_t i) const noexcept { return offsets[i + 1] - offsets[i]; }
+    [[nodiscard]] const double* points(std::int64_t i) const noexcept { return xy.data() + 2 * offsets[i]; }
+};
+
+// Whether offsets rise from 0 to the number of points and every shape has the points its kind needs.
+[[nodiscard]] inline Status check_layout(const Shapes& s) noexcept {
+    const auto n = s.kinds.size();
+    if (s.offsets.size() != n + 1 || s.offsets[0] != 0 || s.xy.size() % 2 != 0) return Status::kBadLayout;
+    for (std::size_t i = 0; i < n; ++i) {
+        if (s.kinds[i] > kLine || s.offsets[i + 1] < s.offsets[i]) return Status::kBadLayout;
+        const auto count = s.offsets[i + 1] - s.offsets[i];
+        const bool legal = s.kinds[i] == kBox ? count == 2 : count >= (s.kinds[i] == kPolygon ? 3 : 2);
+        if (!legal) return Status::kBadLayout;
+    }
+    return s.offsets[n] == static_cast<std::int64_t>(s.xy.size() / 2) ? Status::kOk : Status::kBadLayout;
+}
+
+struct Bounds {
+    double x1, y1, x2, y2;
+};
+
+// Bounds of n >= 1 points; `legal` is false when one is not finite or too large.
+[[nodiscard]] inline Bounds bounds_of(const double* xy, std::int64_t n, bool& legal) noexcept {
+    Bounds b{xy[0], xy[1], xy[0], xy[1]};
+    bool fits = true;
+    for (std::int64_t i = 0; i < n; ++i) {
+        const double x = xy[2 * i], y = xy[2 * i + 1];
+        b.x1 = x < b.x1 ? x : b.x1;
+        b.y1 = y < b.y1 ? y : b.y1;
+        b.x2 = x > b.x2 ? x : b.x2;
+        b.y2 = y > b.y2 ? y : b.y2;
+        fits &= (x >= -kMaxCoordinate) & (x <= kMaxCoordinate) & (y >= -kMaxCoordinate) & (y <= kMaxCoordinate);
+    }
+    legal = fits;
+    return b;
+}
+
+}  // namespace dcap

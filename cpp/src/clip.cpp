@@ -1,0 +1,307 @@
+#include "dcap/clip.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <new>
+
+#include "dcap/area.hpp"
+#include "dcap/halfplane.hpp"
+
+namespace dcap {
+namespace {
+
+// Parts below this share of their shape are rounding noise of a mere touch.
+constexpr double kNoise = 1e-12;
+
+struct Region {
+    std::span<const HalfPlane> planes;
+    Ring ring;
+};
+
+struct Scratch {
+    std::vector<double> mapped;
+    std::vector<const HalfPlane*> active;
+    Parts current, other;
+    std::vector<double> sizes;
+    CutScratch cut;
+    AreaScratch area;
+};
+
+enum class Place : std::uint8_t { kInside, kOutside, kCut };
+
+// Compare bounds with every half-plane; the ones that may cut are left in `active`. What only touches the region is
+// outside, except lines, which may run along its border.
+Place locate(const Bounds& b, bool line, const Region& region, std::vector<const HalfPlane*>& active) {
+    active.clear();
+    for (const HalfPlane& p : region.planes) {
+        const double low = p.height(p.nx >= 0.0 ? b.x1 : b.x2, p.ny >= 0.0 ? b.y1 : b.y2);
+        if (low >= 0.0) continue;
+        const double high = p.height(p.nx >= 0.0 ? b.x2 : b.x1, p.ny >= 0.0 ? b.y2 : b.y1);
+        if (high < 0.0 || (high == 0.0 && !line)) return Place::kOutside;
+        active.push_back(&p);
+    }
+    return active.empty() ? Place::kInside : Place::kCut;
+}
+
+void emit(const double* xy, std::int64_t n, std::uint8_t kind, std::int64_t source, double fraction, ClipOutput& out) {
+    const std::int64_t shape = out.num_shapes++, point = out.num_points;
+    out.num_points += n;
+    if (out.num_points <= static_cast<std::int64_t>(out.xy.size() / 2)) {
+        std::copy(xy, xy + 2 * n, out.xy.data() + 2 * point);
+    }
+    if (shape < static_cast<std::int64_t>(out.kinds.size())) {
+        out.kinds[shape] = kind;
+        out.source[shape] = source;
+        out.fraction[shape] = fraction;
+        out.offsets[shape + 1] = out.num_points;
+    }
+}
+
+double share(double visible, double whole) noexcept {
+    const double f = visible / whole;
+    return f < 1.0 ? f : 1.0;
+}
+
+// Cut the shape in `mapped` with every active half-plane; true when something was cut off.
+template <class Cut>
+bool cut_all(const double* xy, std::int64_t n, Scratch& s, Cut cut) {
+    bool changed = false;
+    const double* points = xy;
+    s.current.ends.assign(1, n);
+    for (const HalfPlane* plane : s.active) {
+        s.other.clear();
+        for (std::size_t k = 0; k < s.current.ends.size(); ++k) {
+            const std::int64_t start = s.current.start(k);
+            changed |= cut(points + 2 * start, s.current.ends[k] - start, *plane, s.other);
+        }
+        std::swap(s.current, s.other);
+        points = s.current.xy.data();
+    }
+    return changed;
+}
+
+// Emit all parts above the noise, or the largest one (the first of equals).
+void emit_parts(std::uint8_t kind, std::int64_t source, double visible, double whole, bool keep_largest, Scratch& s,
+                ClipOutput& out) {
+    const std::size_t count = s.current.ends.size();
+    const double least = kNoise * whole;
+    const std::size_t best = static_cast<std::size_t>(
+        std::max_element(s.sizes.begin(), s.sizes.end()) - s.sizes.begin());
+    for (std::size_t k = 0; k < count; ++k) {
+        if (!(s.sizes[k] > least) || (keep_largest && k != best)) continue;
+        const std::int64_t start = s.current.start(k);
+        emit(s.current.xy.data() + 2 * start, s.current.ends[k] - start, kind, source, share(visible, whole), out);
+    }
+}
+
+// The parts of a ring that crosses itself may overlap; then only one ring keeps the even-odd rule. The seams run to
+// and fro along one segment, so they enclose nothing.
+void merge_parts(Parts& parts) {
+    std::vector<double> merged;
+    for (std::size_t k = 0; k < parts.ends.size(); ++k) {
+        const double* first = parts.xy.data() + 2 * parts.start(k);
+        merged.insert(merged.end(), first, first + 2 * (parts.ends[k] - parts.start(k)));
+        merged.insert(merged.end(), first, first + 2);
+        if (k > 0) merged.insert(merged.end(), parts.xy.data(), parts.xy.data() + 2);
+    }
+    merged.resize(merged.size() - 2);
+    parts.xy.swap(merged);
+    parts.ends.assign(1, static_cast<std::int64_t>(parts.xy.size() / 2));
+}
+
+Status measure_parts(bool simple, Scratch& s, double& total) {
+    total = 0.0;
+    s.sizes.resize(s.current.ends.size());
+    for (std::size_t k = 0; k < s.sizes.size(); ++k) {
+        const std::int64_t start = s.current.start(k), n = s.current.ends[k] - start;
+        const double* xy = s.current.xy.data() + 2 * start;
+        if (simple) {
+            s.sizes[k] = 0.5 * std::abs(shoelace(xy, n));
+        } else if (const Status status = even_odd_area(xy, n, s.area, s.sizes[k]); status != Status::kOk) {
+            return status;
+        }
+        total += s.sizes[k];
+    }
+    return Status::kOk;
+}
+
+Status clip_ring(const double* xy, std::int64_t n, const Region& region, std::int64_t source, bool keep_largest,
+                 Scratch& s, ClipOutput& out) {
+    bool simple = false;
+    if (const Status status = find_simple(xy, n, s.area, simple); status != Status::kOk) return status;
+    const bool changed = cut_all(xy, n, s, [&](const double* p, std::int64_t m, const HalfPlane& plane, Parts& to) {
+        return cut_ring(p, m, plane, simple, s.cut, to);
+    });
+    if (!changed) {
+        emit(xy, n, kPolygon, source, 1.0, out);
+        return Status::kOk;
+    }
+    if (s.current.ends.empty()) return Status::kOk;
+    double visible = 0.0, whole = 0.0;
+    if (const Status status = measure_parts(simple, s, visible); status != Status::kOk) return status;
+    if (simple) {
+        whole = 0.5 * std::abs(shoelace(xy, n));
+    } else {
+        const double sum = visible;
+        if (const Status status = even_odd_area(xy, n, s.area, whole); status != Status::kOk) return status;
+        const Ring ring{xy, n, region.ring.n};
+        if (const Status status = intersection_area(ring, region.ring, s.area, visible); status != Status::kOk) {
+            return status;
+        }
+        if (s.current.ends.size() > 1 && sum > visible + 1e-9 * whole) {
+            merge_parts(s.current);
+            s.sizes.assign(1, visible);
+        }
+    }
+    emit_parts(kPolygon, source, visible, whole, keep_largest, s, out);
+    return Status::kOk;
+}
+
+void clip_line(const double* xy, std::int64_t n, std::int64_t source, bool keep_largest, Scratch& s,
+               ClipOutput& out) {
+    const bool changed = cut_all(xy, n, s, [&](const double* p, std::int64_t m, const HalfPlane& plane, Parts& to) {
+        return cut_line(p, m, plane, s.cut, to);
+    });
+    if (!changed) return emit(xy, n, kLine, source, 1.0, out);
+    double visible = 0.0;
+    s.sizes.resize(s.current.ends.size());
+    for (std::size_t k = 0; k < s.sizes.size(); ++k) {
+        const std::int64_t start = s.current.start(k);
+        s.sizes[k] = line_length(s.current.xy.data() + 2 * start, s.current.ends[k] - start);
+        visible += s.sizes[k];
+    }
+    if (visible > 0.0) emit_parts(kLine, source, visible, line_length(xy, n), keep_largest, s, out);
+}
+
+// A cut box is a box again when only axis-aligned half-planes cut it, and under kBounds; otherwise a polygon.
+void clip_box(const Bounds& b, std::int64_t source, BoxPolicy policy, Scratch& s, ClipOutput& out) {
+    const double whole = (b.x2 - b.x1) * (b.y2 - b.y1);
+    if (!(whole > 0.0)) return;
+    Bounds v = b;
+    bool tilted = false;
+    for (const HalfPlane* p : s.active) {
+        tilted |= p->nx != 0.0 && p->ny != 0.0;
+        if (p->ny == 0.0 && p->nx > 0.0) v.x1 = std::max(v.x1, p->px);
+        if (p->ny == 0.0 && p->nx < 0.0) v.x2 = std::min(v.x2, p->px);
+        if (p->nx == 0.0 && p->ny > 0.0) v.y1 = std::max(v.y1, p->py);
+        if (p->nx == 0.0 && p->ny < 0.0) v.y2 = std::min(v.y2, p->py);
+    }
+    if (!(v.x1 < v.x2 && v.y1 < v.y2)) return;
+    if (!tilted) {
+        const double box[4] = {v.x1, v.y1, v.x2, v.y2};
+        return emit(box, 2, kBox, source, share((v.x2 - v.x1) * (v.y2 - v.y1), whole), out);
+    }
+    const double ring[8] = {b.x1, b.y1, b.x2, b.y1, b.x2, b.y2, b.x1, b.y2};
+    const bool changed = cut_all(ring, 4, s, [&](const double* p, std::int64_t m, const HalfPlane& plane, Parts& to) {
+        return cut_ring(p, m, plane, true, s.cut, to);
+    });
+    if (!changed) {
+        const double box[4] = {b.x1, b.y1, b.x2, b.y2};
+        return emit(box, 2, kBox, source, 1.0, out);
+    }
+    if (s.current.ends.empty()) return;
+    const std::int64_t n = s.current.ends[0];
+    const double visible = 0.5 * std::abs(shoelace(s.current.xy.data(), n));
+    if (!(visible > kNoise * whole)) return;
+    if (policy == BoxPolicy::kPolygon) {
+        return emit(s.current.xy.data(), n, kPolygon, source, share(visible, whole), out);
+    }
+    bool legal = true;
+    const Bounds r = bounds_of(s.current.xy.data(), n, legal);
+    const double box[4] = {r.x1, r.y1, r.x2, r.y2};
+    emit(box, 2, kBox, source, share(visible, whole), out);
+}
+
+Status clip_shapes(const Shapes& shapes, const ClipOptions& options, const Region& region, ClipOutput& out) {
+    if (const Status status = check_layout(shapes); status != Status::kOk) return status;
+    if (out.offsets.size() != out.kinds.size() + 1 || out.source.size() != out.kinds.size() ||
+        out.fraction.size() != out.kinds.size()) {
+        return Status::kBadArgument;
+    }
+    Scratch s;
+    const bool moves = !is_identity(options.matrix);
+    out.offsets[0] = 0;
+    for (std::int64_t i = 0; i < shapes.size(); ++i) {
+        const double* xy = shapes.points(i);
+        std::int64_t n = shapes.count(i);
+        std::uint8_t kind = shapes.kinds[i];
+        if (moves) {
+            if (s.mapped.size() < static_cast<std::size_t>(2 * n + 4)) s.mapped.resize(static_cast<std::size_t>(2 * n + 4));
+            if (kind == kBox) {
+                n = map_box(options.matrix, xy, options.box_policy, s.mapped.data());
+                kind = n == 4 ? static_cast<std::uint8_t>(kPolygon) : kind;
+            } else {
+                map_points(options.matrix, xy, n, s.mapped.data());
+            }
+            xy = s.mapped.data();
+        }
+        bool legal = true;
+        const Bounds bounds = bounds_of(xy, n, legal);
+        if (!legal) return Status::kNotFinite;
+        const Place place = locate(bounds, kind == kLine, region, s.active);
+        if (place == Place::kInside) {
+            emit(xy, n, kind, i, 1.0, out);
+        } else if (place == Place::kCut && kind == kBox) {
+            clip_box(bounds, i, options.box_policy, s, out);
+        } else if (place == Place::kCut && kind == kLine) {
+            clip_line(xy, n, i, options.keep_largest, s, out);
+        } else if (place == Place::kCut) {
+            const Status status = clip_ring(xy, n, region, i, options.keep_largest, s, out);
+            if (status != Status::kOk) return status;
+        }
+    }
+    return Status::kOk;
+}
+
+// One half-plane per side, pointing inwards; none when the polygon is not convex or has no area.
+Status planes_of(const double* xy, std::int64_t n, std::vector<HalfPlane>& planes) {
+    const double turn = shoelace(xy, n) > 0.0 ? 1.0 : -1.0;
+    for (std::int64_t i = 0; i < n; ++i) {
+        const double* p = xy + 2 * i;
+        const double* q = xy + 2 * (i + 1 == n ? 0 : i + 1);
+        const double dx = q[0] - p[0], dy = q[1] - p[1];
+        const double length = std::sqrt(dx * dx + dy * dy);
+        if (!(length > 0.0)) continue;
+        planes.push_back({-turn * dy / length, turn * dx / length, p[0], p[1]});
+    }
+    bool legal = true;
+    const Bounds b = bounds_of(xy, n, legal);
+    const double slack = -1e-9 * ((b.x2 - b.x1) + (b.y2 - b.y1));
+    for (const HalfPlane& plane : planes) {
+        for (std::int64_t i = 0; i < n; ++i) {
+            if (plane.height(xy[2 * i], xy[2 * i + 1]) < slack) return Status::kBadRegion;
+        }
+    }
+    return Status::kOk;
+}
+
+}  // namespace
+
+Status clip_rect(const Shapes& shapes, const ClipOptions& options, const std::array<double, 4>& rect,
+                 ClipOutput& out) noexcept try {
+    const auto [x1, y1, x2, y2] = rect;
+    const double corners[8] = {x1, y1, x2, y1, x2, y2, x1, y2};
+    bool legal = true;
+    (void)bounds_of(corners, 4, legal);
+    if (!legal || !(x1 < x2) || !(y1 < y2)) return Status::kBadRegion;
+    const HalfPlane planes[4] = {{1.0, 0.0, x1, y1}, {0.0, 1.0, x1, y1}, {-1.0, 0.0, x2, y2}, {0.0, -1.0, x2, y2}};
+    return clip_shapes(shapes, options, {planes, {corners, 4, 0}}, out);
+} catch (const std::bad_alloc&) {
+    return Status::kOutOfMemory;
+}
+
+Status clip_convex(const Shapes& shapes, const ClipOptions& options, std::span<const double> region,
+                   ClipOutput& out) noexcept try {
+    const std::int64_t n = static_cast<std::int64_t>(region.size() / 2);
+    if (n < 3 || n > 4096 || region.size() % 2 != 0) return Status::kBadRegion;
+    bool legal = true;
+    (void)bounds_of(region.data(), n, legal);
+    if (!legal || shoelace(region.data(), n) == 0.0) return Status::kBadRegion;
+    std::vector<HalfPlane> planes;
+    if (const Status status = planes_of(region.data(), n, planes); status != Status::kOk) return status;
+    return clip_shapes(shapes, options, {planes, {region.data(), n, 0}}, out);
+} catch (const std::bad_alloc&) {
+    return Status::kOutOfMemory;
+}
+
+}  // namespace dcap

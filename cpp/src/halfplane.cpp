@@ -1,0 +1,186 @@
+#include "dcap/halfplane.hpp"
+
+#include <algorithm>
+
+namespace dcap {
+namespace {
+
+struct Heights {
+    bool any_above, any_below;
+};
+
+Heights measure(const double* xy, std::int64_t n, const HalfPlane& plane, std::vector<double>& heights) {
+    heights.resize(static_cast<std::size_t>(n));
+    double* h = heights.data();
+    bool above = false, below = false;
+    for (std::int64_t i = 0; i < n; ++i) {
+        h[i] = plane.height(xy[2 * i], xy[2 * i + 1]);
+        above |= h[i] > 0.0;
+        below |= h[i] < 0.0;
+    }
+    return {above, below};
+}
+
+void push(std::vector<double>& out, const double* p) {
+    out.push_back(p[0]);
+    out.push_back(p[1]);
+}
+
+// Always from the inside vertex outwards: an edge met from either side gives the same point to the bit.
+void push_meeting(std::vector<double>& out, const double* in, double h_in, const double* off, double h_off,
+                  const HalfPlane& plane) {
+    if (h_off == 0.0) return push(out, off);
+    const double t = h_in / (h_in - h_off);
+    out.push_back(plane.ny == 0.0 ? plane.px : in[0] + (off[0] - in[0]) * t);
+    out.push_back(plane.nx == 0.0 ? plane.py : in[1] + (off[1] - in[1]) * t);
+}
+
+void append_all(const double* xy, std::int64_t n, Parts& out) {
+    out.xy.insert(out.xy.end(), xy, xy + 2 * n);
+    out.ends.push_back(static_cast<std::int64_t>(out.xy.size() / 2));
+}
+
+// Append a chain to the ring under construction, leaving out points that repeat the one before.
+void append_chain(const Parts& chains, std::int64_t chain, bool forward, std::int64_t ring_start, Parts& out) {
+    const std::int64_t first = chains.start(static_cast<std::size_t>(chain)), last = chains.ends[chain] - 1;
+    for (std::int64_t k = 0; k <= last - first; ++k) {
+        const double* p = chains.xy.data() + 2 * (forward ? first + k : last - k);
+        const std::int64_t size = static_cast<std::int64_t>(out.xy.size() / 2);
+        if (size > ring_start && out.xy[2 * size - 2] == p[0] && out.xy[2 * size - 1] == p[1]) continue;
+        push(out.xy, p);
+    }
+}
+
+void close_ring(std::int64_t ring_start, Parts& out) {
+    std::int64_t size = static_cast<std::int64_t>(out.xy.size() / 2);
+    while (size > ring_start + 1 && out.xy[2 * size - 2] == out.xy[2 * ring_start] &&
+           out.xy[2 * size - 1] == out.xy[2 * ring_start + 1]) {
+        --size;
+    }
+    if (size < ring_start + 3) size = ring_start;
+    out.xy.resize(static_cast<std::size_t>(2 * size));
+    if (size > ring_start) out.ends.push_back(size);
+}
+
+// Collect the runs of vertices above the line, each with its meeting points at both ends.
+void collect_chains(const double* xy, std::int64_t n, const HalfPlane& plane, CutScratch& s) {
+    const double* h = s.heights.data();
+    s.chains.clear();
+    s.ports.clear();
+    std::int64_t start = 0;
+    while (h[start] > 0.0) ++start;
+    const double tx = -plane.ny, ty = plane.nx;
+    std::int64_t before = start;
+    bool inside = false;
+    for (std::int64_t k = 1; k <= n; ++k) {
+        const std::int64_t i = start + k < n ? start + k : start + k - n;
+        const double* p = xy + 2 * i;
+        const bool above = h[i] > 0.0;
+        if (above != inside) {
+            const std::int64_t in = above ? i : before, off = above ? before : i;
+            push_meeting(s.chains.xy, xy + 2 * in, h[in], xy + 2 * off, h[off], plane);
+            const double* meeting = s.chains.xy.data() + s.chains.xy.size() - 2;
+            const double at = tx * meeting[0] + ty * meeting[1];
+            const double slope = (tx * xy[2 * in] + ty * xy[2 * in + 1] - at) / h[in];
+            const std::int64_t chain = static_cast<std::int64_t>(s.chains.ends.size());
+            s.ports.push_back({at, slope, 2 * chain + (above ? 0 : 1)});
+            if (!above) s.chains.ends.push_back(static_cast<std::int64_t>(s.chains.xy.size() / 2));
+        }
+        if (above) push(s.chains.xy, p);
+        inside = above;
+        before = i;
+    }
+}
+
+// Along the line, entries and exits of a simple ring alternate; rounding can only have swapped neighbours.
+void restore_alternation(std::vector<Port>& ports) {
+    constexpr std::size_t kReach = 16;
+    for (std::size_t i = 1; i < ports.size(); ++i) {
+        const std::int64_t wanted = (ports[i - 1].id & 1) ^ 1;
+        std::size_t j = i;
+        while (j < ports.size() && j < i + kReach && (ports[j].id & 1) != wanted) ++j;
+        if (j > i && j < ports.size() && (ports[j].id & 1) == wanted) std::swap(ports[i], ports[j]);
+    }
+}
+
+// Pair the ports along the line and follow chains from partner to partner: each cycle is one ring.
+void link_chains(bool simple, CutScratch& s, Parts& out) {
+    const std::size_t chains = s.chains.ends.size();
+    std::sort(s.ports.begin(), s.ports.end(), [](const Port& p, const Port& q) {
+        if (p.at != q.at) return p.at < q.at;
+        if (p.slope != q.slope) return p.slope < q.slope;
+        return p.id < q.id;
+    });
+    if (simple) restore_alternation(s.ports);
+    s.partner.resize(2 * chains);
+    for (std::size_t i = 0; i < 2 * chains; i += 2) {
+        s.partner[s.ports[i].id] = s.ports[i + 1].id;
+        s.partner[s.ports[i + 1].id] = s.ports[i].id;
+    }
+    s.done.assign(chains, 0);
+    for (std::size_t c = 0; c < chains; ++c) {
+        if (s.done[c]) continue;
+        const std::int64_t ring_start = static_cast<std::int64_t>(out.xy.size() / 2);
+        std::int64_t port = static_cast<std::int64_t>(2 * c);
+        do {
+            const std::int64_t chain = port / 2;
+            const bool forward = (port & 1) == 0;
+            s.done[chain] = 1;
+            append_chain(s.chains, chain, forward, ring_start, out);
+            port = s.partner[forward ? port + 1 : port - 1];
+        } while (port != static_cast<std::int64_t>(2 * c));
+        close_ring(ring_start, out);
+    }
+}
+
+}  // namespace
+
+bool cut_ring(const double* xy, std::int64_t n, const HalfPlane& plane, bool simple, CutScratch& s, Parts& out) {
+    const Heights found = measure(xy, n, plane, s.heights);
+    if (!found.any_below) {
+        append_all(xy, n, out);
+        return false;
+    }
+    if (!found.any_above) return true;
+    collect_chains(xy, n, plane, s);
+    if (s.chains.ends.size() > 1) {
+        link_chains(simple, s, out);
+        return true;
+    }
+    const std::int64_t ring_start = static_cast<std::int64_t>(out.xy.size() / 2);
+    append_chain(s.chains, 0, true, ring_start, out);
+    close_ring(ring_start, out);
+    return true;
+}
+
+bool cut_line(const double* xy, std::int64_t n, const HalfPlane& plane, CutScratch& s, Parts& out) {
+    const Heights found = measure(xy, n, plane, s.heights);
+    if (!found.any_below) {
+        append_all(xy, n, out);
+        return false;
+    }
+    const double* h = s.heights.data();
+    std::int64_t start = static_cast<std::int64_t>(out.xy.size() / 2);
+    for (std::int64_t i = 0; i < n; ++i) {
+        const double* p = xy + 2 * i;
+        const bool above = h[i] >= 0.0;
+        if (i > 0 && above != (h[i - 1] >= 0.0)) {
+            const double *in = above ? p : p - 2, *off = above ? p - 2 : p;
+            const double h_in = above ? h[i] : h[i - 1], h_off = above ? h[i - 1] : h[i];
+            if (h_in > 0.0) push_meeting(out.xy, in, h_in, off, h_off, plane);
+        }
+        if (above) push(out.xy, p);
+        if (!above || i + 1 == n) {
+            const std::int64_t size = static_cast<std::int64_t>(out.xy.size() / 2);
+            if (size >= start + 2) {
+                out.ends.push_back(size);
+                start = size;
+            } else {
+                out.xy.resize(static_cast<std::size_t>(2 * start));
+            }
+        }
+    }
+    return true;
+}
+
+}  // namespace dcap

@@ -1,0 +1,162 @@
+"""Exact clipping to rectangles and convex polygons, with or without an affine map in front."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from dcap import kernels
+from dcap.core.errors import GeometryError
+from dcap.geometry.affine import Affine
+from dcap.geometry.canvas import Canvas
+from dcap.geometry.shapes import ShapeArray
+from dcap.geometry.transform import BoxPolicy, keeps_boxes
+
+Rect = tuple[float, float, float, float]
+"""x1, y1, x2, y2 with x1 < x2 and y1 < y2, pixel-edge coordinates."""
+SplitPolicy = Literal["all", "largest"]
+"""What remains of an object that a cut splits: all its parts, or the largest (of a line: the longest)."""
+
+_IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Clipped:
+    """What is visible, where it came from and how much of it that is.
+
+    Attributes:
+        shapes: M visible parts, in the order of their source objects.
+        source_index: int64 (M,); the input object of each part.
+        visible_fraction: float64 (M,) in (0, 1]; the share of the *source object* (its area, of a line its length)
+            that all its parts show together. Exactly 1 for what was not cut.
+    """
+
+    shapes: ShapeArray
+    source_index: npt.NDArray[np.int64]
+    visible_fraction: npt.NDArray[np.float64]
+
+
+def clip(
+    shapes: ShapeArray,
+    region: Canvas | Rect,
+    split_policy: SplitPolicy = "all",
+) -> Clipped:
+    """Cut every shape to a canvas or rectangle, exactly.
+
+    A polygon becomes the true pieces of its intersection, without bridges between them; a line that leaves and
+    re-enters is split; boxes stay boxes. What is fully inside (the border included) is returned unchanged to the bit.
+    What is outside, or only touches the border, is absent. A self-crossing polygon follows the even-odd rule; where
+    its pieces would overlap they stay one ring. A shape without area (of a line: length) is kept, with fraction 1,
+    when it is fully inside, and is absent otherwise.
+
+    Args:
+        shapes: N shapes.
+        region: A `Canvas`, or x1, y1, x2, y2 with x1 < x2 and y1 < y2.
+        split_policy: ``"all"`` parts of a split object, or its ``"largest"``.
+
+    Raises:
+        GeometryError: The region or the policy is not legal, or a polygon crosses itself millions of times.
+    """
+    return _run(kernels.clip_rect, shapes, _IDENTITY, _rect(region), split_policy, "polygon")
+
+
+def transform_and_clip(
+    shapes: ShapeArray,
+    affine: Affine,
+    region: Canvas | Rect,
+    split_policy: SplitPolicy = "all",
+    box_policy: BoxPolicy = "polygon",
+) -> Clipped:
+    """Return ``clip(transform(shapes, affine, box_policy), region, split_policy)`` in one kernel call.
+
+    Raises:
+        GeometryError: As `transform` and `clip`.
+    """
+    return _run(kernels.clip_rect, shapes, affine.coefficients, _rect(region), split_policy, box_policy)
+
+
+def clip_convex(
+    shapes: ShapeArray,
+    region_xy: npt.ArrayLike,
+    split_policy: SplitPolicy = "all",
+    box_policy: BoxPolicy = "polygon",
+    affine: Affine | None = None,
+) -> Clipped:
+    """Cut every shape to a convex polygon; the rules are those of `clip`.
+
+    A box that a tilted side cuts becomes the polygon of its visible part, or the bounds of that part with
+    ``box_policy="aabb"``; a box that only axis-aligned sides cut stays a box.
+
+    Args:
+        shapes: N shapes.
+        region_xy: Vertices, float64 (m, 2), 3 <= m <= 4096, in either direction.
+        split_policy: ``"all"`` parts of a split object, or its ``"largest"``.
+        box_policy: ``"polygon"`` or ``"aabb"``.
+        affine: Map the shapes with it first, in the same pass.
+
+    Raises:
+        GeometryError: The region is not convex or has no area, a policy is not legal, or a polygon crosses itself
+            millions of times.
+    """
+    region = np.ascontiguousarray(region_xy, np.float64)
+    if region.ndim != 2 or region.shape[1] != 2:
+        raise GeometryError(f"region_xy must be an (m, 2) array, not one of shape {region.shape}")
+    matrix = _IDENTITY if affine is None else affine.coefficients
+    return _run(kernels.clip_convex, shapes, matrix, region, split_policy, box_policy)
+
+
+def visible_fraction(shapes: ShapeArray, region: Canvas | Rect) -> npt.NDArray[np.float64]:
+    """Return the visible share of every shape, float64 (N,), 0 for what is not visible at all.
+
+    It is the share of the area (of a line: of the length); a shape without either counts 1 fully inside, else 0.
+
+    Raises:
+        GeometryError: As `clip`.
+    """
+    clipped = clip(shapes, region, "largest")
+    share = np.zeros(len(shapes))
+    share[clipped.source_index] = clipped.visible_fraction
+    return share
+
+
+def _rect(region: Canvas | Rect) -> Rect:
+    if isinstance(region, Canvas):
+        return region.rect
+    if len(region) != 4:
+        raise GeometryError(f"rect must be x1, y1, x2, y2, not {region!r}")
+    x1, y1, x2, y2 = region
+    return (float(x1), float(y1), float(x2), float(y2))
+
+
+def _run(
+    kernel: Callable[..., tuple[int, int]],
+    shapes: ShapeArray,
+    matrix: tuple[float, ...],
+    region: Any,
+    split_policy: str,
+    box_policy: str,
+) -> Clipped:
+    if split_policy not in ("all", "largest"):
+        raise GeometryError(f"split_policy must be all or largest, not {split_policy!r}")
+    largest, keep_boxes = split_policy == "largest", keeps_boxes(box_policy)
+    # Enough for almost every image; a kernel that needs more says how much, and is called again.
+    num_shapes = len(shapes.kinds) + 8
+    num_points = len(shapes.xy) + 8 * num_shapes
+    while True:
+        xy = np.empty((num_points, 2))
+        offsets = np.empty(num_shapes + 1, np.int64)
+        kinds = np.empty(num_shapes, np.uint8)
+        source = np.empty(num_shapes, np.int64)
+        fraction = np.empty(num_shapes)
+        m, p = kernel(
+            shapes.xy, shapes.offsets, shapes.kinds, matrix, keep_boxes, largest, region,
+            xy, offsets, kinds, source, fraction,
+        )  # fmt: skip
+        if m <= num_shapes and p <= num_points:
+            parts = ShapeArray.trusted(xy[:p], offsets[: m + 1], kinds[:m])
+            return Clipped(parts, source[:m], fraction[:m])
+        num_shapes, num_points = max(m, num_shapes), max(p, num_points)

@@ -1,0 +1,41 @@
+"""Arrays in, arrays out: the backend is chosen here, once, and nowhere else.
+
+C++ (`dcap._core`) when it was built, numba otherwise; ``DCAP_BACKEND=cpp|numba`` forces one. Both have the same
+functions with the same signatures (`_core.pyi`) and give the same bits. Callers allocate, kernels fill.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Literal
+
+_FORCED = os.environ.get("DCAP_BACKEND", "")
+
+
+def _choose() -> Literal["cpp", "numba"]:
+    if _FORCED not in ("", "cpp", "numba"):
+        raise ImportError(f"DCAP_BACKEND must be cpp or numba, not {_FORCED!r}")
+    # Only an absent module means "not built"; a broken one fails loudly when it is imported below.
+    built = find_spec("dcap._core") is not None
+    if _FORCED == "cpp" and not built:
+        raise ImportError(
+            "DCAP_BACKEND=cpp needs dcap._core, which was not built. Install dcap again with a C++20 compiler, "
+            "or unset DCAP_BACKEND."
+        )
+    return "cpp" if built and _FORCED != "numba" else "numba"
+
+
+BACKEND: Literal["cpp", "numba"] = _choose()
+"""The backend in use, ``"cpp"`` or ``"numba"``."""
+
+_backend = import_module("dcap._core" if BACKEND == "cpp" else "dcap.kernels._numba")
+
+area_or_length = _backend.area_or_length
+clip_convex = _backend.clip_convex
+clip_rect = _backend.clip_rect
+min_area_rect = _backend.min_area_rect
+pairwise_iou = _backend.pairwise_iou
+simplify = _backend.simplify
+transform = _backend.transform
