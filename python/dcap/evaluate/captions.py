@@ -1,0 +1,44 @@
+"""When two captions say the same: exact agreement after normalisation, and the F1 of their tokens."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+_IDEOGRAPH = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+# A Han, Hiragana, Katakana or Hangul character is a token of its own: between these, words have no space.
+_TOKEN = re.compile(rf"[{_IDEOGRAPH}]|[^\W_{_IDEOGRAPH}]+")
+
+
+def normalize(caption: str) -> str:
+    """Return the caption in Unicode NFKC, case folded, with runs of white space as one space."""
+    return " ".join(unicodedata.normalize("NFKC", caption).casefold().split())
+
+
+def tokens(caption: str) -> list[str]:
+    """Return the words of the normalised caption; punctuation is left out, ideographs stand alone."""
+    return _TOKEN.findall(normalize(caption))
+
+
+def token_f1(a: str, b: str) -> float:
+    """Return the F1 of two captions as bags of tokens, 0..1; two captions without a token agree when equal.
+
+    Source: Rajpurkar et al., "SQuAD: 100,000+ questions for machine comprehension of text", EMNLP 2016.
+    """
+    first, second = Counter(tokens(a)), Counter(tokens(b))
+    total = first.total() + second.total()
+    if not total:
+        return float(normalize(a) == normalize(b))
+    return 2.0 * (first & second).total() / total
+
+
+def equal_captions(a: Sequence[str], b: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Return for each pair whether the captions are equal after `normalize`, bool (len a, len b)."""
+    first = np.array([normalize(caption) for caption in a], dtype=object)
+    second = np.array([normalize(caption) for caption in b], dtype=object)
+    return np.equal.outer(first, second).astype(bool)

@@ -1,0 +1,89 @@
+"""One-to-one matching of predicted and true objects of one image.
+
+Owns the similarity of two shapes and the optimal assignment; what is counted from it is in `metrics`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
+
+from dcap.evaluate.lines import line_agreement
+from dcap.geometry.overlap import polygon_iou
+from dcap.geometry.shapes import GeometryKind, ShapeArray
+
+Floats = npt.NDArray[np.float64]
+
+_ROUNDING = 1e-9
+_TIE = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """Pairs of one image: true object ``truth[k]`` was found by prediction ``pred[k]``; int64 (K,) each."""
+
+    truth: npt.NDArray[np.int64]
+    pred: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+
+def is_line(shapes: ShapeArray) -> npt.NDArray[np.bool_]:
+    """Return which shapes are lines, bool (N,); the others are regions: boxes and polygons."""
+    return shapes.kinds == GeometryKind.LINE
+
+
+def similarity(truth: ShapeArray, pred: ShapeArray, line_tolerance_px: float) -> Floats:
+    """Return how alike each true and predicted shape are.
+
+    Two regions are compared by the exact IoU of their areas, a box against a polygon too; two lines by
+    `line_agreement`; a region and a line are never alike.
+
+    Args:
+        truth: N true shapes, pixel-edge frame of the image file.
+        pred: M predicted shapes of the same frame.
+        line_tolerance_px: Distance within which lines run together, in pixels.
+
+    Returns:
+        float64 (N, M), within 0..1.
+    """
+    out = np.zeros((len(truth), len(pred)))
+    truth_lines, pred_lines = is_line(truth), is_line(pred)
+    if not truth_lines.all() and not pred_lines.all():
+        regions = polygon_iou(truth.take(~truth_lines), pred.take(~pred_lines))
+        out[np.ix_(~truth_lines, ~pred_lines)] = regions
+    if truth_lines.any() and pred_lines.any():
+        lines = line_agreement(truth.take(truth_lines), pred.take(pred_lines), line_tolerance_px)
+        out[np.ix_(truth_lines, pred_lines)] = lines
+    return out
+
+
+def match(alike: Floats, threshold: float, tie: Floats | None = None) -> Matches:
+    """Pair objects so that the number of pairs at or above the threshold is largest, then their similarity.
+
+    A greedy choice by similarity can lose pairs that exist; this one is optimal and does not depend on the order
+    of the objects.
+
+    Args:
+        alike: Similarity, float64 (N, M), within 0..1.
+        threshold: Least similarity of a pair, above 0; 1e-9 is forgiven for rounding.
+        tie: Preference among pairs of equal similarity, float64 (N, M), within 0..1; none has no preference.
+
+    Returns:
+        The pairs, by rising index of the true object.
+
+    Source: Kuhn, "The Hungarian method for the assignment problem", 1955 (scipy's linear_sum_assignment).
+    """
+    allowed = alike >= threshold - _ROUNDING
+    rows, columns = np.flatnonzero(allowed.any(axis=1)), np.flatnonzero(allowed.any(axis=0))
+    block = np.ix_(rows, columns)
+    gain = alike[block] if tie is None else alike[block] + _TIE * tie[block]
+    # One pair more must outweigh any loss of similarity, so it counts more than all similarities together.
+    gain = np.where(allowed[block], gain + 2.0 * (min(len(rows), len(columns)) + 1), 0.0)
+    chosen_rows, chosen_columns = linear_sum_assignment(gain, maximize=True)
+    kept = allowed[block][chosen_rows, chosen_columns]
+    return Matches(rows[chosen_rows[kept]], columns[chosen_columns[kept]])
