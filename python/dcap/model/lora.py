@@ -1,0 +1,161 @@
+"""What trains: adapters (LoRA, DoRA, rsLoRA) on the towers that are not frozen, or those towers in full."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dcap.core.errors import ConfigError
+from dcap.model.config import AdapterConfig, ModelConfig
+from dcap.model.towers import LINEAR, MODULES, TOWERS, check_training_towers, count_parameters, frozen_towers, tower_of
+
+
+def attach(model: Any, config: ModelConfig) -> Any:
+    """Freeze and adapt `model` as `config` says; weights that train become float32.
+
+    Args:
+        model: A bare ``Qwen3VLForConditionalGeneration``; adapters are put into it.
+        config: Frozen towers and adapter.
+
+    Returns:
+        A ``PeftModel`` around `model`, or `model` itself for ``full``.
+
+    Raises:
+        ConfigError: Everything is frozen, a tower that is not frozen trains nothing, or the adapter cannot be put
+            where the config says.
+    """
+    if len(frozen_towers(config)) == len(TOWERS):
+        raise ConfigError("model: at least one of freeze_llm, freeze_vit, freeze_aligner must be false")
+    model.requires_grad_(False)
+    if config.adapter.type == "full":
+        frozen = frozen_towers(config)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(tower_of(name) not in frozen)
+    else:
+        model = _with_adapter(model, config)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            # Steps of 1e-5 vanish in half precision; the forward pass casts down again under autocast.
+            parameter.data = parameter.data.float()
+    check_training_towers(count_parameters(model), config)
+    return model
+
+
+def target_pattern(config: ModelConfig) -> str:
+    """Return the regular expression that full-matches the names of the modules to adapt.
+
+    Names or a pattern of the user's apply inside the towers that are not frozen, and nowhere else: ``linear_fc1``
+    alone would hit the vision tower and the aligner alike.
+    """
+    towers = [tower for tower in TOWERS if tower not in frozen_towers(config)]
+    wanted = config.adapter.target_modules
+    if wanted is None:
+        return "|".join(f"(?:{LINEAR[tower]})" for tower in towers)
+    if not isinstance(wanted, str):
+        wanted = rf"(?:.+\.)?(?:{'|'.join(map(re.escape, wanted))})"
+    inside = "|".join(MODULES[tower] for tower in towers)
+    return f"(?=(?:{inside})$)(?:{wanted})"
+
+
+def _with_adapter(model: Any, config: ModelConfig) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    adapter = config.adapter
+    pattern = target_pattern(config)
+    _check_names(model, adapter, pattern)
+    settings = LoraConfig(
+        r=adapter.rank,
+        lora_alpha=adapter.alpha,
+        lora_dropout=adapter.dropout,
+        target_modules=pattern,
+        modules_to_save=list(adapter.modules_to_save) or None,
+        use_dora=adapter.type == "dora",
+        use_rslora=adapter.type == "rslora",
+        revision=config.revision,
+    )
+    try:
+        with _deprecations_of_peft():
+            adapted = get_peft_model(model, settings)
+    except ValueError as error:
+        raise ConfigError(f"model.adapter: {str(error).strip().splitlines()[0]}") from None
+    # The path of the machine that trained would be of no use elsewhere.
+    adapted.peft_config["default"].base_model_name_or_path = config.name_or_path
+    return adapted
+
+
+@contextmanager
+def _deprecations_of_peft() -> Iterator[None]:
+    """Hide what peft 0.21 still calls by the name that transformers 5.23 replaced; nothing of ours is hidden."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
+        yield
+
+
+def load_adapter(model: Any, folder: str | Path, merge: bool = False) -> Any:
+    """Put a saved adapter on `model`, for prediction or to go on training it elsewhere.
+
+    Args:
+        model: A bare ``Qwen3VLForConditionalGeneration``.
+        folder: What `attach`'s model wrote with ``save_pretrained``.
+        merge: Fold the adapter into the weights and return the bare model.
+
+    Raises:
+        ConfigError: The folder holds no adapter, or one of another model.
+    """
+    from peft import PeftModel
+
+    if not (Path(folder) / "adapter_config.json").is_file():
+        raise ConfigError(f"adapter must be a folder with adapter_config.json, not {folder}")
+    try:
+        with _deprecations_of_peft():
+            adapted = PeftModel.from_pretrained(model, str(folder))
+    except (ValueError, RuntimeError, OSError) as error:
+        raise ConfigError(f"adapter {folder} must fit the model: {str(error).strip().splitlines()[0]}") from None
+    return adapted.merge_and_unload() if merge else adapted
+
+
+def _check_names(model: Any, adapter: AdapterConfig, pattern: str) -> None:
+    names = [name for name, _ in model.named_modules()]
+    try:
+        targets = [name for name in names if re.fullmatch(pattern, name)]
+    except re.error as error:
+        raise ConfigError(
+            f"model.adapter.target_modules must be names or a regular expression: {error}"
+        ) from None
+    if not targets:
+        raise ConfigError(
+            "model.adapter.target_modules must name a layer of a tower that is not frozen, not "
+            f"{adapter.target_modules!r}"
+        )
+    for wanted in adapter.modules_to_save:
+        if not any(name == wanted or name.endswith(f".{wanted}") for name in names):
+            raise ConfigError(f"model.adapter.modules_to_save: {wanted!r} must name a module, but there is none")
+    tied = {name for name in (*targets, *adapter.modules_to_save) if name.endswith(("embed_tokens", "lm_head"))}
+    if tied and model.config.tie_word_embeddings:
+        raise ConfigError(
+            f"model.adapter: {sorted(tied)[0]} must not be adapted here, as head and embedding share their weights"
+        )
+
+
+def core(model: Any) -> Any:
+    """Return the ``Qwen3VLForConditionalGeneration`` inside `model`, its layers adapted in place."""
+    return model.get_base_model() if hasattr(model, "peft_config") else model
+
+
+def enable_activation_checkpointing(model: Any) -> None:
+    """Recompute activations in the backward pass.
+
+    The reentrant kind would leave the vision tower's adapters without a gradient, and without an error.
+    """
+    core(model).activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+
+
+def trainable(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """Return the parameters that train, by name, in the model's order."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
