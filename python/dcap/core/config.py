@@ -68,7 +68,7 @@ def _read_yaml(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
     if path.stat().st_size > MAX_CONFIG_BYTES:
         raise ConfigError(f"{path}: config file must be at most {MAX_CONFIG_BYTES} bytes")
     try:
-        tree = yaml.load(path.read_text("utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+        tree = yaml.load(path.read_text("utf-8"), Loader=_Loader)
     except (yaml.YAMLError, UnicodeDecodeError, ConfigError) as error:
         raise ConfigError(f"{path}: {error}") from None
     if not isinstance(tree, dict):
@@ -102,7 +102,7 @@ def apply_overrides(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str,
         if not sign or not key:
             raise ConfigError(f"override must be key=value, not {item!r}")
         try:
-            value = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+            value = yaml.load(text, Loader=_Loader)
         except yaml.YAMLError:
             raise ConfigError(f"override {key} must have a YAML value, not {text!r}") from None
         tree = _with_value(tree, re.findall(r"[^.\[\]]+|\[\d+\]", key), value, key)

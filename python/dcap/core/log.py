@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.progress import track
+
+T = TypeVar("T")
 
 console = Console(stderr=True)
 
@@ -37,3 +42,11 @@ def setup(level: int = logging.INFO) -> None:
     root.addHandler(handler)
     root.setLevel(level if is_main() else logging.WARNING)
     root.propagate = False
+
+
+def progress(items: Sequence[T], description: str) -> Iterator[T]:
+    """Yield `items` with a progress bar on the first rank's terminal; silent for short work and for logs."""
+    if len(items) < 100 or not is_main() or not console.is_terminal:
+        yield from items
+        return
+    yield from track(items, description, console=console, transient=True)

@@ -1,0 +1,38 @@
+"""The canvas that Qwen3-VL sees: sides that are multiples of 32, an area within bounds."""
+
+from __future__ import annotations
+
+import math
+
+from dcap.core.errors import GeometryError
+from dcap.geometry.canvas import Canvas
+
+MULTIPLE = 32
+"""Patch size 16 times merge size 2."""
+MAX_ASPECT_RATIO = 200
+
+
+def fit_canvas(canvas: Canvas, min_pixels: int, max_pixels: int) -> Canvas:
+    """Return the canvas to which the published image processor resizes an image of this extent.
+
+    Args:
+        canvas: Extent before the resize.
+        min_pixels: Smallest area of the result.
+        max_pixels: Largest area of the result.
+
+    Raises:
+        GeometryError: One side is more than 200 times the other.
+
+    Source: ``smart_resize`` of Qwen2-VL's image processor; checked against it in the tests.
+    """
+    height, width = canvas.height, canvas.width
+    if max(height, width) > MAX_ASPECT_RATIO * min(height, width):
+        raise GeometryError(f"canvas must have an aspect ratio of at most {MAX_ASPECT_RATIO}, not {width}x{height}")
+    fit_h, fit_w = round(height / MULTIPLE) * MULTIPLE, round(width / MULTIPLE) * MULTIPLE
+    if fit_h * fit_w > max_pixels:
+        shrink = math.sqrt(height * width / max_pixels)
+        fit_h, fit_w = (max(MULTIPLE, math.floor(side / shrink / MULTIPLE) * MULTIPLE) for side in (height, width))
+    elif fit_h * fit_w < min_pixels:
+        grow = math.sqrt(min_pixels / (height * width))
+        fit_h, fit_w = (math.ceil(side * grow / MULTIPLE) * MULTIPLE for side in (height, width))
+    return Canvas(fit_h, fit_w)

@@ -1,0 +1,51 @@
+"""color_jitter: brightness, contrast, saturation and hue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from dcap.augment.color import ColorStep, Hue, Levels, Saturation
+from dcap.augment.policy import OPS, Recolor, View
+from dcap.core.errors import ConfigError
+
+
+@OPS.register("color_jitter")
+@dataclass(frozen=True)
+class ColorJitter:
+    """Draw a factor from [1 - x, 1 + x] for each of the first three, an angle from [-hue, hue] for the last.
+
+    Contrast turns about mid grey instead of the image's mean, so that planning needs no pixels.
+    """
+
+    brightness: float = 0.0
+    """Spread of the brightness factor, 0..1."""
+    contrast: float = 0.0
+    """Spread of the contrast factor, 0..1."""
+    saturation: float = 0.0
+    """Spread of the saturation factor, 0..1."""
+    hue: float = 0.0
+    """Largest turn of the hue, in parts of the colour circle, 0..0.5."""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value, most = getattr(self, item.name), 0.5 if item.name == "hue" else 1.0
+            if not 0.0 <= value <= most:
+                raise ConfigError(f"{item.name} must be within 0..{most}, not {value}")
+
+    def sample(self, view: View, rng: np.random.Generator) -> Recolor:
+        """Draw the four; a spread of 0 costs nothing."""
+        b, c, s, h = (float(v) for v in rng.uniform(-1.0, 1.0, 4))
+        steps: list[ColorStep] = []
+        if self.brightness:
+            steps.append(Levels(1.0 + b * self.brightness))
+        if self.contrast:
+            steps.append(Levels(1.0 + c * self.contrast, pivot=128.0))
+        if self.saturation:
+            steps.append(Saturation(1.0 + s * self.saturation))
+        if self.hue:
+            steps.append(Hue(360.0 * h * self.hue))
+        words = f"brightness {b * self.brightness:+.2f}, contrast {c * self.contrast:+.2f}, "
+        words += f"saturation {s * self.saturation:+.2f}, hue {360 * h * self.hue:+.0f} degrees"
+        return Recolor(tuple(steps), words)

@@ -1,0 +1,141 @@
+"""Pipeline: ops in the user's order, planned without pixels.
+
+Owns the walk over the ops: what the shapes become, where the visible region ends, and the one map at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, is_dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from dcap.augment.color import ColorStep
+from dcap.augment.config import AugmentConfig
+from dcap.augment.ops.expand import ExpandToFitAffine
+from dcap.augment.plan import AugmentResult, Plan
+from dcap.augment.policy import OPS, Op, Recolor, Skip, View, Warp
+from dcap.augment.render import render
+from dcap.augment.scene import Scene
+from dcap.augment.telemetry import Telemetry
+from dcap.augment.walk import Walk
+from dcap.core.config import build
+from dcap.core.errors import ConfigError
+from dcap.geometry.canvas import Canvas
+from dcap.geometry.shapes import ShapeArray
+
+Fit = Callable[[Canvas], Canvas]
+"""The model's own resize: from the canvas after all ops to the one that the model sees."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One op of a pipeline, ready to draw."""
+
+    name: str
+    prob: float
+    op: Op
+    keeps_outside: bool
+    """Whether what leaves the canvas here may stay until the expansion that follows."""
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Augmentation of scenes; build one with `from_config`.
+
+    ``pipeline(scene, rng)`` plans and renders; `plan` needs no pixels. Both draw the same from the same generator.
+    """
+
+    stages: tuple[Stage, ...] = ()
+    config: AugmentConfig = field(default_factory=AugmentConfig)
+
+    @classmethod
+    def from_config(cls, config: AugmentConfig | Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Pipeline:
+        """Build from the ``augmentation:`` section, or from a bare list of ops.
+
+        Raises:
+            ConfigError: An unknown op or parameter (the message names the nearest), or a value that it refuses.
+        """
+        if not isinstance(config, AugmentConfig):
+            tree = config if isinstance(config, Mapping) else {"ops": list(config)}
+            config = build(AugmentConfig, tree, "augmentation")
+        return cls(_stages(config), config)
+
+    def plan(
+        self,
+        canvas: Canvas,
+        shapes: ShapeArray,
+        rng: np.random.Generator,
+        captions: Sequence[str] | None = None,
+        fit: Fit | None = None,
+    ) -> AugmentResult:
+        """Draw what a scene undergoes and map its shapes, without pixels.
+
+        Args:
+            canvas: Extent of the decoded image.
+            shapes: N shapes inside `canvas`.
+            rng: The only source of chance; make it with `dcap.core.random.generator`.
+            captions: N texts; empty ones when not given.
+            fit: The model's own resize, fused as the last geometric step; none leaves the canvas of the last op.
+
+        Returns:
+            The result, its scene without an image.
+        """
+        texts = tuple(captions) if captions is not None else ("",) * len(shapes)
+        walk = Walk.start(canvas, shapes, texts, self.config.box_policy, self.config.split_policy)
+        color: list[ColorStep] = []
+        words: list[str] = []
+        applied: list[str] = []
+        skipped: dict[str, str] = {}
+        bypassed = bool(rng.random() < self.config.bypass_prob)
+        for stage in () if bypassed else self.stages:
+            if rng.random() >= stage.prob:
+                continue
+            effect = stage.op.sample(View(walk.canvas, walk.shapes, walk.captions, walk.region), rng)
+            if isinstance(effect, Warp):
+                moved = walk.warped(effect, stage.name, cut=effect.cuts or not stage.keeps_outside)
+                effect = moved if isinstance(moved, Skip) else effect
+                walk = walk if isinstance(moved, Skip) else moved
+            if isinstance(effect, Skip):
+                skipped[stage.name] = effect.reason
+                continue
+            if isinstance(effect, Recolor):
+                color += effect.steps
+            applied.append(stage.name)
+            words.append(f"{stage.name}: {effect.words}")
+        walk = walk.cut()
+        plain = not applied
+        walk = walk if fit is None else walk.resized(fit(walk.canvas))
+        plan = Plan(
+            canvas,
+            walk.canvas,
+            walk.affine,
+            walk.region,
+            tuple(color),
+            "model" if plain else self.config.interpolation,
+            tuple(words),
+        )
+        telemetry = Telemetry(len(shapes), walk.dropped, tuple(applied), skipped, walk.padding_share(), bypassed)
+        return AugmentResult(
+            Scene(walk.canvas, walk.shapes, walk.captions), walk.source_index, walk.visible_fraction, plan, telemetry
+        )
+
+    def __call__(self, scene: Scene, rng: np.random.Generator, fit: Fit | None = None) -> AugmentResult:
+        """Plan a scene and, when it has pixels, render it."""
+        result = self.plan(scene.canvas, scene.shapes, rng, scene.captions, fit)
+        if scene.image is None:
+            return result
+        return replace(result, scene=replace(result.scene, image=render(scene.image, result.plan)))
+
+
+def _stages(config: AugmentConfig) -> tuple[Stage, ...]:
+    stages: list[Stage] = []
+    for i, item in enumerate(config.ops):
+        where = f"augmentation.ops[{i}]"
+        op = OPS.get(item.name, f"{where}.name")
+        if not is_dataclass(op):
+            raise ConfigError(f"{where}.name: op {item.name} must be a dataclass, its fields being its parameters")
+        stages.append(Stage(item.name, item.prob, build(op, item.params, f"{where}.params"), keeps_outside=False))
+    last_expansion = max((i for i, s in enumerate(stages) if isinstance(s.op, ExpandToFitAffine)), default=0)
+    return tuple(replace(stage, keeps_outside=i < last_expansion) for i, stage in enumerate(stages))

@@ -1,0 +1,101 @@
+"""Policies and transforms: a policy samples, a transform is the deterministic effect.
+
+Owns the protocol that every op follows and the registry of ops. An op is a frozen dataclass whose fields are its
+parameters; `sample` looks at the scene so far and returns what shall happen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from dcap.augment.color import ColorStep
+from dcap.core.registry import Registry
+from dcap.geometry.affine import Affine
+from dcap.geometry.canvas import Canvas
+from dcap.geometry.shapes import ShapeArray
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a policy may look at: the scene as it is when the op's turn comes, without pixels.
+
+    Args:
+        canvas: Current canvas.
+        shapes: Current shapes, pixel-edge frame of `canvas`.
+        captions: One text per shape.
+        region: Convex outline of the pixels that are still there, float64 (K, 2), same frame. It reaches over the
+            canvas only between affine ops that an `expand_to_fit_affine` follows.
+    """
+
+    canvas: Canvas
+    shapes: ShapeArray
+    captions: tuple[str, ...]
+    region: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class DropRules:
+    """When a warp may cost objects, and when it must not happen at all.
+
+    Args:
+        min_coverage: Drop an object whose visible fraction would be below this.
+        min_objects: Skip the warp when fewer objects would remain.
+        skip_if_line: Skip the warp when it would cut or drop a line.
+    """
+
+    min_coverage: float = 0.0
+    min_objects: int = 0
+    skip_if_line: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Warp:
+    """A geometric effect: `affine` maps the current frame to the one of `canvas`.
+
+    Args:
+        affine: Current frame to next frame.
+        canvas: Next canvas; what lies outside it is cut off.
+        words: The effect in words, with its numbers.
+        rules: What the warp may cost.
+        cuts: Whether the new canvas is a window that cuts even where an `expand_to_fit_affine` follows.
+    """
+
+    affine: Affine
+    canvas: Canvas
+    words: str
+    rules: DropRules = DropRules()
+    cuts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recolor:
+    """A colour effect, applied after all geometry."""
+
+    steps: tuple[ColorStep, ...]
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """Nothing happens; the reason goes into the telemetry."""
+
+    reason: str
+
+
+Transform = Warp | Recolor | Skip
+
+
+class Op(Protocol):
+    """One augmentation op. Register the class with ``@OPS.register("my_op")`` or the ``dcap.ops`` entry points."""
+
+    def sample(self, view: View, rng: np.random.Generator) -> Transform:
+        """Draw what shall happen to the scene that `view` shows, from `rng` alone."""
+        ...
+
+
+OPS: Registry[type[Op]] = Registry("op", "dcap.ops")
+"""Ops by name."""

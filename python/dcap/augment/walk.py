@@ -1,0 +1,157 @@
+"""Walk: the state of planning between two ops; every step returns a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from dcap.augment.policy import DropRules, Skip, Warp
+from dcap.geometry import Clipped, ShapeArray, area_or_length, clip, transform
+from dcap.geometry.affine import Affine
+from dcap.geometry.canvas import Canvas
+from dcap.geometry.shapes import GeometryKind
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Walk:
+    """Shapes, map and visible region after the ops so far; all in the frame of `canvas`.
+
+    `source_index` and `visible_fraction` refer to the objects that came in; `dropped` holds a reason for each one
+    of which nothing is left.
+    """
+
+    canvas: Canvas
+    shapes: ShapeArray
+    captions: tuple[str, ...]
+    source_index: npt.NDArray[np.int64]
+    visible_fraction: npt.NDArray[np.float64]
+    affine: Affine
+    region: npt.NDArray[np.float64]
+    dropped: Mapping[int, str]
+    box_policy: Literal["polygon", "aabb"]
+    split_policy: Literal["largest", "all"]
+
+    @classmethod
+    def start(
+        cls,
+        canvas: Canvas,
+        shapes: ShapeArray,
+        captions: tuple[str, ...],
+        box_policy: Literal["polygon", "aabb"],
+        split_policy: Literal["largest", "all"],
+    ) -> Walk:
+        """Return the state before the first op."""
+        w, h = float(canvas.width), float(canvas.height)
+        region = np.array([[0.0, 0.0], [w, 0.0], [w, h], [0.0, h]])
+        count = len(shapes)
+        return cls(
+            canvas,
+            shapes,
+            captions,
+            np.arange(count),
+            np.ones(count),
+            Affine.identity(),
+            region,
+            {},
+            box_policy,
+            split_policy,
+        )
+
+    def warped(self, warp: Warp, name: str, cut: bool) -> Walk | Skip:
+        """Return the state after `warp`, or why its rules forbid it.
+
+        Args:
+            warp: The effect.
+            name: The op's name, for the reasons of dropped objects.
+            cut: Whether what lies outside the new canvas is cut off now.
+        """
+        moved = replace(
+            self,
+            canvas=warp.canvas,
+            shapes=transform(self.shapes, warp.affine, self.box_policy),
+            affine=warp.affine @ self.affine,
+            region=warp.affine.apply(self.region),
+        )
+        if not cut:
+            return moved
+        after = moved.cut(warp.rules, name)
+        return self._forbidden(after, warp.rules) or after
+
+    def _forbidden(self, after: Walk, rules: DropRules) -> Skip | None:
+        if len(after.shapes) < rules.min_objects:
+            return Skip(f"{len(after.shapes)} objects would remain, fewer than {rules.min_objects}")
+        if rules.skip_if_line and _line_lengths_left(after) < _line_lengths_left(self):
+            return Skip("a line would be cut")
+        return None
+
+    def cut(self, rules: DropRules = DropRules(), name: str = "the border") -> Walk:
+        """Return the state with everything outside the canvas cut off."""
+        clipped = clip(self.shapes, self.canvas, split_policy=self.split_policy)
+        region = clip(_polygon(self.region), self.canvas).shapes
+        source = self.source_index[clipped.source_index]
+        visible = self.visible_fraction[clipped.source_index] * clipped.visible_fraction
+        keep = visible >= rules.min_coverage
+        kept = source[keep]
+        return replace(
+            self,
+            shapes=clipped.shapes if keep.all() else clipped.shapes.take(keep),
+            captions=tuple(self.captions[i] for i in clipped.source_index[keep]),
+            source_index=kept,
+            visible_fraction=visible[keep],
+            region=region.points(0) if len(region) else np.empty((0, 2)),
+            dropped={**self.dropped, **self._reasons(clipped, visible, kept, rules, name)},
+        )
+
+    def _reasons(
+        self,
+        clipped: Clipped,
+        visible: npt.NDArray[np.float64],
+        kept: npt.NDArray[np.int64],
+        rules: DropRules,
+        name: str,
+    ) -> dict[int, str]:
+        share = dict(zip(self.source_index[clipped.source_index].tolist(), visible.tolist(), strict=True))
+        gone = sorted(set(self.source_index.tolist()) - set(kept.tolist()))
+        return {
+            i: f"{share[i]:.0%} visible after {name}, less than {rules.min_coverage:.0%}"
+            if i in share
+            else f"outside the canvas after {name}"
+            for i in gone
+        }
+
+    def resized(self, canvas: Canvas) -> Walk:
+        """Return the state scaled to another canvas; nothing is cut."""
+        if canvas == self.canvas:
+            return self
+        scale = Affine.scaling(canvas.width / self.canvas.width, canvas.height / self.canvas.height)
+        xy = scale.apply(self.shapes.xy)
+        np.clip(xy, 0.0, [canvas.width, canvas.height], out=xy)
+        return replace(
+            self,
+            canvas=canvas,
+            shapes=ShapeArray.trusted(xy, self.shapes.offsets, self.shapes.kinds),
+            affine=scale @ self.affine,
+            region=scale.apply(self.region),
+        )
+
+    def padding_share(self) -> float:
+        """Share of the canvas that shows no source pixel."""
+        if len(self.region) < 3:
+            return 1.0
+        area = float(area_or_length(_polygon(self.region))[0])
+        return min(max(1.0 - area / self.canvas.num_pixels, 0.0), 1.0)
+
+
+def _polygon(points: npt.NDArray[np.float64]) -> ShapeArray:
+    if len(points) < 3:
+        return ShapeArray.empty()
+    return ShapeArray.from_points([points], [GeometryKind.POLYGON])
+
+
+def _line_lengths_left(walk: Walk) -> float:
+    is_line = walk.shapes.kinds == GeometryKind.LINE
+    return float(walk.visible_fraction[is_line].sum())

@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dcap.augment import Pipeline, Scene, register
+from dcap.augment.fit import fit_canvas
+from dcap.augment.policy import View, Warp
+from dcap.core import registry
+from dcap.core.errors import ConfigError, GeometryError
+from dcap.core.random import generator
+from dcap.geometry import Affine, Canvas, ShapeArray
+
+CANVAS = Canvas(96, 160)
+OBJECTS = [
+    {"bbox_2d": [10, 8, 60, 40]},
+    {"poly": [80, 10, 150, 20, 140, 80, 100, 50]},
+    {"line": [5, 90, 70, 60, 155, 91]},
+]
+SHAPES = ShapeArray.from_objects(OBJECTS)
+CAPTIONS = ("box", "poly", "line")
+
+OPS = [
+    st.just({"name": "hflip"}),
+    st.just({"name": "vflip"}),
+    st.floats(0, 180).map(lambda v: {"name": "rotate", "params": {"max_deg": v}}),
+    st.floats(0.3, 1).map(lambda v: {"name": "scale", "params": {"lo": v, "hi": v + 0.7}}),
+    st.floats(0, 0.5).map(lambda v: {"name": "random_crop", "params": {"scale": [0.4, 0.9], "min_coverage": v}}),
+    st.just({"name": "expand_to_fit_affine", "params": {"max_pixels": 40_000}}),
+    st.just({"name": "color_jitter", "params": {"brightness": 0.3, "contrast": 0.2, "saturation": 0.4, "hue": 0.1}}),
+]
+PIPELINES = st.lists(st.one_of(OPS), max_size=6)
+
+
+def plan(ops: list[dict[str, Any]], seed: int = 0, **config: Any) -> Any:
+    pipeline = Pipeline.from_config({"ops": ops, **config})
+    return pipeline.plan(CANVAS, SHAPES, generator(seed), CAPTIONS)
+
+
+@given(PIPELINES, st.integers(0, 1000))
+def test_planned_and_rendered_agree(ops: list[dict[str, Any]], seed: int) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (96, 160, 3), dtype=np.uint8)
+    pipeline = Pipeline.from_config(ops)
+    planned = pipeline.plan(CANVAS, SHAPES, generator(seed), CAPTIONS)
+    full = pipeline(Scene(CANVAS, SHAPES, CAPTIONS, image), generator(seed))
+    assert full.scene.shapes == planned.scene.shapes
+    assert full.scene.captions == planned.scene.captions
+    assert full.plan.describe() == planned.plan.describe()
+    assert full.scene.image.shape == (planned.scene.canvas.height, planned.scene.canvas.width, 3)
+
+
+@given(PIPELINES, st.integers(0, 1000), st.sampled_from(["largest", "all"]))
+def test_every_object_is_kept_or_has_a_reason(ops: list[dict[str, Any]], seed: int, split: str) -> None:
+    result = plan(ops, seed, split_policy=split)
+    kept = set(result.source_index.tolist())
+    assert kept | set(result.telemetry.dropped) == {0, 1, 2}
+    assert not kept & set(result.telemetry.dropped)
+    assert result.scene.captions == tuple(CAPTIONS[i] for i in result.source_index)
+    assert ((result.visible_fraction > 0) & (result.visible_fraction <= 1)).all()
+    if split == "largest":
+        assert len(kept) == len(result.source_index)
+
+
+@given(PIPELINES, st.integers(0, 1000))
+def test_shapes_are_the_mapped_ones_inside_the_visible_region(ops: list[dict[str, Any]], seed: int) -> None:
+    result = plan(ops, seed, split_policy="all")
+    region = shapely.Polygon(result.plan.region) if len(result.plan.region) else shapely.Polygon()
+    parts: dict[int, list[Any]] = {}
+    for source, (_, points) in zip(result.source_index.tolist(), result.scene.shapes, strict=True):
+        if source == 1:
+            parts.setdefault(source, []).append(shapely.Polygon(points))
+    mapped = shapely.Polygon(result.plan.affine.apply(SHAPES.points(1)))
+    visible = shapely.unary_union(parts.get(1, []))
+    want = mapped.intersection(region)
+    if 1 in result.telemetry.dropped:
+        want = want if "outside" in result.telemetry.dropped[1] else shapely.Polygon()
+    assert visible.symmetric_difference(want).area <= 1e-6 * mapped.area
+
+
+def test_no_ops_is_the_identity() -> None:
+    result = plan([])
+    assert result.scene.shapes == SHAPES
+    assert result.plan.affine == Affine.identity()
+    assert result.plan.interpolation == "model"
+    assert result.telemetry.num_kept == 3
+
+
+def test_bypass_leaves_the_sample_alone() -> None:
+    result = plan([{"name": "hflip"}], bypass_prob=1.0)
+    assert result.telemetry.bypassed
+    assert result.scene.shapes == SHAPES
+    assert plan([{"name": "hflip"}]).scene.shapes != SHAPES
+
+
+def test_prob_is_honoured() -> None:
+    acted = [bool(plan([{"name": "hflip", "prob": 0.25}], seed).telemetry.applied) for seed in range(400)]
+    assert 60 < sum(acted) < 140
+
+
+def test_flip_maps_edges_to_edges() -> None:
+    flipped = plan([{"name": "hflip"}]).scene.shapes.to_objects()
+    assert flipped[0] == {"bbox_2d": [100.0, 8.0, 150.0, 40.0]}
+    assert plan([{"name": "vflip"}]).scene.shapes.to_objects()[0] == {"bbox_2d": [10.0, 56.0, 60.0, 88.0]}
+
+
+def test_flip_twice_is_the_identity_to_the_bit() -> None:
+    assert plan([{"name": "hflip"}, {"name": "hflip"}]).scene.shapes == SHAPES
+
+
+def test_model_resize_is_the_last_step() -> None:
+    pipeline = Pipeline.from_config([{"name": "hflip"}])
+    fit = lambda canvas: fit_canvas(canvas, 65_536, 1_048_576)  # noqa: E731
+    result = pipeline.plan(CANVAS, SHAPES, generator(0), CAPTIONS, fit)
+    assert result.scene.canvas == fit(CANVAS)
+    corner = result.plan.affine.apply([0.0, 0.0])
+    assert corner.tolist() == [result.scene.canvas.width, 0.0]
+    assert result.plan.interpolation == "linear"
+
+
+def test_expansion_keeps_what_a_rotation_moved_out() -> None:
+    rotate = {"name": "rotate", "params": {"max_deg": 45.0}}
+    expand = {"name": "expand_to_fit_affine", "params": {"multiple": 32}}
+    for seed in range(20):
+        result = plan([rotate, expand], seed)
+        assert (result.visible_fraction == 1.0).all()
+        assert len(result.plan.region) == 4
+        assert result.scene.canvas.height % 32 == 0
+        assert result.scene.canvas.width % 32 == 0
+        area = shapely.Polygon(result.plan.region).area
+        assert area == pytest.approx(CANVAS.num_pixels)
+
+
+def test_expansion_stays_below_max_pixels() -> None:
+    ops = [
+        {"name": "rotate", "params": {"max_deg": 45.0}},
+        {"name": "scale", "params": {"lo": 2.0, "hi": 3.0}},
+        {"name": "expand_to_fit_affine", "params": {"max_pixels": 30_000}},
+    ]
+    for seed in range(20):
+        canvas = plan(ops, seed).scene.canvas
+        assert canvas.num_pixels <= 30_000
+        assert canvas.height % 32 == canvas.width % 32 == 0
+
+
+def test_what_left_the_canvas_does_not_come_back() -> None:
+    grow = {"name": "scale", "params": {"lo": 2.0, "hi": 2.0}}
+    shrink = {"name": "scale", "params": {"lo": 0.5, "hi": 0.5}}
+    result = plan([grow, shrink])
+    assert result.plan.affine.coefficients == pytest.approx(Affine.identity().coefficients)
+    assert shapely.Polygon(result.plan.region).area == pytest.approx(CANVAS.num_pixels / 4)
+    assert result.telemetry.padding_share == pytest.approx(0.75)
+    low, high = result.plan.region.min(axis=0), result.plan.region.max(axis=0)
+    assert (result.scene.shapes.xy >= low - 1e-9).all()
+    assert (result.scene.shapes.xy <= high + 1e-9).all()
+
+
+def test_crop_drops_below_min_coverage_with_the_reason() -> None:
+    ops = [{"name": "random_crop", "params": {"scale": [0.3, 0.5], "min_coverage": 0.9, "min_objects": 0}}]
+    reasons = [r for seed in range(30) for r in plan(ops, seed).telemetry.dropped.values()]
+    assert any("less than 90%" in r for r in reasons)
+    assert any("outside the canvas after random_crop" in r for r in reasons)
+    for seed in range(30):
+        assert (plan(ops, seed).visible_fraction >= 0.9).all()
+
+
+def test_crop_is_skipped_when_too_few_objects_would_remain() -> None:
+    ops = [{"name": "random_crop", "params": {"scale": [0.1, 0.2], "min_objects": 3}}]
+    result = plan(ops)
+    assert "fewer than 3" in result.telemetry.skipped["random_crop"]
+    assert result.scene.shapes == SHAPES
+
+
+def test_crop_is_skipped_when_a_line_would_be_cut() -> None:
+    ops = [{"name": "random_crop", "params": {"scale": [0.3, 0.4], "min_objects": 0, "skip_if_line": True}}]
+    for seed in range(20):
+        result = plan(ops, seed)
+        assert 2 in result.source_index
+        assert result.visible_fraction[result.source_index == 2] == 1.0
+
+
+def test_box_policy() -> None:
+    rotate = [{"name": "rotate", "params": {"max_deg": 30.0}}]
+    assert "poly" in plan(rotate).scene.shapes.to_objects()[0]
+    assert "bbox_2d" in plan(rotate, box_policy="aabb").scene.shapes.to_objects()[0]
+
+
+@pytest.mark.parametrize(
+    ("ops", "message"),
+    [
+        ([{"name": "rotat"}], r"augmentation.ops\[0\].name: 'rotat' is not a known op; did you mean rotate\?"),
+        (
+            [{"name": "hflip"}, {"name": "rotate", "params": {"max_angle": 3}}],
+            r"augmentation.ops\[1\].params.max_angle is not a field",
+        ),
+        ([{"name": "rotate"}], r"augmentation.ops\[0\].params.max_deg must be given"),
+        ([{"name": "rotate", "params": {"max_deg": 270}}], "max_deg must be within 0..180"),
+        ([{"name": "scale", "params": {"lo": 2, "hi": 1}}], "0 < lo <= hi"),
+        ([{"name": "hflip", "prob": 1.5}], r"augmentation.ops\[0\].prob must be within 0..1"),
+        ([{"name": "color_jitter", "params": {"hue": 0.7}}], "hue must be within 0..0.5"),
+        ([{"name": "random_crop", "params": {"scale": [0.9, 0.5]}}], "scale must fulfil"),
+        ([{"name": "expand_to_fit_affine", "params": {"max_pixels": 100}}], "must hold one block"),
+    ],
+)
+def test_bad_configs_name_the_place(ops: list[dict[str, Any]], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Pipeline.from_config(ops)
+
+
+def test_an_op_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    @register("shift_right_test")
+    @dataclass(frozen=True)
+    class ShiftRight:
+        pixels: int = 10
+
+        def sample(self, view: View, rng: np.random.Generator) -> Warp:
+            return Warp(Affine.translation(self.pixels, 0), view.canvas, f"{self.pixels} px to the right")
+
+    result = plan([{"name": "shift_right_test", "params": {"pixels": 20}}])
+    assert result.scene.shapes.to_objects()[0] == {"bbox_2d": [30.0, 8.0, 80.0, 40.0]}
+    assert "20 px to the right" in result.plan.describe()
+    monkeypatch.setattr(
+        registry, "entry_points", lambda **_: [EntryPoint("by_entry", f"{__name__}:Nothing", "dcap.ops")]
+    )
+    result = plan([{"name": "by_entry"}])
+    assert result.telemetry.skipped == {"by_entry": "because"}
+
+
+@dataclass(frozen=True)
+class Nothing:
+    def sample(self, view: View, rng: np.random.Generator) -> Any:
+        from dcap.augment.policy import Skip
+
+        return Skip("because")
+
+
+def test_an_op_must_be_a_dataclass() -> None:
+    class Plain:
+        def sample(self, view: View, rng: np.random.Generator) -> Any:
+            raise AssertionError
+
+    register("plain_test", Plain)
+    with pytest.raises(ConfigError, match=r"augmentation.ops\[0\].name: op plain_test must be a dataclass"):
+        plan([{"name": "plain_test"}])
+
+
+def test_scene_checks_its_parts() -> None:
+    with pytest.raises(GeometryError, match="captions must be one per shape"):
+        Scene(CANVAS, SHAPES, ("a",))
+    with pytest.raises(GeometryError, match="image must be uint8"):
+        Scene(CANVAS, SHAPES, CAPTIONS, np.zeros((96, 161, 3), np.uint8))

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from dcap.augment import Pipeline, Plan, Scene, render
+from dcap.augment.render import FILL, resize_for_model
+from dcap.core.errors import GeometryError
+from dcap.core.random import generator
+from dcap.geometry import Affine, Canvas, ShapeArray
+
+CANVAS = Canvas(300, 400)
+
+
+def plan_of(affine: Affine, canvas: Canvas = CANVAS, source: Canvas = CANVAS, interpolation: str = "linear") -> Plan:
+    corners = np.array([[0, 0], [source.width, 0], [source.width, source.height], [0, source.height]], float)
+    return Plan(source, canvas, affine, affine.apply(corners), (), interpolation, ())  # type: ignore[arg-type]
+
+
+def noise(canvas: Canvas = CANVAS) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(1).integers(0, 256, (canvas.height, canvas.width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "cubic"])
+def test_identity_and_flips_move_pixels_without_loss(interpolation: str) -> None:
+    image = noise()
+    assert np.array_equal(render(image, plan_of(Affine.identity(), interpolation=interpolation)), image)
+    flipped = render(image, plan_of(Affine.hflip(CANVAS), interpolation=interpolation))
+    assert np.array_equal(flipped, image[:, ::-1])
+    flipped = render(image, plan_of(Affine.vflip(CANVAS), interpolation=interpolation))
+    assert np.array_equal(flipped, image[::-1])
+
+
+def test_quarter_turn_moves_pixels_without_loss() -> None:
+    image = noise()
+    turn = Affine.translation(300, 0) @ Affine.rotation(90.0)
+    turned = render(image, plan_of(turn, Canvas(400, 300)))
+    assert np.array_equal(turned, np.rot90(image, -1))
+
+
+def test_outside_is_mid_grey() -> None:
+    moved = render(noise(), plan_of(Affine.translation(100, 50)))
+    assert (moved[:50] == FILL).all()
+    assert (moved[:, :100] == FILL).all()
+    assert np.array_equal(moved[50:, 100:], noise()[:250, :300])
+
+
+def test_unaugmented_resize_equals_pillow() -> None:
+    small = Canvas(96, 128)
+    want = np.asarray(Image.fromarray(noise()).resize((128, 96), Image.Resampling.BICUBIC))
+    assert np.array_equal(render(noise(), plan_of(Affine.scaling(0.32), small, interpolation="model")), want)
+    assert np.array_equal(resize_for_model(noise(), small), want)
+
+
+def test_shrinking_antialiases() -> None:
+    stripes = np.zeros((300, 400, 3), np.uint8)
+    stripes[:, ::2] = 255
+    small = render(stripes, plan_of(Affine.scaling(0.25), Canvas(75, 100)))
+    assert np.abs(small.astype(int) - 128).max() <= 2
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_discs_end_where_their_labels_say(seed: int) -> None:
+    centers = np.array([[60.0, 50.0], [330.0, 60.0], [200.0, 150.0], [80.0, 240.0], [320.0, 230.0]])
+    boxes = [{"bbox_2d": [x - 14, y - 14, x + 14, y + 14]} for x, y in centers.tolist()]
+    pipeline = Pipeline.from_config(
+        [
+            {"name": "hflip", "prob": 0.5},
+            {"name": "rotate", "params": {"max_deg": 30}},
+            {"name": "scale", "params": {"lo": 0.8, "hi": 1.2}},
+            {"name": "expand_to_fit_affine", "params": {"max_pixels": 400_000}},
+        ]
+    )
+    shapes = ShapeArray.from_objects(boxes)
+    for i, center in enumerate(centers):
+        image = _disc(center)
+        result = pipeline(Scene(CANVAS, shapes, tuple("abcde"), image), generator(seed))
+        assert result.scene.image is not None
+        weight = np.clip((result.scene.image[..., 0].astype(float) - 128) / 127, 0, 1)
+        rows, columns = np.indices(weight.shape)
+        found = np.array([(weight * (columns + 0.5)).sum(), (weight * (rows + 0.5)).sum()]) / weight.sum()
+        want = result.scene.shapes.points(i).mean(axis=0)
+        assert np.abs(found - want).max() < 0.1
+
+
+def _disc(center: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+    """Draw a disc of radius 10 whose pixels hold their exact share, from 8x8 points per pixel."""
+    y, x = (np.indices((2400, 3200)) + 0.5) / 8
+    inside = np.hypot(x - center[0], y - center[1]) < 10
+    share = inside.reshape(300, 8, 400, 8).mean(axis=(1, 3))
+    return np.repeat(np.rint(128 + 127 * share)[..., None], 3, axis=2).astype(np.uint8)
+
+
+def test_wrong_extent_is_refused() -> None:
+    with pytest.raises(GeometryError, match="image must be 300x400x3"):
+        render(noise(Canvas(10, 10)), plan_of(Affine.identity()))

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dcap.core.config import apply_overrides, build, dump_yaml, merge, read_yaml, to_tree
+from dcap.core.errors import ConfigError
+from dcap.core.schema import field_docs, json_schema
+
+
+@dataclass(frozen=True)
+class Inner:
+    rate: float = 0.5
+    """A rate."""
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.rate < 0:
+            raise ConfigError(f"rate must be at least 0, not {self.rate}")
+
+
+@dataclass(frozen=True)
+class Outer:
+    count: int
+    """How many."""
+    kind: Literal["a", "b"] = "a"
+    inner: Inner = field(default_factory=Inner)
+    items: tuple[Inner, ...] = ()
+    pair: tuple[float, float] = (0.0, 1.0)
+    maybe: int | None = None
+    text_or_list: tuple[str, ...] | str = ""
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_builds_nested_values() -> None:
+    tree = {"count": 3, "kind": "b", "inner": {"rate": 1}, "items": [{"rate": 2.5, "names": ["x"]}], "pair": [1, 2]}
+    assert build(Outer, tree) == Outer(3, "b", Inner(1.0), (Inner(2.5, ("x",)),), (1.0, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        ({}, "count must be given"),
+        ({"count": "3"}, "count must be an integer, not '3'"),
+        ({"count": True}, "count must be an integer, not True"),
+        ({"count": 3.0}, "count must be an integer, not 3.0"),
+        ({"count": 1, "kind": "c"}, "kind must be one of 'a', 'b', not 'c'"),
+        ({"count": 1, "knid": "a"}, "knid is not a field of the config; did you mean kind?"),
+        ({"count": 1, "inner": {"raet": 1}}, "inner.raet is not a field of inner; did you mean rate?"),
+        ({"count": 1, "inner": {"rate": -1}}, "inner.rate must be at least 0"),
+        ({"count": 1, "inner": {"rate": float("nan")}}, "inner.rate must be finite"),
+        ({"count": 1, "items": [{}, {"rate": "x"}]}, r"items\[1\].rate must be a number, not 'x'"),
+        ({"count": 1, "items": {"rate": 1}}, "items must be a list"),
+        ({"count": 1, "pair": [1]}, "pair must be a list of 2 values, not 1"),
+        ({"count": 1, "maybe": "x"}, "maybe must be an integer"),
+        ({"count": 1, "text_or_list": 4}, "text_or_list must be a string"),
+        ([1], "config must be a section of keys"),
+    ],
+)
+def test_wrong_values_name_the_dotted_path(tree: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build(Outer, tree)
+
+
+def test_extends_merges_bases_in_order(tmp_path: Path) -> None:
+    write(tmp_path, "a.yaml", "count: 1\nkind: a\ninner: {rate: 0.25, names: [x]}\n")
+    write(tmp_path, "sub/b.yaml", "kind: b\nextends: ../a.yaml\n")
+    top = write(tmp_path, "top.yaml", "extends: [a.yaml, sub/b.yaml]\ninner: {rate: 2}\n")
+    assert build(Outer, read_yaml(top)) == Outer(1, "b", Inner(2.0, ("x",)))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("extends: self.yaml", "must not form a cycle: self.yaml -> self.yaml"),
+        ("extends: gone.yaml", "gone.yaml: config file must exist"),
+        ("- 1", "must be a mapping of sections, not list"),
+        ("a: [1", "self.yaml: "),
+        ("a: 1\na: 2", "key 'a' must be given once"),
+        ("x: !!python/object:os.system {}", "self.yaml: "),
+    ],
+)
+def test_bad_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_yaml(write(tmp_path, "self.yaml", text))
+
+
+def test_too_large_a_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="at most"):
+        read_yaml(write(tmp_path, "big.yaml", "#" * (1 << 20) + "\na: 1"))
+
+
+def test_numbers_with_exponents_are_numbers(tmp_path: Path) -> None:
+    tree = read_yaml(write(tmp_path, "n.yaml", "a: 1e-4\nb: 5e3\nc: 1.5e-2\nd: 12\ne: e5\n"))
+    assert tree == {"a": 1e-4, "b": 5e3, "c": 1.5e-2, "d": 12, "e": "e5"}
+    assert type(tree["d"]) is int
+
+
+def test_overrides_reach_into_lists_and_new_sections() -> None:
+    tree = apply_overrides({"ops": [{"p": 1}, {"p": 2}]}, ["ops[1].p=3e-1", "new.key=[1, a]", "flag=null"])
+    assert tree == {"ops": [{"p": 1}, {"p": 0.3}], "new": {"key": [1, "a"]}, "flag": None}
+
+
+@pytest.mark.parametrize("item", ["novalue", "=1", "ops[5].p=1", "ops.p=1", "n.x=1", "a=[1"])
+def test_bad_overrides_are_refused(item: str) -> None:
+    with pytest.raises(ConfigError, match="override"):
+        apply_overrides({"ops": [{"p": 1}], "n": 4}, [item])
+
+
+def test_merge_replaces_lists_and_joins_mappings() -> None:
+    assert merge({"a": {"x": 1, "y": 2}, "b": [1]}, {"a": {"y": 3}, "b": [2]}) == {"a": {"x": 1, "y": 3}, "b": [2]}
+
+
+@given(
+    st.builds(
+        Outer,
+        count=st.integers(-5, 5),
+        inner=st.builds(Inner, rate=st.floats(0, 1e6), names=st.lists(st.text(), max_size=3).map(tuple)),
+        maybe=st.none() | st.integers(),
+        pair=st.tuples(st.floats(-1e300, 1e300), st.floats(-1e300, 1e300)),
+    )
+)
+def test_dump_and_build_round_trip(config: Outer) -> None:
+    assert build(Outer, yaml.safe_load(dump_yaml(config))) == config
+    assert build(Outer, to_tree(config)) == config
+
+
+def test_schema_describes_fields() -> None:
+    assert field_docs(Outer)["count"] == "How many."
+    schema = json_schema(Outer)
+    assert schema["required"] == ["count"]
+    assert schema["properties"]["inner"]["properties"]["rate"]["description"] == "A rate."
+    assert schema["properties"]["kind"]["enum"] == ["a", "b"]
+    assert schema["additionalProperties"] is False

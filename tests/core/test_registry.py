@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from dcap.core import registry as module
+from dcap.core.errors import ConfigError
+from dcap.core.registry import Registry
+
+
+def test_register_and_get() -> None:
+    things: Registry[int] = Registry("thing", "dcap.none")
+    things.register("one", 1)
+    assert things.get("one") == 1
+    assert "one" in things
+    assert list(things) == ["one"]
+
+
+def test_a_name_is_taken_once() -> None:
+    things: Registry[object] = Registry("thing", "dcap.none")
+    things.register("one", "x")
+    things.register("one", "x")
+    with pytest.raises(ConfigError, match="thing 'one' must be registered once"):
+        things.register("one", "y")
+
+
+def test_unknown_name_gets_the_nearest() -> None:
+    things: Registry[int] = Registry("thing", "dcap.none")
+    things.register("rotate", 1)
+    with pytest.raises(ConfigError, match=r"ops\[0\]: 'rotat' is not a known thing; did you mean rotate\?"):
+        things.get("rotat", "ops[0]")
+
+
+def test_entry_points_are_loaded_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [EntryPoint("outside", "math:pi", "dcap.some"), EntryPoint("broken", "no_such:x", "dcap.some")]
+
+    def fake(group: str, name: str | None = None) -> list[EntryPoint]:
+        return [p for p in points if p.group == group and name in (None, p.name)]
+
+    monkeypatch.setattr(module, "entry_points", fake)
+    things: Registry[float] = Registry("thing", "dcap.some")
+    assert set(things) == {"outside", "broken"}
+    assert things.get("outside") == pytest.approx(3.14159, abs=1e-5)
