@@ -41,4 +41,4 @@ def equal_captions(a: Sequence[str], b: Sequence[str]) -> npt.NDArray[np.bool_]:
     """Return for each pair whether the captions are equal after `normalize`, bool (len a, len b)."""
     first = np.array([normalize(caption) for caption in a], dtype=object)
     second = np.array([normalize(caption) for caption in b], dtype=object)
-    return np.equal.outer(first, second).astype(bool)
+    return np.asarray(np.equal.outer(first, second), np.bool_)

@@ -18,7 +18,7 @@ _MAX_PAIRS = 1 << 20
 def line_lengths(lines: ShapeArray) -> Floats:
     """Return the length of each polyline in pixels, float64 (N,)."""
     start, end, owner = _segments(lines)
-    return np.bincount(owner, np.linalg.norm(end - start, axis=1), len(lines))
+    return _sum_by_line(np.linalg.norm(end - start, axis=1), owner, len(lines))
 
 
 def covered_lengths(lines: ShapeArray, others: ShapeArray, tolerance_px: float) -> Floats:
@@ -46,7 +46,7 @@ def covered_lengths(lines: ShapeArray, others: ShapeArray, tolerance_px: float) 
         part = slice(i, i + rows)
         low, high = _intervals(start[part], end[part], other_start, other_end, tolerance_px)
         covered[part] = _union(low, high)
-    return np.bincount(owner, covered * np.linalg.norm(end - start, axis=1), len(lines))
+    return _sum_by_line(covered * np.linalg.norm(end - start, axis=1), owner, len(lines))
 
 
 def line_agreement(a: ShapeArray, b: ShapeArray, tolerance_px: float) -> Floats:
@@ -75,6 +75,12 @@ def _pairwise_shares(lines: ShapeArray, others: ShapeArray, tolerance_px: float)
     for j in range(len(others)):
         shares[:, j] = covered_lengths(lines, others.take([j]), tolerance_px) / lengths
     return np.minimum(shares, 1.0)
+
+
+def _sum_by_line(values: Floats, owner: npt.NDArray[np.int64], num_lines: int) -> Floats:
+    out = np.zeros(num_lines)
+    np.add.at(out, owner, values)
+    return out
 
 
 def _segments(lines: ShapeArray) -> tuple[Floats, Floats, npt.NDArray[np.int64]]:
@@ -134,4 +140,5 @@ def _union(low: Floats, high: Floats) -> Floats:
     low, high = np.take_along_axis(low, order, 1), np.take_along_axis(high, order, 1)
     reach = np.maximum.accumulate(high, axis=1)
     before = np.hstack([np.zeros((len(low), 1)), reach[:, :-1]])
-    return np.maximum(0.0, high - np.maximum(low, before)).sum(axis=1)
+    total: Floats = np.maximum(0.0, high - np.maximum(low, before)).sum(axis=1)
+    return total

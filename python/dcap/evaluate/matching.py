@@ -34,7 +34,7 @@ class Matches:
 
 def is_line(shapes: ShapeArray) -> npt.NDArray[np.bool_]:
     """Return which shapes are lines, bool (N,); the others are regions: boxes and polygons."""
-    return shapes.kinds == GeometryKind.LINE
+    return np.asarray(shapes.kinds == GeometryKind.LINE)
 
 
 def similarity(truth: ShapeArray, pred: ShapeArray, line_tolerance_px: float) -> Floats:

@@ -1,0 +1,128 @@
+"""Reading ``pred.jsonl`` and joining it with the truth: which prediction answers which record."""
+
+from __future__ import annotations
+
+import posixpath
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dcap.core.errors import GeometryError, RecordError
+from dcap.data.formats.jsonl import JsonlFile
+from dcap.data.records import Record
+from dcap.geometry.canvas import Canvas
+from dcap.geometry.shapes import ShapeArray
+
+
+class _Line(msgspec.Struct):
+    images: list[str]
+    width: int
+    height: int
+    objects: list[dict[str, Any]]
+    text: str = ""
+    problems: list[str] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One line of ``pred.jsonl``.
+
+    Attributes:
+        image: Image path as the record names it.
+        canvas: Size of the image as displayed.
+        shapes: Predicted shapes in pixels of the image file.
+        captions: One per shape.
+        text: Answer as the model wrote it.
+        problems: What was wrong with the answer; empty when it parsed cleanly.
+        where: ``file:line``, for messages.
+    """
+
+    image: str
+    canvas: Canvas
+    shapes: ShapeArray
+    captions: tuple[str, ...]
+    text: str
+    problems: tuple[str, ...]
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One true record and what was predicted for it; none when the predictions lack its image."""
+
+    truth: Record
+    pred: Prediction | None
+
+
+def read_predictions(path: Path) -> Iterator[Prediction]:
+    """Read the lines of ``pred.jsonl``, as ``dcap predict`` writes them; blank lines are passed over.
+
+    Raises:
+        RecordError: The file is missing, or a line is no prediction; the message names file, line and field.
+    """
+    if not path.is_file():
+        raise RecordError(f"{path}: predictions must be a file, and it does not exist. Run dcap predict first.")
+    decoder = msgspec.json.Decoder(_Line)
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            text = line.strip().removeprefix(b"\xef\xbb\xbf")
+            if text:
+                yield _parse(text, decoder, f"{path.name}:{number}")
+
+
+def _parse(text: bytes, decoder: msgspec.json.Decoder[_Line], where: str) -> Prediction:
+    try:
+        line = decoder.decode(text)
+        if len(line.images) != 1:
+            raise RecordError(f"{where}: images must hold one path, not {len(line.images)}")
+        shapes = ShapeArray.from_objects(line.objects)
+        canvas = Canvas(line.height, line.width)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RecordError(f"{where}: line must be a prediction: {error}") from None
+    except GeometryError as error:
+        raise RecordError(f"{where}: {error}") from None
+    captions = [obj.get("desc") for obj in line.objects]
+    for i, caption in enumerate(captions):
+        if not isinstance(caption, str):
+            raise RecordError(f"{where}: objects[{i}].desc must be a string, not {caption!r}")
+    named = tuple(str(caption) for caption in captions)
+    return Prediction(line.images[0], canvas, shapes, named, line.text, tuple(line.problems), where)
+
+
+def pair_up(truth: Sequence[Path], pred: Path) -> list[Pair]:
+    """Join true records with predictions by image path; several records of one image are joined in order.
+
+    Raises:
+        RecordError: A record or prediction is malformed, a prediction's image is not in the truth, or the two
+            disagree on its size.
+    """
+    waiting: defaultdict[str, deque[Prediction]] = defaultdict(deque)
+    for prediction in read_predictions(pred):
+        waiting[_key(prediction.image)].append(prediction)
+    pairs = []
+    for path in truth:
+        for record in JsonlFile(path):
+            found = waiting[_key(record.image)]
+            pairs.append(Pair(record, found.popleft() if found else None))
+    left = [prediction for queue in waiting.values() for prediction in queue]
+    if left:
+        raise RecordError(
+            f"{left[0].where}: image must be one of the truth, not {left[0].image!r} "
+            f"({len(left)} such prediction(s)). Give --truth the file that was predicted."
+        )
+    for pair in pairs:
+        if pair.pred and pair.pred.canvas != pair.truth.canvas:
+            want, got = pair.truth.canvas, pair.pred.canvas
+            raise RecordError(
+                f"{pair.pred.where}: size must be {want.width} x {want.height} as in {pair.truth.origin}, "
+                f"not {got.width} x {got.height}"
+            )
+    return pairs
+
+
+def _key(image: str) -> str:
+    return posixpath.normpath(image)
