@@ -1,0 +1,1 @@
+"""Readers of annotation files; each gives `Record` objects by index."""

@@ -1,0 +1,125 @@
+"""One line of JSON to plain Python, and every way in which it is none.
+
+Owns decoding speed, positions in messages, and the refusal of repeated keys, which JSON decoders drop in silence.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from dcap.core.errors import RecordError
+
+MAX_LINE_BYTES = 64 << 20
+"""Longest record that is read; a longer line is a file without line ends, not a record."""
+
+_KEY_END = re.compile(rb'"[ \t\r]*:')
+_DECODER = msgspec.json.Decoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a record."""
+
+    field: str
+    """Path inside the record, such as ``objects[3].poly``; ``line`` when it is no JSON object."""
+    text: str
+    """What is wrong, without the field."""
+
+    def __str__(self) -> str:
+        return f"{self.field} {self.text}"
+
+
+def show(value: Any) -> str:
+    """Return a value in JSON's own words, short enough for a message."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except ValueError:
+        text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def decode_line(line: bytes) -> dict[str, Any]:
+    """Decode one line.
+
+    Args:
+        line: UTF-8 JSON without its line end.
+
+    Raises:
+        RecordError: The line is no JSON object, repeats a key, or is longer than `MAX_LINE_BYTES`; the message
+            has the column (characters, from 1) but not the file.
+    """
+    if len(line) > MAX_LINE_BYTES:
+        raise RecordError(f"line must be at most {MAX_LINE_BYTES} bytes, not {len(line)}. Write one record per line.")
+    try:
+        data = _DECODER.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RecordError(_malformed(line, error)) from None
+    if not isinstance(data, dict):
+        raise RecordError(f"column 1: line must be a JSON object, not {show(data)}")
+    if len(_KEY_END.findall(line)) > _num_keys(data):
+        _refuse_repeated_keys(line)
+    return data
+
+
+def _num_keys(value: Any) -> int:
+    if isinstance(value, dict):
+        return len(value) + sum([_num_keys(v) for v in value.values() if type(v) is dict or type(v) is list])
+    return sum([_num_keys(v) for v in value if type(v) is dict or type(v) is list])
+
+
+def _refuse_repeated_keys(line: bytes) -> None:
+    """The count of ``":`` was too high: a caption may hold one, so look properly."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise RecordError(f"key {show(twice)} must be given once in an object, not {keys.count(twice)} times")
+        return found
+
+    json.loads(line, object_pairs_hook=unique)
+
+
+def _malformed(line: bytes, error: Exception) -> str:
+    """Say what the fast decoder did not: the column, and what was found there."""
+    if isinstance(error, RecursionError):
+        return "column 1: line must not be nested deeper than 1000 levels"
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as bad:
+        column = len(line[: bad.start].decode("utf-8")) + 1
+        return f"column {column}: line must be UTF-8, not byte 0x{line[bad.start]:02x}. Save the file as UTF-8."
+    try:
+        json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as bad_json:
+        return f"column {bad_json.colno}: line must be JSON, found {bad_json.msg[0].lower()}{bad_json.msg[1:]}"
+    except RecordError as constant:
+        word = str(constant)
+        return f"column {_outside_strings(text, re.escape(word))}: number must be finite, not {word}"
+    if "out of range" in str(error):
+        column = _outside_strings(text, r"-?\d[\d.]*[eE]\+?\d{3,}")
+        return f"column {column}: number must fit float64, not a larger one"
+    column = _first_match(text, r"\\u[dD][89a-fA-F]")
+    return f"column {column}: string must be Unicode text, not half of a surrogate pair"
+
+
+def _refuse_constant(word: str) -> Any:
+    raise RecordError(word)
+
+
+def _outside_strings(text: str, pattern: str) -> int:
+    for match in re.finditer(rf'"(?:[^"\\]|\\.)*+"|(?P<hit>{pattern})', text):
+        if match["hit"]:
+            return match.start() + 1
+    return 1
+
+
+def _first_match(text: str, pattern: str) -> int:
+    match = re.search(pattern, text)
+    return match.start() + 1 if match else 1
