@@ -44,7 +44,7 @@ class AnswerFormat(Protocol):
         ...
 
 
-answer_formats: Registry[AnswerFormat] = Registry("answer format", "dcap.answer_formats")
+ANSWER_FORMATS: Registry[AnswerFormat] = Registry("answer format", "dcap.answer_formats")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +97,8 @@ class JsonFormat:
         return
 
 
-answer_formats.register("object_map", JsonFormat(text_key="desc", numbered=True))
-answer_formats.register("qwen", JsonFormat(text_key="label", numbered=False))
+ANSWER_FORMATS.register("object_map", JsonFormat(text_key="desc", numbered=True))
+ANSWER_FORMATS.register("qwen", JsonFormat(text_key="label", numbered=False))
 
 _TEXT_KEYS = ("desc", "label")
 

@@ -21,7 +21,7 @@ def resolve_data(path: str) -> Path:
     """
     if not path.startswith(PREFIX):
         return Path(path)
-    assets = Path(str(files("dcap"))) / "assets"
+    assets = Path(str(files("dcap") / "assets"))
     known = {p.relative_to(assets).as_posix(): p for p in sorted(assets.rglob("*.jsonl"))}
     name = path.removeprefix(PREFIX)
     if name not in known:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dcap.data.answer_formats import AnswerObject, answer_formats
+from dcap.data.answer_formats import ANSWER_FORMATS, AnswerObject
 from dcap.data.answer_grid import Span, canonical_points, legal_points
 from dcap.data.answer_scan import Notes
 from dcap.data.config import AnswerProfile
@@ -104,7 +104,7 @@ def write_answer(answer: Answer, profile: AnswerProfile) -> str:
         AnswerObject(kind, xy[offsets[i] : offsets[i + 1]], answer.captions[i])
         for i, (kind, _) in enumerate(answer.shapes)
     ]
-    return answer_formats.get(profile.format, "data.answer.format").write(objects)
+    return ANSWER_FORMATS.get(profile.format, "data.answer.format").write(objects)
 
 
 def write(shapes: ShapeArray, captions: Sequence[str], canvas: Canvas, profile: AnswerProfile) -> str:
@@ -127,7 +127,7 @@ def parse(text: str, profile: AnswerProfile, strict: bool = True) -> Parsed:
         ConfigError: The profile's format is not registered.
     """
     notes = Notes(strict)
-    found = answer_formats.get(profile.format, "data.answer.format").parse_objects(text, notes)
+    found = ANSWER_FORMATS.get(profile.format, "data.answer.format").parse_objects(text, notes)
     span = _SPANS.get(profile.emit_norm)
     ends: Span = (span, span)
     kinds, points, captions = [], [], []

@@ -25,9 +25,9 @@ class Prompts:
     """User message that asks for the description of the whole image."""
 
 
-prompt_sets: Registry[Prompts] = Registry("prompt set", "dcap.prompts")
+PROMPTS: Registry[Prompts] = Registry("prompt set", "dcap.prompts")
 
-prompt_sets.register(
+PROMPTS.register(
     "en",
     Prompts(
         system=None,
@@ -40,7 +40,7 @@ prompt_sets.register(
         summary="Describe the whole image in one short paragraph.",
     ),
 )
-prompt_sets.register(
+PROMPTS.register(
     "zh",
     Prompts(
         system=None,
@@ -65,7 +65,7 @@ def resolve(config: PromptConfig, base_dir: str | Path = ".") -> Prompts:
     Raises:
         ConfigError: The set is unknown, a file is missing, too large or not UTF-8, or a text is empty.
     """
-    base = prompt_sets.get(config.name, "prompts.name")
+    base = PROMPTS.get(config.name, "prompts.name")
     dense = _text(config.dense, "dense", base_dir)
     summary = _text(config.summary, "summary", base_dir)
     system = _text(config.system, "system", base_dir)

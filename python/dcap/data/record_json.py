@@ -30,6 +30,12 @@ class Problem:
     text: str
     """What is wrong, without the field."""
 
+    @classmethod
+    def of(cls, message: str) -> Problem:
+        """Split an error message into what it is about and what must be."""
+        field, sign, rest = message.partition(" must ")
+        return cls(field, f"must {rest}") if sign else cls("record", message)
+
     def __str__(self) -> str:
         return f"{self.field} {self.text}"
 

@@ -114,7 +114,7 @@ def read_or_explain(line: bytes, origin: Origin) -> tuple[Record | None, tuple[P
     try:
         record, problems = _read(line, origin)
     except RecordError as error:
-        return None, (Problem("line", str(error).removeprefix("line ")),)
+        return None, (Problem.of(str(error)),)
     return record, tuple(problems)
 
 

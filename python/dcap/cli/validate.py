@@ -1,0 +1,118 @@
+"""``dcap validate``: everything that is wrong with annotation files, before a run finds out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from dcap.core.log import console as log_console
+from dcap.data.builtin import resolve_data
+from dcap.data.images import MAX_PIXELS
+from dcap.data.validate import Report, validate
+
+EPILOG = """\
+examples:
+  dcap validate train.jsonl                     records and image headers
+  dcap validate train.jsonl val.jsonl --decode  every pixel too: finds truncated files
+  dcap validate train.jsonl --root /data        image paths must stay inside /data
+  dcap validate train.jsonl --json              the report for programs
+  dcap validate builtin:photos/train.jsonl      the bundled photos
+
+a record is one line of JSON:
+  {"images": ["a.jpg"], "width": 640, "height": 480,
+   "objects": [{"desc": "cup", "bbox_2d": [10, 20, 90, 120]}], "summary": "a cup on a table"}
+width, height and all coordinates are pixels of the image as displayed, its EXIF orientation applied.
+
+exit codes: 0 no problems, 1 problems were listed, 2 a file could not be read at all.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``dcap validate`` to the command line."""
+    parser = subparsers.add_parser(
+        "validate",
+        help="list every problem of annotation files and their images",
+        description="Check every record and image of JSONL files and list all problems, not only the first.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE.jsonl", help="annotation files")
+    parser.add_argument("--root", metavar="DIR", help="image paths must stay inside this folder")
+    parser.add_argument("--decode", action="store_true", help="decode all pixels; without it headers are read")
+    parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
+    parser.add_argument(
+        "--max-pixels",
+        type=_positive,
+        default=MAX_PIXELS,
+        metavar="N",
+        help="largest image, height x width (default: %(default)s)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the report; the exit code is 1 when there are problems."""
+    files = [resolve_data(name) for name in args.files]
+    with _progress() as progress:
+        task = progress.add_task("validate", total=None)
+        report = validate(
+            files,
+            args.root,
+            args.max_pixels,
+            args.decode,
+            lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    if args.json:
+        print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        _print(report, Console(markup=False, highlight=False))
+    return 1 if report.problems else 0
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """A bar on stderr that disappears at the end; nothing where stderr is no terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=log_console, transient=True, disable=not log_console.is_terminal) as progress:
+        yield progress
+
+
+def _print(report: Report, console: Console) -> None:
+    if report.problems:
+        table = Table("where", "field", "problem", box=None, pad_edge=False)
+        for p in report.problems:
+            table.add_row(Text(f"{Path(p.file).name}:{p.line}"), Text(p.field), Text(p.text))
+        console.print(table)
+        console.print()
+    for line in _summary(report):
+        console.print(Text(line))
+
+
+def _summary(report: Report) -> list[str]:
+    kinds = ", ".join(f"{count} {key}" for key, count in report.objects.items())
+    lines = [
+        f"records   {report.records} good, {report.bad} bad; "
+        f"{report.negatives} of the good without objects, {report.summaries} with a summary",
+        f"objects   {sum(report.objects.values())}: {kinds}",
+    ]
+    if report.clipped:
+        lines.append(f"clipped   {report.clipped} shapes partly outside their image; only the inner part is used")
+    if report.images_missing:
+        lines.append(f"images    {report.images_missing} missing")
+    lines.append(f"problems  {len(report.problems)}" if report.problems else "no problems")
+    return lines

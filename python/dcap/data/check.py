@@ -1,0 +1,199 @@
+"""Checks over whole files: which records are good, what is wrong with the others, and what happens then.
+
+Owns ``data.on_bad_record``. Every line is parsed once, before a run uses any of them; pixels are not decoded unless
+asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from dcap.core.errors import ImageError, RecordError
+from dcap.data.formats.jsonl import JsonlFile
+from dcap.data.images import MAX_PIXELS, check_header, decode_image
+from dcap.data.preprocess import NO_CHAIN, Chain
+from dcap.data.record_json import Problem
+from dcap.data.records import Origin, Record, image_path, read_or_explain
+
+ERRORS_SHOWN = 50
+"""Reading stops at so many problems when bad records are errors."""
+BAD_RECORDS_FILE = "bad_records.jsonl"
+_TEXT_KEPT = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRules:
+    """How far the images of records are checked."""
+
+    root: str | Path | None = None
+    """Folder that image paths must stay in."""
+    max_pixels: int = MAX_PIXELS
+    """Bound on height x width."""
+    decode: bool = False
+    """Decode the pixels too; false reads headers only."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadRecord:
+    """A record that cannot be used."""
+
+    origin: Origin
+    problems: tuple[Problem, ...]
+    text: str
+    """Beginning of the line."""
+
+
+@dataclass(frozen=True)
+class CheckedRecords:
+    """The good records of some files, by index, and what became of the others.
+
+    ::
+
+        file_index    [0, 0, 0, 1]    record k is row row_index[k] of files[file_index[k]]
+        row_index     [0, 1, 3, 0]
+    """
+
+    files: tuple[JsonlFile, ...]
+    file_index: npt.NDArray[np.int32]
+    """int32 (N,)."""
+    row_index: npt.NDArray[np.int64]
+    """int64 (N,)."""
+    bad: tuple[BadRecord, ...]
+    """Records that were skipped."""
+    chain: Chain = NO_CHAIN
+    """Preprocessors that every record went through."""
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """Number of records that each preprocessor dropped."""
+    clipped: int = 0
+    """Number of shapes that lay partly outside their image."""
+
+    def __len__(self) -> int:
+        return len(self.row_index)
+
+    def __getitem__(self, k: int) -> Record:
+        """Return good record `k`, preprocessed.
+
+        Raises:
+            RecordError: The file has changed since it was checked.
+            IndexError: There is no such record.
+        """
+        record, dropped_by = self.chain.apply(self.files[self.file_index[k]][int(self.row_index[k])])
+        if record is None:
+            raise RecordError(f"preprocessor {dropped_by!r} must give the same result each time it sees a record")
+        return record
+
+    def summary(self) -> str:
+        """Return one sentence about what was read, skipped, dropped and clipped."""
+        parts = [f"{len(self)} records"]
+        parts += [f"{len(self.bad)} bad ones skipped"] if self.bad else []
+        parts += [f"{count} dropped by {name}" for name, count in self.dropped.items()]
+        parts += [f"{self.clipped} shapes clipped to their image"] if self.clipped else []
+        return ", ".join(parts)
+
+    def write_bad(self, folder: str | Path) -> Path | None:
+        """Write ``bad_records.jsonl`` (file, line, errors, beginning of the text); None when there is none."""
+        if not self.bad:
+            return None
+        path = Path(folder) / BAD_RECORDS_FILE
+        with path.open("w", encoding="utf-8") as out:
+            for bad in self.bad:
+                item = {"file": bad.origin.file, "line": bad.origin.line,
+                        "errors": [str(problem) for problem in bad.problems], "text": bad.text}  # fmt: skip
+                out.write(json.dumps(item, ensure_ascii=False) + "\n")
+        return path
+
+
+def check_records(
+    files: Sequence[str | Path],
+    on_bad_record: Literal["error", "skip"] = "error",
+    images: ImageRules | None = None,
+    chain: Chain = NO_CHAIN,
+    on_read: Callable[[int, int], None] | None = None,
+) -> CheckedRecords:
+    """Read every record once and keep the places of the good ones.
+
+    Args:
+        files: JSONL files.
+        on_bad_record: ``error`` stops with all problems of the first `ERRORS_SHOWN` found; ``skip`` keeps them in
+            `CheckedRecords.bad` and goes on.
+        images: Check image files too; None reads the JSONL only.
+        chain: Preprocessors; what they drop is counted and left out.
+        on_read: Called with the number of records read and their total.
+
+    Raises:
+        RecordError: A file cannot be read; or ``error`` and at least one record is bad.
+    """
+    opened = tuple(JsonlFile(path) for path in files)
+    rows: list[tuple[int, int]] = []
+    bad: list[BadRecord] = []
+    dropped: Counter[str] = Counter({name: 0 for name, _ in chain.steps})
+    clipped = num_problems = 0
+    for f, i, record, problems in scan_records(opened, images, on_read):
+        if record is None:
+            text = opened[f].line(i)[:_TEXT_KEPT].decode("utf-8", "replace")
+            bad.append(BadRecord(opened[f].origin(i), problems, text))
+            num_problems += len(problems)
+            if on_bad_record == "error" and num_problems >= ERRORS_SHOWN:
+                break
+            continue
+        kept, dropped_by = chain.apply(record)
+        if dropped_by is not None:
+            dropped[dropped_by] += 1
+        elif kept is not None:
+            rows.append((f, i))
+            clipped += record.clipped
+    if bad and on_bad_record == "error":
+        raise RecordError(_message(bad, num_problems))
+    index = np.array(rows, np.int64).reshape(-1, 2)
+    return CheckedRecords(
+        opened, index[:, 0].astype(np.int32), index[:, 1].copy(), tuple(bad), chain,
+        {name: count for name, count in dropped.items() if count}, clipped,
+    )  # fmt: skip
+
+
+def scan_records(
+    files: Sequence[JsonlFile], images: ImageRules | None, on_read: Callable[[int, int], None] | None = None
+) -> Iterator[tuple[int, int, Record | None, tuple[Problem, ...]]]:
+    """Yield (file, row, record or None, problems) for every record; None goes with at least one problem."""
+    total, done = sum(map(len, files)), 0
+    for f, file in enumerate(files):
+        for i in range(len(file)):
+            record, problems = read_or_explain(file.line(i), file.origin(i))
+            if record is not None and images is not None:
+                problem = check_image(record, images)
+                record, problems = (record, problems) if problem is None else (None, (problem,))
+            done += 1
+            if on_read is not None:
+                on_read(done, total)
+            yield f, i, record, problems
+
+
+def check_image(record: Record, rules: ImageRules) -> Problem | None:
+    """Return what is wrong with a record's image file."""
+    check = decode_image if rules.decode else check_header
+    try:
+        check(image_path(record, rules.root), record.canvas, rules.max_pixels)
+    except ImageError as error:
+        return Problem.of(str(error))
+    except RecordError as error:
+        return Problem.of(str(error).removeprefix(f"{record.origin}: "))
+    return None
+
+
+def _message(bad: Sequence[BadRecord], num_problems: int) -> str:
+    lines = [f"  {item.origin}: {problem}" for item in bad for problem in item.problems]
+    if len(lines) == 1:
+        head, tail = lines[0].strip(), " Correct it"
+    else:
+        shown = lines[:ERRORS_SHOWN]
+        more = " or more" if num_problems >= ERRORS_SHOWN else ""
+        head, tail = f"{len(shown)}{more} problems in {len(bad)} records:\n" + "\n".join(shown), "\nCorrect them"
+    return f"{head}{'' if head.endswith('.') or tail[0] == chr(10) else '.'}{tail}, or set data.on_bad_record: skip."

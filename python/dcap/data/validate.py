@@ -1,0 +1,99 @@
+"""What is in some annotation files and everything that is wrong with them, for ``dcap validate``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dcap.data.check import ImageRules, scan_records
+from dcap.data.formats.jsonl import JsonlFile
+from dcap.data.images import MAX_PIXELS
+from dcap.geometry.objects import KEY_OF_KIND
+from dcap.geometry.shapes import GeometryKind
+
+MISSING = "must be a readable file, not missing"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundProblem:
+    """One problem and where it is."""
+
+    file: str
+    line: int
+    field: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `validate` found; counts are over the good records."""
+
+    files: tuple[str, ...]
+    records: int
+    """Good records."""
+    bad: int
+    """Records with at least one problem."""
+    objects: Mapping[str, int]
+    """Number of objects of each kind, by JSON key."""
+    negatives: int
+    """Good records without objects."""
+    summaries: int
+    """Good records with a summary."""
+    clipped: int
+    """Shapes that lie partly outside their image; they are clipped, which is no problem."""
+    images_missing: int
+    """Records whose image file does not exist."""
+    problems: tuple[FoundProblem, ...]
+    """All problems, in the order of files and lines."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain JSON data."""
+        fields: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
+        fields["files"], fields["objects"] = list(self.files), dict(self.objects)
+        fields["problems"] = [{name: getattr(p, name) for name in p.__slots__} for p in self.problems]
+        return fields
+
+
+def validate(
+    files: Sequence[str | Path],
+    root: str | Path | None = None,
+    max_pixels: int = MAX_PIXELS,
+    decode: bool = False,
+    on_read: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Check every record and image of some JSONL files.
+
+    Args:
+        files: JSONL files.
+        root: Folder that image paths must stay in; None allows any.
+        max_pixels: Bound on height x width of an image.
+        decode: Decode the pixels of every image; false reads headers only.
+        on_read: Called with the number of records read and their total.
+
+    Raises:
+        RecordError: A file cannot be read at all.
+    """
+    opened = [JsonlFile(path) for path in files]
+    objects = Counter(dict.fromkeys(KEY_OF_KIND.values(), 0))
+    problems: list[FoundProblem] = []
+    counts: Counter[str] = Counter()
+    for f, i, record, found in scan_records(opened, ImageRules(root, max_pixels, decode), on_read):
+        if record is None:
+            origin = opened[f].origin(i)
+            problems += [FoundProblem(origin.file, origin.line, p.field, p.text) for p in found]
+            counts["bad"] += 1
+            counts["missing"] += any(p.text.startswith(MISSING) for p in found)
+            continue
+        counts["records"] += 1
+        counts["negatives"] += not len(record.shapes)
+        counts["summaries"] += record.summary is not None
+        counts["clipped"] += record.clipped
+        objects.update(KEY_OF_KIND[GeometryKind(kind)] for kind in record.shapes.kinds.tolist())
+    return Report(
+        files=tuple(str(file.path) for file in opened), records=counts["records"], bad=counts["bad"],
+        objects=dict(objects), negatives=counts["negatives"], summaries=counts["summaries"],
+        clipped=counts["clipped"], images_missing=counts["missing"], problems=tuple(problems),
+    )  # fmt: skip
