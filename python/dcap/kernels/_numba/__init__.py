@@ -1,0 +1,18 @@
+"""The numba backend: one twin per C++ source file, equal to it bit for bit."""
+
+from dcap.kernels._numba.affine import transform
+from dcap.kernels._numba.area import area_or_length
+from dcap.kernels._numba.clip import clip_convex, clip_rect
+from dcap.kernels._numba.hull import min_area_rect
+from dcap.kernels._numba.overlap import pairwise_iou
+from dcap.kernels._numba.simplify import simplify
+
+__all__ = [
+    "area_or_length",
+    "clip_convex",
+    "clip_rect",
+    "min_area_rect",
+    "pairwise_iou",
+    "simplify",
+    "transform",
+]

@@ -1,0 +1,380 @@
+"""Twin of cpp/src/clip.cpp: exact clipping to a convex region, with the affine map in front of it."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+
+from dcap.kernels import _status as status
+from dcap.kernels._numba._types import (
+    BOX,
+    F64,
+    I64,
+    LINE,
+    POLYGON,
+    U8,
+    Matrix,
+    bounds_of,
+    check_layout,
+    check_types,
+    check_writable,
+    jit,
+    points_view,
+    read_only,
+)
+from dcap.kernels._numba.affine import is_identity, map_box, map_points
+from dcap.kernels._numba.area import even_odd_area, intersection_area, line_length, own_crossings, shoelace
+from dcap.kernels._numba.halfplane import cut_line, cut_ring, height
+
+NOISE: Final = 1e-12
+INSIDE: Final = 0
+OUTSIDE: Final = 1
+CUT: Final = 2
+
+
+@jit
+def _locate(x1: float, y1: float, x2: float, y2: float, line: bool, planes: F64, active: I64) -> tuple[int, int]:
+    count = 0
+    for k in range(len(planes)):
+        p = planes[k]
+        low = height(p, x1 if p[0] >= 0.0 else x2, y1 if p[1] >= 0.0 else y2)
+        if low >= 0.0:
+            continue
+        high = height(p, x2 if p[0] >= 0.0 else x1, y2 if p[1] >= 0.0 else y1)
+        if high < 0.0 or (high == 0.0 and not line):
+            return OUTSIDE, 0
+        active[count] = k
+        count += 1
+    return (CUT if count else INSIDE), count
+
+
+@jit
+def _emit(
+    xy: F64, kind: int, source: int, fraction: float, sizes: I64,
+    out_xy: F64, out_offsets: I64, out_kinds: U8, out_source: I64, out_fraction: F64,
+) -> None:  # fmt: skip
+    shape, point = sizes[0], sizes[1]
+    sizes[0] += 1
+    sizes[1] += len(xy)
+    if sizes[1] <= len(out_xy):
+        out_xy[point : sizes[1]] = xy
+    if shape < len(out_kinds):
+        out_kinds[shape] = kind
+        out_source[shape] = source
+        out_fraction[shape] = fraction
+        out_offsets[shape + 1] = sizes[1]
+
+
+@jit
+def _share(visible: float, whole: float) -> float:
+    f = visible / whole
+    return f if f < 1.0 else 1.0
+
+
+@jit
+def _cut_all(xy: F64, planes: F64, active: I64, line: bool, simple: bool) -> tuple[bool, F64, I64]:
+    """Cut with every active half-plane; return whether anything went, the points, and the ends of the parts."""
+    changed = False
+    points, ends = xy, np.full(1, len(xy), np.int64)
+    for k in active:
+        # A cut at most doubles the points, and every part needs two of them.
+        room = np.empty((2 * len(points) + 4, 2))
+        room_ends = np.empty(len(points) + len(ends) + 2, np.int64)
+        size = parts = start = 0
+        for end in ends:
+            if line:
+                cut, size, parts = cut_line(points[start:end], planes[k], room, size, room_ends, parts)
+            else:
+                cut, size, parts = cut_ring(points[start:end], planes[k], simple, room, size, room_ends, parts)
+            changed |= cut
+            start = end
+        points, ends = room[:size], room_ends[:parts]
+    return changed, points, ends
+
+
+@jit
+def _emit_parts(
+    points: F64, ends: I64, part_sizes: F64, kind: int, source: int, visible: float, whole: float, largest: bool,
+    sizes: I64, out_xy: F64, out_offsets: I64, out_kinds: U8, out_source: I64, out_fraction: F64,
+) -> None:  # fmt: skip
+    least = NOISE * whole
+    best = np.argmax(part_sizes)
+    start = 0
+    for k in range(len(ends)):
+        if part_sizes[k] > least and not (largest and k != best):
+            _emit(
+                points[start : ends[k]], kind, source, _share(visible, whole), sizes,
+                out_xy, out_offsets, out_kinds, out_source, out_fraction,
+            )  # fmt: skip
+        start = ends[k]
+
+
+@jit
+def _merged(points: F64, ends: I64) -> F64:
+    out = np.empty((len(points) + 2 * len(ends), 2))
+    size = start = 0
+    for k in range(len(ends)):
+        for i in range(start, ends[k]):
+            out[size] = points[i]
+            size += 1
+        out[size] = points[start]
+        size += 1
+        if k > 0:
+            out[size] = points[0]
+            size += 1
+        start = ends[k]
+    return out[: size - 1]
+
+
+@jit
+def _measure_parts(points: F64, ends: I64, simple: bool, line: bool, part_sizes: F64) -> tuple[int, float]:
+    total = 0.0
+    start = 0
+    for k in range(len(ends)):
+        part = points[start : ends[k]]
+        if line:
+            part_sizes[k] = line_length(part)
+        elif simple:
+            part_sizes[k] = 0.5 * abs(shoelace(part))
+        else:
+            code, part_sizes[k] = even_odd_area(part)
+            if code != status.OK:
+                return code, 0.0
+        total += part_sizes[k]
+        start = ends[k]
+    return status.OK, total
+
+
+@jit
+def _clip_ring(
+    xy: F64, planes: F64, active: I64, region: F64, source: int, largest: bool, sizes: I64,
+    out_xy: F64, out_offsets: I64, out_kinds: U8, out_source: I64, out_fraction: F64,
+) -> int:  # fmt: skip
+    code, crossings, _, _ = own_crossings(xy)
+    if code != status.OK:
+        return code
+    simple = crossings == 0
+    changed, points, ends = _cut_all(xy, planes, active, False, simple)
+    if not changed:
+        _emit(xy, POLYGON, source, 1.0, sizes, out_xy, out_offsets, out_kinds, out_source, out_fraction)
+        return status.OK
+    if len(ends) == 0:
+        return status.OK
+    part_sizes = np.empty(len(ends))
+    code, visible = _measure_parts(points, ends, simple, False, part_sizes)
+    if code != status.OK:
+        return code
+    if simple:
+        whole = 0.5 * abs(shoelace(xy))
+    else:
+        total = visible
+        code, whole = even_odd_area(xy)
+        if code != status.OK:
+            return code
+        code, visible = intersection_area(xy, len(region), region, 0)
+        if code != status.OK:
+            return code
+        if len(ends) > 1 and total > visible + 1e-9 * whole:
+            points = _merged(points, ends)
+            ends = np.full(1, len(points), np.int64)
+            part_sizes = np.full(1, visible)
+    _emit_parts(
+        points, ends, part_sizes, POLYGON, source, visible, whole, largest,
+        sizes, out_xy, out_offsets, out_kinds, out_source, out_fraction,
+    )  # fmt: skip
+    return status.OK
+
+
+@jit
+def _clip_line(
+    xy: F64, planes: F64, active: I64, source: int, largest: bool, sizes: I64,
+    out_xy: F64, out_offsets: I64, out_kinds: U8, out_source: I64, out_fraction: F64,
+) -> None:  # fmt: skip
+    changed, points, ends = _cut_all(xy, planes, active, True, True)
+    if not changed:
+        _emit(xy, LINE, source, 1.0, sizes, out_xy, out_offsets, out_kinds, out_source, out_fraction)
+        return
+    part_sizes = np.empty(len(ends))
+    _, visible = _measure_parts(points, ends, True, True, part_sizes)
+    if visible > 0.0:
+        _emit_parts(
+            points, ends, part_sizes, LINE, source, visible, line_length(xy), largest,
+            sizes, out_xy, out_offsets, out_kinds, out_source, out_fraction,
+        )  # fmt: skip
+
+
+@jit
+def _clip_box(
+    x1: float, y1: float, x2: float, y2: float, planes: F64, active: I64, source: int, keep_boxes: bool, sizes: I64,
+    out_xy: F64, out_offsets: I64, out_kinds: U8, out_source: I64, out_fraction: F64,
+) -> None:  # fmt: skip
+    whole = (x2 - x1) * (y2 - y1)
+    if not whole > 0.0:
+        return
+    left, top, right, bottom = x1, y1, x2, y2
+    tilted = False
+    for k in active:
+        nx, ny, px, py = planes[k, 0], planes[k, 1], planes[k, 2], planes[k, 3]
+        tilted |= nx != 0.0 and ny != 0.0
+        if ny == 0.0 and nx > 0.0:
+            left = max(left, px)
+        if ny == 0.0 and nx < 0.0:
+            right = min(right, px)
+        if nx == 0.0 and ny > 0.0:
+            top = max(top, py)
+        if nx == 0.0 and ny < 0.0:
+            bottom = min(bottom, py)
+    if not (left < right and top < bottom):
+        return
+    if not tilted:
+        box = np.array([[left, top], [right, bottom]])
+        share = _share((right - left) * (bottom - top), whole)
+        _emit(box, BOX, source, share, sizes, out_xy, out_offsets, out_kinds, out_source, out_fraction)
+        return
+    ring = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
+    changed, points, ends = _cut_all(ring, planes, active, False, True)
+    if not changed:
+        box = np.array([[x1, y1], [x2, y2]])
+        _emit(box, BOX, source, 1.0, sizes, out_xy, out_offsets, out_kinds, out_source, out_fraction)
+        return
+    if len(ends) == 0:
+        return
+    points = points[: ends[0]]
+    visible = 0.5 * abs(shoelace(points))
+    if not visible > NOISE * whole:
+        return
+    kind = POLYGON
+    if keep_boxes:
+        left, top, right, bottom, _ = bounds_of(points)
+        points = np.array([[left, top], [right, bottom]])
+        kind = BOX
+    share = _share(visible, whole)
+    _emit(points, kind, source, share, sizes, out_xy, out_offsets, out_kinds, out_source, out_fraction)
+
+
+@jit
+def _clip_shapes(
+    xy: F64, offsets: I64, kinds: U8, m: Matrix, keep_boxes: bool, largest: bool, planes: F64, region: F64, sizes: I64,
+    out_xy: F64, out_offsets: I64, out_kinds: U8, out_source: I64, out_fraction: F64,
+) -> int:  # fmt: skip
+    code = check_layout(xy, offsets, kinds)
+    if code != status.OK:
+        return code
+    if not len(out_offsets) - 1 == len(out_kinds) == len(out_source) == len(out_fraction):
+        return status.BAD_ARGUMENT
+    moves = not is_identity(m)
+    active = np.empty(len(planes), np.int64)
+    out_offsets[0] = 0
+    for i in range(len(kinds)):
+        kind = int(kinds[i])
+        points = xy[offsets[i] : offsets[i + 1]].copy()
+        if moves and kind == BOX:
+            corners = np.empty((4, 2))
+            points = corners[: map_box(m, points, keep_boxes, corners)]
+            kind = POLYGON if len(points) == 4 else BOX
+        elif moves:
+            map_points(m, points, points)
+        x1, y1, x2, y2, legal = bounds_of(points)
+        if not legal:
+            return status.NOT_FINITE
+        place, count = _locate(x1, y1, x2, y2, kind == LINE, planes, active)
+        if place == INSIDE:
+            _emit(points, kind, i, 1.0, sizes, out_xy, out_offsets, out_kinds, out_source, out_fraction)
+        elif place == CUT and kind == BOX:
+            _clip_box(
+                x1, y1, x2, y2, planes, active[:count], i, keep_boxes, sizes,
+                out_xy, out_offsets, out_kinds, out_source, out_fraction,
+            )  # fmt: skip
+        elif place == CUT and kind == LINE:
+            _clip_line(
+                points, planes, active[:count], i, largest, sizes,
+                out_xy, out_offsets, out_kinds, out_source, out_fraction,
+            )  # fmt: skip
+        elif place == CUT:
+            code = _clip_ring(
+                points, planes, active[:count], region, i, largest, sizes,
+                out_xy, out_offsets, out_kinds, out_source, out_fraction,
+            )  # fmt: skip
+            if code != status.OK:
+                return code
+    return status.OK
+
+
+@jit
+def _planes_of(region: F64) -> tuple[int, F64]:
+    """Return one half-plane per side, pointing inwards; BAD_REGION when the polygon is not convex."""
+    n = len(region)
+    planes = np.empty((n, 4))
+    count = 0
+    twice = shoelace(region)
+    x1, y1, x2, y2, legal = bounds_of(region)
+    if not legal or twice == 0.0:
+        return status.BAD_REGION, planes
+    turn = 1.0 if twice > 0.0 else -1.0
+    for i in range(n):
+        j = 0 if i + 1 == n else i + 1
+        dx, dy = region[j, 0] - region[i, 0], region[j, 1] - region[i, 1]
+        length = math.sqrt(dx * dx + dy * dy)
+        if not length > 0.0:
+            continue
+        planes[count, 0], planes[count, 1] = -turn * dy / length, turn * dx / length
+        planes[count, 2], planes[count, 3] = region[i, 0], region[i, 1]
+        count += 1
+    slack = -1e-9 * ((x2 - x1) + (y2 - y1))
+    for k in range(count):
+        for i in range(n):
+            if height(planes[k], region[i, 0], region[i, 1]) < slack:
+                return status.BAD_REGION, planes
+    return status.OK, planes[:count]
+
+
+def _run(
+    xy: F64, offsets: I64, kinds: U8, matrix: Matrix, keep_boxes: bool, keep_largest: bool, planes: F64, region: F64,
+    out_xy: F64, out_offsets: I64, out_kinds: U8, out_source: I64, out_fraction: F64,
+) -> tuple[int, int]:  # fmt: skip
+    check_types((xy, np.float64), (offsets, np.int64), (kinds, np.uint8), (out_xy, np.float64))
+    check_types((out_offsets, np.int64), (out_kinds, np.uint8), (out_source, np.int64), (out_fraction, np.float64))
+    check_writable(out_xy, out_offsets, out_kinds, out_source, out_fraction)
+    sizes = np.zeros(2, np.int64)
+    code = _clip_shapes(
+        points_view(xy), read_only(offsets), read_only(kinds), matrix, keep_boxes, keep_largest, planes, region, sizes,
+        out_xy.reshape(-1, 2), out_offsets, out_kinds, out_source, out_fraction,
+    )  # fmt: skip
+    status.raise_if_failed(code)
+    return int(sizes[0]), int(sizes[1])
+
+
+def clip_rect(
+    xy: F64, offsets: I64, kinds: U8, matrix: Matrix, keep_boxes: bool, keep_largest: bool,
+    rect: tuple[float, float, float, float],
+    out_xy: F64, out_offsets: I64, out_kinds: U8, out_source: I64, out_fraction: F64,
+) -> tuple[int, int]:  # fmt: skip
+    """Map and clip to x1, y1, x2, y2; return the numbers of shapes and points. See `dcap.geometry.clip`."""
+    x1, y1, x2, y2 = rect
+    region = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
+    if not bounds_of(region)[4] or not x1 < x2 or not y1 < y2:
+        status.raise_if_failed(status.BAD_REGION)
+    planes = np.array([[1.0, 0.0, x1, y1], [0.0, 1.0, x1, y1], [-1.0, 0.0, x2, y2], [0.0, -1.0, x2, y2]])
+    return _run(
+        xy, offsets, kinds, matrix, keep_boxes, keep_largest, planes, region,
+        out_xy, out_offsets, out_kinds, out_source, out_fraction,
+    )  # fmt: skip
+
+
+def clip_convex(
+    xy: F64, offsets: I64, kinds: U8, matrix: Matrix, keep_boxes: bool, keep_largest: bool, region: F64,
+    out_xy: F64, out_offsets: I64, out_kinds: U8, out_source: I64, out_fraction: F64,
+) -> tuple[int, int]:  # fmt: skip
+    """Map and clip to a convex polygon (m, 2); return the numbers of shapes and points."""
+    check_types((region, np.float64))
+    corners = region.reshape(-1, 2).copy() if region.size % 2 == 0 else np.empty((0, 2))
+    if not 3 <= len(corners) <= 4096:
+        status.raise_if_failed(status.BAD_REGION)
+    code, planes = _planes_of(corners)
+    status.raise_if_failed(code)
+    return _run(
+        xy, offsets, kinds, matrix, keep_boxes, keep_largest, planes, corners,
+        out_xy, out_offsets, out_kinds, out_source, out_fraction,
+    )  # fmt: skip
