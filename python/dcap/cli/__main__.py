@@ -6,12 +6,14 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from dcap import __version__
-from dcap.cli import doctor, evaluate, predict, preview, schema, train, validate
 from dcap.cli.packages import missing_package
 from dcap.core import log
 from dcap.core.errors import DcapError
+
+COMMANDS = ("doctor", "validate", "preview", "train", "predict", "evaluate", "schema")
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -38,8 +40,8 @@ exit codes: 0 fine, 1 problems were found and listed, 2 an error that the last l
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of ``dcap`` with all its subcommands; each one sets ``run``."""
+def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """Return the parser of ``dcap`` with the named subcommands; each one sets ``run``."""
     parser = argparse.ArgumentParser(
         prog="dcap",
         description=DESCRIPTION,
@@ -48,8 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"dcap {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for command in (doctor, validate, preview, train, predict, evaluate, schema):
-        command.add_parser(subparsers)
+    for command in commands:
+        import_module(f"dcap.cli.{command}").add_parser(subparsers)
     return parser
 
 
@@ -63,7 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0, 1 when a command found problems and listed them, 2 on an error that was named on stderr,
         130 when interrupted, 141 when the reader of the output went away.
     """
-    parser = build_parser()
+    argv = sys.argv[1:] if argv is None else list(argv)
+    # A known command loads its own code only: it starts sooner, and doctor works where another one is broken.
+    parser = build_parser(argv[:1] if argv[:1] and argv[0] in COMMANDS else COMMANDS)
     args = parser.parse_args(argv)
     if not hasattr(args, "run"):
         parser.print_help(sys.stderr)

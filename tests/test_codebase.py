@@ -1,0 +1,230 @@
+"""What keeps the repository as the design says: layers, mirroring, documented errors, no unsafe constructs."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+import importlib.metadata
+import inspect
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from importlinter.cli import lint_imports
+
+import dcap
+from dcap.core.schema import field_docs
+from dcap.train.config import load_run_config
+
+ROOT = Path(__file__).parents[1]
+SOURCES = ROOT / "python" / "dcap"
+MODULES = sorted(SOURCES.rglob("*.py"))
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+MAX_LINES = 300
+
+FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def test_layers_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    code = lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True, no_logo=True)
+    assert code == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "module", ["core", "kernels", "geometry", "augment", "evaluate", "cli.__main__", "train.config"]
+)
+def test_importing_a_light_layer_loads_no_model_code(module: str) -> None:
+    heavy = "{'torch', 'transformers', 'accelerate', 'peft'}"
+    program = f"import sys, dcap.{module}; print(sorted({heavy} & set(sys.modules)))"
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    assert out.stdout.strip() == "[]"
+
+
+def test_kernels_twins_and_tests_mirror_each_other() -> None:
+    kernels = {p.stem for p in (ROOT / "cpp/src").glob("*.cpp")}
+    twins = {p.stem for p in (SOURCES / "kernels/_numba").glob("*.py")} - {"__init__"}
+    tests = {p.stem.removeprefix("test_") for p in (ROOT / "tests/kernels").glob("test_*.py")}
+    headers = {p.stem for p in (ROOT / "cpp/include/dcap").glob("*.hpp")}
+    assert twins == kernels
+    assert kernels <= tests
+    assert kernels <= headers
+
+
+def signatures(path: Path) -> dict[str, list[str]]:
+    """Names of the public functions of a file with the names of their parameters."""
+    functions = [node for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, ast.FunctionDef)]
+    return {
+        f.name: [a.arg for a in (*f.args.posonlyargs, *f.args.args, *f.args.kwonlyargs)]
+        for f in functions
+        if not f.name.startswith("_")
+    }
+
+
+def test_the_stub_has_the_signatures_of_the_twins() -> None:
+    stub = signatures(SOURCES / "_core.pyi")
+    twins: dict[str, list[str]] = {}
+    for path in (SOURCES / "kernels/_numba").glob("*.py"):
+        twins |= signatures(path)
+    assert stub
+    assert {name: twins.get(name) for name in stub} == stub
+
+
+def test_the_stub_names_what_the_core_has() -> None:
+    core = pytest.importorskip("dcap._core", reason="installed without a compiler")
+    public = {name for name in dir(core) if not name.startswith("_")}
+    assert public == set(signatures(SOURCES / "_core.pyi"))
+
+
+def test_versions_agree() -> None:
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert newest
+    assert dcap.__version__ == importlib.metadata.version("dcap") == newest[1]
+
+
+def test_the_source_tree_is_the_installed_version() -> None:
+    source = re.search(r'^__version__ = "(.+)"', (SOURCES / "__init__.py").read_text("utf-8"), re.MULTILINE)
+    assert source
+    assert source[1] == dcap.__version__
+
+
+def test_every_requirement_is_pinned() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    wanted = {re.match(r"[\w.-]+", line)[0].lower() for group in groups for line in group} - {"dcap"}
+    pins = re.findall(r"^([\w.-]+)==[\w.]+$", (ROOT / "constraints.txt").read_text("utf-8"), re.MULTILINE)
+    assert wanted - {re.sub(r"[_.]", "-", name).lower() for name in pins} == set()
+
+
+def public_functions(tree: ast.AST) -> Iterator[FunctionNode]:
+    """Module-level functions and methods whose name, and whose class's name, is public."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, FunctionNode) and not node.name.startswith("_"):
+            yield node
+        elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield from public_functions(node)
+
+
+def own_nodes(function: FunctionNode) -> Iterator[ast.AST]:
+    """All nodes of a function but those of functions defined inside it."""
+    todo = list(ast.iter_child_nodes(function))
+    while todo:
+        node = todo.pop()
+        yield node
+        if not isinstance(node, FunctionNode | ast.Lambda | ast.ClassDef):
+            todo += ast.iter_child_nodes(node)
+
+
+def raised_names(function: FunctionNode) -> set[str]:
+    raises = [node.exc for node in own_nodes(function) if isinstance(node, ast.Raise) and node.exc]
+    calls = [r.func if isinstance(r, ast.Call) else r for r in raises]
+    return {c.id for c in calls if isinstance(c, ast.Name) and c.id[0].isupper()}
+
+
+def undocumented_raises(source: str) -> list[str]:
+    missing = []
+    for function in public_functions(ast.parse(source)):
+        documented = (ast.get_docstring(function) or "").partition("Raises:")[2]
+        absent = [n for n in raised_names(function) if not re.search(rf"^\s+{n}:", documented, re.MULTILINE)]
+        missing += [f"line {function.lineno}: {function.name} does not document {n}" for n in absent]
+    return missing
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_public_functions_document_what_they_raise(path: Path) -> None:
+    assert undocumented_raises(path.read_text("utf-8")) == []
+
+
+def unsafe(source: str) -> list[str]:
+    """Constructs that dcap does without: broad excepts, code from data, shell commands."""
+    return [f"line {node.lineno}: {word}" for node in ast.walk(ast.parse(source)) if (word := unsafe_word(node))]
+
+
+def unsafe_word(node: ast.AST) -> str:
+    if isinstance(node, ast.ExceptHandler):
+        caught = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
+        broad = any(c is None or ast.unparse(c) in ("Exception", "BaseException") for c in caught)
+        reraises = isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None
+        return "broad except" if broad and not reraises else ""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        names = {getattr(node, "module", None), *(alias.name for alias in node.names)}
+        return "import of pickle" if names & {"pickle", "cloudpickle", "dill", "marshal", "shelve"} else ""
+    if isinstance(node, ast.Call):
+        called = ast.unparse(node.func)
+        keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}
+        if called in ("eval", "exec", "torch.load", "os.system", "yaml.unsafe_load"):
+            return called
+        if called == "yaml.load" and "Loader" not in keywords:
+            return "yaml.load without a loader"
+        return next((f"{k}={v}" for k, v in keywords.items() if k in FALSE_ONLY and v != "False"), "")
+    return ""
+
+
+FALSE_ONLY = ("trust_remote_code", "shell", "allow_pickle")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_no_unsafe_construct(path: Path) -> None:
+    assert unsafe(path.read_text("utf-8")) == []
+
+
+def test_the_checks_see_what_they_look_for() -> None:
+    documented = 'def f():\n    """X.\n\n    Raises:\n        KeyError: Never.\n    """\n    raise {}()\n'
+    assert undocumented_raises(documented.format("KeyError")) == []
+    assert undocumented_raises(documented.format("ValueError")) == ["line 1: f does not document ValueError"]
+    for bad in (
+        "try:\n    f()\nexcept:\n    pass",
+        "try:\n    f()\nexcept (KeyError, Exception):\n    return_ = 1",
+        "import pickle",
+        "from pickle import loads",
+        "eval('1')",
+        "torch.load('x')",
+        "load('x', trust_remote_code=True)",
+        "run('x', shell=flag)",
+        "yaml.load(text)",
+    ):
+        assert unsafe(bad), bad
+    for good in ("try:\n    f()\nexcept BaseException:\n    undo()\n    raise", "model.eval()", "run(x, shell=False)"):
+        assert unsafe(good) == [], good
+
+
+def test_no_file_is_too_long() -> None:
+    folders = ("python", "tests", "benchmarks", "cpp", ".ci")
+    files = [p for f in folders for s in ("py", "pyi", "cpp", "hpp") for p in (ROOT / f).rglob(f"*.{s}")]
+    lengths = {name_of(p): len(p.read_text("utf-8").splitlines()) for p in files}
+    assert {name: n for name, n in lengths.items() if n > MAX_LINES} == {}
+
+
+def test_every_config_field_has_a_doc_string() -> None:
+    undocumented = []
+    for path in SOURCES.glob("*/config.py"):
+        module = importlib.import_module(f"dcap.{path.parent.name}.config")
+        for name, cls in inspect.getmembers(module, dataclasses.is_dataclass):
+            if cls.__module__ == module.__name__:
+                docs = field_docs(cls)
+                undocumented += [f"{name}.{f.name}" for f in dataclasses.fields(cls) if not docs.get(f.name)]
+    assert undocumented == []
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=name_of)
+def test_every_shipped_config_begins_with_its_launch_line(path: Path) -> None:
+    first = path.read_text("utf-8").splitlines()[0]
+    assert first.startswith("# ")
+    assert name_of(path) in first
+
+
+@pytest.mark.parametrize("path", [p for p in CONFIGS if not p.name.startswith("_")], ids=name_of)
+def test_every_shipped_config_is_a_run(path: Path) -> None:
+    assert load_run_config(path).training.output_dir
+
+
+def test_configs_are_shipped() -> None:
+    assert CONFIGS
