@@ -131,7 +131,7 @@ def segments_attention(
     _refuse_generation(query, key, attention_mask)
     causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
     sizes = [query.shape[2]] if cu_seq_lens_q is None else cu_seq_lens_q.diff().tolist()
-    parts = (tensor.split(sizes, dim=2) for tensor in (query, key, value))
+    parts = (torch.split(tensor, sizes, dim=2) for tensor in (query, key, value))
     out = [
         F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=causal, scale=scaling, enable_gqa=True)
         for q, k, v in zip(*parts, strict=True)
@@ -168,9 +168,11 @@ def varlen_attention(
         max_length_q = length
     longest = int(cu_seq_lens_q.diff().max()) if max_length_q is None else int(max_length_q)
     bounds = cu_seq_lens_q.to(query.device, torch.int32)
-    flat = [tensor.transpose(1, 2).flatten(0, 1) for tensor in (query, key, value)]
+    q, k, v = (tensor.transpose(1, 2).flatten(0, 1) for tensor in (query, key, value))
     out = varlen_attn(
-        *flat,
+        q,
+        k,
+        v,
         bounds,
         bounds,
         longest,
@@ -180,7 +182,7 @@ def varlen_attention(
         enable_gqa=query.shape[1] != key.shape[1],
     )
     assert isinstance(out, torch.Tensor)
-    return out.unflatten(0, (batch, length)), None
+    return out.reshape(batch, length, *out.shape[1:]), None
 
 
 def _refuse_generation(query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None) -> None:
@@ -254,4 +256,5 @@ def _hidden(model: Any, samples: list[dict[str, torch.Tensor]], dtype: torch.dty
         inputs |= {name: torch.cat(parts)} if parts else {}
     with torch.autocast(bounds.device.type, dtype=dtype, enabled=dtype != torch.float32):
         out = model.model(**inputs, use_cache=False, **attention_kwargs(bounds))
-    return out.last_hidden_state.float()
+    hidden: torch.Tensor = out.last_hidden_state.float()
+    return hidden

@@ -125,9 +125,7 @@ def _check_names(model: Any, adapter: AdapterConfig, pattern: str) -> None:
     try:
         targets = [name for name in names if re.fullmatch(pattern, name)]
     except re.error as error:
-        raise ConfigError(
-            f"model.adapter.target_modules must be names or a regular expression: {error}"
-        ) from None
+        raise ConfigError(f"model.adapter.target_modules must be names or a regular expression: {error}") from None
     if not targets:
         raise ConfigError(
             "model.adapter.target_modules must name a layer of a tower that is not frozen, not "

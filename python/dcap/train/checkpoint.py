@@ -1,0 +1,212 @@
+"""Checkpoints: what a run needs to go on as if it had never stopped, in files that need no pickle.
+
+::
+
+    OUT/checkpoints/step-000100/
+        adapter/ or model/       what trains (safetensors)
+        optimizer.safetensors    AdamW's moments by parameter name
+        rng.safetensors          random states of every rank
+        config.yaml              the resolved config
+        answer_profile.json      how answers are written and read
+        trainer_state.json       position and counters; the sizes of all files
+    OUT/best -> checkpoints/step-000060
+    OUT/final/                   adapter/ or model/ in the config's dtype, and answer_profile.json
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object
+from safetensors.torch import load_file, save_file
+
+from dcap.core.config import dump_yaml, to_tree
+from dcap.core.errors import CheckpointError
+from dcap.core.log import get_logger
+from dcap.data.profile import ResolvedProfile, save_profile
+from dcap.train.atomic import read_marker, whole_folder
+from dcap.train.config import RunConfig
+from dcap.train.optimizer import optimizer_tensors, restore_optimizer
+from dcap.train.resume import check_same_run
+from dcap.train.rng import restore_rng, rng_tensors
+from dcap.train.state import RunState
+from dcap.train.step import Learner
+from dcap.train.weights import load_weights, save_weights
+
+log = get_logger(__name__)
+
+MARKER = "trainer_state.json"
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        config: The run; says where, how many to keep and what to resume.
+        profile: Answer profile, saved beside the weights.
+        source: Folder or hub id of the base model, for its tokenizer files.
+        learner: What is saved and restored.
+    """
+
+    config: RunConfig
+    profile: ResolvedProfile
+    source: str
+    learner: Learner
+
+    @property
+    def output(self) -> Path:
+        """Run folder."""
+        return Path(self.config.training.output_dir)
+
+    @property
+    def _accelerator(self) -> Accelerator:
+        return self.learner.accelerator
+
+    def save(self, state: RunState, best: bool = False) -> Path:
+        """Write a checkpoint of `state`, point ``best`` at it if asked, and delete what is over the limit.
+
+        All ranks call it; the first one writes.
+        """
+        target = self.output / "checkpoints" / f"step-{state.step:06d}"
+        states = gather_object([rng_tensors()])
+        if self._accelerator.is_main_process:
+            with whole_folder(target, MARKER) as folder:
+                self._write(folder, state, states)
+            if best:
+                point_at(self.output / "best", target)
+            delete_surplus(self.output, self.config.training.save_total_limit)
+            log.info("saved %s%s", target, ", the best so far" if best else "")
+        self._accelerator.wait_for_everyone()
+        return target
+
+    def _write(self, folder: Path, state: RunState, rng: list[dict[str, torch.Tensor]]) -> None:
+        learner = self.learner
+        save_weights(learner.bare_module.model, folder, self.source)
+        save_file(optimizer_tensors(learner.optimizer, learner.parameters), folder / "optimizer.safetensors")
+        save_file(
+            {f"rank{i}/{name}": value for i, tensors in enumerate(rng) for name, value in tensors.items()},
+            folder / "rng.safetensors",
+        )
+        (folder / "config.yaml").write_text(dump_yaml(self.config), "utf-8")
+        save_profile(folder, self.profile)
+        meta = {"state": asdict(state), "world_size": self._accelerator.num_processes}
+        (folder / MARKER).write_text(json.dumps(meta), "utf-8")
+
+    def save_final(self) -> Path:
+        """Write ``final/``: what trained, ready for prediction and export."""
+        target = self.output / "final"
+        if self._accelerator.is_main_process:
+            with whole_folder(target, "final.json") as folder:
+                dtype = getattr(torch, self.config.model.dtype)
+                save_weights(self.learner.bare_module.model, folder, self.source, dtype)
+                save_profile(folder, self.profile)
+                (folder / "final.json").write_text(json.dumps({"base": self.config.model.name_or_path}), "utf-8")
+            log.info("wrote %s", target)
+        self._accelerator.wait_for_everyone()
+        return target
+
+    def restore(self) -> RunState:
+        """Load what `training.resume` asks for, on every rank, and return its state; a new state when there is none.
+
+        Raises:
+            CheckpointError: The given path is no whole checkpoint, or the checkpoint is that of another run.
+        """
+        found: list[Any] = [self._find() if self._accelerator.is_main_process else None]
+        broadcast_object_list(found)
+        if found[0] is None:
+            return RunState()
+        return self.load(Path(found[0]))
+
+    def load(self, folder: Path) -> RunState:
+        """Load one checkpoint.
+
+        Raises:
+            CheckpointError: It is torn, or that of another run.
+        """
+        meta = read_marker(folder, MARKER)
+        saved = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))
+        world_size = self._accelerator.num_processes
+        check_same_run(saved | {"world_size": meta["world_size"]}, to_tree(self.config) | {"world_size": world_size})
+        load_weights(self.learner.bare_module.model, folder)
+        tensors = load_file(folder / "optimizer.safetensors")
+        restore_optimizer(self.learner.optimizer, self.learner.parameters, tensors)
+        prefix = f"rank{self._accelerator.process_index}/"
+        rng = load_file(folder / "rng.safetensors")
+        restore_rng({name.removeprefix(prefix): v for name, v in rng.items() if name.startswith(prefix)})
+        state = RunState(**meta["state"])
+        log.info("resumed from %s at step %d", folder, state.step)
+        return state
+
+    def _find(self) -> str | None:
+        resume = self.config.training.resume
+        if resume == "none":
+            set_aside(self.output)
+            return None
+        if resume == "auto":
+            newest = newest_checkpoint(self.output)
+            return None if newest is None else str(newest)
+        if not Path(resume).is_dir():
+            raise CheckpointError(f"training.resume must be auto, none or a checkpoint's folder, not {resume}")
+        return str(Path(resume).resolve())
+
+
+def all_checkpoints(output: Path) -> list[Path]:
+    """Return the checkpoints of a run folder, oldest first, whole or not."""
+    found = (output / "checkpoints").glob("step-*")
+    return sorted((p for p in found if re.fullmatch(r"step-\d+", p.name)), key=_step_of)
+
+
+def _step_of(folder: Path) -> int:
+    return int(folder.name.removeprefix("step-"))
+
+
+def newest_checkpoint(output: Path) -> Path | None:
+    """Return the newest whole checkpoint of a run folder; a torn one is reported and passed over."""
+    for folder in reversed(all_checkpoints(output)):
+        try:
+            read_marker(folder, MARKER)
+        except CheckpointError as error:
+            log.warning("%s; passed over", error)
+            continue
+        return folder
+    return None
+
+
+def point_at(link: Path, target: Path) -> None:
+    """Make `link` a relative link to `target` in one step."""
+    scratch = link.with_name(f".writing-{link.name}")
+    scratch.unlink(missing_ok=True)
+    scratch.symlink_to(os.path.relpath(target, link.parent), target_is_directory=True)
+    scratch.replace(link)
+
+
+def delete_surplus(output: Path, limit: int) -> None:
+    """Keep the `limit` newest checkpoints and the best one."""
+    best = (output / "best").resolve()
+    for folder in all_checkpoints(output)[:-limit]:
+        if folder.resolve() != best:
+            shutil.rmtree(folder)
+
+
+def set_aside(output: Path) -> None:
+    """Move what an earlier run left in `output` into ``previous-001``, so that it can neither be lost nor resumed."""
+    names = ("checkpoints", "best", "final", "metrics.jsonl", "tensorboard")
+    left = [output / name for name in names if (output / name).exists() or (output / name).is_symlink()]
+    if not left:
+        return
+    number = next(n for n in range(1, 1_000_000) if not (output / f"previous-{n:03d}").exists())
+    folder = output / f"previous-{number:03d}"
+    folder.mkdir()
+    for path in left:
+        path.rename(folder / path.name)
+    log.info("moved an earlier run to %s", folder)

@@ -1,0 +1,57 @@
+"""Whether a checkpoint may be continued under the config at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dcap.core.errors import CheckpointError
+from dcap.core.log import get_logger
+
+log = get_logger(__name__)
+
+# A change of these would make other samples, other rows or another model: the run would be neither old nor new.
+BINDING = (
+    "seed",
+    "world_size",
+    "model",
+    "data",
+    "augmentation",
+    "training.per_device_batch_size",
+    "training.effective_batch_size",
+)
+# Inside those, these change neither samples nor what trains.
+FREE = ("data.num_workers", "data.val", "data.root", "model.attention")
+
+
+def check_same_run(saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
+    """Compare two resolved configs (`dcap.core.config.to_tree`, plus ``world_size``).
+
+    A change that keeps samples, rows and model, such as the number of epochs, is logged and followed.
+
+    Raises:
+        CheckpointError: A binding field differs; the message names every one with both values.
+    """
+    changes = sorted(differences(saved, current))
+    binding = [text for name, text in changes if _below(name, BINDING) and not _below(name, FREE)]
+    if binding:
+        raise CheckpointError(
+            f"a run must be resumed with the config it began with, but {'; '.join(binding)}. "
+            "Restore the value, or start anew with training.resume=none"
+        )
+    for name, text in changes:
+        if name != "training.resume":
+            log.warning("resuming with a change: %s", text)
+
+
+def differences(saved: Any, current: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the dotted name of each differing value, and the difference in words."""
+    if isinstance(saved, Mapping) and isinstance(current, Mapping):
+        for key in sorted({*saved, *current}, key=str):
+            yield from differences(saved.get(key), current.get(key), f"{name}.{key}" if name else str(key))
+    elif saved != current:
+        yield name, f"{name} was {saved!r} and is {current!r}"
+
+
+def _below(name: str, prefixes: tuple[str, ...]) -> bool:
+    return any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)

@@ -1,0 +1,200 @@
+"""From a config to a run that is ready to train: model, data, optimiser, checkpoints, logs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import DistributedType
+
+from dcap.core.config import dump_yaml
+from dcap.core.errors import ConfigError, nearest_hint
+from dcap.core.log import console, get_logger
+from dcap.data.dataset import DenseCaptionDataset
+from dcap.data.encode import load_tokenizer
+from dcap.data.loader import RowLoader
+from dcap.model.attention import self_test
+from dcap.model.load import load_model
+from dcap.model.lora import attach, enable_activation_checkpointing, trainable
+from dcap.model.tiny import resolve_model
+from dcap.model.towers import count_parameters, parameter_table
+from dcap.train.checkpoint import Checkpoints
+from dcap.train.config import RunConfig
+from dcap.train.environment import write_environment
+from dcap.train.loss import SupervisedLoss
+from dcap.train.optimizer import build_optimizer, peak_rates
+from dcap.train.state import Due
+from dcap.train.step import Learner
+from dcap.train.tracking import Tracker, log_to_file
+
+log = get_logger(__name__)
+
+VALIDATION_METRICS = ("eval/loss", "eval/token_accuracy")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that the loop acts on."""
+
+    config: RunConfig
+    learner: Learner
+    loader: RowLoader
+    val_loader: RowLoader | None
+    checkpoints: Checkpoints
+    tracker: Tracker
+    due: Due
+    total_steps: int
+    """Steps that the learning rate is planned for. Augmentation makes an epoch a row longer or shorter now and then,
+    so without `max_steps` it is that of the first epoch times the epochs; the run ends with the last epoch."""
+
+
+def prepare(config: RunConfig, closing: ExitStack) -> Run:
+    """Set up a run.
+
+    Args:
+        config: The run.
+        closing: Gets what must be closed at the end.
+
+    Raises:
+        ConfigError: The config asks for what cannot be done here.
+        TrainingError: The self-test failed, or there is nothing to train on.
+        RecordError: As the data says.
+    """
+    accelerator = build_accelerator(config)
+    closing.callback(accelerator.end_training)
+    _check_metric(config)
+    output = Path(config.training.output_dir)
+    if accelerator.is_main_process:
+        output.mkdir(parents=True, exist_ok=True)
+        handler = log_to_file(output / "train.log")
+        closing.callback(handler.close)
+        (output / "config.yaml").write_text(dump_yaml(config), "utf-8")
+        write_environment(output, accelerator.num_processes, str(accelerator.device))
+    source = resolve_model(config.model.name_or_path)
+    learner = build_learner(config, accelerator)
+    loader, val_loader = _loaders(config, accelerator, source)
+    total = config.training.max_steps or config.training.num_epochs * loader.steps_per_epoch(0)
+    tracker = Tracker(output, total, accelerator.is_main_process, config.training.tensorboard)
+    closing.callback(tracker.close)
+    return Run(
+        config=config,
+        learner=learner,
+        loader=loader,
+        val_loader=val_loader,
+        checkpoints=Checkpoints(config, loader.dataset.profile, source, learner),
+        tracker=tracker,
+        due=Due(config.training),
+        total_steps=total,
+    )
+
+
+def build_accelerator(config: RunConfig) -> Accelerator:
+    """Return the Accelerator; gradients are exchanged by DDP.
+
+    Raises:
+        ConfigError: Accelerate was configured for DeepSpeed, FSDP or another engine, or for its own mixed precision.
+    """
+    # Rows of text alone leave the vision side without gradients, which DDP must then look for.
+    sees_vision = not (config.model.freeze_vit and config.model.freeze_aligner)
+    ddp = DistributedDataParallelKwargs(find_unused_parameters=sees_vision, broadcast_buffers=False)
+    accelerator = Accelerator(kwargs_handlers=[ddp])
+    engine = accelerator.distributed_type
+    known = (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU)
+    if engine not in known:
+        raise ConfigError(
+            f"accelerate must be configured for one process or for plain data parallelism, not {engine.value}. "
+            "Run accelerate config again without DeepSpeed and FSDP"
+        )
+    if accelerator.mixed_precision != "no":
+        raise ConfigError(
+            f"accelerate's mixed_precision must be no, not {accelerator.mixed_precision}: model.dtype decides. "
+            "Pass --mixed_precision no"
+        )
+    return accelerator
+
+
+def build_learner(config: RunConfig, accelerator: Accelerator) -> Learner:
+    """Load, test, adapt and wrap the model, and make its optimiser.
+
+    Raises:
+        ConfigError: As `load_model` and `attach`; or a dtype that cannot train.
+        TrainingError: Packed samples see each other.
+    """
+    if config.model.dtype == "float16":
+        raise ConfigError("model.dtype must be bfloat16 or float32 for training, not float16, whose gradients vanish")
+    model = load_model(config.model, accelerator.device)
+    log.info("packed = separate: hidden states differ by %.1e", self_test(model))
+    # The same on every rank: adapters start equal everywhere, and the same however many ranks there are.
+    torch.manual_seed(config.seed)
+    model = attach(model, config.model)
+    if config.training.activation_checkpointing:
+        enable_activation_checkpointing(model)
+    counts = count_parameters(model)
+    rates: Mapping[Any, float] = peak_rates(config.training)
+    if accelerator.is_main_process:
+        console.print(parameter_table(counts, rates))
+        log.info(
+            "trains: %s",
+            ", ".join(f"{c.tower} {c.trainable:,} of {c.total:,} at {rates[c.tower]:.3g}" for c in counts),
+        )
+    parameters = trainable(model)
+    module = SupervisedLoss(model, config.training.loss_chunk_tokens, getattr(torch, config.model.dtype))
+    return Learner(
+        accelerator=accelerator,
+        module=accelerator.prepare_model(module),
+        parameters=parameters,
+        optimizer=build_optimizer(model, config.training),
+        max_grad_norm=config.training.max_grad_norm,
+        seed=config.seed,
+        unproven={count.tower for count in counts if count.trainable},
+    )
+
+
+def accumulation(config: RunConfig, world_size: int) -> int:
+    """Return the micro-batches per optimiser step and rank that give `effective_batch_size`.
+
+    Raises:
+        ConfigError: It cannot be had with whole batches, or packing is asked for several rows per pass.
+    """
+    training = config.training
+    if config.data.packing and training.per_device_batch_size != 1:
+        raise ConfigError(
+            f"training.per_device_batch_size must be 1 with data.packing, not {training.per_device_batch_size}. "
+            "Make rows longer with data.global_max_length instead"
+        )
+    per_pass = training.per_device_batch_size * world_size
+    if training.effective_batch_size % per_pass:
+        raise ConfigError(
+            f"training.effective_batch_size must be a multiple of {per_pass} (per_device_batch_size x "
+            f"{world_size} processes), not {training.effective_batch_size}"
+        )
+    return training.effective_batch_size // per_pass
+
+
+def _loaders(config: RunConfig, accelerator: Accelerator, source: str) -> tuple[RowLoader, RowLoader | None]:
+    tokenizer = load_tokenizer(source, config.model.revision)
+    steps = accumulation(config, accelerator.num_processes)
+
+    def loader(split: Any) -> RowLoader:
+        return RowLoader(
+            DenseCaptionDataset(config, split, tokenizer),
+            rank=accelerator.process_index,
+            world_size=accelerator.num_processes,
+            accumulation=steps,
+            batch_size=config.training.per_device_batch_size,
+            pin_memory=accelerator.device.type == "cuda",
+        )
+
+    return loader("train"), loader("val") if config.data.files("val") else None
+
+
+def _check_metric(config: RunConfig) -> None:
+    metric = config.training.best_metric
+    if metric is not None and metric not in VALIDATION_METRICS:
+        hint = nearest_hint(metric, VALIDATION_METRICS)
+        raise ConfigError(f"training.best_metric must be a validation metric, not {metric!r}{hint}")

@@ -1,0 +1,106 @@
+"""Where a run stands, and what is due there: plain values, one kept in checkpoints, one given by the config."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from dcap.train.config import TrainingConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A step within its epoch."""
+
+    epoch: int
+    """Epoch, from 0."""
+    step_in_epoch: int
+    """Step within the epoch, from 0."""
+    steps_in_epoch: int
+    """Steps of the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """What a run has done so far; the position is that of the next step."""
+
+    step: int = 0
+    """Optimiser steps made."""
+    epoch: int = 0
+    """Epoch of the next step."""
+    step_in_epoch: int = 0
+    """Steps made in that epoch."""
+    epochs_done: float = 0.0
+    """Passes over the data made, with the part of the current one."""
+    tokens: int = 0
+    """Tokens seen, over all ranks."""
+    samples: int = 0
+    """Samples seen, over all ranks."""
+    best_value: float | None = None
+    """Best value of `best_metric` so far, of those after the delay."""
+    best_step: int | None = None
+    """Step of `best_value`."""
+
+    def advanced(self, position: Position, tokens: int, samples: int) -> RunState:
+        """Return the state after the step at `position`."""
+        done = position.step_in_epoch + 1
+        last = done >= position.steps_in_epoch
+        return replace(
+            self,
+            step=self.step + 1,
+            epoch=position.epoch + last,
+            step_in_epoch=0 if last else done,
+            epochs_done=position.epoch + done / position.steps_in_epoch,
+            tokens=self.tokens + tokens,
+            samples=self.samples + samples,
+        )
+
+    def with_best(self, value: float) -> RunState:
+        """Return the state with a new best at the current step."""
+        return replace(self, best_value=value, best_step=self.step)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What the config asks for at a state.
+
+    Args:
+        config: Steps, epochs and delays.
+    """
+
+    config: TrainingConfig
+
+    def end(self, state: RunState) -> bool:
+        """Whether the run has made all its steps."""
+        if self.config.max_steps is not None:
+            return state.step >= self.config.max_steps
+        return state.epoch >= self.config.num_epochs
+
+    def log(self, state: RunState) -> bool:
+        """Whether the step just made is logged: the first, each `log_steps`-th and the last."""
+        return state.step == 1 or state.step % self.config.log_steps == 0 or self.end(state)
+
+    def validate(self, state: RunState) -> bool:
+        """Whether to validate now: each `eval_steps`-th step or each epoch's end, and at the end."""
+        return self._each(self.config.eval_steps, state)
+
+    def save(self, state: RunState) -> bool:
+        """Whether a checkpoint is due now: each `save_steps`-th step or each epoch's end, and at the end."""
+        return self.may_save(state) and self._each(self.config.save_steps, state)
+
+    def may_save(self, state: RunState) -> bool:
+        """Whether the delay is over, before which neither a checkpoint nor a best one is kept."""
+        late = state.step >= self.config.save_delay_steps
+        return late and state.epochs_done >= self.config.save_delay_epochs
+
+    def best(self, value: float, state: RunState) -> bool:
+        """Whether `value` of the best metric beats what `state` holds, after the delay."""
+        if not self.may_save(state):
+            return False
+        if state.best_value is None:
+            return True
+        return value < state.best_value if self.config.best_mode == "min" else value > state.best_value
+
+    def _each(self, steps: int | None, state: RunState) -> bool:
+        if self.end(state):
+            return True
+        return state.step_in_epoch == 0 if steps is None else state.step % steps == 0

@@ -1,0 +1,262 @@
+"""One optimiser step over micro-batches and ranks, and one validation pass.
+
+The loss of a step is the weighted sum over all its supervised tokens, divided once by the sum of their weights over
+all micro-batches and ranks. How samples fall into rows and rows onto ranks therefore does not change it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from dcap.core.errors import TrainingError
+from dcap.core.random import generator
+from dcap.data.collate import Batch
+from dcap.data.encode import IGNORE_INDEX
+from dcap.model.towers import Tower, tower_of
+from dcap.train.loss import LossOutput, SupervisedLoss
+from dcap.train.optimizer import set_learning_rates
+
+_DROPOUT = 7  # purpose of a generator: keeps its stream apart from those of order and augmentation
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What a step trains on, summed over micro-batches and ranks; known before the first forward pass."""
+
+    weight: float
+    supervised: int
+    tokens: int
+    samples: int
+    images: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What one optimiser step did."""
+
+    loss: float
+    token_accuracy: float
+    grad_norm: float
+    learning_rates: Mapping[Tower, float]
+    totals: Totals
+    seconds: float
+    stop: bool
+    """Whether some rank was asked to stop."""
+
+
+@dataclass(eq=False)
+class Learner:
+    """What a step acts on.
+
+    Args:
+        accelerator: Ranks and devices.
+        module: `SupervisedLoss` as Accelerate prepared it.
+        parameters: What trains, by name.
+        optimizer: Over `parameters`.
+        max_grad_norm: The global gradient norm is clipped to this.
+        seed: Of dropout.
+        unproven: Towers that train and have not yet shown a gradient; emptied by the first steps.
+    """
+
+    accelerator: Accelerator
+    module: torch.nn.Module
+    parameters: Mapping[str, torch.nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    max_grad_norm: float
+    seed: int
+    unproven: set[Tower]
+
+    @property
+    def bare_module(self) -> SupervisedLoss:
+        """The module without what Accelerate put around it."""
+        module = self.accelerator.unwrap_model(self.module)
+        assert isinstance(module, SupervisedLoss)
+        return module
+
+
+def optimizer_step(
+    learner: Learner, batches: Sequence[Batch], step: int, lr_factor: float, stop: bool = False
+) -> StepResult:
+    """Make one update.
+
+    Args:
+        learner: Model, optimiser and ranks.
+        batches: This rank's micro-batches; every rank has the same number.
+        step: Number of the step, from 1.
+        lr_factor: Share of the peak learning rates.
+        stop: Whether this rank was asked to stop; returned as the "or" over all ranks.
+
+    Raises:
+        TrainingError: A batch has no label, or the loss or a gradient is not finite; raised on every rank, before the
+            update, with the names of the samples. Or a tower that should train got no gradient.
+    """
+    start = time.perf_counter()
+    accelerator = learner.accelerator
+    seed_dropout(learner.seed, step, accelerator.process_index)
+    learner.module.train()
+    totals = _totals(accelerator, batches, step)
+    outputs = _backward(learner, batches, totals.weight)
+    sums = [sum(float(o.loss_sum) for o in outputs), sum(float(o.num_correct) for o in outputs), float(stop)]
+    loss_sum, correct, stops = _sum_over_ranks(accelerator, sums)
+    loss = loss_sum / totals.weight
+    if not _finite(loss):
+        raise TrainingError(_not_finite(batches, outputs, f"step {step}: loss", loss))
+    grad_norm = float(torch.nn.utils.clip_grad_norm_(list(learner.parameters.values()), learner.max_grad_norm))
+    if not _finite(grad_norm):
+        raise TrainingError(_not_finite(batches, outputs, f"step {step}: gradient norm", grad_norm))
+    _check_gradients(learner, totals.images > 0)
+    rates = set_learning_rates(learner.optimizer, lr_factor)
+    learner.optimizer.step()
+    learner.optimizer.zero_grad(set_to_none=True)
+    return StepResult(
+        loss=loss,
+        token_accuracy=correct / totals.supervised,
+        grad_norm=grad_norm,
+        learning_rates=rates,
+        totals=totals,
+        seconds=time.perf_counter() - start,
+        stop=stops > 0,
+    )
+
+
+@torch.no_grad()
+def validate(learner: Learner, batches: Iterable[Batch]) -> dict[str, float]:
+    """Return ``eval/loss`` and ``eval/token_accuracy``, weighted by tokens over all ranks.
+
+    Raises:
+        TrainingError: There is no label in the whole validation set, or its loss is not finite.
+    """
+    module = learner.bare_module
+    module.eval()
+    sums = [0.0, 0.0, 0.0, 0.0]
+    for batch in batches:
+        output = module(**model_inputs(batch, learner.accelerator.device))
+        counts = (float(output.loss_sum), float(output.num_correct), *_weights(batch))
+        sums = [a + b for a, b in zip(sums, counts, strict=True)]
+    loss, correct, weight, supervised = _sum_over_ranks(learner.accelerator, sums)
+    if not weight > 0:
+        raise TrainingError("validation must have at least one supervised token of positive weight, not none")
+    if not _finite(loss):
+        raise TrainingError(f"validation loss must be finite, not {loss}")
+    return {"eval/loss": loss / weight, "eval/token_accuracy": correct / supervised}
+
+
+def seed_dropout(seed: int, step: int, rank: int) -> None:
+    """Make dropout a pure function of seed, step and rank, whatever else drew random numbers in between."""
+    torch.manual_seed(int(generator(seed, step, rank, _DROPOUT).integers(2**63)))
+
+
+def model_inputs(batch: Batch, device: torch.device) -> dict[str, Any]:
+    """Return the arguments of `SupervisedLoss` for a batch, its tensors on `device`."""
+    inputs = {
+        name: value.to(device, non_blocking=True)
+        for name, value in batch.items()
+        if isinstance(value, torch.Tensor) and name != "mm_token_type_ids"
+    }
+    if "cu_seqlens" in batch:
+        # Known here without waiting for the device.
+        return inputs | {"longest": int(batch["cu_seqlens"].diff().max())}
+    return inputs
+
+
+def _backward(learner: Learner, batches: Sequence[Batch], total_weight: float) -> list[LossOutput]:
+    """Run forward and backward over the micro-batches; ranks exchange gradients in the last one only."""
+    accelerator, outputs = learner.accelerator, []
+    for i, batch in enumerate(batches):
+        last = i == len(batches) - 1
+        with contextlib.nullcontext() if last else accelerator.no_sync(learner.module):
+            output = learner.module(**model_inputs(batch, accelerator.device))
+            # Ranks average their gradients, where the sum is wanted.
+            accelerator.backward(output.loss_sum * (accelerator.num_processes / total_weight))
+        outputs.append(output._replace(loss_sum=output.loss_sum.detach()))
+    return outputs
+
+
+def _weights(batch: Batch) -> tuple[float, int]:
+    """Return the weight and the number of the supervised positions that count."""
+    weights = batch["loss_weights"][:, 1:][batch["labels"][:, 1:] != IGNORE_INDEX]
+    return float(weights.double().sum()), int((weights > 0).sum())
+
+
+def _num_tokens(batch: Batch) -> int:
+    """Return the tokens of a batch without its padding, whose text position is 0 like each sample's first."""
+    return int((batch["position_ids"][0] > 0).sum()) + len(batch["samples"])
+
+
+def _totals(accelerator: Accelerator, batches: Sequence[Batch], step: int) -> Totals:
+    sums = [0.0] * 6
+    for batch in batches:
+        images = len(batch["image_grid_thw"]) if "image_grid_thw" in batch else 0
+        counts = (*_weights(batch), _num_tokens(batch), len(batch["samples"]), images, len(_unlabelled(batch)))
+        sums = [a + b for a, b in zip(sums, counts, strict=True)]
+    weight, supervised, tokens, num_samples, num_images, num_unlabelled = _sum_over_ranks(accelerator, sums)
+    if num_unlabelled or not weight > 0:
+        local = [n for b in batches for n in (_unlabelled(b) if num_unlabelled else _names(b))]
+        names = ", ".join(gather_object(local))
+        raise TrainingError(f"step {step}: a sample must have at least one supervised token, not none: look at {names}")
+    return Totals(weight, int(supervised), int(tokens), int(num_samples), int(num_images))
+
+
+def _names(batch: Batch) -> list[str]:
+    return [sample.sample_id for sample in batch["samples"]]
+
+
+def _unlabelled(batch: Batch) -> list[str]:
+    if not (batch["labels"] != IGNORE_INDEX).any():
+        return _names(batch)
+    return [sample.sample_id for sample in batch["samples"] if not sample.num_supervised]
+
+
+def _sum_over_ranks(accelerator: Accelerator, values: Sequence[float]) -> list[float]:
+    tensor = torch.tensor([float(v) for v in values], dtype=torch.float64, device=accelerator.device)
+    summed: list[float] = accelerator.reduce(tensor, "sum").tolist()
+    return summed
+
+
+def _finite(value: float) -> bool:
+    return value - value == 0.0
+
+
+def _not_finite(batches: Sequence[Batch], outputs: Sequence[LossOutput], what: str, value: float) -> str:
+    """Return the message of a stop, naming the samples at fault where the loss tells, else all of the step."""
+    names = gather_object([n for b, o in zip(batches, outputs, strict=True) for n in samples_at_fault(b, o)])
+    names = names or gather_object([name for batch in batches for name in _names(batch)])
+    return f"{what} must be finite, not {value}: look at {', '.join(names)}. The update was not made"
+
+
+def samples_at_fault(batch: Batch, output: LossOutput) -> list[str]:
+    """Return the samples of a batch that have a non-finite loss."""
+    bad = output.positions[~output.token_loss.isfinite()].cpu()
+    if "cu_seqlens" in batch:
+        index = torch.bucketize(bad[:, 1], batch["cu_seqlens"][1:].long(), right=True)
+    else:
+        index = bad[:, 0]
+    return [batch["samples"][i].sample_id for i in sorted(set(index.tolist()))]
+
+
+def _check_gradients(learner: Learner, had_images: bool) -> None:
+    """Stop in the first step that should reach a tower and does not; without images only the language model is."""
+    expected = {tower for tower in learner.unproven if had_images or tower == "llm"}
+    if not expected:
+        return
+    # At the start B = 0, so LoRA's A has a zero gradient while its B does not: one of a tower is enough.
+    alive = {
+        tower_of(name)
+        for name, p in learner.parameters.items()
+        if p.grad is not None and tower_of(name) in expected and bool(p.grad.any())
+    }
+    if expected - alive:
+        dead = sorted(expected - alive)[0]
+        raise TrainingError(
+            f"the {dead} must get a gradient in its first step, but every one is zero or missing. "
+            f"Set model.freeze_{dead}=true, or check model.adapter"
+        )
+    learner.unproven -= expected

@@ -1,0 +1,145 @@
+"""What a run tells: metrics.jsonl, TensorBoard, and the terminal (a progress bar, or lines where there is none)."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from dcap.core.log import console, get_logger
+from dcap.train.state import RunState
+from dcap.train.step import StepResult
+
+log = get_logger(__name__)
+
+
+class Tracker:
+    """Writes the metrics of one run; on ranks other than the first it does nothing.
+
+    Args:
+        folder: Run folder.
+        total_steps: Steps of the whole run.
+        active: Whether this is the rank that writes.
+        tensorboard: Write TensorBoard events as well.
+    """
+
+    def __init__(self, folder: Path, total_steps: int, active: bool, tensorboard: bool) -> None:
+        self._path = folder / "metrics.jsonl"
+        self._total = total_steps
+        self._active = active
+        self._tensorboard = tensorboard
+        self._events: Any = None
+        self._progress: Progress | None = None
+        self._task = TaskID(0)
+        self._seconds = self._waited = 0.0
+        self._tokens = 0
+
+    def start(self, state: RunState) -> None:
+        """Open the files at `state`: what an interrupted run wrote beyond it is cut, so that no step counts twice."""
+        if not self._active:
+            return
+        keep_until(self._path, state.step)
+        if self._tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            purge = state.step + 1 if state.step else None
+            self._events = SummaryWriter(str(self._path.parent / "tensorboard"), purge_step=purge)
+        if console.is_terminal:
+            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+            self._progress = Progress(*columns, console=console)
+            self._task = self._progress.add_task("", total=self._total, completed=state.step)
+            self._progress.start()
+
+    def step(self, state: RunState, result: StepResult, waited: float, due: bool) -> None:
+        """Take note of a step, and write it when `due`.
+
+        Args:
+            state: After the step.
+            result: What the step did.
+            waited: Seconds that the step waited for data.
+            due: Whether to write; times are those since what was last written.
+        """
+        self._seconds += result.seconds + waited
+        self._waited += waited
+        self._tokens += result.totals.tokens
+        if not self._active or not due:
+            return
+        speed = self._tokens / max(self._seconds, 1e-9)
+        wait_share = self._waited / max(self._seconds, 1e-9)
+        values = {
+            "loss": result.loss,
+            "token_accuracy": result.token_accuracy,
+            "grad_norm": result.grad_norm,
+            **{f"lr/{tower}": rate for tower, rate in result.learning_rates.items()},
+            "tokens": state.tokens,
+            "samples": state.samples,
+            "step_time_s": result.seconds,
+            "data_wait_s": waited,
+            "data_wait_share": wait_share,
+            "tokens_per_s": speed,
+        }
+        self._seconds = self._waited = 0.0
+        self._tokens = 0
+        self._write(state, values)
+        self._show(state, result, speed, wait_share)
+
+    def evaluation(self, state: RunState, metrics: Mapping[str, float]) -> None:
+        """Write the metrics of a validation."""
+        if not self._active:
+            return
+        self._write(state, metrics)
+        log.info("step %d: %s", state.step, ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+
+    def close(self) -> None:
+        """Flush and close; may be called at any time."""
+        if self._progress is not None:
+            self._progress.stop()
+        if self._events is not None:
+            self._events.close()
+
+    def _write(self, state: RunState, values: Mapping[str, float]) -> None:
+        line = {"step": state.step, "epoch": round(state.epochs_done, 6), **values}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        if self._events is not None:
+            for name, value in values.items():
+                self._events.add_scalar(name if "/" in name else f"train/{name}", value, state.step)
+
+    def _show(self, state: RunState, result: StepResult, speed: float, wait_share: float) -> None:
+        text = f"loss {result.loss:.4f}  {speed:,.0f} tokens/s  waiting {wait_share:.0%}"
+        if self._progress is not None:
+            self._progress.update(self._task, completed=state.step, description=text)
+            return
+        left = timedelta(seconds=round((self._total - state.step) * result.totals.tokens / max(speed, 1e-9)))
+        log.info("step %d/%d  epoch %.2f  %s  ETA %s", state.step, self._total, state.epochs_done, text, left)
+
+
+def keep_until(path: Path, step: int) -> None:
+    """Drop the lines of metrics.jsonl beyond `step`, and a last line that a crash cut."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text("utf-8").splitlines():
+        try:
+            reached = json.loads(line)["step"]
+        except ValueError:
+            continue
+        if reached <= step:
+            kept.append(line + "\n")
+    scratch = path.with_name(f".writing-{path.name}")
+    scratch.write_text("".join(kept), "utf-8")
+    os.replace(scratch, path)
+
+
+def log_to_file(path: Path) -> logging.Handler:
+    """Send dcap's log to a file as well; the caller removes the handler at the end."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.getLogger("dcap").addHandler(handler)
+    return handler
