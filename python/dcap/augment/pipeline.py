@@ -133,9 +133,10 @@ def _stages(config: AugmentConfig) -> tuple[Stage, ...]:
     stages: list[Stage] = []
     for i, item in enumerate(config.ops):
         where = f"augmentation.ops[{i}]"
-        op = OPS.get(item.name, f"{where}.name")
-        if not is_dataclass(op):
+        op: Any = OPS.get(item.name, f"{where}.name")
+        if not (isinstance(op, type) and is_dataclass(op)):
             raise ConfigError(f"{where}.name: op {item.name} must be a dataclass, its fields being its parameters")
-        stages.append(Stage(item.name, item.prob, build(op, item.params, f"{where}.params"), keeps_outside=False))
+        made: Any = build(op, item.params, f"{where}.params")
+        stages.append(Stage(item.name, item.prob, made, keeps_outside=False))
     last_expansion = max((i for i, s in enumerate(stages) if isinstance(s.op, ExpandToFitAffine)), default=0)
     return tuple(replace(stage, keeps_outside=i < last_expansion) for i, stage in enumerate(stages))

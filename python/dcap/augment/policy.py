@@ -52,6 +52,10 @@ class DropRules:
     skip_if_line: bool = False
 
 
+NO_RULES = DropRules()
+"""An object goes only when nothing of it is left."""
+
+
 @dataclass(frozen=True, slots=True)
 class Warp:
     """A geometric effect: `affine` maps the current frame to the one of `canvas`.
@@ -67,7 +71,7 @@ class Warp:
     affine: Affine
     canvas: Canvas
     words: str
-    rules: DropRules = DropRules()
+    rules: DropRules = NO_RULES
     cuts: bool = False
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from dcap.augment.policy import DropRules, Skip, Warp
+from dcap.augment.policy import NO_RULES, DropRules, Skip, Warp
 from dcap.geometry import Clipped, ShapeArray, area_or_length, clip, transform
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import Canvas
@@ -88,7 +88,7 @@ class Walk:
             return Skip("a line would be cut")
         return None
 
-    def cut(self, rules: DropRules = DropRules(), name: str = "the border") -> Walk:
+    def cut(self, rules: DropRules = NO_RULES, name: str = "the border") -> Walk:
         """Return the state with everything outside the canvas cut off."""
         clipped = clip(self.shapes, self.canvas, split_policy=self.split_policy)
         region = clip(_polygon(self.region), self.canvas).shapes

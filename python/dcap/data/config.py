@@ -75,6 +75,8 @@ class DataConfig:
     """Folder that image paths must stay in; none allows any path that the records name."""
     on_bad_record: Literal["error", "skip"] = "error"
     """``error`` stops with all errors of the first 50 found; ``skip`` goes on, counts and lists them."""
+    check_images: bool = True
+    """Read every image's header at the start, so that a missing or wrong file is found before training."""
     max_image_pixels: int = 178_956_970
     """Refuse larger images from their header, before pixels are allocated (height x width)."""
     mode: Mode = "dense"

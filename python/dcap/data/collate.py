@@ -1,0 +1,165 @@
+"""Collating: samples to one row or one padded batch of tensors, and the checks before the model sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dcap.core.errors import TrainingError
+from dcap.data.encode import IGNORE_INDEX, MERGE
+from dcap.data.sample import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class SampleInfo:
+    """What a batch remembers of each of its samples."""
+
+    dataset: str
+    sample_id: str
+    weight: float
+    num_supervised: int
+
+
+class Batch(TypedDict, total=False):
+    """Tensors of one forward pass; B rows of L tokens.
+
+    ``input_ids``, ``labels``, ``mm_token_type_ids`` int64 (B, L); ``position_ids`` int64 (4, B, L): text, temporal,
+    height, width; ``loss_weights`` float32 (B, L); ``pixel_values`` float32 (patches, 1536) and ``image_grid_thw``
+    int64 (images, 3) when there is an image; ``cu_seqlens`` int32 (S + 1,) in packing mode, where B is 1; ``samples``
+    one `SampleInfo` each.
+    """
+
+    input_ids: torch.Tensor
+    labels: torch.Tensor
+    position_ids: torch.Tensor
+    mm_token_type_ids: torch.Tensor
+    loss_weights: torch.Tensor
+    pixel_values: torch.Tensor
+    image_grid_thw: torch.Tensor
+    cu_seqlens: torch.Tensor
+    samples: list[SampleInfo]
+
+
+@dataclass(frozen=True)
+class PackingCollator:
+    """Lay samples end to end in one row.
+
+    ::
+
+        input_ids     [ a a a a | b b b | c c c c c ]     (1, L)
+        position_ids  [ 0 1 2 3 | 0 1 2 | 0 1 2 3 4 ]     row 0 of 4
+        cu_seqlens    [ 0         4       7          12 ]
+
+    Args:
+        max_length: Most tokens of a row.
+    """
+
+    max_length: int
+
+    def __call__(self, samples: Sequence[Sample]) -> Batch:
+        """Return one row.
+
+        Raises:
+            TrainingError: A sample breaks the contract of rows, or together they are longer than `max_length`.
+        """
+        _check(samples)
+        lengths = [len(s.input_ids) for s in samples]
+        if sum(lengths) > self.max_length:
+            raise TrainingError(f"row must have at most {self.max_length} tokens, not {sum(lengths)}{_names(samples)}")
+        batch = _batch([np.concatenate([getattr(s, name) for s in samples], axis=-1)[..., None, :] for name in _NAMES])
+        weights = np.concatenate([np.full(len(s.input_ids), s.weight, np.float32) for s in samples])
+        batch["loss_weights"] = torch.from_numpy(weights[None])
+        batch["cu_seqlens"] = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+        return _finished(batch, samples)
+
+
+@dataclass(frozen=True)
+class PaddingCollator:
+    """Pad samples on the right to the longest of the batch; padding has no label and attends to nothing real.
+
+    Args:
+        pad_id: Token id of the padding.
+        max_length: Most tokens of a sample.
+    """
+
+    pad_id: int
+    max_length: int
+
+    def __call__(self, samples: Sequence[Sample]) -> Batch:
+        """Return one batch of ``len(samples)`` rows.
+
+        Raises:
+            TrainingError: A sample breaks the contract of rows or is longer than `max_length`.
+        """
+        _check(samples)
+        longest = max(len(s.input_ids) for s in samples)
+        if longest > self.max_length:
+            raise TrainingError(f"sample must have at most {self.max_length} tokens, not {longest}{_names(samples)}")
+        fills = (self.pad_id, IGNORE_INDEX, 0, 0)
+        batch = _batch(
+            [
+                np.stack([_padded(getattr(s, name), longest, fill) for s in samples], axis=-2)
+                for name, fill in zip(_NAMES, fills, strict=True)
+            ]
+        )
+        weights = np.repeat(np.array([[s.weight] for s in samples], np.float32), longest, axis=1)
+        batch["loss_weights"] = torch.from_numpy(weights)
+        return _finished(batch, samples)
+
+
+_NAMES = ("input_ids", "labels", "mm_token_type_ids", "position_ids")
+
+
+def _batch(arrays: Sequence[npt.NDArray[np.int64]]) -> Batch:
+    ids, labels, kinds, positions = (torch.from_numpy(np.ascontiguousarray(a)) for a in arrays)
+    return {"input_ids": ids, "labels": labels, "mm_token_type_ids": kinds, "position_ids": positions}
+
+
+def _padded(array: npt.NDArray[np.int64], length: int, fill: int) -> npt.NDArray[np.int64]:
+    width = [(0, 0)] * (array.ndim - 1) + [(0, length - array.shape[-1])]
+    return np.pad(array, width, constant_values=fill)
+
+
+def _finished(batch: Batch, samples: Sequence[Sample]) -> Batch:
+    pixels = [s.pixel_values for s in samples if s.pixel_values is not None]
+    if pixels:
+        batch["pixel_values"] = torch.from_numpy(np.concatenate(pixels))
+        batch["image_grid_thw"] = torch.tensor([s.grid_thw for s in samples if s.grid_thw is not None])
+    batch["samples"] = [SampleInfo(s.dataset, s.sample_id, s.weight, s.num_supervised) for s in samples]
+    return batch
+
+
+def _names(samples: Sequence[Sample]) -> str:
+    return f" (samples {', '.join(s.sample_id for s in samples)})"
+
+
+def _check(samples: Sequence[Sample]) -> None:
+    for sample in samples:
+        problem = _problem(sample)
+        if problem:
+            raise TrainingError(f"sample {sample.sample_id}: {problem}")
+
+
+def _problem(sample: Sample) -> str | None:
+    length = len(sample.input_ids)
+    if length != sample.planned_length:
+        return f"it must have the planned {sample.planned_length} tokens, not {length}"
+    grid = sample.grid_thw
+    patches = 0 if grid is None else grid[0] * grid[1] * grid[2]
+    placeholders = int((sample.mm_token_type_ids == 1).sum())
+    if placeholders * MERGE**2 != patches:
+        return f"image placeholders must be a quarter of the {patches} patches, not {placeholders}"
+    rows = 0 if sample.pixel_values is None else len(sample.pixel_values)
+    if rows != patches:
+        return f"pixel_values must have {patches} rows, not {rows}"
+    supervised = sample.labels != IGNORE_INDEX
+    if not supervised.any() or supervised[0]:
+        return "at least one token must be supervised, and the first must not be"
+    if (supervised & (sample.mm_token_type_ids == 1)).any():
+        return "no image token may carry a label"
+    return None

@@ -1,0 +1,228 @@
+"""DenseCaptionDataset: records to encoded samples; an item is a pure function of (seed, epoch, index)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from dcap.augment.config import AugmentConfig
+from dcap.augment.pipeline import Pipeline
+from dcap.augment.render import render
+from dcap.core.errors import ConfigError
+from dcap.core.log import get_logger, progress
+from dcap.core.random import generator
+from dcap.data.builtin import resolve_data
+from dcap.data.check import CheckedRecords, ImageRules, check_records
+from dcap.data.config import DataConfig
+from dcap.data.encode import (
+    IGNORE_INDEX,
+    Encoder,
+    Tokenizer,
+    grid_thw,
+    load_tokenizer,
+    mrope_positions,
+    patchify,
+)
+from dcap.data.images import decode_image
+from dcap.data.planning import PlannedSample, Planner
+from dcap.data.preprocess import Chain
+from dcap.data.profile import resolve_profile
+from dcap.data.records import image_path
+from dcap.data.sample import Sample
+from dcap.geometry.canvas import Canvas
+from dcap.geometry.shapes import ShapeArray
+
+logger = get_logger(__name__)
+
+
+Split = Literal["train", "val"]
+
+
+@dataclass(frozen=True, slots=True)
+class SampleKey:
+    """Which sample, in which epoch; a filler is the same sample with a loss weight of 0."""
+
+    epoch: int
+    index: int
+    filler: bool = False
+
+
+class _ModelName(Protocol):
+    @property
+    def name_or_path(self) -> str: ...
+    @property
+    def revision(self) -> str | None: ...
+
+
+class DatasetConfig(Protocol):
+    """The part of a run's config that samples depend on; `dcap.train.config.RunConfig` is one."""
+
+    @property
+    def data(self) -> DataConfig:
+        """The ``data:`` section."""
+        ...
+
+    @property
+    def augmentation(self) -> AugmentConfig:
+        """The ``augmentation:`` section."""
+        ...
+
+    @property
+    def model(self) -> _ModelName:
+        """The ``model:`` section; names the tokenizer."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Run seed."""
+        ...
+
+
+def encode_sample(planner: Planner, planned: PlannedSample, image: npt.NDArray[np.uint8], weight: float) -> Sample:
+    """Encode a planned sample with its decoded image.
+
+    Args:
+        planner: What planned it.
+        planned: The plan.
+        image: uint8 (H, W, 3) RGB of the record's canvas.
+        weight: Loss weight of its supervised tokens.
+    """
+    pixels = render(image, planned.result.plan)
+    canvas = planned.result.scene.canvas
+    prompt = planner.prompt_ids(planned)
+    ids = np.concatenate([prompt, planned.answer_ids])
+    labels = np.concatenate([np.full(len(prompt), IGNORE_INDEX), planned.answer_ids])
+    kinds = (ids == planner.encoder.image_pad_id).astype(np.int64)
+    kinds[len(prompt) :] = 0
+    grid = grid_thw(canvas)
+    return Sample(
+        input_ids=ids,
+        labels=labels,
+        mm_token_type_ids=kinds,
+        position_ids=mrope_positions(kinds, [grid]),
+        pixel_values=patchify(pixels),
+        grid_thw=grid,
+        dataset=Path(planned.record.origin.file).stem,
+        sample_id=str(planned.record.origin),
+        weight=weight,
+        planned_length=planned.length,
+        answer=planned.answer,
+        augmented=replace(planned.result, scene=replace(planned.result.scene, image=pixels)),
+    )
+
+
+class DenseCaptionDataset:
+    """Samples of one split, by ``(epoch, index)``.
+
+    An item depends on the config's seed, the epoch and the index alone: not on order, workers or ranks.
+
+    Args:
+        config: A run's config, or anything with its ``data``, ``augmentation``, ``model`` and ``seed``.
+        split: ``train`` is augmented, ``val`` never is.
+        tokenizer: Loaded from ``model.name_or_path`` when not given.
+
+    Raises:
+        ConfigError: The split names no file, or something in the config does not fit.
+        RecordError: A record breaks the contract and ``data.on_bad_record`` is ``error``.
+    """
+
+    def __init__(self, config: DatasetConfig, split: Split = "train", tokenizer: Tokenizer | None = None) -> None:
+        data = config.data
+        if not data.files(split):
+            raise ConfigError(f"data.{split} must name at least one JSONL file")
+        self.config = config
+        self.split: Split = split
+        if tokenizer is None:
+            tokenizer = load_tokenizer(config.model.name_or_path, config.model.revision)
+        self.planner = Planner(
+            config=data,
+            pipeline=Pipeline.from_config(config.augmentation if split == "train" else AugmentConfig()),
+            encoder=Encoder(tokenizer),
+            profile=resolve_profile(data),
+            seed=config.seed,
+        )
+        rules = ImageRules(data.root, data.max_image_pixels) if data.check_images else None
+        self.records: CheckedRecords = check_records(
+            [resolve_data(file) for file in data.files(split)],
+            data.on_bad_record,
+            rules,
+            Chain.from_config(data.preprocessors),
+        )
+        logger.info("%s: %s", split, self.records.summary())
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def pad_id(self) -> int:
+        """Token id for padding."""
+        return self.planner.encoder.pad_id
+
+    def plan(self, epoch: int, index: int) -> PlannedSample:
+        """Plan a sample without opening its image.
+
+        Raises:
+            RecordError: As `Planner.plan`.
+        """
+        return self.planner.plan(self.records[index], epoch, index)
+
+    def lengths(self, epoch: int) -> npt.NDArray[np.int64]:
+        """Return the token count of every sample of an epoch, int64 (N,); 0 leaves a sample out as too long.
+
+        Raises:
+            RecordError: As `Planner.plan`.
+        """
+        out = np.zeros(len(self), np.int64)
+        for i in progress(range(len(self)), f"Planning {self.split} epoch {epoch}"):
+            planned = self.plan(epoch, i)
+            out[i] = planned.length if planned.fits else 0
+        too_long = int((out == 0).sum())
+        if too_long:
+            logger.warning("%s epoch %d: %d samples left out, too long", self.split, epoch, too_long)
+        return out
+
+    def __getitem__(self, key: SampleKey | tuple[int, int] | int) -> Sample:
+        """Return one sample; a bare index means epoch 0.
+
+        Raises:
+            RecordError: As `Planner.plan`.
+            ImageError: The image cannot be decoded, or is not what the record says.
+        """
+        if not isinstance(key, SampleKey):
+            key = SampleKey(0, key) if isinstance(key, int) else SampleKey(*key)
+        planned = self.plan(key.epoch, key.index)
+        record = planned.record
+        path = image_path(record, self.config.data.root)
+        image = decode_image(path, record.canvas, self.config.data.max_image_pixels, record.origin)
+        return encode_sample(self.planner, planned, image, weight=0.0 if key.filler else 1.0)
+
+    def filler(self) -> Sample:
+        """Return a short sample without an image whose loss weighs nothing, for a row that lost all its own."""
+        return text_filler(self.planner)
+
+
+def text_filler(planner: Planner) -> Sample:
+    """Encode an empty answer without an image, at loss weight 0."""
+    prompts = planner.profile.prompts
+    prompt = planner.encoder.prompt_ids(prompts.system, prompts.dense, None)
+    answer = planner.encoder.answer_ids("")
+    kinds = np.zeros(len(prompt) + len(answer), np.int64)
+    canvas = Canvas(1, 1)
+    return Sample(
+        input_ids=np.concatenate([prompt, answer]),
+        labels=np.concatenate([np.full(len(prompt), IGNORE_INDEX), answer]),
+        mm_token_type_ids=kinds,
+        position_ids=mrope_positions(kinds, []),
+        pixel_values=None,
+        grid_thw=None,
+        dataset="filler",
+        sample_id="filler",
+        weight=0.0,
+        planned_length=len(kinds),
+        answer="",
+        augmented=Pipeline().plan(canvas, ShapeArray.empty(), generator(0)),
+    )

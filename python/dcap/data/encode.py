@@ -1,0 +1,218 @@
+"""Encoding: prompt and answer to token ids, pixels to patches, exactly as Hugging Face's own processor does.
+
+Prompt and answer are tokenised apart and joined, so training sees what inference sees; answers are tokenised with
+control tokens as text, so a caption cannot inject any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from dcap.core.errors import ConfigError, MissingPackageError
+from dcap.geometry.canvas import Canvas
+
+IGNORE_INDEX = -100
+PATCH = 16
+MERGE = 2
+TEMPORAL = 2
+IMAGE_PAD = "<|image_pad|>"
+END = "<|im_end|>"
+
+
+class Tokenizer(Protocol):
+    """The part of a fast Hugging Face tokenizer that dcap uses."""
+
+    @property
+    def backend_tokenizer(self) -> Any:
+        """The tokenizer of the ``tokenizers`` library inside."""
+        ...
+
+    def __call__(self, text: str | list[str], **kwargs: Any) -> Any:
+        """Tokenise."""
+        ...
+
+    def apply_chat_template(self, conversation: Any, **kwargs: Any) -> Any:
+        """Render a conversation."""
+        ...
+
+    def convert_tokens_to_ids(self, tokens: str) -> int:
+        """Look up one token."""
+        ...
+
+
+@lru_cache(maxsize=4)
+def load_tokenizer(name_or_path: str, revision: str | None = None) -> Tokenizer:
+    """Load the tokenizer of a hub id or folder.
+
+    Raises:
+        MissingPackageError: transformers is not installed.
+        ConfigError: There is no tokenizer, or it is not a Qwen3-VL one.
+    """
+    try:
+        from transformers import AutoTokenizer
+    except ImportError as error:
+        raise MissingPackageError('transformers must be installed. pip install "dcap[train]"') from error
+    try:
+        tokenizer: Tokenizer = AutoTokenizer.from_pretrained(name_or_path, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ConfigError(f"model.name_or_path: no tokenizer could be loaded from {name_or_path}: {first}") from None
+    if tokenizer("<|image_pad|>", add_special_tokens=False)["input_ids"] != [
+        tokenizer.convert_tokens_to_ids(IMAGE_PAD)
+    ]:
+        raise ConfigError(f"model.name_or_path: {name_or_path} must hold a Qwen3-VL tokenizer; {IMAGE_PAD} is no token")
+    return tokenizer
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Token ids of one model family.
+
+    Args:
+        tokenizer: From `load_tokenizer`.
+    """
+
+    tokenizer: Tokenizer
+
+    def prompt_ids(self, system: str | None, user: str, canvas: Canvas | None) -> npt.NDArray[np.int64]:
+        """Return the ids of everything up to and with ``<|im_start|>assistant`` and its newline.
+
+        Args:
+            system: System message, if any.
+            user: What the model is asked.
+            canvas: The canvas that the model sees, or None for a sample without an image.
+        """
+        before, after = self._prompt_parts(system, user, canvas is not None)
+        if canvas is None:
+            return before
+        return np.concatenate([before, np.full(num_image_tokens(canvas), self.image_pad_id), after])
+
+    @property
+    def image_pad_id(self) -> int:
+        """Id of the image placeholder."""
+        return self.tokenizer.convert_tokens_to_ids(IMAGE_PAD)
+
+    @property
+    def pad_id(self) -> int:
+        """Id of the padding token."""
+        return self.tokenizer.convert_tokens_to_ids("<|endoftext|>")
+
+    def _prompt_parts(
+        self, system: str | None, user: str, with_image: bool
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        text = _render_prompt(self.tokenizer, system, user, with_image)
+        before, _, after = text.partition(IMAGE_PAD) if with_image else (text, "", "")
+        # Special tokens split the text before anything else does, so the two halves tokenise as the whole would.
+        return self._ids(before), self._ids(after)
+
+    def _ids(self, text: str) -> npt.NDArray[np.int64]:
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return np.asarray(ids, np.int64)
+
+    def answer_ids(self, text: str) -> npt.NDArray[np.int64]:
+        """Return the ids of an answer and its ``<|im_end|>``; control tokens inside `text` stay text."""
+        end = self.tokenizer.convert_tokens_to_ids(END)
+        # A leading newline would merge with the newline of the prompt and change the prefix.
+        ids = _without_added_tokens(self.tokenizer).encode(text.lstrip("\n")).ids
+        return np.append(np.asarray(ids, np.int64), end)
+
+
+@lru_cache(maxsize=4)
+def _without_added_tokens(tokenizer: Tokenizer) -> Any:
+    """Return the same byte-pair encoding that knows no control token at all.
+
+    The tokenizer's own ``split_special_tokens`` leaves those that are not marked special, such as ``<think>``.
+    """
+    from tokenizers import Tokenizer as Backend
+
+    whole = tokenizer.backend_tokenizer
+    plain = Backend(whole.model)
+    plain.normalizer, plain.pre_tokenizer = whole.normalizer, whole.pre_tokenizer
+    return plain
+
+
+@lru_cache(maxsize=256)
+def _render_prompt(tokenizer: Tokenizer, system: str | None, user: str, with_image: bool) -> str:
+    image = [{"type": "image"}] if with_image else []
+    messages: list[dict[str, Any]] = [{"role": "user", "content": [*image, {"type": "text", "text": user}]}]
+    if system is not None:
+        messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
+    text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    return text
+
+
+def num_image_tokens(canvas: Canvas) -> int:
+    """Return how many image placeholders an image of this extent takes."""
+    return canvas.num_pixels // (PATCH * MERGE) ** 2
+
+
+def grid_thw(canvas: Canvas) -> tuple[int, int, int]:
+    """Return the patch grid of one image: 1 frame, rows, columns."""
+    return 1, canvas.height // PATCH, canvas.width // PATCH
+
+
+_NORMALISED = (np.arange(256, dtype=np.float32) - np.float32(127.5)) / np.float32(127.5)
+
+
+def patchify(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Return what the vision tower takes: normalised patches in Hugging Face's layout.
+
+    Args:
+        image: uint8 (H, W, 3) RGB; H and W are multiples of 32.
+
+    Returns:
+        float32 (H/16 * W/16, 1536), bit-equal to ``(x - 127.5f) / 127.5f``; rows run over 2x2 blocks of patches,
+        columns over (channel, time, y, x); both time steps are the same image.
+
+    Raises:
+        ConfigError: A side is not a multiple of 32.
+    """
+    height, width, _ = image.shape
+    block = PATCH * MERGE
+    if height % block or width % block:
+        raise ConfigError(f"image must have sides that are multiples of {block}, not {width}x{height}")
+    blocks = image.reshape(height // block, MERGE, PATCH, width // block, MERGE, PATCH, 3)
+    patches = blocks.transpose(0, 3, 1, 4, 6, 2, 5)  # block row, block column, row, column, channel, y, x
+    values = _NORMALISED[patches]
+    twice = np.broadcast_to(values[:, :, :, :, :, None], (*values.shape[:5], TEMPORAL, PATCH, PATCH))
+    return twice.reshape(height * width // PATCH**2, 3 * TEMPORAL * PATCH**2)
+
+
+def mrope_positions(
+    mm_token_type_ids: npt.NDArray[np.int64], grids: Sequence[tuple[int, int, int]]
+) -> npt.NDArray[np.int64]:
+    """Return the 4-row positions of one sample.
+
+    Args:
+        mm_token_type_ids: int64 (L,), 0 for text and 1 for image placeholders.
+        grids: Patch grid of each image, in order.
+
+    Returns:
+        int64 (4, L): the text position 0..L-1, then temporal, height and width positions of M-RoPE. Text advances
+        all three by 1; an image of h x w merged patches spans h rows and w columns from the current position and
+        advances it by max(h, w).
+
+    Source: ``get_rope_index`` of Qwen3-VL; checked against it in the tests.
+    """
+    length = len(mm_token_type_ids)
+    out = np.empty((4, length), np.int64)
+    out[0] = np.arange(length)
+    cursor, position = 0, 0
+    for _, rows, columns in grids:
+        start = cursor + int(np.argmax(mm_token_type_ids[cursor:] == 1))
+        out[1:, cursor:start] = position + np.arange(start - cursor)
+        position += start - cursor
+        h, w = rows // MERGE, columns // MERGE
+        stop = start + h * w
+        out[1, start:stop] = position
+        out[2, start:stop] = position + np.repeat(np.arange(h), w)
+        out[3, start:stop] = position + np.tile(np.arange(w), h)
+        cursor, position = stop, position + max(h, w)
+    out[1:, cursor:] = position + np.arange(length - cursor)
+    return out

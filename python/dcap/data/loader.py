@@ -1,0 +1,202 @@
+"""Loading: the rows of an epoch, shared out over ranks and steps, made by worker processes.
+
+::
+
+    rows of an epoch   r0 r1 r2 r3 | r4 r5 r6 r7 | r8 r9        2 ranks, 2 micro-batches: 4 rows a step
+    rank 0             r0    r2    | r4    r6    | r8
+    rank 1                r1    r3 |    r5    r7 |    r9
+
+A row that is missing in the last step is a filler: a real row whose loss weighs nothing, so every rank takes part in
+every step and no sample counts twice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from dcap.core.errors import DcapError, ImageError, TrainingError
+from dcap.core.log import get_logger
+from dcap.data.collate import Batch, PackingCollator, PaddingCollator
+from dcap.data.dataset import DenseCaptionDataset, SampleKey
+from dcap.data.packing import epoch_rows, ordered_rows
+from dcap.data.sample import Sample
+
+logger = get_logger(__name__)
+
+Row = tuple[SampleKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What a worker made of a row, and the images that it had to leave out."""
+
+    batch: Batch
+    skipped: tuple[str, ...] = ()
+
+
+class _Rows(Dataset[_Made | DcapError]):
+    """Rows by position; an error travels to the trainer as a value, so that its message arrives unwrapped."""
+
+    def __init__(
+        self, dataset: DenseCaptionDataset, collator: PackingCollator | PaddingCollator, rows: Sequence[Row]
+    ) -> None:
+        self.dataset, self.collator, self.rows = dataset, collator, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, i: int) -> _Made | DcapError:
+        try:
+            return self._made(self.rows[i])
+        except DcapError as error:
+            return error
+
+    def _made(self, row: Row) -> _Made:
+        samples: list[Sample] = []
+        skipped: list[str] = []
+        for key in row:
+            try:
+                samples.append(self.dataset[key])
+            except ImageError as error:
+                if self.dataset.config.data.on_bad_record == "error":
+                    raise
+                skipped.append(str(error))
+        return _Made(self.collator(samples or [self.dataset.filler()]), tuple(skipped))
+
+
+def _warn(message: str) -> None:
+    logger.warning("left out: %s", message)
+
+
+def _as_is(item: Any) -> Any:
+    return item
+
+
+def _quiet_worker(_: int) -> None:
+    import cv2
+
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
+@dataclass(frozen=True)
+class RowLoader:
+    """The batches of one rank.
+
+    Args:
+        dataset: Training or validation samples.
+        rank: This process.
+        world_size: Number of processes.
+        accumulation: Micro-batches per optimiser step and rank.
+        batch_size: Samples per batch in padded mode; packing makes its own rows.
+        pin_memory: Whether batches go through page-locked memory; for CUDA.
+        on_skip: Called with the message of each image that could not be decoded, where ``on_bad_record`` is ``skip``.
+    """
+
+    dataset: DenseCaptionDataset
+    rank: int = 0
+    world_size: int = 1
+    accumulation: int = 1
+    batch_size: int = 1
+    pin_memory: bool = False
+    on_skip: Callable[[str], None] = _warn
+
+    @cached_property
+    def _collator(self) -> PackingCollator | PaddingCollator:
+        config = self.dataset.config.data
+        if config.packing:
+            return PackingCollator(config.global_max_length)
+        return PaddingCollator(self.dataset.pad_id, config.global_max_length)
+
+    @cached_property
+    def _rows_of_epoch(self) -> dict[int, list[Row]]:
+        return {}
+
+    def rows(self, epoch: int) -> list[Row]:
+        """Return all rows of an epoch, over all ranks, in order: a pure function of (seed, epoch)."""
+        if epoch not in self._rows_of_epoch:
+            config = self.dataset.config.data
+            lengths = self.dataset.lengths(epoch)
+            per_row = None if config.packing else self.batch_size
+            if self.dataset.split == "val":
+                members = ordered_rows(lengths, config.global_max_length, config.packing_window, per_row)
+            else:
+                seed = self.dataset.config.seed
+                members = epoch_rows(lengths, seed, epoch, config.global_max_length, config.packing_window, per_row)
+            self._rows_of_epoch.clear()
+            self._rows_of_epoch[epoch] = [tuple(SampleKey(epoch, i) for i in row) for row in members]
+        return self._rows_of_epoch[epoch]
+
+    def steps_per_epoch(self, epoch: int) -> int:
+        """Return the optimiser steps of an epoch.
+
+        Raises:
+            TrainingError: No sample is left to train on.
+        """
+        rows = len(self.rows(epoch))
+        if not rows:
+            raise TrainingError("at least one sample must be left to load; all were dropped or there are none")
+        return math.ceil(rows / (self.world_size * self.accumulation))
+
+    def steps_from(self, epoch: int, step: int) -> Iterator[list[Batch]]:
+        """Yield this rank's micro-batches of each optimiser step of an epoch, from `step` on.
+
+        Raises:
+            DcapError: What a worker met, with the sample's file and line.
+            TrainingError: A worker process died.
+        """
+        shares = [self._share(epoch, s) for s in range(step, self.steps_per_epoch(epoch))]
+        batches = self._batches([row for share in shares for row in share])
+        for share in shares:
+            yield [next(batches) for _ in share]
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield this rank's validation batches, in file order.
+
+        Raises:
+            DcapError: As `steps_from`.
+        """
+        for step in self.steps_from(0, 0):
+            yield from step
+
+    def _share(self, epoch: int, step: int) -> list[Row]:
+        per_step = self.world_size * self.accumulation
+        rows = self.rows(epoch)[step * per_step : (step + 1) * per_step]
+        filler = tuple(replace(key, filler=True) for key in min(rows, key=len))
+        micro_batches = math.ceil(len(rows) / self.world_size)
+        rows = rows + [filler] * (micro_batches * self.world_size - len(rows))
+        return rows[self.rank :: self.world_size]
+
+    def _batches(self, rows: Sequence[Row]) -> Iterator[Batch]:
+        loader = DataLoader(
+            _Rows(self.dataset, self._collator, rows),
+            batch_size=None,
+            collate_fn=_as_is,
+            num_workers=self.dataset.config.data.num_workers,
+            worker_init_fn=_quiet_worker,
+            pin_memory=self.pin_memory,
+        )
+        items = iter(loader)
+        while True:
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if "DataLoader worker" not in str(error):
+                    raise
+                raise TrainingError(
+                    f"a loader process died ({error}). Most often memory ran out: lower data.num_workers."
+                ) from error
+            if isinstance(item, DcapError):
+                raise item
+            for message in item.skipped:
+                self.on_skip(message)
+            yield item.batch

@@ -1,0 +1,164 @@
+"""Planning a sample: from a record to final shapes, answer text and exact length, without opening the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from dcap.augment.fit import fit_canvas
+from dcap.augment.pipeline import Pipeline
+from dcap.augment.plan import AugmentResult
+from dcap.core.errors import RecordError
+from dcap.core.random import generator
+from dcap.data.codec import write
+from dcap.data.config import DataConfig
+from dcap.data.encode import Encoder, num_image_tokens
+from dcap.data.profile import ResolvedProfile
+from dcap.data.records import Record
+
+_MODE_PURPOSE, _AUGMENT_PURPOSE = 2, 3
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class PlannedSample:
+    """What a sample will be, before any pixel is read.
+
+    Args:
+        record: The record it comes from.
+        mode: Which answer it trains.
+        result: Plan, final shapes and captions; the scene has no pixels.
+        answer: The supervised text.
+        answer_ids: Its tokens with ``<|im_end|>``, int64.
+        num_prompt_tokens: Tokens before the answer, image placeholders included.
+        fits: Whether the sample fits the length knob.
+    """
+
+    record: Record
+    mode: Literal["dense", "summary"]
+    result: AugmentResult
+    answer: str
+    answer_ids: npt.NDArray[np.int64]
+    num_prompt_tokens: int
+    fits: bool
+
+    @property
+    def length(self) -> int:
+        """Tokens of the whole sample."""
+        return self.num_prompt_tokens + len(self.answer_ids)
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Pure function of (record, epoch, index) for one data set.
+
+    Args:
+        config: The ``data:`` section.
+        pipeline: Augmentation; an empty one for validation.
+        encoder: Tokeniser front.
+        profile: Answer profile with prompt texts.
+        seed: Run seed.
+    """
+
+    config: DataConfig
+    pipeline: Pipeline
+    encoder: Encoder
+    profile: ResolvedProfile
+    seed: int
+
+    def mode(self, record: Record, epoch: int, index: int) -> Literal["dense", "summary"]:
+        """Return which answer a sample trains; ``mixed`` draws it, and takes dense where there is no summary.
+
+        Raises:
+            RecordError: The mode is ``summary`` and the record has none.
+        """
+        if self.config.mode == "dense":
+            return "dense"
+        if self.config.mode == "mixed":
+            drawn = generator(self.seed, epoch, index, _MODE_PURPOSE).random() < self.config.summary_ratio
+            return "summary" if drawn and record.summary else "dense"
+        if not record.summary:
+            raise RecordError(f"{record.origin}: summary must be given in summary mode. Add it, or use mixed mode.")
+        return "summary"
+
+    def plan(self, record: Record, epoch: int, index: int) -> PlannedSample:
+        """Plan one sample.
+
+        Raises:
+            RecordError: The image's sides differ by more than 200 times, the summary is missing in summary mode, or
+                the sample is too long and the policy is ``error``.
+        """
+        mode = self.mode(record, epoch, index)
+        answer = self.profile.answer
+        fit = partial(fit_canvas, min_pixels=answer.min_pixels, max_pixels=answer.max_pixels)
+        rng = generator(self.seed, epoch, index, _AUGMENT_PURPOSE)
+        result = self.pipeline.plan(record.canvas, record.shapes, rng, record.captions, fit)
+        planned = self._planned(record, mode, result)
+        if planned.fits:
+            return planned
+        if self.config.overlong == "error":
+            raise RecordError(
+                f"{record.origin}: sample must have at most {self.config.global_max_length} tokens, not "
+                f"{planned.length}. Raise data.global_max_length, lower data.answer.max_pixels or "
+                "max_polygon_points, or set data.overlong."
+            )
+        return self._without_least_visible(planned) if self.config.overlong == "drop_objects" else planned
+
+    def prompt_ids(self, planned: PlannedSample) -> npt.NDArray[np.int64]:
+        """Return the prompt's tokens, image placeholders included, int64."""
+        user = getattr(self.profile.prompts, planned.mode)
+        return self.encoder.prompt_ids(self.profile.prompts.system, user, planned.result.scene.canvas)
+
+    def _planned(self, record: Record, mode: Literal["dense", "summary"], result: AugmentResult) -> PlannedSample:
+        scene = result.scene
+        text = record.summary or ""
+        if mode == "dense":
+            text = write(scene.shapes, scene.captions, scene.canvas, self.profile.answer)
+        ids = self.encoder.answer_ids(text)
+        user = getattr(self.profile.prompts, mode)
+        text_only = len(self.encoder.prompt_ids(self.profile.prompts.system, user, None))
+        around_image = 2  # <|vision_start|> and <|vision_end|>
+        num_prompt = text_only + around_image + num_image_tokens(scene.canvas)
+        fits = num_prompt + len(ids) <= self.config.global_max_length
+        return PlannedSample(record, mode, result, text, ids, num_prompt, fits)
+
+    def _without_least_visible(self, planned: PlannedSample) -> PlannedSample:
+        """Drop objects, least visible and then last first, until the sample fits; binary search on how many."""
+        if planned.mode == "summary":
+            return planned
+        result = planned.result
+        order = np.lexsort((-np.arange(len(result.visible_fraction)), result.visible_fraction))
+        fitting, low, high = planned, 0, len(order)
+        while low < high:
+            drop = (low + high) // 2
+            trial = self._planned(planned.record, "dense", _dropped(result, order[:drop]))
+            if trial.fits:
+                fitting, high = trial, drop
+            else:
+                low = drop + 1
+        if not fitting.fits:
+            fitting = self._planned(planned.record, "dense", _dropped(result, order))
+        return fitting
+
+
+def _dropped(result: AugmentResult, gone: npt.NDArray[np.int64]) -> AugmentResult:
+    keep = np.setdiff1d(np.arange(len(result.source_index)), gone)
+    scene = replace(
+        result.scene,
+        shapes=result.scene.shapes.take(keep),
+        captions=tuple(result.scene.captions[i] for i in keep),
+    )
+    reason = "left out: the sample was longer than data.global_max_length"
+    still = set(result.source_index[keep].tolist())
+    lost = {int(i): reason for i in result.source_index[gone] if int(i) not in still}
+    telemetry = replace(result.telemetry, dropped={**result.telemetry.dropped, **lost})
+    return replace(
+        result,
+        scene=scene,
+        source_index=result.source_index[keep],
+        visible_fraction=result.visible_fraction[keep],
+        telemetry=telemetry,
+    )

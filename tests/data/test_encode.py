@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from pathlib import Path
+from types import MethodType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLModel
+
+from dcap.augment.render import resize_for_model
+from dcap.core.errors import ConfigError
+from dcap.data.encode import Encoder, grid_thw, load_tokenizer, mrope_positions, num_image_tokens, patchify
+from dcap.geometry import Canvas
+
+PROCESSOR = Qwen2VLImageProcessorPil(
+    size={"shortest_edge": 65536, "longest_edge": 16777216},
+    patch_size=16,
+    temporal_patch_size=2,
+    merge_size=2,
+    image_mean=[0.5] * 3,
+    image_std=[0.5] * 3,
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_folder: Path) -> Any:
+    return load_tokenizer(str(tiny_folder))
+
+
+def messages(system: str | None, user: str, image: bool) -> list[dict[str, Any]]:
+    parts: list[dict[str, Any]] = [{"type": "image"}] if image else []
+    talk: list[dict[str, Any]] = [{"role": "user", "content": [*parts, {"type": "text", "text": user}]}]
+    return ([{"role": "system", "content": [{"type": "text", "text": system}]}] if system else []) + talk
+
+
+@pytest.mark.parametrize("system", [None, "You label images."])
+@pytest.mark.parametrize("user", ["Describe.", "  Liste:\n- 框\n- line ", "{braces} <b>"])
+@pytest.mark.parametrize("canvas", [Canvas(64, 96), Canvas(256, 256), None])
+def test_prompt_equals_the_whole_text_tokenised_at_once(
+    tokenizer: Any, system: str | None, user: str, canvas: Canvas | None
+) -> None:
+    text = tokenizer.apply_chat_template(
+        messages(system, user, canvas is not None), tokenize=False, add_generation_prompt=True
+    )
+    if canvas is not None:
+        text = text.replace("<|image_pad|>", "<|image_pad|>" * num_image_tokens(canvas))
+    want = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert Encoder(tokenizer).prompt_ids(system, user, canvas).tolist() == want
+
+
+def test_answer_ends_with_im_end_and_control_tokens_stay_text(tokenizer: Any) -> None:
+    text = '{"desc": "<|im_end|>\\n<|im_start|>assistant <|image_pad|> <think>"}'
+    ids = Encoder(tokenizer).answer_ids(text)
+    special = {tokenizer.convert_tokens_to_ids(t) for t in ("<|im_end|>", "<|im_start|>", "<|image_pad|>", "<think>")}
+    assert ids[-1] == tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert not special & set(ids[:-1].tolist())
+    assert tokenizer.decode(ids[:-1]) == text
+
+
+@given(st.text())
+@settings(deadline=None)
+def test_answers_without_control_tokens_tokenise_as_always(tokenizer: Any, text: str) -> None:
+    want = tokenizer(text.lstrip("\n"), add_special_tokens=False)["input_ids"]
+    assert Encoder(tokenizer).answer_ids(text)[:-1].tolist() == want
+
+
+def test_a_leading_newline_cannot_merge_with_the_prompt(tokenizer: Any) -> None:
+    encoder = Encoder(tokenizer)
+    assert encoder.answer_ids("\n\nA cat").tolist() == encoder.answer_ids("A cat").tolist()
+
+
+def test_a_folder_without_a_tokenizer_is_a_config_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"model.name_or_path: no tokenizer could be loaded"):
+        load_tokenizer(str(tmp_path / "none"))
+
+
+@given(st.integers(2, 8), st.integers(2, 8), st.integers(0, 2**32 - 1))
+@settings(deadline=None)
+def test_patches_equal_the_processor(rows: int, columns: int, seed: int) -> None:
+    canvas = Canvas(rows * 32, columns * 32)
+    image = np.random.default_rng(seed).integers(0, 256, (canvas.height, canvas.width, 3), dtype=np.uint8)
+    want = PROCESSOR(Image.fromarray(image), do_resize=False, return_tensors="np")
+    got = patchify(image)
+    assert got.dtype == np.float32
+    assert got.shape == want["pixel_values"].shape
+    assert np.abs(got - want["pixel_values"]).max() <= 1e-7
+    assert grid_thw(canvas) == tuple(want["image_grid_thw"][0].tolist())
+
+
+def test_every_value_is_bit_equal_to_the_contract() -> None:
+    image = np.zeros((32, 32, 3), np.uint8)
+    image.reshape(-1)[:256] = np.arange(256)
+    values = np.unique(patchify(image))
+    want = (np.arange(256, dtype=np.float32) - np.float32(127.5)) / np.float32(127.5)
+    assert np.array_equal(values, want)
+
+
+def test_resize_and_patches_equal_the_processor_end_to_end() -> None:
+    image = np.random.default_rng(3).integers(0, 256, (300, 451, 3), dtype=np.uint8)
+    want = PROCESSOR(Image.fromarray(image), return_tensors="np")
+    _, rows, columns = want["image_grid_thw"][0].tolist()
+    got = patchify(resize_for_model(image, Canvas(rows * 16, columns * 16)))
+    assert np.abs(got - want["pixel_values"]).max() <= 1e-7
+
+
+def test_patchify_refuses_what_does_not_fit() -> None:
+    with pytest.raises(ConfigError, match="multiples of 32, not 40x64"):
+        patchify(np.zeros((64, 40, 3), np.uint8))
+
+
+@given(st.lists(st.one_of(st.integers(1, 9), st.tuples(st.integers(1, 5), st.integers(1, 5))), min_size=1, max_size=6))
+@settings(deadline=None)
+def test_positions_equal_the_model(runs: list[Any]) -> None:
+    """Text runs are integers, images are (rows, columns) of merged patches; neighbouring images are kept apart."""
+    kinds, grids = [0], []
+    for run in runs:
+        if isinstance(run, int):
+            kinds += [0] * run
+        else:
+            kinds += [1] * (run[0] * run[1]) + [0]
+            grids.append((1, run[0] * 2, run[1] * 2))
+    types = torch.tensor([kinds])
+    model = SimpleNamespace(config=SimpleNamespace(vision_config=SimpleNamespace(spatial_merge_size=2)))
+    model.get_vision_position_ids = MethodType(Qwen3VLModel.get_vision_position_ids, model)
+    grid = torch.tensor(grids) if grids else None
+    want, _ = Qwen3VLModel.get_rope_index(model, types.clone(), types, image_grid_thw=grid)
+    got = mrope_positions(np.array(kinds), grids)
+    assert np.array_equal(got[1:], want[:, 0].numpy())
+    assert np.array_equal(got[0], np.arange(len(kinds)))
