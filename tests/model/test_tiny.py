@@ -102,8 +102,7 @@ def text(value: str) -> dict[str, str]:
         ),
         (
             [("system", [text("x"), text("y")]), ("user", ""), ("assistant", [text("\n"), text(" z")])],
-            "<|im_start|>system\nxy<|im_end|>\n<|im_start|>user\n<|im_end|>\n"
-            "<|im_start|>assistant\n\n z<|im_end|>\n",
+            "<|im_start|>system\nxy<|im_end|>\n<|im_start|>user\n<|im_end|>\n<|im_start|>assistant\n\n z<|im_end|>\n",
         ),
         ([("user", "q"), ("system", "only in front")], "<|im_start|>user\nq<|im_end|>\n"),
     ],

@@ -36,6 +36,7 @@ def load_model(config: ModelConfig, device: torch.device, for_generation: bool =
             missing, it is no Qwen3-VL, or the attention cannot run on `device`.
         MissingPackageError: ``builtin:tiny`` is asked for without the package that holds the vocabulary.
     """
+    from safetensors import SafetensorError
     from transformers import Qwen3VLForConditionalGeneration
     from transformers.utils.logging import disable_progress_bar
 
@@ -54,7 +55,7 @@ def load_model(config: ModelConfig, device: torch.device, for_generation: bool =
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ConfigError(f"{WHERE}: {source} must hold loadable safetensors weights: {_first_line(error)}") from None
     if report["missing_keys"]:
         names = sorted(report["missing_keys"])

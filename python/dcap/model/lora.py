@@ -74,7 +74,7 @@ def _with_adapter(model: Any, config: ModelConfig) -> Any:
         lora_alpha=adapter.alpha,
         lora_dropout=adapter.dropout,
         target_modules=pattern,
-        modules_to_save=list(adapter.modules_to_save) or None,
+        modules_to_save=_saved_modules(model, adapter) or None,
         use_dora=adapter.type == "dora",
         use_rslora=adapter.type == "rslora",
         revision=config.revision,
@@ -82,7 +82,7 @@ def _with_adapter(model: Any, config: ModelConfig) -> Any:
     try:
         with _deprecations_of_peft():
             adapted = get_peft_model(model, settings)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ConfigError(f"model.adapter: {str(error).strip().splitlines()[0]}") from None
     # The path of the machine that trained would be of no use elsewhere.
     adapted.peft_config["default"].base_model_name_or_path = config.name_or_path
@@ -109,13 +109,14 @@ def load_adapter(model: Any, folder: str | Path, merge: bool = False) -> Any:
         ConfigError: The folder holds no adapter, or one of another model.
     """
     from peft import PeftModel
+    from safetensors import SafetensorError
 
     if not (Path(folder) / "adapter_config.json").is_file():
         raise ConfigError(f"adapter must be a folder with adapter_config.json, not {folder}")
     try:
         with _deprecations_of_peft():
             adapted = PeftModel.from_pretrained(model, str(folder))
-    except (ValueError, RuntimeError, OSError) as error:
+    except (ValueError, RuntimeError, OSError, SafetensorError) as error:
         raise ConfigError(f"adapter {folder} must fit the model: {str(error).strip().splitlines()[0]}") from None
     return adapted.merge_and_unload() if merge else adapted
 
@@ -131,14 +132,25 @@ def _check_names(model: Any, adapter: AdapterConfig, pattern: str) -> None:
             "model.adapter.target_modules must name a layer of a tower that is not frozen, not "
             f"{adapter.target_modules!r}"
         )
-    for wanted in adapter.modules_to_save:
-        if not any(name == wanted or name.endswith(f".{wanted}") for name in names):
-            raise ConfigError(f"model.adapter.modules_to_save: {wanted!r} must name a module, but there is none")
     tied = {name for name in (*targets, *adapter.modules_to_save) if name.endswith(("embed_tokens", "lm_head"))}
     if tied and model.config.tie_word_embeddings:
         raise ConfigError(
             f"model.adapter: {sorted(tied)[0]} must not be adapted here, as head and embedding share their weights"
         )
+
+
+def _saved_modules(model: Any, adapter: AdapterConfig) -> list[str]:
+    """Return the names of `modules_to_save` as PEFT takes them: a list of modules by its members."""
+    modules = dict(model.named_modules())
+    out = []
+    for wanted in adapter.modules_to_save:
+        found = [name for name in modules if name == wanted or name.endswith(f".{wanted}")]
+        if not found:
+            raise ConfigError(f"model.adapter.modules_to_save: {wanted!r} must name a module, but there is none")
+        for name in found:
+            members = modules[name] if isinstance(modules[name], torch.nn.ModuleList) else None
+            out += [name] if members is None else [f"{name}.{i}" for i in range(len(members))]
+    return out
 
 
 def core(model: Any) -> Any:

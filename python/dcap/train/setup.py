@@ -86,7 +86,7 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
         learner=learner,
         loader=loader,
         val_loader=val_loader,
-        checkpoints=Checkpoints(config, loader.dataset.profile, source, learner),
+        checkpoints=Checkpoints(config, loader.dataset.planner.profile, source, learner),
         tracker=tracker,
         due=Due(config.training),
         total_steps=total,

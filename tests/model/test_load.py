@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub.constants
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from dcap.core.errors import ConfigError
+from dcap.model.config import ModelConfig
+from dcap.model.load import load_model
+
+CPU = torch.device("cpu")
+
+
+def load(name: str | Path, **kwargs: Any) -> Any:
+    return load_model(ModelConfig(str(name), dtype=kwargs.pop("dtype", "float32"), **kwargs), CPU)
+
+
+def copied(tiny_folder: Path, target: Path) -> Path:
+    shutil.copytree(tiny_folder, target)
+    return target
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_dtype_attention_and_cache_are_as_asked(tiny_folder: Path, dtype: str) -> None:
+    model = load(tiny_folder, dtype=dtype)
+    assert {p.dtype for p in model.parameters()} == {getattr(torch, dtype)}
+    assert model.config.text_config._attn_implementation == "dcap_segments"
+    assert model.config.vision_config._attn_implementation == "dcap_segments"
+    assert model.config.text_config.use_cache is False
+    assert not model.training
+
+
+def test_generation_uses_an_attention_that_knows_padding(tiny_folder: Path) -> None:
+    model = load_model(ModelConfig(str(tiny_folder), dtype="float32"), CPU, for_generation=True)
+    assert model.config.text_config._attn_implementation == "sdpa"
+    assert model.config.text_config.use_cache is True
+
+
+def test_weights_are_those_of_the_file(tiny_folder: Path) -> None:
+    model = load(tiny_folder)
+    weights = load_file(tiny_folder / "model.safetensors")
+    state = model.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in weights.items())
+    assert model.lm_head.weight is model.model.language_model.embed_tokens.weight
+
+
+@pytest.mark.parametrize("name", ["/nowhere/at/all", "nowhere", "./a/b", "builtin:huge", "../x"])
+def test_what_is_neither_folder_nor_hub_id(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"model.name_or_path must be an existing folder, a hub id or builtin:tiny"):
+        load(name)
+
+
+def test_hub_without_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"no model could be read from some-org/none: .*Without a network"):
+        load("some-org/none")
+
+
+def test_folder_without_config(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no model could be read from"):
+        load(tmp_path)
+
+
+def test_another_kind_of_model(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = copied(tiny_folder, tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "qwen2_5_vl"}))
+    with pytest.raises(ConfigError, match=r"must be a Qwen3-VL \(model type qwen3_vl\), not qwen2_5_vl"):
+        load(folder)
+
+
+def test_weights_that_are_not_safetensors(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = copied(tiny_folder, tmp_path / "m")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(ConfigError, match="must hold loadable safetensors weights"):
+        load(folder)
+
+
+def test_torn_weights(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = copied(tiny_folder, tmp_path / "m")
+    data = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(data[: len(data) // 2])
+    with pytest.raises(ConfigError, match="must hold loadable safetensors weights"):
+        load(folder)
+
+
+def test_missing_weights(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = copied(tiny_folder, tmp_path / "m")
+    weights = load_file(folder / "model.safetensors")
+    weights.pop("model.visual.merger.linear_fc1.weight")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ConfigError, match=r"1 are missing, first model.visual.merger.linear_fc1.weight"):
+        load(folder)
