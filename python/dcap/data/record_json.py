@@ -16,7 +16,10 @@ from dcap.core.errors import RecordError
 
 MAX_LINE_BYTES = 64 << 20
 """Longest record that is read; a longer line is a file without line ends, not a record."""
+MAX_DEPTH = 64
+"""Deepest nesting of a record; what is deeper could not be copied or written again by recursion."""
 
+_TOO_DEEP = f"column 1: line must not be nested deeper than {MAX_DEPTH} levels"
 _KEY_END = re.compile(rb'"[ \t\r]*:')
 _DECODER = msgspec.json.Decoder()
 
@@ -41,11 +44,8 @@ class Problem:
 
 
 def show(value: Any) -> str:
-    """Return a value in JSON's own words, short enough for a message."""
-    try:
-        text = json.dumps(value, ensure_ascii=False)
-    except ValueError:
-        text = repr(value)
+    """Return a JSON value in JSON's own words, short enough for a message."""
+    text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -56,8 +56,8 @@ def decode_line(line: bytes) -> dict[str, Any]:
         line: UTF-8 JSON without its line end.
 
     Raises:
-        RecordError: The line is no JSON object, repeats a key, or is longer than `MAX_LINE_BYTES`; the message
-            has the column (characters, from 1) but not the file.
+        RecordError: The line is no JSON object, repeats a key, is nested deeper than `MAX_DEPTH`, or longer than
+            `MAX_LINE_BYTES`; the message has the column (characters, from 1) but not the file.
     """
     if len(line) > MAX_LINE_BYTES:
         raise RecordError(f"line must be at most {MAX_LINE_BYTES} bytes, not {len(line)}. Write one record per line.")
@@ -65,17 +65,22 @@ def decode_line(line: bytes) -> dict[str, Any]:
         data = _DECODER.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RecordError(_malformed(line, error)) from None
+    num_keys = _num_keys(data, MAX_DEPTH)
     if not isinstance(data, dict):
         raise RecordError(f"column 1: line must be a JSON object, not {show(data)}")
-    if len(_KEY_END.findall(line)) > _num_keys(data):
+    if len(_KEY_END.findall(line)) > num_keys:
         _refuse_repeated_keys(line)
     return data
 
 
-def _num_keys(value: Any) -> int:
+def _num_keys(value: Any, depth: int) -> int:
+    if type(value) is not dict and type(value) is not list:
+        return 0
+    if depth == 0:
+        raise RecordError(_TOO_DEEP)
     if isinstance(value, dict):
-        return len(value) + sum([_num_keys(v) for v in value.values() if type(v) is dict or type(v) is list])
-    return sum([_num_keys(v) for v in value if type(v) is dict or type(v) is list])
+        return len(value) + sum([_num_keys(v, depth - 1) for v in value.values()])
+    return sum([_num_keys(v, depth - 1) for v in value if type(v) is dict or type(v) is list])
 
 
 def _refuse_repeated_keys(line: bytes) -> None:
@@ -95,7 +100,7 @@ def _refuse_repeated_keys(line: bytes) -> None:
 def _malformed(line: bytes, error: Exception) -> str:
     """Say what the fast decoder did not: the column, and what was found there."""
     if isinstance(error, RecursionError):
-        return "column 1: line must not be nested deeper than 1000 levels"
+        return _TOO_DEEP
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as bad:
