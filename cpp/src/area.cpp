@@ -13,8 +13,8 @@ double along(const Ring& r, std::int64_t edge, double x, double y) noexcept {
     return (x - p[0]) * (q[0] - p[0]) + (y - p[1]) * (q[1] - p[1]);
 }
 
-void mark(const Ring& r, std::int64_t edge, std::int64_t other, const Crossing& c, bool own, std::vector<Mark>& out) {
-    out.push_back({edge, other, along(r, edge, c.x, c.y), c.x, c.y, own});
+void mark(const Ring& r, std::int64_t edge, const Crossing& c, bool own, std::vector<Mark>& out) {
+    out.push_back({edge, static_cast<std::int64_t>(out.size()), along(r, edge, c.x, c.y), c.x, c.y, own});
 }
 
 Status mark_own(const Ring& r, AreaScratch& s, std::vector<Mark>& out) {
@@ -23,8 +23,8 @@ Status mark_own(const Ring& r, AreaScratch& s, std::vector<Mark>& out) {
     if (r.n < 4 || is_star_shaped(r.xy, r.n)) return Status::kOk;
     if (const Status status = find_crossings(r, r, true, s.crossings, s.found); status != Status::kOk) return status;
     for (const Crossing& c : s.found) {
-        mark(r, c.edge_a, c.edge_b, c, true, out);
-        mark(r, c.edge_b, c.edge_a, c, true, out);
+        mark(r, c.edge_a, c, true, out);
+        mark(r, c.edge_b, c, true, out);
     }
     return Status::kOk;
 }
@@ -33,7 +33,7 @@ void sort_marks(std::vector<Mark>& marks) {
     std::sort(marks.begin(), marks.end(), [](const Mark& p, const Mark& q) {
         if (p.edge != q.edge) return p.edge < q.edge;
         if (p.key != q.key) return p.key < q.key;
-        return p.other < q.other;
+        return p.seq < q.seq;
     });
 }
 
@@ -117,8 +117,8 @@ Status intersection_area(const Ring& a, const Ring& b, AreaScratch& s, double& a
     s.found.clear();
     if (const Status status = find_crossings(a, b, false, s.crossings, s.found); status != Status::kOk) return status;
     for (const Crossing& c : s.found) {
-        mark(a, c.edge_a, a.n + c.edge_b, c, false, s.marks_a);
-        mark(b, c.edge_b, b.n + c.edge_a, c, false, s.marks_b);
+        mark(a, c.edge_a, c, false, s.marks_a);
+        mark(b, c.edge_b, c, false, s.marks_b);
     }
     sort_marks(s.marks_a);
     sort_marks(s.marks_b);

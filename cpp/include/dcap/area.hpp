@@ -10,9 +10,9 @@ namespace dcap {
 
 // A crossing seen from one ring.
 struct Mark {
-    std::int64_t edge, other;  // edge of this ring; number of the edge that crosses it
-    double key, x, y;          // position along the edge; the point
-    bool own;                  // crossed by the ring itself, not by the other one
+    std::int64_t edge, seq;  // edge of this ring; order of discovery
+    double key, x, y;        // position along the edge; the point
+    bool own;                // crossed by the ring itself, not by the other one
 };
 
 struct AreaScratch {

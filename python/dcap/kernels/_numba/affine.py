@@ -16,6 +16,7 @@ from dcap.kernels._numba._types import (
     check_layout,
     check_types,
     check_writable,
+    copy_points,
     jit,
     points_view,
     read_only,
@@ -51,7 +52,7 @@ def map_box(m: Matrix, xy: F64, keep_boxes: bool, out: F64) -> int:
         q[k, 0] = m[0] * x + m[1] * y + m[2]
         q[k, 1] = m[3] * x + m[4] * y + m[5]
     if not is_axis_aligned(m) and not keep_boxes:
-        out[:4] = q
+        copy_points(q, out, 0)
         return 4
     for axis in range(2):
         low = high = q[0, axis]

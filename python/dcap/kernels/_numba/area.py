@@ -1,4 +1,7 @@
-"""Twin of cpp/src/area.cpp: even-odd areas of rings, lengths of lines."""
+"""Twin of cpp/src/area.cpp: even-odd areas of rings, lengths of lines.
+
+Arguments go through np.int64 and np.bool_ where a literal would make numba compile another copy of the callee.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ from dcap.kernels._numba._types import (
     read_only,
 )
 from dcap.kernels._numba.crossings import contains, find_crossings, is_star_shaped
+from dcap.kernels._numba.sorting import sort_order
 
 
 @jit
@@ -52,59 +56,53 @@ def own_crossings(ring: F64) -> tuple[int, int, I64, F64]:
     """Return status, count, edges and points of the ring's crossings with itself."""
     if len(ring) < 4 or is_star_shaped(ring):
         return status.OK, 0, np.empty((0, 2), np.int64), np.empty((0, 2))
-    return find_crossings(ring, 0, ring, 0, True)
+    return find_crossings(ring, np.int64(0), ring, np.int64(0), np.bool_(True))
 
 
 @jit
-def _put_mark(
-    ring: F64, edge: int, other: int, x: float, y: float, own: bool, ids: I64, values: F64, at: int
-) -> None:
+def _put_mark(ring: F64, edge: int, x: float, y: float, own: bool, edges: F64, values: F64, at: int) -> None:
     j = 0 if edge + 1 == len(ring) else edge + 1
-    ids[at, 0], ids[at, 1], ids[at, 2] = edge, other, own
-    values[at, 0] = (x - ring[edge, 0]) * (ring[j, 0] - ring[edge, 0]) + (y - ring[edge, 1]) * (
-        ring[j, 1] - ring[edge, 1]
-    )
+    px, py, qx, qy = ring[edge, 0], ring[edge, 1], ring[j, 0], ring[j, 1]
+    edges[at] = edge
+    values[at, 0] = (x - px) * (qx - px) + (y - py) * (qy - py)
     values[at, 1], values[at, 2] = x, y
-
-
-@jit
-def _sorted_marks(ids: I64, values: F64) -> tuple[I64, F64]:
-    order = np.argsort(ids[:, 1], kind="mergesort")
-    order = order[np.argsort(values[order, 0], kind="mergesort")]
-    order = order[np.argsort(ids[order, 0], kind="mergesort")]
-    return ids[order], values[order]
+    values[at, 3] = 1.0 if own else 0.0
 
 
 @jit
 def _marks(
-    ring: F64, own_count: int, own_edges: I64, own_points: F64, count: int, edges: I64, points: F64, column: int
-) -> tuple[I64, F64]:
-    """Collect the crossings of one ring, with itself and with the other one, in their order along it."""
-    ids, values = np.empty((2 * own_count + count, 3), np.int64), np.empty((2 * own_count + count, 3))
+    ring: F64, own_count: int, own_edges: I64, own_points: F64, count: int, pairs: I64, points: F64, column: int
+) -> tuple[F64, F64]:
+    """Collect the crossings of one ring, with itself and with the other one, in their order along it.
+
+    Returns the edge of each, and rows of position along that edge, x, y and whether the ring crosses itself there.
+    """
+    edges, values = np.empty(2 * own_count + count), np.empty((2 * own_count + count, 4))
     for k in range(own_count):
-        i, j, x, y = own_edges[k, 0], own_edges[k, 1], own_points[k, 0], own_points[k, 1]
-        _put_mark(ring, i, j, x, y, True, ids, values, 2 * k)
-        _put_mark(ring, j, i, x, y, True, ids, values, 2 * k + 1)
+        for side in range(2):
+            x, y = own_points[k, 0], own_points[k, 1]
+            _put_mark(ring, own_edges[k, side], x, y, True, edges, values, 2 * k + side)
     for k in range(count):
-        edge, other = edges[k, column], len(ring) + edges[k, 1 - column]
-        _put_mark(ring, edge, other, points[k, 0], points[k, 1], False, ids, values, 2 * own_count + k)
-    return _sorted_marks(ids, values)
+        x, y = points[k, 0], points[k, 1]
+        _put_mark(ring, pairs[k, column], x, y, False, edges, values, 2 * own_count + k)
+    order = sort_order(edges, values[:, 0].copy())
+    return edges[order], values[order]
 
 
 @jit
-def _walk(ring: F64, ids: I64, values: F64, inside: bool, ox: float, oy: float) -> tuple[float, float]:
+def _walk(ring: F64, edges: F64, values: F64, inside: bool, ox: float, oy: float) -> tuple[float, float]:
     """Return twice the even-odd area, and twice its boundary's part inside the other ring."""
     side, whole, shared = 1.0, 0.0, 0.0
     at = 0
     n = len(ring)
     for i in range(n):
         px, py = ring[i, 0] - ox, ring[i, 1] - oy
-        while at < len(ids) and ids[at, 0] == i:
+        while at < len(edges) and edges[at] == i:
             qx, qy = values[at, 1] - ox, values[at, 2] - oy
             term = side * (px * qy - py * qx)
             whole += term
             shared += term if inside else 0.0
-            if ids[at, 2] != 0:
+            if values[at, 3] != 0.0:
                 side = -side
             else:
                 inside = not inside
@@ -127,8 +125,8 @@ def even_odd_area(ring: F64) -> tuple[int, float]:
         return code, 0.0
     if count == 0:
         return code, 0.5 * abs(shoelace(ring))
-    ids, values = _marks(ring, count, edges, points, 0, edges, points, 0)
-    whole, _ = _walk(ring, ids, values, False, ring[0, 0], ring[0, 1])
+    at, values = _marks(ring, count, edges, points, np.int64(0), edges, points, np.int64(0))
+    whole, _ = _walk(ring, at, values, np.bool_(False), ring[0, 0], ring[0, 1])
     return status.OK, 0.5 * whole
 
 
@@ -141,14 +139,14 @@ def intersection_area(a: F64, base_a: int, b: F64, base_b: int) -> tuple[int, fl
     code, count_b, edges_b, points_b = own_crossings(b)
     if code != status.OK:
         return code, 0.0
-    code, count, edges, points = find_crossings(a, base_a, b, base_b, False)
+    code, count, edges, points = find_crossings(a, base_a, b, base_b, np.bool_(False))
     if code != status.OK:
         return code, 0.0
-    ids_a, values_a = _marks(a, count_a, edges_a, points_a, count, edges, points, 0)
-    ids_b, values_b = _marks(b, count_b, edges_b, points_b, count, edges, points, 1)
+    at_a, values_a = _marks(a, count_a, edges_a, points_a, count, edges, points, np.int64(0))
+    at_b, values_b = _marks(b, count_b, edges_b, points_b, count, edges, points, np.int64(1))
     ox, oy = a[0, 0], a[0, 1]
-    _, shared_a = _walk(a, ids_a, values_a, contains(b, base_b, a[0, 0], a[0, 1], base_a), ox, oy)
-    _, shared_b = _walk(b, ids_b, values_b, contains(a, base_a, b[0, 0], b[0, 1], base_b), ox, oy)
+    _, shared_a = _walk(a, at_a, values_a, contains(b, base_b, a[0, 0], a[0, 1], base_a), ox, oy)
+    _, shared_b = _walk(b, at_b, values_b, contains(a, base_a, b[0, 0], b[0, 1], base_b), ox, oy)
     twice = shared_a + shared_b
     return status.OK, 0.5 * (twice if twice > 0.0 else 0.0)
 

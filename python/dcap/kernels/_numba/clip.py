@@ -1,4 +1,7 @@
-"""Twin of cpp/src/clip.cpp: exact clipping to a convex region, with the affine map in front of it."""
+"""Twin of cpp/src/clip.cpp: exact clipping to a convex region, with the affine map in front of it.
+
+Arguments go through np.int64 and np.bool_ where a literal would make numba compile another copy of the callee.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from dcap.kernels._numba._types import (
     check_layout,
     check_types,
     check_writable,
+    copy_points,
     jit,
     points_view,
     read_only,
@@ -59,7 +63,7 @@ def _emit(
     sizes[0] += 1
     sizes[1] += len(xy)
     if sizes[1] <= len(out_xy):
-        out_xy[point : sizes[1]] = xy
+        copy_points(xy, out_xy, point)
     if shape < len(out_kinds):
         out_kinds[shape] = kind
         out_source[shape] = source
@@ -82,7 +86,7 @@ def _cut_all(xy: F64, planes: F64, active: I64, line: bool, simple: bool) -> tup
         # A cut at most doubles the points, and every part needs two of them.
         room = np.empty((2 * len(points) + 4, 2))
         room_ends = np.empty(len(points) + len(ends) + 2, np.int64)
-        size = parts = start = 0
+        size, parts, start = np.int64(0), np.int64(0), np.int64(0)
         for end in ends:
             if line:
                 cut, size, parts = cut_line(points[start:end], planes[k], room, size, room_ends, parts)
@@ -116,13 +120,11 @@ def _merged(points: F64, ends: I64) -> F64:
     out = np.empty((len(points) + 2 * len(ends), 2))
     size = start = 0
     for k in range(len(ends)):
-        for i in range(start, ends[k]):
-            out[size] = points[i]
-            size += 1
-        out[size] = points[start]
-        size += 1
+        copy_points(points[start : ends[k]], out, size)
+        copy_points(points[start : start + 1], out, size + ends[k] - start)
+        size += ends[k] - start + 1
         if k > 0:
-            out[size] = points[0]
+            copy_points(points[:1], out, size)
             size += 1
         start = ends[k]
     return out[: size - 1]
@@ -156,14 +158,14 @@ def _clip_ring(
     if code != status.OK:
         return code
     simple = crossings == 0
-    changed, points, ends = _cut_all(xy, planes, active, False, simple)
+    changed, points, ends = _cut_all(xy, planes, active, np.bool_(False), np.bool_(simple))
     if not changed:
-        _emit(xy, POLYGON, source, 1.0, sizes, out_xy, out_offsets, out_kinds, out_source, out_fraction)
+        _emit(xy, np.int64(POLYGON), source, 1.0, sizes, out_xy, out_offsets, out_kinds, out_source, out_fraction)
         return status.OK
     if len(ends) == 0:
         return status.OK
     part_sizes = np.empty(len(ends))
-    code, visible = _measure_parts(points, ends, simple, False, part_sizes)
+    code, visible = _measure_parts(points, ends, np.bool_(simple), np.bool_(False), part_sizes)
     if code != status.OK:
         return code
     if simple:
@@ -173,7 +175,7 @@ def _clip_ring(
         code, whole = even_odd_area(xy)
         if code != status.OK:
             return code
-        code, visible = intersection_area(xy, len(region), region, 0)
+        code, visible = intersection_area(xy, len(region), region, np.int64(0))
         if code != status.OK:
             return code
         if len(ends) > 1 and total > visible + 1e-9 * whole:
@@ -181,7 +183,7 @@ def _clip_ring(
             ends = np.full(1, len(points), np.int64)
             part_sizes = np.full(1, visible)
     _emit_parts(
-        points, ends, part_sizes, POLYGON, source, visible, whole, largest,
+        points, ends, part_sizes, np.int64(POLYGON), source, visible, whole, largest,
         sizes, out_xy, out_offsets, out_kinds, out_source, out_fraction,
     )  # fmt: skip
     return status.OK
@@ -192,15 +194,15 @@ def _clip_line(
     xy: F64, planes: F64, active: I64, source: int, largest: bool, sizes: I64,
     out_xy: F64, out_offsets: I64, out_kinds: U8, out_source: I64, out_fraction: F64,
 ) -> None:  # fmt: skip
-    changed, points, ends = _cut_all(xy, planes, active, True, True)
+    changed, points, ends = _cut_all(xy, planes, active, np.bool_(True), np.bool_(True))
     if not changed:
-        _emit(xy, LINE, source, 1.0, sizes, out_xy, out_offsets, out_kinds, out_source, out_fraction)
+        _emit(xy, np.int64(LINE), source, 1.0, sizes, out_xy, out_offsets, out_kinds, out_source, out_fraction)
         return
     part_sizes = np.empty(len(ends))
-    _, visible = _measure_parts(points, ends, True, True, part_sizes)
+    _, visible = _measure_parts(points, ends, np.bool_(True), np.bool_(True), part_sizes)
     if visible > 0.0:
         _emit_parts(
-            points, ends, part_sizes, LINE, source, visible, line_length(xy), largest,
+            points, ends, part_sizes, np.int64(LINE), source, visible, line_length(xy), largest,
             sizes, out_xy, out_offsets, out_kinds, out_source, out_fraction,
         )  # fmt: skip
 
@@ -231,13 +233,13 @@ def _clip_box(
     if not tilted:
         box = np.array([[left, top], [right, bottom]])
         share = _share((right - left) * (bottom - top), whole)
-        _emit(box, BOX, source, share, sizes, out_xy, out_offsets, out_kinds, out_source, out_fraction)
+        _emit(box, np.int64(BOX), source, share, sizes, out_xy, out_offsets, out_kinds, out_source, out_fraction)
         return
     ring = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
-    changed, points, ends = _cut_all(ring, planes, active, False, True)
+    changed, points, ends = _cut_all(ring, planes, active, np.bool_(False), np.bool_(True))
     if not changed:
         box = np.array([[x1, y1], [x2, y2]])
-        _emit(box, BOX, source, 1.0, sizes, out_xy, out_offsets, out_kinds, out_source, out_fraction)
+        _emit(box, np.int64(BOX), source, 1.0, sizes, out_xy, out_offsets, out_kinds, out_source, out_fraction)
         return
     if len(ends) == 0:
         return
@@ -245,11 +247,11 @@ def _clip_box(
     visible = 0.5 * abs(shoelace(points))
     if not visible > NOISE * whole:
         return
-    kind = POLYGON
+    kind = np.int64(POLYGON)
     if keep_boxes:
         left, top, right, bottom, _ = bounds_of(points)
         points = np.array([[left, top], [right, bottom]])
-        kind = BOX
+        kind = np.int64(BOX)
     share = _share(visible, whole)
     _emit(points, kind, source, share, sizes, out_xy, out_offsets, out_kinds, out_source, out_fraction)
 
@@ -268,12 +270,12 @@ def _clip_shapes(
     active = np.empty(len(planes), np.int64)
     out_offsets[0] = 0
     for i in range(len(kinds)):
-        kind = int(kinds[i])
+        kind = np.int64(kinds[i])
         points = xy[offsets[i] : offsets[i + 1]].copy()
         if moves and kind == BOX:
             corners = np.empty((4, 2))
             points = corners[: map_box(m, points, keep_boxes, corners)]
-            kind = POLYGON if len(points) == 4 else BOX
+            kind = np.int64(POLYGON if len(points) == 4 else BOX)
         elif moves:
             map_points(m, points, points)
         x1, y1, x2, y2, legal = bounds_of(points)

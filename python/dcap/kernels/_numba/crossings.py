@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from dcap.kernels import _status as status
-from dcap.kernels._numba._types import F64, I64, jit
+from dcap.kernels._numba._types import F64, I64, copy_points, jit
 
 LEAF: Final = 4
 MAX_LEVELS: Final = 48
@@ -211,8 +211,9 @@ def _meet(a: F64, i: int, b: F64, j: int) -> tuple[float, float]:
 @jit
 def _grown(edges: I64, points: F64) -> tuple[I64, F64]:
     more_edges, more_points = np.empty((2 * len(edges), 2), np.int64), np.empty((2 * len(edges), 2))
-    more_edges[: len(edges)] = edges
-    more_points[: len(edges)] = points
+    copy_points(points, more_points, 0)
+    for k in range(len(edges)):
+        more_edges[k, 0], more_edges[k, 1] = edges[k, 0], edges[k, 1]
     return more_edges, more_points
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dcap.kernels._numba._types import F64, I64, jit
+from dcap.kernels._numba._types import F64, I64, copy_points, jit
+from dcap.kernels._numba.sorting import sort_order
 
 REACH = 16
 
@@ -32,7 +33,7 @@ def _measure(xy: F64, plane: F64) -> tuple[F64, bool, bool]:
 def _put_meeting(xy: F64, h: F64, inner: int, outer: int, plane: F64, out: F64, at: int) -> None:
     # Always from the inside vertex outwards: an edge met from either side gives the same point to the bit.
     if h[outer] == 0.0:
-        out[at] = xy[outer]
+        out[at, 0], out[at, 1] = xy[outer, 0], xy[outer, 1]
         return
     t = h[inner] / (h[inner] - h[outer])
     out[at, 0] = plane[2] if plane[1] == 0.0 else xy[inner, 0] + (xy[outer, 0] - xy[inner, 0]) * t
@@ -42,10 +43,11 @@ def _put_meeting(xy: F64, h: F64, inner: int, outer: int, plane: F64, out: F64, 
 @jit
 def _append_chain(chains: F64, first: int, last: int, forward: bool, ring_start: int, out: F64, size: int) -> int:
     for k in range(last - first):
-        p = chains[first + k] if forward else chains[last - 1 - k]
-        if size > ring_start and out[size - 1, 0] == p[0] and out[size - 1, 1] == p[1]:
+        i = first + k if forward else last - 1 - k
+        x, y = chains[i, 0], chains[i, 1]
+        if size > ring_start and out[size - 1, 0] == x and out[size - 1, 1] == y:
             continue
-        out[size] = p
+        out[size, 0], out[size, 1] = x, y
         size += 1
     return size
 
@@ -82,7 +84,7 @@ def _collect_chains(xy: F64, plane: F64, h: F64) -> tuple[F64, I64, F64, F64]:
             if not above:
                 ends[ports // 2] = size
         if above:
-            chains[size] = xy[i]
+            chains[size, 0], chains[size, 1] = xy[i, 0], xy[i, 1]
             size += 1
         inside = above
         before = i
@@ -104,8 +106,7 @@ def _restore_alternation(order: I64) -> None:
 def _link_chains(
     chains: F64, ends: I64, at: F64, slope: F64, simple: bool, out: F64, size: int, out_ends: I64, parts: int
 ) -> tuple[int, int]:
-    order = np.argsort(slope, kind="mergesort")
-    order = order[np.argsort(at[order], kind="mergesort")]
+    order = sort_order(at, slope)
     if simple:
         _restore_alternation(order)
     partner = np.empty(len(order), np.int64)
@@ -144,7 +145,7 @@ def cut_ring(
     """
     h, any_above, any_below = _measure(xy, plane)
     if not any_below:
-        out[size : size + len(xy)] = xy
+        copy_points(xy, out, size)
         ends[parts] = size + len(xy)
         return False, size + len(xy), parts + 1
     if not any_above:
@@ -168,7 +169,7 @@ def cut_line(xy: F64, plane: F64, out: F64, size: int, ends: I64, parts: int) ->
     h, _, any_below = _measure(xy, plane)
     n = len(xy)
     if not any_below:
-        out[size : size + n] = xy
+        copy_points(xy, out, size)
         ends[parts] = size + n
         return False, size + n, parts + 1
     start = size
@@ -180,7 +181,7 @@ def cut_line(xy: F64, plane: F64, out: F64, size: int, ends: I64, parts: int) ->
                 _put_meeting(xy, h, inner, outer, plane, out, size)
                 size += 1
         if above:
-            out[size] = xy[i]
+            out[size, 0], out[size, 1] = xy[i, 0], xy[i, 1]
             size += 1
         if not above or i + 1 == n:
             if size >= start + 2:

@@ -16,10 +16,12 @@ from dcap.kernels._numba._types import (
     check_layout,
     check_types,
     check_writable,
+    copy_points,
     jit,
     points_view,
     read_only,
 )
+from dcap.kernels._numba.sorting import sort_order
 
 
 @jit
@@ -36,8 +38,7 @@ def _extend(hull: F64, base: int, size: int, x: float, y: float) -> int:
 @jit
 def _convex_hull(xy: F64) -> F64:
     n = len(xy)
-    order = np.argsort(xy[:, 1], kind="mergesort")
-    order = order[np.argsort(xy[order, 0], kind="mergesort")]
+    order = sort_order(xy[:, 0].copy(), xy[:, 1].copy())
     hull = np.empty((2 * n + 2, 2))
     size = 0
     for k in range(n):
@@ -99,8 +100,8 @@ def _start_at_top_left(c: F64) -> None:
             first = k
     turned = np.empty((4, 2))
     for k in range(4):
-        turned[k] = c[(first + k) % 4]
-    c[:] = turned
+        turned[k, 0], turned[k, 1] = c[(first + k) % 4, 0], c[(first + k) % 4, 1]
+    copy_points(turned, c, 0)
 
 
 @jit
@@ -124,7 +125,8 @@ def _min_area_rect(xy: F64, offsets: I64, kinds: U8, out: F64) -> int:
         else:
             last = len(hull) - 1
             for k in range(4):
-                c[k] = hull[last if k in (1, 2) else 0]
+                end = last if k in (1, 2) else 0
+                c[k, 0], c[k, 1] = hull[end, 0], hull[end, 1]
         _start_at_top_left(c)
     return status.OK
 

@@ -77,7 +77,7 @@ def _pairwise_iou(
             if kinds_a[i] != BOX or kinds_b[j] != BOX:
                 a = _ring(xy_a, offsets_a, kinds_a, bounds_a, i)
                 b = _ring(xy_b, offsets_b, kinds_b, bounds_b, j)
-                code, both = intersection_area(a, 0, b, len(a))
+                code, both = intersection_area(a, np.int64(0), b, len(a))
                 if code != status.OK:
                     return code
             either = areas_a[i] + areas_b[j] - both

@@ -111,7 +111,7 @@ def _rate(xy: F64, ring: bool, keep: U8) -> tuple[int, float]:
     code, less = even_odd_area(kept)
     if code != status.OK:
         return code, 0.0
-    code, both = intersection_area(xy, 0, kept, len(xy))
+    code, both = intersection_area(xy, np.int64(0), kept, len(xy))
     either = whole + less - both
     return code, min(both / either, 1.0) if either > 0.0 else 1.0
 
@@ -123,7 +123,8 @@ def _simplify(xy: F64, offsets: I64, kinds: U8, max_points: int, keep: U8, score
         return code
     if len(keep) != len(xy) or len(score) != len(kinds):
         return status.BAD_ARGUMENT
-    keep[:] = 1
+    for i in range(len(keep)):
+        keep[i] = 1
     for i in range(len(kinds)):
         points = xy[offsets[i] : offsets[i + 1]].copy()
         if not bounds_of(points)[4]:
