@@ -1,0 +1,89 @@
+"""Records in, predictions out: what ``dcap predict`` does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dcap.core.errors import CheckpointError
+from dcap.core.log import get_logger
+from dcap.data.check import CheckedRecords, ImageRules, check_records
+from dcap.infer.options import PredictOptions, choose_device
+from dcap.infer.outfile import PredictionFile
+from dcap.infer.predictor import load_predictor
+from dcap.infer.source import digest_file, find_source
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run of ``dcap predict`` did.
+
+    Attributes:
+        written: Lines written by this run.
+        kept: Lines that were there from an earlier run.
+        unclean: Of the written ones, answers with a problem.
+        skipped: Records that were left out, with the reason.
+    """
+
+    written: int
+    kept: int
+    unclean: int
+    skipped: tuple[str, ...]
+
+
+def predict(options: PredictOptions) -> Outcome:
+    """Predict the records of some files and write one line each, in their order.
+
+    An interrupted run is continued where it stopped, with the same bytes as one that was not interrupted.
+
+    Raises:
+        ConfigError: The model, the adapter or an option cannot work.
+        CheckpointError: The prediction file was made with something else.
+        RecordError: A record or image is bad and `on_bad_record` is ``error``.
+    """
+    rules = ImageRules(options.root, options.max_image_pixels)
+    records = check_records(options.data, options.on_bad_record, rules)
+    log.info("%s", records.summary())
+    source = find_source(options.model, options.adapter)
+    device, dtype = choose_device(options.device, options.dtype)
+    mode = options.mode or ("summary" if source.profile.mode == "summary" else "dense")
+    made_with = {
+        **source.fingerprint(),
+        "revision": options.revision,
+        "data": [[str(path), digest_file(path)] for path in options.data],
+        "max-new-tokens": options.max_new_tokens,
+        "dtype": dtype,
+        "mode": mode,
+    }
+    with PredictionFile(options.out, made_with, options.overwrite) as file:
+        total = min(len(records), options.limit or len(records))
+        first = _next_record(records, file)
+        skipped = [f"{bad.origin}: {bad.problems[0]}" for bad in records.bad]
+        if first >= total:
+            log.info("%s is complete: %d predictions", options.out, file.kept)
+            return Outcome(0, file.kept, 0, tuple(skipped))
+        if file.kept:
+            log.info("%s is continued after %d predictions", options.out, file.kept)
+        predictor = load_predictor(source, mode, options, device, dtype)
+        written = unclean = 0
+        for lines, lost in predictor.run(records, first, total):
+            file.append(lines)
+            written += len(lines)
+            unclean += sum(bool(line["problems"]) for line in lines)
+            skipped += lost
+    return Outcome(written, file.kept, unclean, tuple(skipped))
+
+
+def _next_record(records: CheckedRecords, file: PredictionFile) -> int:
+    """Return the index of the first record that the file does not answer yet."""
+    if file.last is None:
+        return 0
+    for k in range(len(records)):
+        origin = records.files[records.file_index[k]].origin(int(records.row_index[k]))
+        if (origin.file, origin.line) == file.last:
+            return k + 1
+    raise CheckpointError(
+        f"{file.path}: last line must answer a record of the data, and {file.last[0]}:{file.last[1]} is none. "
+        "Give --overwrite to start anew."
+    )

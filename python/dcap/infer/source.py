@@ -1,0 +1,109 @@
+"""Where a model, its adapter and its answer profile lie, and what tells them from others."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dcap.core.config import to_tree
+from dcap.core.errors import ConfigError
+from dcap.core.log import get_logger
+from dcap.data.config import DataConfig
+from dcap.data.profile import FILE_NAME, ResolvedProfile, load_profile, resolve_profile
+from dcap.model.tiny import resolve_model
+
+log = get_logger(__name__)
+
+_END_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """What is loaded for prediction.
+
+    Attributes:
+        model: Folder or hub id of the base model, or of one tuned in full.
+        adapter: Folder with ``adapter_config.json``, if any.
+        profile: How answers are written; the one saved with the weights, or the defaults.
+    """
+
+    model: str
+    adapter: Path | None
+    profile: ResolvedProfile
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what predictions depend on, as plain data: digests of folders, names of hub models."""
+        folder = Path(self.model)
+        return {
+            "model": digest_folder(folder) if folder.is_dir() else self.model,
+            "adapter": digest_folder(self.adapter) if self.adapter else None,
+            "profile": to_tree(self.profile),
+        }
+
+
+def find_source(model: str, adapter: Path | None) -> ModelSource:
+    """Find model, adapter and answer profile.
+
+    Args:
+        model: ``builtin:tiny``, hub id or folder; a folder that ``dcap train`` wrote may hold the model in ``model/``.
+        adapter: Folder of an adapter, or one that ``dcap train`` wrote, with the adapter in ``adapter/``.
+
+    Raises:
+        ConfigError: A folder holds no model or no safetensors adapter.
+        CheckpointError: The answer profile is torn or unknown.
+    """
+    base = Path(resolve_model(model))
+    found = _inside(base, "model", "config.json") if base.is_dir() else None
+    if base.is_dir() and found is None:
+        hint = " Give it as --adapter, and its base model as --model." if _inside(base, "adapter", _ADAPTER) else ""
+        raise ConfigError(f"--model must be a folder with config.json, not {base}.{hint}")
+    attached = _find_adapter(adapter) if adapter is not None else None
+    places = [folder for folder in (adapter, attached, base, found) if folder is not None]
+    # Given the inner folder itself, the profile lies beside it.
+    places += [folder.parent for folder in places if folder.name in ("adapter", "model")]
+    profile = next((load_profile(folder) for folder in places if (folder / FILE_NAME).is_file()), None)
+    if profile is None:
+        log.info("no %s beside the weights: the default answer profile and English prompts are used", FILE_NAME)
+        profile = resolve_profile(DataConfig())
+    return ModelSource(str(found) if found else resolve_model(model), attached, profile)
+
+
+_ADAPTER = "adapter_config.json"
+
+
+def _inside(folder: Path, name: str, file: str) -> Path | None:
+    return next((place for place in (folder, folder / name) if (place / file).is_file()), None)
+
+
+def _find_adapter(folder: Path) -> Path:
+    found = _inside(folder, "adapter", _ADAPTER)
+    if found is None:
+        full = _inside(folder, "model", "config.json") is not None
+        hint = " It holds a whole model: give it as --model." if full else ""
+        raise ConfigError(f"--adapter must be a folder with {_ADAPTER}, not {folder}.{hint}")
+    if not (found / "adapter_model.safetensors").is_file():
+        # A .bin file is a pickle: loading one runs whatever code is inside.
+        raise ConfigError(f"--adapter must hold adapter_model.safetensors, and {found} does not")
+    return found
+
+
+def digest_folder(folder: Path) -> str:
+    """Return a digest of a model's or adapter's configs and weights; of large files, size and both ends count."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.iterdir() if p.suffix in (".json", ".safetensors", ".jinja")):
+        size = path.stat().st_size
+        digest.update(f"{path.name}\0{size}\0".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(_END_BYTES))
+            if size > _END_BYTES:
+                file.seek(max(_END_BYTES, size - _END_BYTES))
+                digest.update(file.read())
+    return digest.hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """Return the SHA-256 of a whole file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,44 @@
+"""Fixtures of the prediction tests: the tiny model, loaded once, and a few small photos."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dcap.data.encode import load_tokenizer
+from dcap.infer.generate import Generator
+from dcap.model.config import ModelConfig
+from dcap.model.load import load_model
+
+SIZES = ((70, 100), (64, 64), (40, 130), (90, 33), (100, 70))
+"""Height and width of the photos."""
+
+
+@pytest.fixture(scope="session")
+def generator(tiny_folder):
+    torch.set_num_threads(1)
+    config = ModelConfig(str(tiny_folder), dtype="float32")
+    model = load_model(config, torch.device("cpu"), for_generation=True)
+    return Generator(model, load_tokenizer(str(tiny_folder)), max_new_tokens=12)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """JSONL file of five small images with one box and one polygon each."""
+    rng = np.random.default_rng(0)
+    lines = []
+    for i, (height, width) in enumerate(SIZES):
+        small = rng.integers(0, 256, (4, 4, 3), np.uint8)
+        Image.fromarray(small).resize((width, height)).save(tmp_path / f"{i}.png")
+        objects = [
+            {"desc": f"box {i}", "bbox_2d": [3, 4, width - 5, height - 6]},
+            {"desc": "half", "poly": [0, 0, width, 0, width, height]},
+        ]
+        lines.append({"images": [f"{i}.png"], "width": width, "height": height, "objects": objects})
+    path = tmp_path / "photos.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
