@@ -11,7 +11,7 @@ examples:
   dcap train configs/mine.yaml training.resume=none                   start anew in an existing run folder
   accelerate launch -m dcap.train configs/mine.yaml                   several GPUs
 
-An unknown field is an error that names the nearest one; `dcap schema` lets an editor complete them.
+every field with its meaning: python -m dcap.train --help; for an editor that completes them: dcap schema
 """
 
 
