@@ -182,7 +182,8 @@ def check_image(record: Record, rules: ImageRules) -> Problem | None:
     try:
         check(image_path(record, rules.root), record.canvas, rules.max_pixels)
     except ImageError as error:
-        return Problem.of(str(error))
+        about, _, text = str(error).partition(" ")
+        return Problem("images[0]", text) if about == "image" else Problem.of(str(error))
     except RecordError as error:
         return Problem.of(str(error).removeprefix(f"{record.origin}: "))
     return None

@@ -85,7 +85,7 @@ def validate(
             origin = opened[f].origin(i)
             problems += [FoundProblem(origin.file, origin.line, p.field, p.text) for p in found]
             counts["bad"] += 1
-            counts["missing"] += any(p.text.startswith(MISSING) for p in found)
+            counts["missing"] += any(MISSING in p.text for p in found)
             continue
         counts["records"] += 1
         counts["negatives"] += not len(record.shapes)

@@ -1,0 +1,166 @@
+"""Whole files: good records by index, all problems at once, or skipped, counted and listed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dcap.core.errors import RecordError
+from dcap.data.check import ERRORS_SHOWN, ImageRules, check_records
+from dcap.data.config import PreprocessorConfig
+from dcap.data.preprocess import Chain
+
+Make = Callable[..., dict[str, Any]]
+Write = Callable[..., Path]
+
+
+def test_good_records_keep_their_places(write_jsonl: Write, make_record: Make) -> None:
+    first = write_jsonl([b"", make_record(images=["0.png"]), b"  ", make_record(images=["1.png"])], "a.jsonl")
+    second = write_jsonl([make_record(images=["2.png"])], "b.jsonl")
+    checked = check_records([first, second])
+    assert len(checked) == 3
+    assert [checked[k].image for k in range(3)] == ["0.png", "1.png", "2.png"]
+    assert [str(checked[k].origin) for k in range(3)] == ["a.jsonl:2", "a.jsonl:4", "b.jsonl:1"]
+    assert checked.file_index.dtype == np.int32
+    assert checked.row_index.tolist() == [0, 1, 0]
+    assert checked.summary() == "3 records"
+    with pytest.raises(IndexError):
+        checked[3]
+
+
+def test_error_gives_all_problems_in_one_message(write_jsonl: Write, make_record: Make) -> None:
+    path = write_jsonl(
+        [
+            make_record(),
+            make_record(width=0, objects=5),
+            b"nonsense",
+            make_record(objects=[{"desc": "a"}]),
+            make_record(),
+        ]
+    )
+    with pytest.raises(RecordError) as caught:
+        check_records([path])
+    assert str(caught.value) == (
+        "4 problems in 3 records:\n"
+        "  train.jsonl:2: width must be a whole number of pixels >= 1, not 0\n"
+        "  train.jsonl:2: objects must be a list, not 5\n"
+        "  train.jsonl:3: column 1: line must be JSON, found expecting value\n"
+        "  train.jsonl:4: objects[0] must have exactly one of bbox_2d, poly, line, not none\n"
+        "Correct them, or set data.on_bad_record: skip."
+    )
+
+
+def test_one_problem_is_one_sentence(write_jsonl: Write, make_record: Make) -> None:
+    with pytest.raises(RecordError) as caught:
+        check_records([write_jsonl([make_record(), make_record(height=0)])])
+    assert str(caught.value) == (
+        "train.jsonl:2: height must be a whole number of pixels >= 1, not 0. "
+        "Correct it, or set data.on_bad_record: skip."
+    )
+
+
+def test_error_stops_at_the_first_fifty(write_jsonl: Write, make_record: Make) -> None:
+    read: list[tuple[int, int]] = []
+    path = write_jsonl([make_record(width=0)] * 200)
+    with pytest.raises(RecordError, match="50 or more problems in 50 records") as caught:
+        check_records([path], on_read=lambda done, total: read.append((done, total)))
+    assert str(caught.value).count("width must be") == ERRORS_SHOWN
+    assert read[-1] == (50, 200)
+
+
+def test_skip_counts_and_lists(write_jsonl: Write, make_record: Make, tmp_path: Path) -> None:
+    path = write_jsonl([make_record(), b'{"torn": ' + b"\xff", make_record(width=0, height=0), make_record()])
+    checked = check_records([path], on_bad_record="skip")
+    assert [checked[k].origin.line for k in range(len(checked))] == [1, 4]
+    assert checked.summary() == "2 records, 2 bad ones skipped"
+    listed = checked.write_bad(tmp_path)
+    assert listed == tmp_path / "bad_records.jsonl"
+    items = [json.loads(line) for line in listed.read_text("utf-8").splitlines()]
+    assert [(item["file"], item["line"]) for item in items] == [(str(path), 2), (str(path), 3)]
+    assert items[0]["text"] == '{"torn": \ufffd'
+    assert items[1]["errors"] == [
+        "width must be a whole number of pixels >= 1, not 0",
+        "height must be a whole number of pixels >= 1, not 0",
+    ]
+
+
+def test_without_bad_records_no_list_is_written(write_jsonl: Write, make_record: Make, tmp_path: Path) -> None:
+    assert check_records([write_jsonl([make_record()])], "skip").write_bad(tmp_path) is None
+    assert not (tmp_path / "bad_records.jsonl").exists()
+
+
+def test_long_lines_are_listed_by_their_beginning(write_jsonl: Write, tmp_path: Path) -> None:
+    listed = check_records([write_jsonl([b"x" * 100_000])], "skip").write_bad(tmp_path)
+    assert listed is not None
+    assert listed.stat().st_size < 3000
+
+
+def test_images_are_the_same_kind_of_error(write_jsonl: Write, make_record: Make, photo: Path, tmp_path: Path) -> None:
+    whole = photo.read_bytes()
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "torn.png").write_bytes(whole[:-30])
+    records = [make_record(images=[name]) for name in ("a.png", "gone.png", "empty.png", "torn.png", "/etc/passwd")]
+    path = write_jsonl([*records, make_record(width=65)])
+    assert len(check_records([path])) == 6
+    headers = check_records([path], "skip", ImageRules(root=tmp_path))
+    assert [bad.origin.line for bad in headers.bad] == [2, 3, 5, 6]
+    pixels = check_records([path], "skip", ImageRules(root=tmp_path, decode=True))
+    assert [bad.origin.line for bad in pixels.bad] == [2, 3, 4, 5, 6]
+    messages = [str(bad.problems[0]) for bad in pixels.bad]
+    for message, part in zip(
+        messages, ("not missing", "empty", "truncated", "inside data.root", "64 x 48, not 65 x 48"), strict=True
+    ):
+        assert part in message
+        assert "train.jsonl" not in message
+    with pytest.raises(
+        RecordError, match=r"train.jsonl:2: images\[0\] .*gone.png must be a readable file, not missing"
+    ):
+        check_records([path], images=ImageRules())
+
+
+def test_the_pixel_bound_is_checked(write_jsonl: Write, make_record: Make, photo: Path) -> None:
+    assert photo.exists()
+    path = write_jsonl([make_record()])
+    assert len(check_records([path], images=ImageRules(max_pixels=64 * 48))) == 1
+    with pytest.raises(RecordError, match="must have at most 3071 pixels, not 64 x 48 = 3072"):
+        check_records([path], images=ImageRules(max_pixels=64 * 48 - 1))
+
+
+def test_drops_of_preprocessors_are_counted(write_jsonl: Write, make_record: Make) -> None:
+    chain = Chain.from_config([PreprocessorConfig("min_objects", {"count": 1})])
+    checked = check_records([write_jsonl([make_record(objects=[]), make_record()])], chain=chain)
+    assert len(checked) == 1
+    assert checked[0].origin.line == 2
+    assert checked.dropped == {"min_objects": 1}
+    assert checked.summary() == "1 records, 1 dropped by min_objects"
+
+
+def test_a_preprocessor_that_changes_its_mind_is_an_error(write_jsonl: Write, make_record: Make) -> None:
+    seen: list[int] = []
+
+    def once(record: Any) -> Any:
+        seen.append(1)
+        return record if len(seen) == 1 else None
+
+    checked = check_records([write_jsonl([make_record()])], chain=Chain((("once", once),)))
+    with pytest.raises(RecordError, match="'once' must give the same result each time"):
+        checked[0]
+
+
+def test_clipped_shapes_are_counted(write_jsonl: Write, make_record: Make) -> None:
+    outside = make_record(objects=[{"desc": "a", "bbox_2d": [-5, 0, 5, 5]}, {"desc": "b", "bbox_2d": [1, 0, 5, 5]}])
+    checked = check_records([write_jsonl([outside, outside])])
+    assert checked.clipped == 2
+    assert checked.summary() == "2 records, 2 shapes clipped to their image"
+
+
+def test_real_annotations_are_good(real45: Path) -> None:
+    files = [real45 / name for name in ("train.jsonl", "val.jsonl", "all_float.jsonl")]
+    checked = check_records(files, images=ImageRules(root=real45))
+    assert len(checked) == 90
+    assert checked.summary() == "90 records"

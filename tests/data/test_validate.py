@@ -1,0 +1,75 @@
+"""The report of ``dcap validate``: every problem, and counts over what is good."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dcap.data.builtin import resolve_data
+from dcap.data.validate import FoundProblem, validate
+
+Make = Callable[..., dict[str, Any]]
+Write = Callable[..., Path]
+
+
+def test_counts(write_jsonl: Write, make_record: Make, photo: Path) -> None:
+    objects = [
+        {"desc": "a", "bbox_2d": [-5, 0, 5, 5]}, {"desc": "b", "line": [0, 0, 5, 5]},
+        {"desc": "c", "line": [1, 0, 5, 5]}, {"desc": "d", "poly": [0, 0, 5, 5, 0, 5]},
+    ]  # fmt: skip
+    path = write_jsonl([make_record(objects=objects, summary="all"), make_record(objects=[])])
+    report = validate([path])
+    assert report.problems == ()
+    assert (report.records, report.bad, report.negatives, report.summaries, report.clipped) == (2, 0, 1, 1, 1)
+    assert report.objects == {"bbox_2d": 1, "poly": 1, "line": 2}
+    assert photo.exists()
+
+
+def test_all_problems_of_all_records(write_jsonl: Write, make_record: Make, photo: Path) -> None:
+    path = write_jsonl(
+        [
+            make_record(),
+            make_record(width=0, objects=[{"desc": "", "bbox_2d": [5, 0, 1, 5]}]),
+            make_record(images=["gone.png"]),
+            make_record(height=64, width=48),
+        ]
+    )
+    report = validate([path])
+    assert [(p.line, p.field) for p in report.problems] == [
+        (2, "width"), (2, "objects[0].desc"), (2, "objects[0].bbox_2d"), (3, "images[0]"),
+        (4, "width, height"),
+    ]  # fmt: skip
+    assert report.problems[0] == FoundProblem(str(path), 2, "width", "must be a whole number of pixels >= 1, not 0")
+    assert report.problems[3].text.startswith(f"{photo.parent}/gone.png must be a readable file, not missing")
+    assert (report.records, report.bad, report.images_missing) == (1, 3, 1)
+
+
+def test_truncated_pixels_are_found_by_decoding_only(write_jsonl: Write, make_record: Make, photo: Path) -> None:
+    photo.write_bytes(photo.read_bytes()[:-30])
+    path = write_jsonl([make_record()])
+    assert validate([path]).problems == ()
+    (problem,) = validate([path], decode=True).problems
+    assert "truncated" in problem.text
+
+
+def test_root_and_bound_are_used(write_jsonl: Write, make_record: Make, photo: Path) -> None:
+    path = write_jsonl([make_record()])
+    assert "data.root" in validate([path], root=photo.parent / "sub").problems[0].text
+    assert "at most 100 pixels" in validate([path], max_pixels=100).problems[0].text
+
+
+def test_the_report_is_json() -> None:
+    report = validate([resolve_data("builtin:photos/photos.jsonl")], decode=True)
+    data = json.loads(json.dumps(report.to_dict()))
+    assert data["records"] == 5
+    assert data["problems"] == []
+    assert sum(data["objects"].values()) == 51
+    assert data["files"][0].endswith("photos.jsonl")
+
+
+def test_progress_is_told() -> None:
+    told: list[tuple[int, int]] = []
+    validate([resolve_data("builtin:photos/photos.jsonl")], on_read=lambda *counts: told.append(counts))
+    assert told == [(i, 5) for i in range(1, 6)]
