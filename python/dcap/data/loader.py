@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import torch
+import cv2
 from torch.utils.data import DataLoader, Dataset
 
 from dcap.core.errors import DcapError, ImageError, TrainingError
@@ -77,13 +77,6 @@ def _warn(message: str) -> None:
 
 def _as_is(item: Any) -> Any:
     return item
-
-
-def _quiet_worker(_: int) -> None:
-    import cv2
-
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
 
 
 @dataclass(frozen=True)
@@ -175,12 +168,16 @@ class RowLoader:
         return rows[self.rank :: self.world_size]
 
     def _batches(self, rows: Sequence[Row]) -> Iterator[Batch]:
+        workers = self.dataset.config.data.num_workers
+        if workers:
+            # A forked worker inherits OpenCV's thread pool without its threads and waits for them for ever; with the
+            # pool gone, workers run one thread each, which is what they should do.
+            cv2.setNumThreads(0)
         loader = DataLoader(
             _Rows(self.dataset, self._collator, rows),
             batch_size=None,
             collate_fn=_as_is,
-            num_workers=self.dataset.config.data.num_workers,
-            worker_init_fn=_quiet_worker,
+            num_workers=workers,
             pin_memory=self.pin_memory,
         )
         items = iter(loader)
