@@ -70,7 +70,7 @@ def test_a_missing_extra_is_advice(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert "MISSING" in out
-    assert 'peft not installed. To have them: pip install "dcap[train]"' in out.replace("\n", " ")
+    assert 'peft not installed. Run: pip install "dcap[train]"' in out.replace("\n", " ")
 
 
 def test_without_torch_the_rest_is_still_told(

@@ -87,7 +87,7 @@ def _torch() -> dict[str, Any]:
     try:
         import torch
     except (ImportError, OSError) as error:  # OSError: a CUDA library of another version
-        return {"attention": [], "auto_attention": f"none: torch cannot be loaded: {error}", "gpus": [], "threads": {}}
+        return {"attention": [], "auto_attention": f"none, torch cannot be loaded: {error}", "gpus": [], "threads": {}}
     gpus = []
     for index in range(torch.cuda.device_count()):
         found = torch.cuda.get_device_properties(index)
@@ -123,7 +123,7 @@ def _auto_attention(device: str) -> str:
 
         return choose_attention("auto", torch.device(device), torch.bfloat16)
     except ModuleNotFoundError as error:  # torch without the rest of the train extra
-        return f"none: {error}"
+        return f"none, {error}"
 
 
 def _import_problem(module: str) -> str:
@@ -160,7 +160,7 @@ def _advice(report: dict[str, Any]) -> list[str]:
     for extra in _RUN_EXTRAS[1:]:
         missing = [p["name"] for p in report["packages"] if p["extra"] == extra and not p["installed"]]
         if missing:
-            advice.append(f'{", ".join(missing)} not installed. To have them: pip install "dcap[{extra}]"')
+            advice.append(f'{", ".join(missing)} not installed. Run: pip install "dcap[{extra}]"')
     if report["gpus"] and report["auto_attention"] != "flash_attention_2":
         advice.append(
             f"Optional, for the fastest packed attention: {FLASH_ATTN_INSTALL} (after torch, with nvcc and "
@@ -178,11 +178,12 @@ def _print(report: dict[str, Any], console: Console) -> None:
         wanted, installed = package["versions"] or "any", package["installed"] or "MISSING"
         packages.add_row(package["name"], wanted, installed, package["extra"] or "base")
     console.print(packages)
-    attention = Table("model.attention", "usable", "why", title="Attention, best first", title_justify="left")
-    for kernel in report["attention"]:
-        attention.add_row(kernel["name"], "yes" if kernel["usable"] else "no", kernel["why"])
-    console.print(attention)
-    console.print(f"auto takes: {report['auto_attention']}")
+    if report["attention"]:
+        attention = Table("model.attention", "usable", "why", title="Attention, best first", title_justify="left")
+        for kernel in report["attention"]:
+            attention.add_row(kernel["name"], "yes" if kernel["usable"] else "no", kernel["why"])
+        console.print(attention)
+    console.print(f"attention: auto takes {report['auto_attention']}")
     for index, gpu in enumerate(report["gpus"]):
         console.print(f"GPU {index}: {gpu['name']}, {gpu['memory_gib']} GiB, compute {gpu['compute_capability']}")
     if not report["gpus"]:
