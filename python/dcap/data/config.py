@@ -46,9 +46,7 @@ class AnswerProfile:
 
     def __post_init__(self) -> None:
         if not 1024 <= self.min_pixels <= self.max_pixels:
-            raise ConfigError(
-                f"min_pixels must be within 1024..max_pixels ({self.max_pixels}), not {self.min_pixels}"
-            )
+            raise ConfigError(f"min_pixels must be within 1024..max_pixels ({self.max_pixels}), not {self.min_pixels}")
         if self.max_polygon_points is not None and self.max_polygon_points < 3:
             raise ConfigError(f"max_polygon_points must be at least 3, not {self.max_polygon_points}")
 
@@ -101,7 +99,12 @@ class DataConfig:
     def __post_init__(self) -> None:
         if not 0.0 <= self.summary_ratio <= 1.0:
             raise ConfigError(f"summary_ratio must be within 0..1, not {self.summary_ratio}")
-        for name, least in (("packing_window", 1), ("global_max_length", 64), ("num_workers", 0), ("max_image_pixels", 1)):
+        for name, least in (
+            ("packing_window", 1),
+            ("global_max_length", 64),
+            ("num_workers", 0),
+            ("max_image_pixels", 1),
+        ):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}, not {getattr(self, name)}")
 

@@ -26,7 +26,11 @@ END = "<|im_end|>"
 
 
 class Tokenizer(Protocol):
-    """The part of a fast Hugging Face tokenizer that dcap uses."""
+    """The part of a fast Hugging Face tokenizer that dcap uses; hashable, so that what comes of it can be cached."""
+
+    def __hash__(self) -> int:
+        """By identity."""
+        ...
 
     @property
     def backend_tokenizer(self) -> Any:
