@@ -6,17 +6,13 @@
 
 #include "dcap/area.hpp"
 #include "dcap/halfplane.hpp"
+#include "dcap/region.hpp"
 
 namespace dcap {
 namespace {
 
 // Parts below this share of their shape are rounding noise of a mere touch.
 constexpr double kNoise = 1e-12;
-
-struct Region {
-    std::span<const HalfPlane> planes;
-    Ring ring;
-};
 
 struct Scratch {
     std::vector<double> mapped;
@@ -26,22 +22,6 @@ struct Scratch {
     CutScratch cut;
     AreaScratch area;
 };
-
-enum class Place : std::uint8_t { kInside, kOutside, kCut };
-
-// Compare bounds with every half-plane; the ones that may cut are left in `active`. What only touches the region is
-// outside, except lines, which may run along its border.
-Place locate(const Bounds& b, bool line, const Region& region, std::vector<const HalfPlane*>& active) {
-    active.clear();
-    for (const HalfPlane& p : region.planes) {
-        const double low = p.height(p.nx >= 0.0 ? b.x1 : b.x2, p.ny >= 0.0 ? b.y1 : b.y2);
-        if (low >= 0.0) continue;
-        const double high = p.height(p.nx >= 0.0 ? b.x2 : b.x1, p.ny >= 0.0 ? b.y2 : b.y1);
-        if (high < 0.0 || (high == 0.0 && !line)) return Place::kOutside;
-        active.push_back(&p);
-    }
-    return active.empty() ? Place::kInside : Place::kCut;
-}
 
 void emit(const double* xy, std::int64_t n, std::uint8_t kind, std::int64_t source, double fraction, ClipOutput& out) {
     const std::int64_t shape = out.num_shapes++, point = out.num_points;
@@ -85,8 +65,9 @@ void emit_parts(std::uint8_t kind, std::int64_t source, double visible, double w
                 ClipOutput& out) {
     const std::size_t count = s.current.ends.size();
     const double least = kNoise * whole;
-    const std::size_t best = static_cast<std::size_t>(
-        std::max_element(s.sizes.begin(), s.sizes.end()) - s.sizes.begin());
+    if (!(visible > least)) return;
+    const std::size_t best =
+        static_cast<std::size_t>(std::max_element(s.sizes.begin(), s.sizes.end()) - s.sizes.begin());
     for (std::size_t k = 0; k < count; ++k) {
         if (!(s.sizes[k] > least) || (keep_largest && k != best)) continue;
         const std::int64_t start = s.current.start(k);
@@ -144,8 +125,8 @@ Status clip_ring(const double* xy, std::int64_t n, const Region& region, std::in
     } else {
         const double sum = visible;
         if (const Status status = even_odd_area(xy, n, s.area, whole); status != Status::kOk) return status;
-        const Ring ring{xy, n, region.ring.n};
-        if (const Status status = intersection_area(ring, region.ring, s.area, visible); status != Status::kOk) {
+        const Ring ring{xy, n, region.ring().n};
+        if (const Status status = intersection_area(ring, region.ring(), s.area, visible); status != Status::kOk) {
             return status;
         }
         if (s.current.ends.size() > 1 && sum > visible + 1e-9 * whole) {
@@ -157,8 +138,7 @@ Status clip_ring(const double* xy, std::int64_t n, const Region& region, std::in
     return Status::kOk;
 }
 
-void clip_line(const double* xy, std::int64_t n, std::int64_t source, bool keep_largest, Scratch& s,
-               ClipOutput& out) {
+void clip_line(const double* xy, std::int64_t n, std::int64_t source, bool keep_largest, Scratch& s, ClipOutput& out) {
     const bool changed = cut_all(xy, n, s, [&](const double* p, std::int64_t m, const HalfPlane& plane, Parts& to) {
         return cut_line(p, m, plane, s.cut, to);
     });
@@ -170,7 +150,7 @@ void clip_line(const double* xy, std::int64_t n, std::int64_t source, bool keep_
         s.sizes[k] = line_length(s.current.xy.data() + 2 * start, s.current.ends[k] - start);
         visible += s.sizes[k];
     }
-    if (visible > 0.0) emit_parts(kLine, source, visible, line_length(xy, n), keep_largest, s, out);
+    emit_parts(kLine, source, visible, line_length(xy, n), keep_largest, s, out);
 }
 
 // A cut box is a box again when only axis-aligned half-planes cut it, and under kBounds; otherwise a polygon.
@@ -188,8 +168,9 @@ void clip_box(const Bounds& b, std::int64_t source, BoxPolicy policy, Scratch& s
     }
     if (!(v.x1 < v.x2 && v.y1 < v.y2)) return;
     if (!tilted) {
-        const double box[4] = {v.x1, v.y1, v.x2, v.y2};
-        return emit(box, 2, kBox, source, share((v.x2 - v.x1) * (v.y2 - v.y1), whole), out);
+        const double visible = (v.x2 - v.x1) * (v.y2 - v.y1), box[4] = {v.x1, v.y1, v.x2, v.y2};
+        if (visible > kNoise * whole) emit(box, 2, kBox, source, share(visible, whole), out);
+        return;
     }
     const double ring[8] = {b.x1, b.y1, b.x2, b.y1, b.x2, b.y2, b.x1, b.y2};
     const bool changed = cut_all(ring, 4, s, [&](const double* p, std::int64_t m, const HalfPlane& plane, Parts& to) {
@@ -226,7 +207,8 @@ Status clip_shapes(const Shapes& shapes, const ClipOptions& options, const Regio
         std::int64_t n = shapes.count(i);
         std::uint8_t kind = shapes.kinds[i];
         if (moves) {
-            if (s.mapped.size() < static_cast<std::size_t>(2 * n + 4)) s.mapped.resize(static_cast<std::size_t>(2 * n + 4));
+            if (s.mapped.size() < static_cast<std::size_t>(2 * n + 4))
+                s.mapped.resize(static_cast<std::size_t>(2 * n + 4));
             if (kind == kBox) {
                 n = map_box(options.matrix, xy, options.box_policy, s.mapped.data());
                 kind = n == 4 ? static_cast<std::uint8_t>(kPolygon) : kind;
@@ -253,53 +235,22 @@ Status clip_shapes(const Shapes& shapes, const ClipOptions& options, const Regio
     return Status::kOk;
 }
 
-// One half-plane per side, pointing inwards; none when the polygon is not convex or has no area.
-Status planes_of(const double* xy, std::int64_t n, std::vector<HalfPlane>& planes) {
-    const double turn = shoelace(xy, n) > 0.0 ? 1.0 : -1.0;
-    for (std::int64_t i = 0; i < n; ++i) {
-        const double* p = xy + 2 * i;
-        const double* q = xy + 2 * (i + 1 == n ? 0 : i + 1);
-        const double dx = q[0] - p[0], dy = q[1] - p[1];
-        const double length = std::sqrt(dx * dx + dy * dy);
-        if (!(length > 0.0)) continue;
-        planes.push_back({-turn * dy / length, turn * dx / length, p[0], p[1]});
-    }
-    bool legal = true;
-    const Bounds b = bounds_of(xy, n, legal);
-    const double slack = -1e-9 * ((b.x2 - b.x1) + (b.y2 - b.y1));
-    for (const HalfPlane& plane : planes) {
-        for (std::int64_t i = 0; i < n; ++i) {
-            if (plane.height(xy[2 * i], xy[2 * i + 1]) < slack) return Status::kBadRegion;
-        }
-    }
-    return Status::kOk;
-}
-
 }  // namespace
 
 Status clip_rect(const Shapes& shapes, const ClipOptions& options, const std::array<double, 4>& rect,
                  ClipOutput& out) noexcept try {
-    const auto [x1, y1, x2, y2] = rect;
-    const double corners[8] = {x1, y1, x2, y1, x2, y2, x1, y2};
-    bool legal = true;
-    (void)bounds_of(corners, 4, legal);
-    if (!legal || !(x1 < x2) || !(y1 < y2)) return Status::kBadRegion;
-    const HalfPlane planes[4] = {{1.0, 0.0, x1, y1}, {0.0, 1.0, x1, y1}, {-1.0, 0.0, x2, y2}, {0.0, -1.0, x2, y2}};
-    return clip_shapes(shapes, options, {planes, {corners, 4, 0}}, out);
+    Region region;
+    if (const Status status = rect_region(rect, region); status != Status::kOk) return status;
+    return clip_shapes(shapes, options, region, out);
 } catch (const std::bad_alloc&) {
     return Status::kOutOfMemory;
 }
 
-Status clip_convex(const Shapes& shapes, const ClipOptions& options, std::span<const double> region,
+Status clip_convex(const Shapes& shapes, const ClipOptions& options, std::span<const double> corners,
                    ClipOutput& out) noexcept try {
-    const std::int64_t n = static_cast<std::int64_t>(region.size() / 2);
-    if (n < 3 || n > 4096 || region.size() % 2 != 0) return Status::kBadRegion;
-    bool legal = true;
-    (void)bounds_of(region.data(), n, legal);
-    if (!legal || shoelace(region.data(), n) == 0.0) return Status::kBadRegion;
-    std::vector<HalfPlane> planes;
-    if (const Status status = planes_of(region.data(), n, planes); status != Status::kOk) return status;
-    return clip_shapes(shapes, options, {planes, {region.data(), n, 0}}, out);
+    Region region;
+    if (const Status status = convex_region(corners, region); status != Status::kOk) return status;
+    return clip_shapes(shapes, options, region, out);
 } catch (const std::bad_alloc&) {
     return Status::kOutOfMemory;
 }

@@ -10,7 +10,7 @@ namespace {
 constexpr std::int64_t kLeaf = 4;  // edges per leaf of the box tree
 constexpr std::int64_t kMaxLevels = 48;
 constexpr std::int64_t kMaxCrossings = 4'000'000;
-constexpr std::int64_t kBaseWork = 200'000'000;
+constexpr std::int64_t kBaseWork = 100'000'000;
 constexpr std::int64_t kWorkPerEdge = 64;
 
 struct Sum {
@@ -63,9 +63,21 @@ int sign(double v) noexcept { return (v > 0.0) - (v < 0.0); }
 int perturbed_sign(const double* a, std::int64_t ia, const double* b, std::int64_t ib, const double* c,
                    std::int64_t ic) noexcept {
     int swaps = 1;
-    if (ia > ib) { std::swap(a, b); std::swap(ia, ib); swaps = -swaps; }
-    if (ib > ic) { std::swap(b, c); std::swap(ib, ic); swaps = -swaps; }
-    if (ia > ib) { std::swap(a, b); std::swap(ia, ib); swaps = -swaps; }
+    if (ia > ib) {
+        std::swap(a, b);
+        std::swap(ia, ib);
+        swaps = -swaps;
+    }
+    if (ib > ic) {
+        std::swap(b, c);
+        std::swap(ib, ic);
+        swaps = -swaps;
+    }
+    if (ia > ib) {
+        std::swap(a, b);
+        std::swap(ia, ib);
+        swaps = -swaps;
+    }
     if (const int s = sign(c[0] - b[0]); s != 0) return swaps * s;
     if (const int s = sign(b[1] - c[1]); s != 0) return swaps * s;
     if (const int s = sign(a[0] - c[0]); s != 0) return swaps * s;
@@ -217,8 +229,7 @@ bool is_star_shaped(const double* xy, std::int64_t n) noexcept {
     return (left == n || right == n) && ups == 1 && downs == 1;
 }
 
-Status find_crossings(const Ring& a, const Ring& b, bool self, CrossingScratch& scratch,
-                      std::vector<Crossing>& out) {
+Status find_crossings(const Ring& a, const Ring& b, bool self, CrossingScratch& scratch, std::vector<Crossing>& out) {
     const Tree ta = build_tree(a, scratch.tree_a);
     const Tree tb = self ? ta : build_tree(b, scratch.tree_b);
     std::int64_t work = kBaseWork + kWorkPerEdge * (a.n + b.n);
@@ -248,8 +259,10 @@ Status find_crossings(const Ring& a, const Ring& b, bool self, CrossingScratch& 
         }
         const bool open_a = p.level_a >= p.level_b, open_b = p.level_b >= p.level_a;
         const std::int64_t la = p.level_a - open_a, lb = p.level_b - open_b;
-        const std::int64_t first_a = open_a ? 2 * p.a : p.a, last_a = open_a ? std::min(2 * p.a + 2, ta.size[la]) : p.a + 1;
-        const std::int64_t first_b = open_b ? 2 * p.b : p.b, last_b = open_b ? std::min(2 * p.b + 2, tb.size[lb]) : p.b + 1;
+        const std::int64_t first_a = open_a ? 2 * p.a : p.a,
+                           last_a = open_a ? std::min(2 * p.a + 2, ta.size[la]) : p.a + 1;
+        const std::int64_t first_b = open_b ? 2 * p.b : p.b,
+                           last_b = open_b ? std::min(2 * p.b + 2, tb.size[lb]) : p.b + 1;
         for (std::int64_t i = first_a; i < last_a; ++i) {
             for (std::int64_t j = same ? i : first_b; j < last_b; ++j) stack[top++] = {la, i, lb, j};
         }

@@ -17,8 +17,8 @@ struct ClipOutput {
     std::span<double> xy;
     std::span<std::int64_t> offsets;  // one more than kinds
     std::span<std::uint8_t> kinds;
-    std::span<std::int64_t> source;   // input shape of each output shape
-    std::span<double> fraction;       // visible share of that input shape, all its parts together
+    std::span<std::int64_t> source;  // input shape of each output shape
+    std::span<double> fraction;      // visible share of that input shape, all its parts together
     std::int64_t num_shapes = 0;
     std::int64_t num_points = 0;
 };

@@ -36,10 +36,12 @@ def to_grid(xy: npt.NDArray[np.float64], canvas: Canvas, norm: Norm) -> npt.NDAr
     sx, sy = grid_scale(canvas, norm)
     span = np.array([sx, sy])
     grid = np.rint(xy / np.array([canvas.width, canvas.height], np.float64) * span)
-    return np.clip(grid, 0, span).astype(np.int64)
+    rounded: npt.NDArray[np.int64] = np.clip(grid, 0, span).astype(np.int64)
+    return rounded
 
 
 def from_grid(grid: npt.NDArray[np.int64], canvas: Canvas, norm: Norm) -> npt.NDArray[np.float64]:
     """Map grid integers (P, 2) back to canvas pixels, float64 (P, 2)."""
     sx, sy = grid_scale(canvas, norm)
-    return np.asarray(grid, np.float64) * np.array([canvas.width / sx, canvas.height / sy])
+    pixels: npt.NDArray[np.float64] = np.asarray(grid, np.float64) * np.array([canvas.width / sx, canvas.height / sy])
+    return pixels

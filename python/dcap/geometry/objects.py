@@ -65,9 +65,7 @@ def _numbers(values: Any, key: str, kind: GeometryKind) -> npt.NDArray[np.float6
     return array
 
 
-def _without_repeats(
-    points: npt.NDArray[np.float64], key: str, kind: GeometryKind
-) -> npt.NDArray[np.float64]:
+def _without_repeats(points: npt.NDArray[np.float64], key: str, kind: GeometryKind) -> npt.NDArray[np.float64]:
     keep = np.ones(len(points), bool)
     keep[1:] = (points[1:] != points[:-1]).any(axis=1)
     points = points[keep]

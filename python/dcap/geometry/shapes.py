@@ -189,4 +189,6 @@ def _check_layout(xy: npt.NDArray[Any], offsets: npt.NDArray[Any], kinds: npt.ND
     if not np.isfinite(xy).all():
         row = int(np.flatnonzero(~np.isfinite(xy).all(axis=1))[0])
         shape = int(np.searchsorted(offsets, row, side="right")) - 1
-        raise GeometryError(f"xy must be finite, not {xy[row].tolist()} at point {row - offsets[shape]} of shape {shape}")
+        raise GeometryError(
+            f"xy must be finite, not {xy[row].tolist()} at point {row - offsets[shape]} of shape {shape}"
+        )

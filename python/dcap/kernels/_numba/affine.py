@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dcap.kernels import _status as status
-from dcap.kernels._numba._types import (
+from dcap.kernels._types import (
     BOX,
     F64,
     I64,

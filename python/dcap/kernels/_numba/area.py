@@ -10,7 +10,9 @@ import math
 import numpy as np
 
 from dcap.kernels import _status as status
-from dcap.kernels._numba._types import (
+from dcap.kernels._numba.crossings import contains, find_crossings, is_star_shaped
+from dcap.kernels._sorting import sort_order
+from dcap.kernels._types import (
     BOX,
     F64,
     I64,
@@ -24,8 +26,6 @@ from dcap.kernels._numba._types import (
     points_view,
     read_only,
 )
-from dcap.kernels._numba.crossings import contains, find_crossings, is_star_shaped
-from dcap.kernels._numba.sorting import sort_order
 
 
 @jit

@@ -5,13 +5,16 @@ Arguments go through np.int64 and np.bool_ where a literal would make numba comp
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
 import numpy as np
 
 from dcap.kernels import _status as status
-from dcap.kernels._numba._types import (
+from dcap.kernels._numba.affine import is_identity, map_box, map_points
+from dcap.kernels._numba.area import even_odd_area, intersection_area, line_length, own_crossings, shoelace
+from dcap.kernels._numba.halfplane import cut_line, cut_ring
+from dcap.kernels._numba.region import CUT, INSIDE, convex_region, locate, rect_region
+from dcap.kernels._types import (
     BOX,
     F64,
     I64,
@@ -28,37 +31,16 @@ from dcap.kernels._numba._types import (
     points_view,
     read_only,
 )
-from dcap.kernels._numba.affine import is_identity, map_box, map_points
-from dcap.kernels._numba.area import even_odd_area, intersection_area, line_length, own_crossings, shoelace
-from dcap.kernels._numba.halfplane import cut_line, cut_ring, height
 
 NOISE: Final = 1e-12
-INSIDE: Final = 0
-OUTSIDE: Final = 1
-CUT: Final = 2
+
+Out = tuple[F64, I64, U8, I64, F64]
+"""Points, offsets, kinds, source shapes and visible fractions to fill."""
 
 
 @jit
-def _locate(x1: float, y1: float, x2: float, y2: float, line: bool, planes: F64, active: I64) -> tuple[int, int]:
-    count = 0
-    for k in range(len(planes)):
-        p = planes[k]
-        low = height(p, x1 if p[0] >= 0.0 else x2, y1 if p[1] >= 0.0 else y2)
-        if low >= 0.0:
-            continue
-        high = height(p, x2 if p[0] >= 0.0 else x1, y2 if p[1] >= 0.0 else y1)
-        if high < 0.0 or (high == 0.0 and not line):
-            return OUTSIDE, 0
-        active[count] = k
-        count += 1
-    return (CUT if count else INSIDE), count
-
-
-@jit
-def _emit(
-    xy: F64, kind: int, source: int, fraction: float, sizes: I64,
-    out_xy: F64, out_offsets: I64, out_kinds: U8, out_source: I64, out_fraction: F64,
-) -> None:  # fmt: skip
+def _emit(xy: F64, kind: int, source: int, fraction: float, sizes: I64, out: Out) -> None:
+    out_xy, out_offsets, out_kinds, out_source, out_fraction = out
     shape, point = sizes[0], sizes[1]
     sizes[0] += 1
     sizes[1] += len(xy)
@@ -100,18 +82,25 @@ def _cut_all(xy: F64, planes: F64, active: I64, line: bool, simple: bool) -> tup
 
 @jit
 def _emit_parts(
-    points: F64, ends: I64, part_sizes: F64, kind: int, source: int, visible: float, whole: float, largest: bool,
-    sizes: I64, out_xy: F64, out_offsets: I64, out_kinds: U8, out_source: I64, out_fraction: F64,
-) -> None:  # fmt: skip
+    points: F64,
+    ends: I64,
+    part_sizes: F64,
+    kind: int,
+    source: int,
+    visible: float,
+    whole: float,
+    largest: bool,
+    sizes: I64,
+    out: Out,
+) -> None:
     least = NOISE * whole
+    if not visible > least:
+        return
     best = np.argmax(part_sizes)
     start = 0
     for k in range(len(ends)):
         if part_sizes[k] > least and not (largest and k != best):
-            _emit(
-                points[start : ends[k]], kind, source, _share(visible, whole), sizes,
-                out_xy, out_offsets, out_kinds, out_source, out_fraction,
-            )  # fmt: skip
+            _emit(points[start : ends[k]], kind, source, _share(visible, whole), sizes, out)
         start = ends[k]
 
 
@@ -150,17 +139,14 @@ def _measure_parts(points: F64, ends: I64, simple: bool, line: bool, part_sizes:
 
 
 @jit
-def _clip_ring(
-    xy: F64, planes: F64, active: I64, region: F64, source: int, largest: bool, sizes: I64,
-    out_xy: F64, out_offsets: I64, out_kinds: U8, out_source: I64, out_fraction: F64,
-) -> int:  # fmt: skip
+def _clip_ring(xy: F64, planes: F64, active: I64, region: F64, source: int, largest: bool, sizes: I64, out: Out) -> int:
     code, crossings, _, _ = own_crossings(xy)
     if code != status.OK:
         return code
     simple = crossings == 0
     changed, points, ends = _cut_all(xy, planes, active, np.bool_(False), np.bool_(simple))
     if not changed:
-        _emit(xy, np.int64(POLYGON), source, 1.0, sizes, out_xy, out_offsets, out_kinds, out_source, out_fraction)
+        _emit(xy, np.int64(POLYGON), source, 1.0, sizes, out)
         return status.OK
     if len(ends) == 0:
         return status.OK
@@ -182,36 +168,26 @@ def _clip_ring(
             points = _merged(points, ends)
             ends = np.full(1, len(points), np.int64)
             part_sizes = np.full(1, visible)
-    _emit_parts(
-        points, ends, part_sizes, np.int64(POLYGON), source, visible, whole, largest,
-        sizes, out_xy, out_offsets, out_kinds, out_source, out_fraction,
-    )  # fmt: skip
+    _emit_parts(points, ends, part_sizes, np.int64(POLYGON), source, visible, whole, largest, sizes, out)
     return status.OK
 
 
 @jit
-def _clip_line(
-    xy: F64, planes: F64, active: I64, source: int, largest: bool, sizes: I64,
-    out_xy: F64, out_offsets: I64, out_kinds: U8, out_source: I64, out_fraction: F64,
-) -> None:  # fmt: skip
+def _clip_line(xy: F64, planes: F64, active: I64, source: int, largest: bool, sizes: I64, out: Out) -> None:
     changed, points, ends = _cut_all(xy, planes, active, np.bool_(True), np.bool_(True))
     if not changed:
-        _emit(xy, np.int64(LINE), source, 1.0, sizes, out_xy, out_offsets, out_kinds, out_source, out_fraction)
+        _emit(xy, np.int64(LINE), source, 1.0, sizes, out)
         return
     part_sizes = np.empty(len(ends))
     _, visible = _measure_parts(points, ends, np.bool_(True), np.bool_(True), part_sizes)
-    if visible > 0.0:
-        _emit_parts(
-            points, ends, part_sizes, np.int64(LINE), source, visible, line_length(xy), largest,
-            sizes, out_xy, out_offsets, out_kinds, out_source, out_fraction,
-        )  # fmt: skip
+    _emit_parts(points, ends, part_sizes, np.int64(LINE), source, visible, line_length(xy), largest, sizes, out)
 
 
 @jit
 def _clip_box(
-    x1: float, y1: float, x2: float, y2: float, planes: F64, active: I64, source: int, keep_boxes: bool, sizes: I64,
-    out_xy: F64, out_offsets: I64, out_kinds: U8, out_source: I64, out_fraction: F64,
-) -> None:  # fmt: skip
+    b: tuple[float, float, float, float], planes: F64, active: I64, source: int, keep_boxes: bool, sizes: I64, out: Out
+) -> None:
+    x1, y1, x2, y2 = b
     whole = (x2 - x1) * (y2 - y1)
     if not whole > 0.0:
         return
@@ -232,14 +208,15 @@ def _clip_box(
         return
     if not tilted:
         box = np.array([[left, top], [right, bottom]])
-        share = _share((right - left) * (bottom - top), whole)
-        _emit(box, np.int64(BOX), source, share, sizes, out_xy, out_offsets, out_kinds, out_source, out_fraction)
+        visible = (right - left) * (bottom - top)
+        if visible > NOISE * whole:
+            _emit(box, np.int64(BOX), source, _share(visible, whole), sizes, out)
         return
     ring = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
     changed, points, ends = _cut_all(ring, planes, active, np.bool_(False), np.bool_(True))
     if not changed:
         box = np.array([[x1, y1], [x2, y2]])
-        _emit(box, np.int64(BOX), source, 1.0, sizes, out_xy, out_offsets, out_kinds, out_source, out_fraction)
+        _emit(box, np.int64(BOX), source, 1.0, sizes, out)
         return
     if len(ends) == 0:
         return
@@ -252,23 +229,30 @@ def _clip_box(
         left, top, right, bottom, _ = bounds_of(points)
         points = np.array([[left, top], [right, bottom]])
         kind = np.int64(BOX)
-    share = _share(visible, whole)
-    _emit(points, kind, source, share, sizes, out_xy, out_offsets, out_kinds, out_source, out_fraction)
+    _emit(points, kind, source, _share(visible, whole), sizes, out)
 
 
 @jit
 def _clip_shapes(
-    xy: F64, offsets: I64, kinds: U8, m: Matrix, keep_boxes: bool, largest: bool, planes: F64, region: F64, sizes: I64,
-    out_xy: F64, out_offsets: I64, out_kinds: U8, out_source: I64, out_fraction: F64,
-) -> int:  # fmt: skip
+    xy: F64,
+    offsets: I64,
+    kinds: U8,
+    m: Matrix,
+    keep_boxes: bool,
+    largest: bool,
+    planes: F64,
+    region: F64,
+    sizes: I64,
+    out: Out,
+) -> int:
     code = check_layout(xy, offsets, kinds)
     if code != status.OK:
         return code
-    if not len(out_offsets) - 1 == len(out_kinds) == len(out_source) == len(out_fraction):
+    if not len(out[1]) - 1 == len(out[2]) == len(out[3]) == len(out[4]):
         return status.BAD_ARGUMENT
     moves = not is_identity(m)
     active = np.empty(len(planes), np.int64)
-    out_offsets[0] = 0
+    out[1][0] = 0
     for i in range(len(kinds)):
         kind = np.int64(kinds[i])
         points = xy[offsets[i] : offsets[i + 1]].copy()
@@ -281,102 +265,78 @@ def _clip_shapes(
         x1, y1, x2, y2, legal = bounds_of(points)
         if not legal:
             return status.NOT_FINITE
-        place, count = _locate(x1, y1, x2, y2, kind == LINE, planes, active)
+        place, count = locate(x1, y1, x2, y2, kind == LINE, planes, active)
         if place == INSIDE:
-            _emit(points, kind, i, 1.0, sizes, out_xy, out_offsets, out_kinds, out_source, out_fraction)
+            _emit(points, kind, i, 1.0, sizes, out)
         elif place == CUT and kind == BOX:
-            _clip_box(
-                x1, y1, x2, y2, planes, active[:count], i, keep_boxes, sizes,
-                out_xy, out_offsets, out_kinds, out_source, out_fraction,
-            )  # fmt: skip
+            _clip_box((x1, y1, x2, y2), planes, active[:count], i, keep_boxes, sizes, out)
         elif place == CUT and kind == LINE:
-            _clip_line(
-                points, planes, active[:count], i, largest, sizes,
-                out_xy, out_offsets, out_kinds, out_source, out_fraction,
-            )  # fmt: skip
+            _clip_line(points, planes, active[:count], i, largest, sizes, out)
         elif place == CUT:
-            code = _clip_ring(
-                points, planes, active[:count], region, i, largest, sizes,
-                out_xy, out_offsets, out_kinds, out_source, out_fraction,
-            )  # fmt: skip
+            code = _clip_ring(points, planes, active[:count], region, i, largest, sizes, out)
             if code != status.OK:
                 return code
     return status.OK
 
 
-@jit
-def _planes_of(region: F64) -> tuple[int, F64]:
-    """Return one half-plane per side, pointing inwards; BAD_REGION when the polygon is not convex."""
-    n = len(region)
-    planes = np.empty((n, 4))
-    count = 0
-    twice = shoelace(region)
-    x1, y1, x2, y2, legal = bounds_of(region)
-    if not legal or twice == 0.0:
-        return status.BAD_REGION, planes
-    turn = 1.0 if twice > 0.0 else -1.0
-    for i in range(n):
-        j = 0 if i + 1 == n else i + 1
-        dx, dy = region[j, 0] - region[i, 0], region[j, 1] - region[i, 1]
-        length = math.sqrt(dx * dx + dy * dy)
-        if not length > 0.0:
-            continue
-        planes[count, 0], planes[count, 1] = -turn * dy / length, turn * dx / length
-        planes[count, 2], planes[count, 3] = region[i, 0], region[i, 1]
-        count += 1
-    slack = -1e-9 * ((x2 - x1) + (y2 - y1))
-    for k in range(count):
-        for i in range(n):
-            if height(planes[k], region[i, 0], region[i, 1]) < slack:
-                return status.BAD_REGION, planes
-    return status.OK, planes[:count]
-
-
 def _run(
-    xy: F64, offsets: I64, kinds: U8, matrix: Matrix, keep_boxes: bool, keep_largest: bool, planes: F64, region: F64,
-    out_xy: F64, out_offsets: I64, out_kinds: U8, out_source: I64, out_fraction: F64,
-) -> tuple[int, int]:  # fmt: skip
+    xy: F64,
+    offsets: I64,
+    kinds: U8,
+    matrix: Matrix,
+    keep_boxes: bool,
+    largest: bool,
+    region: F64,
+    planes: F64,
+    out: Out,
+) -> tuple[int, int]:
+    out_xy, out_offsets, out_kinds, out_source, out_fraction = out
     check_types((xy, np.float64), (offsets, np.int64), (kinds, np.uint8), (out_xy, np.float64))
     check_types((out_offsets, np.int64), (out_kinds, np.uint8), (out_source, np.int64), (out_fraction, np.float64))
-    check_writable(out_xy, out_offsets, out_kinds, out_source, out_fraction)
+    check_writable(*out)
     sizes = np.zeros(2, np.int64)
-    code = _clip_shapes(
-        points_view(xy), read_only(offsets), read_only(kinds), matrix, keep_boxes, keep_largest, planes, region, sizes,
-        out_xy.reshape(-1, 2), out_offsets, out_kinds, out_source, out_fraction,
-    )  # fmt: skip
+    flat = (out_xy.reshape(-1, 2), out_offsets, out_kinds, out_source, out_fraction)
+    points, ends, types = points_view(xy), read_only(offsets), read_only(kinds)
+    code = _clip_shapes(points, ends, types, matrix, keep_boxes, largest, planes, region, sizes, flat)
     status.raise_if_failed(code)
     return int(sizes[0]), int(sizes[1])
 
 
 def clip_rect(
-    xy: F64, offsets: I64, kinds: U8, matrix: Matrix, keep_boxes: bool, keep_largest: bool,
+    xy: F64,
+    offsets: I64,
+    kinds: U8,
+    matrix: Matrix,
+    keep_boxes: bool,
+    keep_largest: bool,
     rect: tuple[float, float, float, float],
-    out_xy: F64, out_offsets: I64, out_kinds: U8, out_source: I64, out_fraction: F64,
-) -> tuple[int, int]:  # fmt: skip
+    out_xy: F64,
+    out_offsets: I64,
+    out_kinds: U8,
+    out_source: I64,
+    out_fraction: F64,
+) -> tuple[int, int]:
     """Map and clip to x1, y1, x2, y2; return the numbers of shapes and points. See `dcap.geometry.clip`."""
-    x1, y1, x2, y2 = rect
-    region = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
-    if not bounds_of(region)[4] or not x1 < x2 or not y1 < y2:
-        status.raise_if_failed(status.BAD_REGION)
-    planes = np.array([[1.0, 0.0, x1, y1], [0.0, 1.0, x1, y1], [-1.0, 0.0, x2, y2], [0.0, -1.0, x2, y2]])
-    return _run(
-        xy, offsets, kinds, matrix, keep_boxes, keep_largest, planes, region,
-        out_xy, out_offsets, out_kinds, out_source, out_fraction,
-    )  # fmt: skip
+    out = (out_xy, out_offsets, out_kinds, out_source, out_fraction)
+    region, planes = rect_region(rect)
+    return _run(xy, offsets, kinds, matrix, keep_boxes, keep_largest, region, planes, out)
 
 
 def clip_convex(
-    xy: F64, offsets: I64, kinds: U8, matrix: Matrix, keep_boxes: bool, keep_largest: bool, region: F64,
-    out_xy: F64, out_offsets: I64, out_kinds: U8, out_source: I64, out_fraction: F64,
-) -> tuple[int, int]:  # fmt: skip
+    xy: F64,
+    offsets: I64,
+    kinds: U8,
+    matrix: Matrix,
+    keep_boxes: bool,
+    keep_largest: bool,
+    region: F64,
+    out_xy: F64,
+    out_offsets: I64,
+    out_kinds: U8,
+    out_source: I64,
+    out_fraction: F64,
+) -> tuple[int, int]:
     """Map and clip to a convex polygon (m, 2); return the numbers of shapes and points."""
-    check_types((region, np.float64))
-    corners = region.reshape(-1, 2).copy() if region.size % 2 == 0 else np.empty((0, 2))
-    if not 3 <= len(corners) <= 4096:
-        status.raise_if_failed(status.BAD_REGION)
-    code, planes = _planes_of(corners)
-    status.raise_if_failed(code)
-    return _run(
-        xy, offsets, kinds, matrix, keep_boxes, keep_largest, planes, corners,
-        out_xy, out_offsets, out_kinds, out_source, out_fraction,
-    )  # fmt: skip
+    out = (out_xy, out_offsets, out_kinds, out_source, out_fraction)
+    corners, planes = convex_region(region)
+    return _run(xy, offsets, kinds, matrix, keep_boxes, keep_largest, corners, planes, out)

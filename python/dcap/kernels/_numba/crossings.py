@@ -10,12 +10,12 @@ from typing import Final
 import numpy as np
 
 from dcap.kernels import _status as status
-from dcap.kernels._numba._types import F64, I64, copy_points, jit
+from dcap.kernels._types import F64, I64, copy_points, jit
 
 LEAF: Final = 4
 MAX_LEVELS: Final = 48
 MAX_CROSSINGS: Final = 4_000_000
-BASE_WORK: Final = 200_000_000
+BASE_WORK: Final = 100_000_000
 WORK_PER_EDGE: Final = 64
 
 
@@ -61,9 +61,7 @@ def _sign(v: float) -> int:
 
 
 @jit
-def _perturbed_sign(
-    ax: float, ay: float, ia: int, bx: float, by: float, ib: int, cx: float, cy: float, ic: int
-) -> int:
+def _perturbed_sign(ax: float, ay: float, ia: int, bx: float, by: float, ib: int, cx: float, cy: float, ic: int) -> int:
     swaps = 1
     if ia > ib:
         ax, ay, ia, bx, by, ib = bx, by, ib, ax, ay, ia
@@ -83,9 +81,7 @@ def _perturbed_sign(
 
 
 @jit
-def orientation(
-    ax: float, ay: float, ia: int, bx: float, by: float, ib: int, cx: float, cy: float, ic: int
-) -> int:
+def orientation(ax: float, ay: float, ia: int, bx: float, by: float, ib: int, cx: float, cy: float, ic: int) -> int:
     """Return the sign of (a, b, c), never 0: +1 when they turn from the x axis towards the y axis."""
     left = (ax - cx) * (by - cy)
     right = (ay - cy) * (bx - cx)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dcap.kernels._numba._types import F64, I64, copy_points, jit
-from dcap.kernels._numba.sorting import sort_order
+from dcap.kernels._sorting import sort_order
+from dcap.kernels._types import F64, I64, copy_points, jit
 
 REACH = 16
 
@@ -136,9 +136,7 @@ def _link_chains(
 
 
 @jit
-def cut_ring(
-    xy: F64, plane: F64, simple: bool, out: F64, size: int, ends: I64, parts: int
-) -> tuple[bool, int, int]:
+def cut_ring(xy: F64, plane: F64, simple: bool, out: F64, size: int, ends: I64, parts: int) -> tuple[bool, int, int]:
     """Append the part above the line to `out` (`size` points, `parts` rings so far).
 
     Returns whether something was cut off, the new number of points and the new number of rings.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from dcap.kernels import _status as status
-from dcap.kernels._numba._types import (
+from dcap.kernels._numba.area import even_odd_area, intersection_area
+from dcap.kernels._types import (
     BOX,
     F64,
     I64,
@@ -20,7 +21,6 @@ from dcap.kernels._numba._types import (
     points_view,
     read_only,
 )
-from dcap.kernels._numba.area import even_odd_area, intersection_area
 
 
 @jit
@@ -50,9 +50,7 @@ def _ring(xy: F64, offsets: I64, kinds: U8, bounds: F64, i: int) -> F64:
 
 
 @jit
-def _pairwise_iou(
-    xy_a: F64, offsets_a: I64, kinds_a: U8, xy_b: F64, offsets_b: I64, kinds_b: U8, out: F64
-) -> int:
+def _pairwise_iou(xy_a: F64, offsets_a: I64, kinds_a: U8, xy_b: F64, offsets_b: I64, kinds_b: U8, out: F64) -> int:
     for code in (check_layout(xy_a, offsets_a, kinds_a), check_layout(xy_b, offsets_b, kinds_b)):
         if code != status.OK:
             return code
@@ -86,9 +84,7 @@ def _pairwise_iou(
     return status.OK
 
 
-def pairwise_iou(
-    xy_a: F64, offsets_a: I64, kinds_a: U8, xy_b: F64, offsets_b: I64, kinds_b: U8, out: F64
-) -> None:
+def pairwise_iou(xy_a: F64, offsets_a: I64, kinds_a: U8, xy_b: F64, offsets_b: I64, kinds_b: U8, out: F64) -> None:
     """Fill `out` (N, M) with IoU. See `dcap.geometry.polygon_iou`."""
     check_types((xy_a, np.float64), (offsets_a, np.int64), (kinds_a, np.uint8), (out, np.float64))
     check_types((xy_b, np.float64), (offsets_b, np.int64), (kinds_b, np.uint8))

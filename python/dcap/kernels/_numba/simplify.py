@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from dcap.kernels import _status as status
-from dcap.kernels._numba._types import (
+from dcap.kernels._numba.area import even_odd_area, intersection_area, line_length
+from dcap.kernels._types import (
     BOX,
     F64,
     I64,
@@ -19,7 +20,6 @@ from dcap.kernels._numba._types import (
     points_view,
     read_only,
 )
-from dcap.kernels._numba.area import even_odd_area, intersection_area, line_length
 
 
 @jit
@@ -148,6 +148,4 @@ def simplify(xy: F64, offsets: I64, kinds: U8, max_points: int, out_keep: U8, ou
     check_types((out_keep, np.uint8), (out_score, np.float64))
     check_writable(out_keep, out_score)
     points = points_view(xy)
-    status.raise_if_failed(
-        _simplify(points, read_only(offsets), read_only(kinds), max_points, out_keep, out_score)
-    )
+    status.raise_if_failed(_simplify(points, read_only(offsets), read_only(kinds), max_points, out_keep, out_score))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dcap.kernels._numba._types import F64, I64, jit
+from dcap.kernels._types import F64, I64, jit
 
 
 @jit
@@ -21,10 +21,8 @@ def sort_order(primary: F64, secondary: F64) -> I64:
                 left = i < middle
                 if left and j < end:
                     p, q = order[i], order[j]
-                    if primary[p] != primary[q]:
-                        left = primary[p] < primary[q]
-                    else:
-                        left = secondary[p] <= secondary[q]
+                    level = primary[p] == primary[q]
+                    left = secondary[p] <= secondary[q] if level else primary[p] < primary[q]
                 if left:
                     other[at] = order[i]
                     i += 1

@@ -1,8 +1,9 @@
-"""What all twins share: the compiler options, array names and the layout check."""
+"""What the numba twins share: the compiler options, array names and the layout check."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import numba
 import numpy as np
@@ -13,6 +14,7 @@ from dcap.kernels import _status as status
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 U8 = npt.NDArray[np.uint8]
+Array = TypeVar("Array", bound=npt.NDArray[Any])
 Matrix = tuple[float, float, float, float, float, float]
 
 BOX: Final = 0
@@ -21,7 +23,12 @@ LINE: Final = 2
 MAX_COORDINATE: Final = 1e150
 
 # No fastmath: reassociation and FMA would part the twins from C++. Division by zero gives inf, as in C++.
-jit = numba.njit(cache=True, nogil=True, error_model="numpy")
+_compile = numba.njit(cache=True, nogil=True, error_model="numpy")
+
+
+def jit(function: Callable[..., Any]) -> Any:
+    """Compile a function when it is first called; the machine code is cached on disk."""
+    return _compile(function)
 
 
 @jit
@@ -70,7 +77,8 @@ def points_view(xy: F64) -> F64:
     return read_only(xy).reshape(-1, 2)
 
 
-def read_only(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+def read_only(array: Array) -> Array:
+    """Return a read-only view."""
     view = array.view()
     view.flags.writeable = False
     return view
@@ -87,7 +95,7 @@ def check_types(*pairs: tuple[object, type]) -> None:
             raise TypeError(f"kernels take C-contiguous arrays, here of {np.dtype(dtype)}, not {type(array).__name__}")
 
 
-def check_writable(*arrays: npt.NDArray[np.generic]) -> None:
+def check_writable(*arrays: npt.NDArray[Any]) -> None:
     """Refuse read-only outputs.
 
     Raises:

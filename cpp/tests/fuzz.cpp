@@ -1,0 +1,178 @@
+// Runs every kernel over a deterministic corpus of good, degenerate and broken input; built with ASan and UBSan.
+// Exits 1 with a message when a kernel breaks a promise that the sanitizers cannot see.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "dcap/affine.hpp"
+#include "dcap/area.hpp"
+#include "dcap/clip.hpp"
+#include "dcap/hull.hpp"
+#include "dcap/overlap.hpp"
+#include "dcap/simplify.hpp"
+
+namespace {
+
+using dcap::Status;
+
+struct Corpus {
+    std::mt19937_64 random{20240607};
+
+    std::int64_t whole(std::int64_t low, std::int64_t high) {
+        return low + static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(high - low + 1));
+    }
+    double real(double low, double high) {
+        return low + (high - low) * (static_cast<double>(random() >> 11) / 9007199254740992.0);
+    }
+
+    double coordinate(int style) {
+        static const double odd[] = {0.0, -0.0, 1e12, -1e12, 1e150, 5e-324, 1e-300, 0.1, 640.0, 1e16};
+        static const double broken[] = {std::nan(""), std::numeric_limits<double>::infinity(),
+                                        -std::numeric_limits<double>::infinity(), 1e308, -1e300};
+        if (style == 0) return static_cast<double>(whole(0, 6));
+        if (style == 1) return real(-10.0, 110.0);
+        if (style == 2) return odd[whole(0, 9)];
+        if (style == 3) return real(-1e12, 1e12);
+        if (style == 4) return real(0.0, 1.0) * 1e-9 + 50.0;
+        return whole(0, 20) == 0 ? broken[whole(0, 4)] : real(0.0, 100.0);
+    }
+};
+
+struct Sample {
+    std::vector<double> xy;
+    std::vector<std::int64_t> offsets{0};
+    std::vector<std::uint8_t> kinds;
+
+    [[nodiscard]] dcap::Shapes shapes() const { return {xy, offsets, kinds}; }
+};
+
+Sample make_sample(Corpus& c, int style) {
+    Sample s;
+    const std::int64_t shapes = c.whole(0, 5);
+    for (std::int64_t i = 0; i < shapes; ++i) {
+        const auto kind = static_cast<std::uint8_t>(c.whole(0, 2));
+        const std::int64_t least = kind == dcap::kPolygon ? 3 : 2;
+        const std::int64_t n = kind == dcap::kBox ? 2 : c.whole(least, c.whole(0, 9) == 0 ? 300 : 14);
+        for (std::int64_t k = 0; k < 2 * n; ++k) s.xy.push_back(c.coordinate(style));
+        // A retraced edge now and then, and a repeated point.
+        if (kind != dcap::kBox && c.whole(0, 3) == 0) std::copy(s.xy.end() - 4, s.xy.end() - 2, s.xy.end() - 2);
+        s.kinds.push_back(kind);
+        s.offsets.push_back(static_cast<std::int64_t>(s.xy.size() / 2));
+    }
+    return s;
+}
+
+void break_layout(Corpus& c, Sample& s) {
+    static const std::int64_t wrong[] = {-1, 1, 1000000, std::numeric_limits<std::int64_t>::max(),
+                                         std::numeric_limits<std::int64_t>::min()};
+    const std::int64_t how = c.whole(0, 4);
+    if (how == 0) s.offsets[c.whole(0, static_cast<std::int64_t>(s.offsets.size()) - 1)] = wrong[c.whole(0, 4)];
+    if (how == 1 && !s.kinds.empty()) s.kinds[0] = static_cast<std::uint8_t>(c.whole(3, 255));
+    if (how == 2) s.offsets.pop_back();
+    if (how == 3) s.xy.push_back(1.0);
+    if (how == 4 && !s.xy.empty()) s.xy.pop_back();
+}
+
+void require(bool holds, const char* what) {
+    if (holds) return;
+    std::fprintf(stderr, "fuzz: %s\n", what);
+    std::exit(1);
+}
+
+void check_clip(const dcap::ClipOutput& out, const dcap::Shapes& in) {
+    require(out.num_shapes == 0 || out.offsets[out.num_shapes] == out.num_points, "offsets end at the last point");
+    for (std::int64_t k = 0; k < out.num_shapes; ++k) {
+        require(out.offsets[k + 1] >= out.offsets[k] + (out.kinds[k] == dcap::kPolygon ? 3 : 2), "parts have points");
+        require(out.source[k] >= 0 && out.source[k] < in.size(), "sources exist");
+        require(out.fraction[k] > 0.0 && out.fraction[k] <= 1.0, "fractions are in (0, 1]");
+    }
+    for (std::int64_t k = 0; k < 2 * out.num_points; ++k) require(std::isfinite(out.xy[k]), "points are finite");
+}
+
+void run_clip(Corpus& c, const Sample& s, int style) {
+    dcap::ClipOptions options;
+    if (c.whole(0, 1) == 0) {
+        for (double& v : options.matrix) v = c.coordinate(style == 3 ? 1 : style);
+    }
+    options.box_policy = c.whole(0, 1) == 0 ? dcap::BoxPolicy::kPolygon : dcap::BoxPolicy::kBounds;
+    options.keep_largest = c.whole(0, 1) == 0;
+    // Exact room, no room, or some room: what does not fit must be counted, not written.
+    const std::int64_t room = c.whole(0, 2) == 0 ? c.whole(0, 8) : 4096;
+    std::vector<double> xy(static_cast<std::size_t>(2 * room)), fraction(static_cast<std::size_t>(room));
+    std::vector<std::int64_t> offsets(static_cast<std::size_t>(room + 1)), source(static_cast<std::size_t>(room));
+    std::vector<std::uint8_t> kinds(static_cast<std::size_t>(room));
+    std::vector<double> region;
+    for (std::int64_t k = 0; k < 2 * c.whole(2, 6); ++k) region.push_back(c.coordinate(style));
+    const std::array<double, 4> rect{c.coordinate(style), c.coordinate(style), c.coordinate(style) + 50.0,
+                                     c.coordinate(style) + 50.0};
+    for (int which = 0; which < 2; ++which) {
+        dcap::ClipOutput out{xy, offsets, kinds, source, fraction};
+        const Status status = which == 0 ? dcap::clip_rect(s.shapes(), options, rect, out)
+                                         : dcap::clip_convex(s.shapes(), options, region, out);
+        if (status == Status::kOk && out.num_shapes <= room && out.num_points <= room) check_clip(out, s.shapes());
+    }
+}
+
+void run_all(Corpus& c, const Sample& s, const Sample& other, int style) {
+    const std::size_t n = s.kinds.size(), m = other.kinds.size(), points = s.xy.size() / 2;
+    run_clip(c, s, style);
+    std::vector<double> areas(n), rects(8 * n), scores(n), iou(n * m);
+    std::vector<std::uint8_t> keep(points);
+    if (dcap::area_or_length(s.shapes(), areas) == Status::kOk) {
+        for (double a : areas) require(a >= 0.0, "areas are not negative");
+    }
+    (void)dcap::min_area_rect(s.shapes(), rects);
+    if (dcap::simplify(s.shapes(), c.whole(-1, 8), keep, scores) == Status::kOk) {
+        for (double v : scores) require(v >= 0.0 && v <= 1.0, "scores are in [0, 1]");
+    }
+    if (dcap::pairwise_iou(s.shapes(), other.shapes(), iou) == Status::kOk) {
+        for (double v : iou) require(v >= 0.0 && v <= 1.0, "IoU is in [0, 1]");
+    }
+    dcap::Matrix matrix{};
+    for (double& v : matrix) v = c.coordinate(style);
+    std::vector<double> xy(static_cast<std::size_t>(2 * c.whole(0, 1) * static_cast<std::int64_t>(points + 2 * n)));
+    std::vector<std::int64_t> offsets(n + 1);
+    std::vector<std::uint8_t> kinds(n);
+    std::int64_t num_points = 0;
+    (void)dcap::transform(s.shapes(), matrix, dcap::BoxPolicy::kPolygon, xy, offsets, kinds, num_points);
+}
+
+// A large ring: a comb, whose edges are long and near each other, or random points, which cross each
+// other far too often and must be refused in time.
+void run_large(bool comb) {
+    constexpr std::int64_t n = 200'000;
+    Corpus c;
+    Sample s;
+    for (std::int64_t i = 0; i < n; ++i) {
+        const double x = static_cast<double>(i / 2), y = i % 4 == 1 || i % 4 == 2 ? 1000.0 : 1.0;
+        s.xy.push_back(comb ? x : c.real(0.0, 1e6));
+        s.xy.push_back(comb ? (i + 2 >= n ? 0.0 : y) : c.real(0.0, 1e6));
+    }
+    s.kinds.push_back(dcap::kPolygon);
+    s.offsets.push_back(n);
+    std::vector<double> area(1);
+    const Status status = dcap::area_or_length(s.shapes(), area);
+    require(status == (comb ? Status::kOk : Status::kTooComplex), "a large ring is measured or refused");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    const int rounds = argc > 1 ? std::atoi(argv[1]) : 8000;
+    Corpus c;
+    for (int i = 0; i < rounds; ++i) {
+        const int style = i % 6;
+        Sample s = make_sample(c, style);
+        const Sample other = make_sample(c, style);
+        run_all(c, s, other, style);
+        break_layout(c, s);
+        run_all(c, s, other, style);
+    }
+    run_large(true);
+    run_large(false);
+    std::printf("fuzz: %d samples, every kernel, no failure\n", rounds);
+    return 0;
+}
