@@ -7,6 +7,7 @@ import dataclasses
 import importlib
 import importlib.metadata
 import inspect
+import itertools
 import re
 import subprocess
 import sys
@@ -216,9 +217,9 @@ def test_every_config_field_has_a_doc_string() -> None:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=name_of)
 def test_every_shipped_config_begins_with_its_launch_line(path: Path) -> None:
-    first = path.read_text("utf-8").splitlines()[0]
-    assert first.startswith("# ")
-    assert name_of(path) in first
+    lines = path.read_text("utf-8").splitlines()
+    comment = "\n".join(itertools.takewhile(lambda line: line.startswith("#"), lines))
+    assert re.search(rf"(dcap train|-m dcap\.train) {name_of(path)}\b", comment)
 
 
 @pytest.mark.parametrize("path", [p for p in CONFIGS if not p.name.startswith("_")], ids=name_of)
