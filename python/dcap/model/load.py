@@ -43,8 +43,7 @@ def load_model(config: ModelConfig, device: torch.device, for_generation: bool =
     disable_progress_bar()
     dtype = getattr(torch, config.dtype)
     kernel = choose_attention(config.attention, device, dtype)
-    source = resolve_model(config.name_or_path)
-    _check_source(source, config.revision)
+    source = check_source(config)
     try:
         model, report = Qwen3VLForConditionalGeneration.from_pretrained(
             source,
@@ -70,10 +69,16 @@ def load_model(config: ModelConfig, device: torch.device, for_generation: bool =
     return model.to(device).eval()
 
 
-def _check_source(source: str, revision: str | None) -> None:
-    """Refuse what is no folder and no hub id, and what is no Qwen3-VL, before any weight is read."""
+def check_source(config: ModelConfig) -> str:
+    """Return the folder or hub id of the model, known to be a Qwen3-VL, before any weight is read.
+
+    Raises:
+        ConfigError: It is no folder and no hub id, the hub does not answer, or it is another model.
+        MissingPackageError: ``builtin:tiny`` is asked for without the package that holds the vocabulary.
+    """
     from transformers import AutoConfig
 
+    source, revision = resolve_model(config.name_or_path), config.revision
     is_hub_id = re.fullmatch(r"[\w.-]+/[\w.-]+", source) is not None and not source.startswith(".")
     if not Path(source).is_dir() and not is_hub_id:
         raise ConfigError(f"{WHERE} must be an existing folder, a hub id or builtin:tiny, not {source}")
@@ -84,6 +89,7 @@ def _check_source(source: str, revision: str | None) -> None:
         raise ConfigError(f"{WHERE}: no model could be read from {source}: {_first_line(error)}{hint}") from None
     if found.model_type != "qwen3_vl":
         raise ConfigError(f"{WHERE}: {source} must be a Qwen3-VL (model type qwen3_vl), not {found.model_type}")
+    return source
 
 
 def _first_line(error: Exception) -> str:

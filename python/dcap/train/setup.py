@@ -19,9 +19,8 @@ from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import load_tokenizer
 from dcap.data.loader import RowLoader
 from dcap.model.attention import self_test
-from dcap.model.load import load_model
+from dcap.model.load import check_source, load_model
 from dcap.model.lora import attach, enable_activation_checkpointing, trainable
-from dcap.model.tiny import resolve_model
 from dcap.model.towers import count_parameters, parameter_table
 from dcap.train.checkpoint import Checkpoints
 from dcap.train.config import RunConfig
@@ -63,7 +62,7 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
     Raises:
         ConfigError: The config asks for what cannot be done here.
         TrainingError: The self-test failed, or there is nothing to train on.
-        RecordError: As the data says.
+        RecordError: A file is missing, or a record breaks the contract.
     """
     accelerator = build_accelerator(config)
     closing.callback(accelerator.end_training)
@@ -71,14 +70,14 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
     output = Path(config.training.output_dir)
     if accelerator.is_main_process:
         output.mkdir(parents=True, exist_ok=True)
-        handler = log_to_file(output / "train.log")
-        closing.callback(handler.close)
+        closing.enter_context(log_to_file(output / "train.log"))
         (output / "config.yaml").write_text(dump_yaml(config), "utf-8")
         write_environment(output, accelerator.num_processes, str(accelerator.device))
-    source = resolve_model(config.model.name_or_path)
-    learner = build_learner(config, accelerator)
+    # The weights come last: a large model takes minutes to load, and the rest fails in seconds.
+    source = check_source(config.model)
     loader, val_loader = _loaders(config, accelerator, source)
     total = config.training.max_steps or config.training.num_epochs * loader.steps_per_epoch(0)
+    learner = build_learner(config, accelerator)
     tracker = Tracker(output, total, accelerator.is_main_process, config.training.tensorboard)
     closing.callback(tracker.close)
     return Run(

@@ -236,7 +236,7 @@ def samples_at_fault(batch: Batch, output: LossOutput) -> list[str]:
     """Return the samples of a batch that have a non-finite loss."""
     bad = output.positions[~output.token_loss.isfinite()].cpu()
     if "cu_seqlens" in batch:
-        index = torch.bucketize(bad[:, 1], batch["cu_seqlens"][1:].long(), right=True)
+        index = torch.bucketize(bad[:, 1].contiguous(), batch["cu_seqlens"][1:].long(), right=True)
     else:
         index = bad[:, 0]
     return [batch["samples"][i].sample_id for i in sorted(set(index.tolist()))]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -137,9 +138,19 @@ def keep_until(path: Path, step: int) -> None:
     os.replace(scratch, path)
 
 
-def log_to_file(path: Path) -> logging.Handler:
-    """Send dcap's log to a file as well; the caller removes the handler at the end."""
+@contextmanager
+def log_to_file(path: Path) -> Iterator[None]:
+    """Send dcap's log to a file as well."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logging.getLogger("dcap").addHandler(handler)
-    return handler
+    logger = logging.getLogger("dcap")
+    logger.addHandler(handler)
+    level = logger.level
+    # A program that calls the trainer without `dcap.core.log.setup` gets a full log file all the same.
+    logger.setLevel(level or logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dcap.core.config import build
+from dcap.core.errors import CheckpointError
+from dcap.data.profile import load_profile, resolve_profile
+from dcap.train.checkpoint import (
+    MARKER,
+    Checkpoints,
+    all_checkpoints,
+    delete_surplus,
+    newest_checkpoint,
+    point_at,
+    set_aside,
+)
+from dcap.train.config import RunConfig
+from dcap.train.state import RunState
+from dcap.train.step import Learner
+
+
+@pytest.fixture
+def checkpoints(
+    run_config: Callable[..., RunConfig], make_learner: Callable[..., Learner], tiny_folder: Path
+) -> Checkpoints:
+    config = run_config(training={"save_total_limit": 2})
+    learner = make_learner(model={"adapter": config.model.adapter})
+    return Checkpoints(config, resolve_profile(config.data), str(tiny_folder), learner)
+
+
+def steps(output: Path) -> list[str]:
+    return [path.name for path in all_checkpoints(output)]
+
+
+def state(step: int) -> RunState:
+    return RunState(step=step, epoch=1, step_in_epoch=step, epochs_done=1.5, tokens=99, samples=7, best_value=0.25)
+
+
+def test_a_checkpoint_holds_all_that_is_promised_and_no_pickle(checkpoints: Checkpoints) -> None:
+    folder = checkpoints.save(state(100))
+    assert folder == checkpoints.output / "checkpoints" / "step-000100"
+    files = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    assert files == {
+        "adapter/adapter_config.json",
+        "adapter/adapter_model.safetensors",
+        "optimizer.safetensors",
+        "rng.safetensors",
+        "config.yaml",
+        "answer_profile.json",
+        "trainer_state.json",
+    }
+    assert load_profile(folder) == checkpoints.profile
+    meta = json.loads((folder / MARKER).read_text())
+    assert set(meta["files"]) == files - {MARKER}
+
+
+def test_state_and_random_numbers_come_back(checkpoints: Checkpoints) -> None:
+    checkpoints.save(state(3))
+    expected = torch.rand(4)
+    torch.rand(9)
+    assert checkpoints.restore() == state(3)
+    assert torch.equal(torch.rand(4), expected)
+
+
+def test_a_new_run_starts_at_nothing(checkpoints: Checkpoints) -> None:
+    assert checkpoints.restore() == RunState()
+
+
+def test_the_newest_and_the_best_are_kept(checkpoints: Checkpoints) -> None:
+    output = checkpoints.output
+    for step, best in ((2, False), (4, True), (6, False), (8, False), (10, False)):
+        checkpoints.save(state(step), best)
+    assert steps(output) == ["step-000004", "step-000008", "step-000010"]
+    assert (output / "best").resolve() == output.resolve() / "checkpoints" / "step-000004"
+    assert (output / "best" / "adapter" / "adapter_config.json").is_file()
+    checkpoints.save(state(12), best=True)
+    assert steps(output) == ["step-000010", "step-000012"]
+    assert (output / "best").readlink() == Path("checkpoints/step-000012"), "the run folder may be moved"
+
+
+def test_a_limit_of_one_keeps_the_best_beside(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        (tmp_path / "checkpoints" / f"step-{step:06d}").mkdir(parents=True)
+    point_at(tmp_path / "best", tmp_path / "checkpoints" / "step-000001")
+    delete_surplus(tmp_path, 1)
+    assert steps(tmp_path) == ["step-000001", "step-000003"]
+
+
+def test_saving_a_step_again_replaces_it(checkpoints: Checkpoints) -> None:
+    checkpoints.save(state(2))
+    checkpoints.save(RunState(step=2, tokens=5))
+    assert checkpoints.restore().tokens == 5
+
+
+@pytest.mark.parametrize("damage", ["optimizer.safetensors", "adapter/adapter_model.safetensors", MARKER])
+def test_a_torn_checkpoint_is_passed_over(checkpoints: Checkpoints, damage: str) -> None:
+    good, torn = checkpoints.save(state(2)), checkpoints.save(state(4))
+    data = (torn / damage).read_bytes()
+    (torn / damage).write_bytes(data[: len(data) // 2])
+    (checkpoints.output / "checkpoints" / ".writing-step-000006").mkdir()
+    assert newest_checkpoint(checkpoints.output) == good
+    assert checkpoints.restore().step == 2
+    with pytest.raises(CheckpointError, match=r"step-000004 must"):
+        checkpoints.load(torn)
+
+
+def test_all_torn_is_a_new_start(checkpoints: Checkpoints) -> None:
+    (checkpoints.save(state(2)) / MARKER).unlink()
+    assert checkpoints.restore() == RunState()
+
+
+def resumed(checkpoints: Checkpoints, **training: Any) -> Checkpoints:
+    from dcap.core.config import merge, to_tree
+
+    config = build(RunConfig, merge(to_tree(checkpoints.config), {"training": training}))
+    return Checkpoints(config, checkpoints.profile, checkpoints.source, checkpoints.learner)
+
+
+def test_a_path_resumes_an_older_checkpoint(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    older = checkpoints.save(state(2))
+    checkpoints.save(state(4))
+    assert resumed(checkpoints, resume=str(older)).restore().step == 2
+    shutil.copytree(older, tmp_path / "elsewhere")
+    assert resumed(checkpoints, resume=str(tmp_path / "elsewhere")).restore().step == 2
+
+
+def test_a_path_that_is_none(checkpoints: Checkpoints) -> None:
+    with pytest.raises(CheckpointError, match=r"must be auto, none or a checkpoint's folder, not latest"):
+        resumed(checkpoints, resume="latest").restore()
+
+
+def test_resuming_as_another_run_is_refused(checkpoints: Checkpoints) -> None:
+    checkpoints.save(state(2))
+    with pytest.raises(CheckpointError, match=r"training.effective_batch_size was 2 and is 4"):
+        resumed(checkpoints, effective_batch_size=4).restore()
+
+
+def test_none_moves_an_earlier_run_aside(checkpoints: Checkpoints) -> None:
+    output = checkpoints.output
+    checkpoints.save(state(2), best=True)
+    (output / "metrics.jsonl").write_text('{"step": 2}\n')
+    assert resumed(checkpoints, resume="none").restore() == RunState()
+    assert not (output / "checkpoints").exists()
+    assert not (output / "best").is_symlink()
+    aside = output / "previous-001"
+    assert (aside / "metrics.jsonl").is_file()
+    assert (aside / "best" / "adapter").is_dir(), "the link moved along"
+    assert newest_checkpoint(aside) == aside / "checkpoints" / "step-000002"
+    checkpoints.save(state(1))
+    set_aside(output)
+    assert steps(output / "previous-002") == ["step-000001"]
+    set_aside(output)
+    assert not (output / "previous-003").exists()
+
+
+def test_final_holds_adapter_and_profile(checkpoints: Checkpoints) -> None:
+    folder = checkpoints.save_final()
+    assert (folder / "adapter" / "adapter_model.safetensors").is_file()
+    assert load_profile(folder) == checkpoints.profile
+    assert checkpoints.save_final() == folder, "it may be written again"

@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dcap.core.config import dump_yaml
+from dcap.core.errors import TrainingError
+from dcap.train import loop
+from dcap.train.checkpoint import all_checkpoints
+from dcap.train.config import RunConfig
+from dcap.train.loop import stop_on_sigterm, train
+
+RunMaker = Callable[..., RunConfig]
+
+
+def final_weights(config: RunConfig) -> dict[str, torch.Tensor]:
+    file = Path(config.training.output_dir) / "final" / "adapter" / "adapter_model.safetensors"
+    tensors: dict[str, torch.Tensor] = load_file(file)
+    return tensors
+
+
+def metrics(config: RunConfig) -> list[dict[str, Any]]:
+    text = (Path(config.training.output_dir) / "metrics.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def outcome(config: RunConfig) -> list[tuple[Any, ...]]:
+    """What of the metrics must not depend on when a run was interrupted."""
+    keys = ("step", "epoch", "loss", "grad_norm", "lr/llm", "tokens", "samples", "token_accuracy", "eval/loss")
+    return [tuple(line.get(key) for key in keys) for line in metrics(config)]
+
+
+def steps(config: RunConfig) -> list[str]:
+    return [path.name for path in all_checkpoints(Path(config.training.output_dir))]
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Filled by the first test that runs the standard config to its end."""
+    return {}
+
+
+def standard(run_config: RunMaker, photo_file: Path, **training: Any) -> RunConfig:
+    """5 steps over 3 epochs, with dropout, augmentation and validation; a checkpoint at 2, 4 and the end."""
+    return run_config(
+        data={"val": str(photo_file)},
+        training={"max_steps": 5, "eval_steps": 3, "save_total_limit": 9, "best_metric": None, **training},
+    )
+
+
+def run_standard(reference: dict[str, Any], run_config: RunMaker, photo_file: Path) -> dict[str, Any]:
+    if not reference:
+        config = standard(run_config, photo_file, output_dir=str(photo_file.parent / "reference"))
+        train(config)
+        reference.update(weights=final_weights(config), outcome=outcome(config), steps=steps(config))
+    return reference
+
+
+def assert_same_run(config: RunConfig, reference: dict[str, Any]) -> None:
+    assert outcome(config) == reference["outcome"], "no step is missing, doubled or different"
+    weights = final_weights(config)
+    assert set(weights) == set(reference["weights"])
+    assert all(torch.equal(weights[name], value) for name, value in reference["weights"].items())
+
+
+def test_a_run_leaves_what_it_promises(reference: dict[str, Any], run_config: RunMaker, photo_file: Path) -> None:
+    found = run_standard(reference, run_config, photo_file)
+    assert found["steps"] == ["step-000002", "step-000004", "step-000005"]
+    trained = [line for line in found["outcome"] if line[2] is not None]
+    assert [line[0] for line in trained] == [1, 2, 3, 4, 5]
+    assert [line[1] for line in trained] == [0.5, 1.0, 1.5, 2.0, 2.5]
+    assert trained[-1][2] < trained[0][2], "the loss falls"
+    assert [line[0] for line in found["outcome"] if line[8] is not None] == [3, 5]
+    output = photo_file.parent / "reference"
+    assert {p.name for p in output.iterdir()} == {
+        "config.yaml",
+        "environment.json",
+        "metrics.jsonl",
+        "train.log",
+        "checkpoints",
+        "final",
+    }
+    assert "step 5/5" in (output / "train.log").read_text()
+    assert (output / "final" / "answer_profile.json").is_file()
+
+
+KILLED = """
+import os, signal, sys, torch
+torch.set_num_threads(1)
+import dcap.train.{module} as module
+from dcap.train.__main__ import main
+original, calls = module.{name}, []
+
+def killed(*args, **kwargs):
+    calls.append(1)
+    if len(calls) == {call}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*args, **kwargs)
+
+module.{name} = killed
+sys.exit(main([sys.argv[1]]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "call", "left"),
+    [
+        # In the middle of step 4, after the update of step 3 that no checkpoint holds.
+        ("step", "set_learning_rates", 4, ["step-000002"]),
+        # While the checkpoint of step 4 is being written.
+        pytest.param("atomic", "_flush", 2, ["step-000002"], marks=pytest.mark.slow),
+    ],
+)
+def test_a_killed_run_resumes_to_the_same_bits(
+    reference: dict[str, Any],
+    run_config: RunMaker,
+    photo_file: Path,
+    tmp_path: Path,
+    module: str,
+    name: str,
+    call: int,
+    left: list[str],
+) -> None:
+    config = standard(run_config, photo_file)
+    (tmp_path / "run.yaml").write_text(dump_yaml(config))
+    script = KILLED.format(module=module, name=name, call=call)
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "run.yaml")], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert steps(config) == left
+    train(config)
+    assert_same_run(config, run_standard(reference, run_config, photo_file))
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, number: int, action: Callable[[], None]) -> None:
+    """Do something while step `number` is being made."""
+    original = loop.optimizer_step
+
+    def acting(learner: Any, batches: Any, step: int, *args: Any) -> Any:
+        if step == number:
+            action()
+        return original(learner, batches, step, *args)
+
+    monkeypatch.setattr(loop, "optimizer_step", acting)
+
+
+def test_sigterm_finishes_the_step_saves_and_resumes_to_the_same_bits(
+    reference: dict[str, Any], run_config: RunMaker, photo_file: Path
+) -> None:
+    config = standard(run_config, photo_file)
+    with pytest.MonkeyPatch.context() as patch:
+        at_step(patch, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        state = train(config)
+    # Python notices the signal after the flag of step 3 was read, so step 3 or 4 is the last.
+    assert state.step in (3, 4)
+    assert steps(config)[-1] == f"step-{state.step:06d}"
+    assert not (Path(config.training.output_dir) / "final").exists()
+    assert train(config).step == 5
+    assert_same_run(config, run_standard(reference, run_config, photo_file))
+
+
+def test_sigterm_saves_even_within_the_delay(run_config: RunMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = run_config(training={"save_delay_steps": 100})
+    at_step(monkeypatch, 1, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    state = train(config)
+    assert steps(config) == [f"step-{state.step:06d}"]
+
+
+def test_the_former_handler_is_put_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with stop_on_sigterm() as stop:
+        assert not stop.is_set()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.wait(5)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_outside_the_main_thread_there_is_no_handler() -> None:
+    entered = []
+
+    def enter() -> None:
+        with stop_on_sigterm() as stop:
+            entered.append(stop.is_set())
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert entered == [False]
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_delay_best_and_limit_together(run_config: RunMaker, photo_file: Path, mode: str) -> None:
+    config = run_config(
+        data={"val": str(photo_file)},
+        training={
+            "max_steps": 4,
+            "save_steps": 1,
+            "eval_steps": 1,
+            "save_delay_steps": 2,
+            "save_total_limit": 1,
+            "best_mode": mode,
+        },
+    )
+    state = train(config)
+    allowed = [(line["eval/loss"], line["step"]) for line in metrics(config) if "eval/loss" in line][1:]
+    assert (state.best_value, state.best_step) == (min if mode == "min" else max)(allowed)
+    assert steps(config) == sorted({f"step-{state.best_step:06d}", "step-000004"})
+    best = Path(config.training.output_dir) / "best"
+    assert best.resolve().name == f"step-{state.best_step:06d}"
+
+
+def test_a_finished_run_is_left_as_it_is(reference: dict[str, Any], run_config: RunMaker, photo_file: Path) -> None:
+    run_standard(reference, run_config, photo_file)
+    config = standard(run_config, photo_file, output_dir=str(photo_file.parent / "reference"))
+    assert train(config).step == 5
+    assert_same_run(config, reference)
+
+
+def test_epochs_end_a_run_without_max_steps(run_config: RunMaker) -> None:
+    config = run_config(training={"max_steps": None, "num_epochs": 2, "save_steps": None})
+    state = train(config)
+    assert (state.step, state.epoch, state.samples) == (4, 2, 16 // 2)
+    assert steps(config) == ["step-000002", "step-000004"]
+
+
+def test_full_training_and_padding_run_through(run_config: RunMaker) -> None:
+    config = run_config(
+        model={"dtype": "bfloat16", "adapter": {"type": "full"}},
+        data={"packing": False},
+        training={"max_steps": 2, "per_device_batch_size": 2, "activation_checkpointing": True, "learning_rate": 1e-3},
+    )
+    train(config)
+    folder = Path(config.training.output_dir) / "final" / "model"
+    assert {v.dtype for v in load_file(folder / "model.safetensors").values()} == {torch.bfloat16}
+
+
+def test_a_bad_sample_stops_the_run_by_name(run_config: RunMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = loop.optimizer_step
+
+    def poisoned(learner: Any, batches: Any, step: int, *args: Any) -> Any:
+        if step == 2:
+            batches[1]["pixel_values"][:] = torch.inf
+        return original(learner, batches, step, *args)
+
+    monkeypatch.setattr(loop, "optimizer_step", poisoned)
+    config = run_config(training={"save_steps": 1})
+    with pytest.raises(TrainingError, match=r"step 2: loss must be finite, not nan: look at four.jsonl:\d\. "):
+        train(config)
+    assert steps(config) == ["step-000001"], "nothing is saved from the bad step on"

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from accelerate.utils import DistributedType
+
+from dcap.core.errors import ConfigError, DcapError
+from dcap.train import setup
+from dcap.train.config import RunConfig
+from dcap.train.setup import accumulation, build_accelerator, prepare
+
+RunMaker = Callable[..., RunConfig]
+
+
+@pytest.mark.parametrize(
+    ("packing", "per_device", "effective", "world", "expected"),
+    [(True, 1, 8, 1, 8), (True, 1, 8, 4, 2), (False, 2, 8, 2, 2), (False, 4, 4, 1, 1)],
+)
+def test_accumulation_gives_the_effective_batch(
+    run_config: RunMaker, packing: bool, per_device: int, effective: int, world: int, expected: int
+) -> None:
+    config = run_config(
+        data={"packing": packing},
+        training={"per_device_batch_size": per_device, "effective_batch_size": effective},
+    )
+    assert accumulation(config, world) == expected
+
+
+def test_batches_that_do_not_divide_are_refused(run_config: RunMaker) -> None:
+    config = run_config(data={"packing": False}, training={"per_device_batch_size": 3, "effective_batch_size": 8})
+    with pytest.raises(ConfigError, match=r"effective_batch_size must be a multiple of 6 .*2 processes\), not 8"):
+        accumulation(config, 2)
+
+
+def test_packing_takes_one_row_per_pass(run_config: RunMaker) -> None:
+    with pytest.raises(ConfigError, match=r"per_device_batch_size must be 1 with data.packing, not 2"):
+        accumulation(run_config(training={"per_device_batch_size": 2}), 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": {"dtype": "float16"}}, "model.dtype must be bfloat16 or float32 for training"),
+        ({"training": {"best_metric": "eval/los"}}, "did you mean eval/loss"),
+        ({"model": {"attention": "flash_attention_2"}}, "model.attention must be auto or segments on cpu"),
+        ({"model": {"freeze_llm": True, "freeze_aligner": True}}, "at least one of freeze_llm"),
+        ({"model": {"name_or_path": "/nowhere"}}, "must be an existing folder"),
+        ({"data": {"train": "/nowhere.jsonl"}}, "nowhere.jsonl"),
+    ],
+)
+def test_what_cannot_be_done_is_said(run_config: RunMaker, changes: dict[str, Any], message: str) -> None:
+    with ExitStack() as closing, pytest.raises(DcapError, match=message):
+        prepare(run_config(**changes), closing)
+
+
+@pytest.mark.parametrize("engine", [DistributedType.DEEPSPEED, DistributedType.FSDP])
+def test_engines_that_are_not_supported_are_refused(
+    run_config: RunMaker, monkeypatch: pytest.MonkeyPatch, engine: DistributedType
+) -> None:
+    fake = SimpleNamespace(distributed_type=engine, mixed_precision="no")
+    monkeypatch.setattr(setup, "Accelerator", lambda **_: fake)
+    with pytest.raises(ConfigError, match=f"not {engine.value}. .*without DeepSpeed and FSDP"):
+        build_accelerator(run_config())
+
+
+def test_precision_is_decided_in_one_place(run_config: RunMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = SimpleNamespace(distributed_type=DistributedType.NO, mixed_precision="bf16")
+    monkeypatch.setattr(setup, "Accelerator", lambda **_: fake)
+    with pytest.raises(ConfigError, match=r"mixed_precision must be no, not bf16: model.dtype decides"):
+        build_accelerator(run_config())
+
+
+@pytest.mark.parametrize(("frozen", "expected"), [(True, False), (False, True)])
+def test_unused_parameters_are_looked_for_only_where_there_can_be_any(
+    run_config: RunMaker, monkeypatch: pytest.MonkeyPatch, frozen: bool, expected: bool
+) -> None:
+    seen: list[Any] = []
+
+    def fake(kwargs_handlers: list[Any]) -> Any:
+        seen.extend(kwargs_handlers)
+        return SimpleNamespace(distributed_type=DistributedType.NO, mixed_precision="no")
+
+    monkeypatch.setattr(setup, "Accelerator", fake)
+    build_accelerator(run_config(model={"freeze_vit": True, "freeze_aligner": frozen}))
+    assert seen[0].find_unused_parameters is expected
+
+
+def test_a_prepared_run_is_the_one_the_config_describes(run_config: RunMaker) -> None:
+    config = run_config(training={"max_steps": None, "num_epochs": 3})
+    with ExitStack() as closing:
+        torch.rand(3)  # adapters must not depend on what was drawn before
+        run = prepare(config, closing)
+        first = {name: p.detach().clone() for name, p in run.learner.parameters.items()}
+        assert run.total_steps == 3 * run.loader.steps_per_epoch(0) == 6
+        assert run.loader.accumulation == 2
+        assert run.val_loader is None
+        again = prepare(config, closing)
+        assert all(torch.equal(first[name], p) for name, p in again.learner.parameters.items())
+    output = Path(config.training.output_dir)
+    assert {p.name for p in output.iterdir()} == {"config.yaml", "environment.json", "train.log"}
+
+
+def test_checkpointing_is_switched_on(run_config: RunMaker) -> None:
+    with ExitStack() as closing:
+        run = prepare(run_config(training={"activation_checkpointing": True}), closing)
+        model = run.learner.bare_module.model
+        assert model.get_base_model().is_activation_checkpointing
