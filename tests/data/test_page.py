@@ -44,7 +44,7 @@ def test_document_is_well_formed_and_names_every_object():
     items = [attrs for tag, attrs in tags.tags if tag == "li"]
     assert [item["data-i"] for item in items] == ["0", "1", "0", "1"]
     assert items[1]["class"] == "dropped"
-    assert "outside the crop:" in tags.words
+    assert "outside the crop" in tags.words
     assert '{"object_1": {}}' in tags.words
 
 

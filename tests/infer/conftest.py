@@ -23,7 +23,7 @@ def generator(tiny_folder):
     torch.set_num_threads(1)
     config = ModelConfig(str(tiny_folder), dtype="float32")
     model = load_model(config, torch.device("cpu"), for_generation=True)
-    return Generator(model, load_tokenizer(str(tiny_folder)), max_new_tokens=12)
+    return Generator(model, load_tokenizer(str(tiny_folder)), max_new_tokens=6)
 
 
 @pytest.fixture

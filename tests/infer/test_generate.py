@@ -95,7 +95,7 @@ def test_answer_ends_at_its_end_token_and_keeps_everything_before(generator, pro
 
 def test_sampling_settings_of_the_model_are_not_used(generator):
     config = generator.model.generation_config
-    assert (config.do_sample, config.max_new_tokens) == (False, 12)
+    assert (config.do_sample, config.max_new_tokens) == (False, 6)
     assert config.temperature in (None, 1.0)
 
 

@@ -61,6 +61,7 @@ def draw_shapes(
     captions: Sequence[str],
     style: DrawStyle | None = None,
     dropped: Mapping[int, str] | None = None,
+    numbers: Sequence[int] | None = None,
 ) -> Pixels:
     """Return a copy of the image with shapes outlined, tinted and labelled.
 
@@ -73,10 +74,12 @@ def draw_shapes(
         captions: One per shape; they pick the colours.
         style: Looks; none takes the defaults.
         dropped: Index to reason, for shapes that are crossed out.
+        numbers: What the labels count with; none counts from 1.
 
     Returns:
         uint8 (H, W, 3) RGB.
     """
+    numbers = range(1, len(shapes) + 1) if numbers is None else numbers
     style, dropped = style or DrawStyle(), dropped or {}
     short = min(image.shape[:2])
     width = style.line_width_px or max(2, round(short / 260))
@@ -91,7 +94,7 @@ def draw_shapes(
             _cross_out(canvas, shapes.bounds()[i], width)
     if style.labels == "none":
         return canvas
-    texts = [_label(i, captions[i], style, dropped.get(i)) for i in range(len(shapes))]
+    texts = [_label(numbers[i], captions[i], style, dropped.get(i)) for i in range(len(shapes))]
     return _draw_labels(canvas, shapes, texts, colors, style.font_px or max(11, round(short / 34)))
 
 
@@ -130,6 +133,7 @@ def _fixed_point(points: npt.NDArray[np.float64]) -> npt.NDArray[np.int32]:
 
 def _tint(canvas: Pixels, points: npt.NDArray[np.float64], color: Color, opacity: float) -> None:
     height, width = canvas.shape[:2]
+    opacity *= tint_strength(points, width * height)
     x1, y1 = np.clip(np.floor(points.min(axis=0)), 0, (width, height)).astype(int)
     x2, y2 = np.clip(np.ceil(points.max(axis=0)) + 1, 0, (width, height)).astype(int)
     if x1 >= x2 or y1 >= y2 or opacity <= 0.0:
@@ -139,6 +143,12 @@ def _tint(canvas: Pixels, points: npt.NDArray[np.float64], color: Color, opacity
     share = (mask.astype(np.float32) * (opacity / 255.0))[..., None]
     part = canvas[y1:y2, x1:x2]
     part[:] = np.rint(part * (1.0 - share) + np.array(color, np.float32) * share).astype(np.uint8)
+
+
+def tint_strength(points: npt.NDArray[np.float64], num_pixels: int) -> float:
+    """Return 1 for a small region, less for one whose bounds take much of the image, which a tint would drown."""
+    share = float(np.prod(np.ptp(points, axis=0))) / num_pixels
+    return 1.0 - 0.75 * min(max(share - 0.05, 0.0) / 0.45, 1.0)
 
 
 def _stroke(canvas: Pixels, points: npt.NDArray[np.float64], color: Color, width: int, *, closed: bool) -> None:
@@ -165,13 +175,13 @@ def shorten(text: str, max_chars: int) -> str:
     return line if len(line) <= max_chars else line[: max_chars - 1].rstrip() + "…"
 
 
-def _label(i: int, caption: str, style: DrawStyle, reason: str | None) -> tuple[str, str]:
+def _label(number: int, caption: str, style: DrawStyle, reason: str | None) -> tuple[str, str]:
     """Return the label and what stays of it where there is no room."""
-    number = str(i + 1)
+    alone = str(number)
     if style.labels == "number":
-        return number, number
+        return alone, alone
     text = shorten(caption, style.max_label_chars)
-    return f"{number} {text}" + (f" ({reason})" if reason else ""), number
+    return f"{alone} {text}" + (f" ({shorten(reason, style.max_label_chars)})" if reason else ""), alone
 
 
 def _draw_labels(

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
-from dcap.data.draw import DROPPED_COLOR, Color, Pixels, color_of, outline, painting_order
+from dcap.data.draw import DROPPED_COLOR, Color, Pixels, color_of, outline, painting_order, tint_strength
 from dcap.geometry.shapes import GeometryKind, ShapeArray
 
 JPEG_QUALITY = 88
@@ -34,7 +35,11 @@ def data_uri(image: Pixels) -> str:
 
 
 def svg_overlay(
-    image: Pixels, shapes: ShapeArray, captions: Sequence[str], dropped: Mapping[int, str] | None = None
+    image: Pixels,
+    shapes: ShapeArray,
+    captions: Sequence[str],
+    dropped: Mapping[int, str] | None = None,
+    numbers: Sequence[int] | None = None,
 ) -> str:
     """Return an ``<svg>`` element with the image inside and the shapes over it.
 
@@ -45,18 +50,25 @@ def svg_overlay(
         shapes: N shapes, pixel-edge frame of the image, which is SVG's own frame.
         captions: One per shape.
         dropped: Index to reason, for shapes that are crossed out.
+        numbers: What the labels count with; none counts from 1.
     """
     dropped = dropped or {}
+    numbers = range(1, len(shapes) + 1) if numbers is None else numbers
     height, width = image.shape[:2]
-    unit = max(min(height, width) / 100, 1.0)
+    unit = max(max(height, width) / 150, 1.0)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" class="picture">',
         f'<image href="{data_uri(image)}" width="{width}" height="{height}"/>',
     ]
     order = painting_order(shapes)
-    parts += [_group(shapes, i, captions[i], unit, dropped.get(i)) for i in order]
+    for i in order:
+        look = (unit, 0.2 * tint_strength(outline(shapes, i), height * width))
+        label = f"{numbers[i]} {captions[i]}"
+        parts.append(_group(shapes, i, label, css_color(captions[i]), look, dropped.get(i)))
     # Numbers come after all shapes, so that none is covered.
-    parts += [_number(shapes, i, captions[i], unit, i in dropped, width, height) for i in reversed(order)]
+    for i in reversed(order):
+        color = DROPPED_COLOR if i in dropped else color_of(captions[i])
+        parts.append(_number(i, str(numbers[i]), color, shapes.bounds()[i], unit, (width, height)))
     return "\n".join([*parts, "</svg>"])
 
 
@@ -65,14 +77,15 @@ def css_color(caption: str, *, dropped: bool = False) -> str:
     return _hex(DROPPED_COLOR if dropped else color_of(caption))
 
 
-def _group(shapes: ShapeArray, i: int, caption: str, unit: float, reason: str | None) -> str:
-    color = css_color(caption, dropped=reason is not None)
+def _group(shapes: ShapeArray, i: int, label: str, color: str, look: tuple[float, float], reason: str | None) -> str:
+    unit, opacity = look
+    color = color if reason is None else _hex(DROPPED_COLOR)
     points = " ".join(f"{x:.2f},{y:.2f}" for x, y in outline(shapes, i))
     name = "polyline" if shapes.kinds[i] == GeometryKind.LINE else "polygon"
     tint = "none" if name == "polyline" else color
-    tip = escape(f"{i + 1} {caption}" + (f" (dropped: {reason})" if reason is not None else ""))
+    tip = escape(label + (f" (dropped: {reason})" if reason is not None else ""))
     shape = (
-        f'<{name} points="{points}" fill="{tint}" fill-rule="evenodd" fill-opacity="0.2" '
+        f'<{name} points="{points}" fill="{tint}" fill-rule="evenodd" fill-opacity="{opacity:.2f}" '
         f'stroke="{color}" stroke-width="{0.6 * unit:.2f}" stroke-linejoin="round"/>'
     )
     return f'<g data-i="{i}"><title>{tip}</title>{shape}{_cross(shapes, i, unit) if reason is not None else ""}</g>'
@@ -86,17 +99,17 @@ def _cross(shapes: ShapeArray, i: int, unit: float) -> str:
     )
 
 
-def _number(shapes: ShapeArray, i: int, caption: str, unit: float, is_dropped: bool, width: int, height: int) -> str:
-    text, size = str(i + 1), 3.4 * unit
-    wide = size * (0.62 * len(text) + 0.5)
-    x1, y1, _, _ = shapes.bounds()[i]
-    x = min(max(float(x1), 0.0), max(0.0, width - wide))
-    y = min(max(float(y1), 0.0), max(0.0, height - 1.2 * size))
-    color = DROPPED_COLOR if is_dropped else color_of(caption)
+def _number(
+    i: int, text: str, color: Color, bounds: npt.NDArray[np.float64], unit: float, size: tuple[int, int]
+) -> str:
+    font = 3.4 * unit
+    wide, high = font * (0.62 * len(text) + 0.5), 1.2 * font
+    x = min(max(float(bounds[0]), 0.0), max(0.0, size[0] - wide))
+    y = min(max(float(bounds[1]), 0.0), max(0.0, size[1] - high))
     ink = "#000" if 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2] > 140 else "#fff"
     return (
-        f'<g data-i="{i}"><rect x="{x:.2f}" y="{y:.2f}" width="{wide:.2f}" height="{1.2 * size:.2f}" '
-        f'fill="{_hex(color)}"/><text x="{x + wide / 2:.2f}" y="{y + 0.95 * size:.2f}" font-size="{size:.2f}" '
+        f'<g data-i="{i}"><rect x="{x:.2f}" y="{y:.2f}" width="{wide:.2f}" height="{high:.2f}" '
+        f'fill="{_hex(color)}"/><text x="{x + wide / 2:.2f}" y="{y + 0.95 * font:.2f}" font-size="{font:.2f}" '
         f'font-family="sans-serif" text-anchor="middle" fill="{ink}">{text}</text></g>'
     )
 

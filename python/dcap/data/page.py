@@ -17,11 +17,11 @@ article { border-top: 1px solid var(--line); padding: 0.5rem 0 1.5rem; }
 h1 { font-size: 1.4rem; } h2 { font-size: 1.05rem; margin: 0.6rem 0; } h3 { font-size: 0.95rem; margin: 0.4rem 0; }
 .picture { width: 100%; max-height: 80vh; display: block; background: #8882; }
 ol { columns: 2; margin: 0.5rem 0; padding: 0; list-style: none; }
-li { break-inside: avoid; padding: 0 0.3rem; }
-li.dropped { opacity: 0.75; } li.dropped > span:last-child { text-decoration: line-through; }
-li em { text-decoration: none; display: inline-block; }
-.key { display: inline-block; min-width: 1.6em; text-align: center; border-radius: 3px; margin-right: 0.4em;
-  border-left: 0.7em solid; padding: 0 0.3em; }
+li { break-inside: avoid; padding: 0.1rem 0.3rem; display: flex; align-items: baseline; gap: 0.4em; }
+li.dropped { opacity: 0.75; } li.dropped .name { text-decoration: line-through; }
+.note { margin: 0.25rem 0; font-size: 0.9rem; opacity: 0.8; }
+.key { flex: none; min-width: 1.4em; text-align: right; border-left: 0.6em solid; border-radius: 3px;
+  padding: 0 0.2em; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; background: #8881; padding: 0.5rem; margin: 0.4rem 0;
   font-size: 12.5px; max-height: 22rem; overflow: auto; }
 .focus { background: #fd08; } svg:has(.focus) g:not(.focus) { opacity: 0.25; }
@@ -52,6 +52,8 @@ class Panel:
         captions: One per shape.
         dropped: Index to reason, for objects that are crossed out.
         text: Text below the list, such as an answer; kept to the letter.
+        notes: Lines between the picture and the list.
+        numbers: What the objects count with; none counts from 1.
     """
 
     title: str
@@ -60,6 +62,8 @@ class Panel:
     captions: Sequence[str]
     dropped: Mapping[int, str] = field(default_factory=dict)
     text: str = ""
+    notes: tuple[str, ...] = ()
+    numbers: Sequence[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +96,23 @@ def _entry(entry: Entry) -> str:
 
 
 def _panel(panel: Panel) -> str:
-    items = "\n".join(_item(i, caption, panel.dropped.get(i)) for i, caption in enumerate(panel.captions))
+    numbers = panel.numbers or range(1, len(panel.captions) + 1)
+    items = "\n".join(_item(i, numbers[i], caption, panel.dropped.get(i)) for i, caption in enumerate(panel.captions))
+    notes = "".join(f'<p class="note">{escape(note)}</p>\n' for note in panel.notes)
     text = f"<pre>{escape(panel.text)}</pre>" if panel.text else ""
-    picture = svg_overlay(panel.image, panel.shapes, panel.captions, panel.dropped)
-    return f'<section class="panel">\n<h3>{escape(panel.title)}</h3>\n{picture}\n<ol>\n{items}\n</ol>\n{text}</section>'
+    picture = svg_overlay(panel.image, panel.shapes, panel.captions, panel.dropped, numbers)
+    return (
+        f'<section class="panel">\n<h3>{escape(panel.title)}</h3>\n{picture}\n{notes}<ol>\n{items}\n</ol>\n'
+        f"{text}</section>"
+    )
 
 
-def _item(i: int, caption: str, reason: str | None) -> str:
+def _item(i: int, number: int, caption: str, reason: str | None) -> str:
     color = css_color(caption, dropped=reason is not None)
-    key = f'<span class="key" style="border-color: {color}">{i + 1}</span>'
+    key = f'<span class="key" style="border-color: {color}">{number}</span>'
     if reason is None:
-        return f'<li data-i="{i}">{key}<span>{escape(caption)}</span></li>'
-    return f'<li data-i="{i}" class="dropped">{key}<em>{escape(reason)}:</em> <span>{escape(caption)}</span></li>'
+        return f'<li data-i="{i}">{key}<span class="name">{escape(caption)}</span></li>'
+    return (
+        f'<li data-i="{i}" class="dropped">{key}<span class="name">{escape(caption)}</span> '
+        f"<em>{escape(reason)}</em></li>"
+    )

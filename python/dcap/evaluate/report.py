@@ -13,6 +13,7 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
+from dcap.data.draw import shorten
 from dcap.evaluate.metrics import Counts, ScoreOptions, count_image, summarize
 from dcap.evaluate.predictions import Pair, pair_up
 from dcap.geometry.shapes import ShapeArray
@@ -148,7 +149,7 @@ def worst_table(report: Report, count: int) -> Table:
         table.add_column(name, justify="left" if name in ("image", "problems") else "right", overflow="fold")
     for result in report.worst(count):
         row = _image_row(result)
-        first = "no answer" if not row["answered"] else "; ".join(row["problems"])[:80]
+        first = "no answer" if not row["answered"] else shorten("; ".join(row["problems"]), 80)
         numbers = (f"{row['f1']:.3f}", str(row["truth"]), str(row["predicted"]), str(row["found"]))
         # File names and model output are data, never markup.
         table.add_row(*numbers, Text(row["image"]), Text(first))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dcap.core.errors import CheckpointError
 from dcap.core.log import get_logger
 from dcap.data.check import CheckedRecords, ImageRules, check_records
+from dcap.infer.left_out import LeftOut, read_list, write_list
 from dcap.infer.options import PredictOptions, choose_device
-from dcap.infer.outfile import PredictionFile
+from dcap.infer.outfile import Place, PredictionFile
 from dcap.infer.predictor import load_predictor
 from dcap.infer.source import digest_file, find_source
 
@@ -23,13 +25,13 @@ class Outcome:
         written: Lines written by this run.
         kept: Lines that were there from an earlier run.
         unclean: Of the written ones, answers with a problem.
-        skipped: Records that were left out, with the reason.
+        left_out: Records without a prediction, those of an earlier run included.
     """
 
     written: int
     kept: int
     unclean: int
-    skipped: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
 
 
 def predict(options: PredictOptions) -> Outcome:
@@ -58,32 +60,43 @@ def predict(options: PredictOptions) -> Outcome:
     }
     with PredictionFile(options.out, made_with, options.overwrite) as file:
         total = min(len(records), options.limit or len(records))
-        first = _next_record(records, file)
-        skipped = [f"{bad.origin}: {bad.problems[0]}" for bad in records.bad]
+        places = _places(records)
+        first = _next_record(places, file)
+        # What failed after the last answer is tried again; what failed before it is not.
+        earlier = [item for item in read_list(options.out) if places.get((item.file, item.line), total) < first]
+        left_out = [*map(LeftOut.of_check, records.bad), *earlier]
+        write_list(options.out, left_out)
         if first >= total:
             log.info("%s is complete: %d predictions", options.out, file.kept)
-            return Outcome(0, file.kept, 0, tuple(skipped))
+            return Outcome(0, file.kept, 0, tuple(left_out))
         if file.kept:
             log.info("%s is continued after %d predictions", options.out, file.kept)
         predictor = load_predictor(source, mode, options, device, dtype)
         written = unclean = 0
         for lines, lost in predictor.run(records, first, total):
+            if lost:
+                left_out += lost
+                write_list(options.out, left_out)
             file.append(lines)
             written += len(lines)
             unclean += sum(bool(line["problems"]) for line in lines)
-            skipped += lost
-    return Outcome(written, file.kept, unclean, tuple(skipped))
+    return Outcome(written, file.kept, unclean, tuple(left_out))
 
 
-def _next_record(records: CheckedRecords, file: PredictionFile) -> int:
+def _places(records: CheckedRecords) -> dict[Place, int]:
+    """Return the index of each good record by its file and line."""
+    rows = zip(records.file_index.tolist(), records.row_index.tolist(), strict=True)
+    origins = (records.files[f].origin(i) for f, i in rows)
+    return {(origin.file, origin.line): k for k, origin in enumerate(origins)}
+
+
+def _next_record(places: Mapping[Place, int], file: PredictionFile) -> int:
     """Return the index of the first record that the file does not answer yet."""
     if file.last is None:
         return 0
-    for k in range(len(records)):
-        origin = records.files[records.file_index[k]].origin(int(records.row_index[k]))
-        if (origin.file, origin.line) == file.last:
-            return k + 1
-    raise CheckpointError(
-        f"{file.path}: last line must answer a record of the data, and {file.last[0]}:{file.last[1]} is none. "
-        "Give --overwrite to start anew."
-    )
+    if file.last not in places:
+        raise CheckpointError(
+            f"{file.path}: last line must answer a record of the data, and {file.last[0]}:{file.last[1]} is none. "
+            "Give --overwrite to start anew."
+        )
+    return places[file.last] + 1

@@ -24,6 +24,7 @@ from dcap.geometry.shapes import ShapeArray
 from dcap.geometry.transform import transform
 from dcap.infer.adapter import with_adapter
 from dcap.infer.generate import Generated, Generator, Prompt
+from dcap.infer.left_out import LeftOut
 from dcap.infer.options import DType, PredictOptions
 from dcap.infer.progress import Progress
 from dcap.infer.source import ModelSource
@@ -57,8 +58,10 @@ class Predictor:
     mode: Literal["dense", "summary"]
     options: PredictOptions
 
-    def run(self, records: CheckedRecords, first: int, total: int) -> Iterator[tuple[list[dict[str, Any]], list[str]]]:
-        """Yield, batch by batch, the lines of the answers and the reasons of records that were left out.
+    def run(
+        self, records: CheckedRecords, first: int, total: int
+    ) -> Iterator[tuple[list[dict[str, Any]], list[LeftOut]]]:
+        """Yield, batch by batch, the lines of the answers and the records that were left out.
 
         Batches start at multiples of the batch size, so that a continued run has the batches of a whole one.
         """
@@ -71,7 +74,7 @@ class Predictor:
                 yield kept, lost
                 progress.advance(sum(k >= first for k in wanted))
 
-    def answer(self, records: Sequence[Record]) -> tuple[list[tuple[dict[str, Any], int]], list[str]]:
+    def answer(self, records: Sequence[Record]) -> tuple[list[tuple[dict[str, Any], int]], list[LeftOut]]:
         """Return one line per record that has an image, with the record's index, and why others were left out."""
         prompts: list[tuple[int, Prompt, Canvas]] = []
         lost = []
@@ -81,7 +84,7 @@ class Predictor:
             except RecordError as error:
                 if self.options.on_bad_record == "error":
                     raise
-                lost.append(str(error))
+                lost.append(LeftOut.of_error(record.origin, error))
                 log.warning("left out: %s", error)
         answers = self.generator.generate([prompt for _, prompt, _ in prompts]) if prompts else []
         together = zip(prompts, answers, strict=True)

@@ -1,0 +1,87 @@
+"""``dcap evaluate``: how good predictions are."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from dcap.core.errors import ConfigError
+from dcap.core.log import get_logger
+from dcap.data.builtin import resolve_data
+
+log = get_logger(__name__)
+
+EPILOG = """\
+examples:
+  dcap evaluate --truth val.jsonl --pred pred.jsonl
+  dcap evaluate --truth val.jsonl --pred pred.jsonl --json scores.json --sheet worst.png
+  dcap evaluate --truth roads.jsonl --pred pred.jsonl --line-tolerance 5
+
+what is measured:
+  boxes and polygons  precision, recall and F1 at an IoU of 0.50, 0.75 and as the mean over 0.50:0.05:0.95; IoU is
+                      exact, a box against a polygon too; pairs are one to one and optimal, whatever their captions
+  with equal caption  the same, where a pair must also have equal captions (Unicode NFKC, case, white space apart)
+  lines               share of the predicted length within the tolerance of a true line (precision), share of the
+                      true length within it of a predicted one (recall); and matched one to one where the two shares'
+                      harmonic mean is at least 0.5
+  captions            of the matched pairs: share of equal ones, mean F1 of their words
+  answers             share that parses without a problem; images without one count as empty
+  repeats             predictions that repeat another of the same caption at an IoU above 0.9
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``dcap evaluate`` to the command line."""
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="score predictions: precision, recall, F1, captions",
+        description="Score what dcap predict wrote against the true records.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--truth", required=True, nargs="+", metavar="FILE.jsonl", help="true records")
+    parser.add_argument("--pred", required=True, type=Path, metavar="PRED.jsonl", help="what dcap predict wrote")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all scores, and one row per image")
+    parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="draw the worst and best images")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="with --sheet: images must stay inside this folder")
+    parser.add_argument("--worst", type=int, default=5, metavar="N", help="worst images to list (default: 5)")
+    parser.add_argument("--best", type=int, default=2, metavar="N", help="best images on the sheet (default: 2)")
+    parser.add_argument(
+        "--line-tolerance",
+        type=float,
+        default=10.0,
+        metavar="PX",
+        help="lines this near run together, in pixels of the image file (default: 10)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the scores, and return the exit code."""
+    # scipy and the geometry kernels take a moment; --help should not wait for them.
+    from dcap.data.sheet import write_png
+    from dcap.evaluate.metrics import ScoreOptions
+    from dcap.evaluate.pictures import score_sheet
+    from dcap.evaluate.report import answer_table, evaluate, score_table, worst_table, write_json
+
+    for name in ("worst", "best"):
+        if getattr(args, name) < 0:
+            raise ConfigError(f"--{name} must be at least 0, not {getattr(args, name)}")
+    truth = [resolve_data(name) for name in args.truth]
+    report = evaluate(truth, args.pred, ScoreOptions(line_tolerance_px=args.line_tolerance))
+    if not report.images:
+        raise ConfigError("--truth must hold at least one record, not none")
+    console = Console(highlight=False)
+    console.print(score_table(report))
+    console.print(answer_table(report))
+    if args.worst:
+        console.print(worst_table(report, args.worst))
+    if args.json:
+        write_json(report, args.json)
+        log.info("scores are in %s", args.json)
+    if args.sheet and args.worst + args.best:
+        write_png(args.sheet, score_sheet(report, args.worst, args.best, args.root))
+        log.info("the worst and best images are drawn in %s", args.sheet)
+    return 0

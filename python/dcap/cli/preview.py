@@ -1,0 +1,101 @@
+"""``dcap preview``: look at samples before and after augmentation, and at what the model is to answer."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dcap.core.config import apply_overrides, build
+from dcap.core.errors import ConfigError
+from dcap.core.log import get_logger, progress
+
+if TYPE_CHECKING:
+    from dcap.data.preview import Preview
+    from dcap.train.config import RunConfig
+
+log = get_logger(__name__)
+
+EPILOG = """\
+examples:
+  dcap preview configs/demo.yaml --out preview                    what training will see
+  dcap preview configs/mine.yaml --out preview --draws 3          three epochs of each sample
+  dcap preview configs/mine.yaml --out preview --split val        validation: never augmented
+  dcap preview train.jsonl --out preview                          annotations as they are, no config
+  dcap preview train.jsonl --out preview augmentation.ops='[{name: rotate, params: {max_deg: 20}}]'
+
+writes sheet.png, one row per sample, and index.html, which needs no network: objects with their captions, those
+that were dropped with the reason, the plan in words, and the supervised text. Objects keep the numbers of the record.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``dcap preview`` to the command line."""
+    parser = subparsers.add_parser(
+        "preview",
+        help="draw samples before and after augmentation",
+        description="Draw samples as annotated and as training sees them, with the supervised text.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", metavar="CONFIG.yaml|FILE.jsonl", help="a run's config, or records alone")
+    parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="config fields to change")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for sheet.png and index.html")
+    parser.add_argument("--num-samples", type=int, default=8, metavar="N", help="records, spread evenly (default: 8)")
+    parser.add_argument("--draws", type=int, default=1, metavar="M", help="epochs shown of each (default: 1)")
+    parser.add_argument("--split", choices=("train", "val"), default="train", help="default: train")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the sheet and the page, and return the exit code."""
+    # The tokenizer comes with transformers, which takes seconds to import.
+    from dcap.data.dataset import DenseCaptionDataset
+    from dcap.data.encode import load_tokenizer
+    from dcap.data.preview import choose, load_preview
+    from dcap.model.tiny import resolve_model
+
+    for name in ("num_samples", "draws"):
+        if getattr(args, name) < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
+    config = load_config(args.source, args.overrides)
+    tokenizer = load_tokenizer(resolve_model(config.model.name_or_path), config.model.revision)
+    dataset = DenseCaptionDataset(config, args.split, tokenizer)
+    if not len(dataset):
+        raise ConfigError(f"{args.source} must hold at least one record, not none")
+    indices = choose(len(dataset), args.num_samples)
+    previews = [load_preview(dataset, index, args.draws) for index in progress(indices, "Preview")]
+    intro = f"{len(previews)} of {len(dataset)} records of {args.split}, {args.draws} epoch(s) of each"
+    _write(args.out, previews, f"dcap preview: {Path(args.source).name}", intro)
+    return 0
+
+
+def _write(folder: Path, previews: list[Preview], title: str, intro: str) -> None:
+    from dcap.data.page import html_page
+    from dcap.data.preview import entry, tiles
+    from dcap.data.sheet import contact_sheet, write_png, write_text
+
+    side = 520
+    pictures = [tile for preview in previews for tile in tiles(preview, side)]
+    sheet = contact_sheet(pictures, columns=1 + len(previews[0].draws), tile_width=side)
+    write_png(folder / "sheet.png", sheet)
+    write_text(folder / "index.html", html_page(title, intro, [entry(preview) for preview in previews]))
+    log.info("%s and index.html beside it: %s", folder / "sheet.png", intro)
+
+
+def load_config(source: str, overrides: list[str]) -> RunConfig:
+    """Return the run's config, or one for records alone: no augmentation, any length.
+
+    Raises:
+        ConfigError: As the run's config.
+    """
+    from dcap.train.config import RunConfig, load_run_config
+
+    if Path(source).suffix in (".yaml", ".yml"):
+        return load_run_config(source, overrides)
+    tree = {
+        "model": {"name_or_path": "builtin:tiny"},
+        "data": {"train": [source], "val": [source], "global_max_length": 1_000_000},
+        "training": {"output_dir": "none"},
+    }
+    return build(RunConfig, apply_overrides(tree, overrides))

@@ -1,0 +1,43 @@
+"""Truth and prediction side by side, for ``dcap predict`` and ``dcap evaluate``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dcap.data.draw import draw_shapes, fit
+from dcap.data.images import MAX_PIXELS, decode_image
+from dcap.data.records import Record, image_path
+from dcap.data.sheet import Tile
+from dcap.geometry.shapes import ShapeArray
+
+
+def compare(
+    record: Record,
+    shapes: ShapeArray,
+    captions: Sequence[str],
+    notes: Sequence[str],
+    side: int,
+    root: Path | None = None,
+) -> list[Tile]:
+    """Return the record's objects drawn on its image, and the predicted ones on the same image.
+
+    Args:
+        record: What is true.
+        shapes: Predicted shapes in pixels of the image file.
+        captions: One per predicted shape.
+        notes: Lines below the prediction.
+        side: Longer side of the pictures, in pixels.
+        root: Folder that the image must lie in.
+
+    Raises:
+        RecordError: The image is missing, or not what the record says.
+    """
+    image = decode_image(image_path(record, root), record.canvas, MAX_PIXELS, record.origin)
+    small, truth = fit(image, record.shapes, side)
+    _, predicted = fit(image, shapes, side)
+    title = f"{record.origin}  truth: {len(truth)} objects"
+    return [
+        Tile(draw_shapes(small, truth, record.captions), title, (record.image,)),
+        Tile(draw_shapes(small, predicted, captions), f"prediction: {len(predicted)} objects", tuple(notes)),
+    ]
