@@ -6,11 +6,10 @@
 namespace dcap {
 
 void map_points(const Matrix& m, const double* in, std::int64_t n, double* out) noexcept {
-    const double a = m[0], b = m[1], c = m[2], d = m[3], e = m[4], f = m[5];
+    const Lanes of_x{m[0], m[3]}, of_y{m[1], m[4]}, shift{m[2], m[5]};
     for (std::int64_t i = 0; i < n; ++i) {
         const double x = in[2 * i], y = in[2 * i + 1];
-        out[2 * i] = a * x + b * y + c;
-        out[2 * i + 1] = d * x + e * y + f;
+        store(out + 2 * i, of_x * Lanes{x, x} + of_y * Lanes{y, y} + shift);
     }
 }
 

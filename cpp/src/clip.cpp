@@ -79,15 +79,16 @@ void emit_parts(std::uint8_t kind, std::int64_t source, double visible, double w
 // and fro along one segment, so they enclose nothing.
 void merge_parts(Parts& parts) {
     std::vector<double> merged;
+    const double* const root = parts.xy.data();
     for (std::size_t k = 0; k < parts.ends.size(); ++k) {
-        const double* first = parts.xy.data() + 2 * parts.start(k);
-        merged.insert(merged.end(), first, first + 2 * (parts.ends[k] - parts.start(k)));
+        const double* first = root + 2 * parts.start(k);
+        merged.insert(merged.end(), first, root + 2 * parts.ends[k]);
         merged.insert(merged.end(), first, first + 2);
-        if (k > 0) merged.insert(merged.end(), parts.xy.data(), parts.xy.data() + 2);
+        if (k > 0) merged.insert(merged.end(), root, root + 2);
     }
-    merged.resize(merged.size() - 2);
     parts.xy.swap(merged);
-    parts.ends.assign(1, static_cast<std::int64_t>(parts.xy.size() / 2));
+    parts.size = static_cast<std::int64_t>(parts.xy.size() / 2) - 1;
+    parts.ends.assign(1, parts.size);
 }
 
 Status measure_parts(bool simple, Scratch& s, double& total) {

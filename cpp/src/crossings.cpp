@@ -4,6 +4,8 @@
 #include <array>
 #include <cmath>
 
+#include "dcap/lanes.hpp"
+
 namespace dcap {
 namespace {
 
@@ -205,28 +207,27 @@ bool contains(const Ring& ring, const double* point, std::int64_t index) noexcep
 }
 
 bool is_star_shaped(const double* xy, std::int64_t n) noexcept {
-    double cx = 0.0, cy = 0.0;
+    const Lanes origin = load(xy);
+    Lanes sum{0.0, 0.0};
+    for (std::int64_t i = 0; i < n; ++i) sum += load(xy + 2 * i) - origin;
+    const double count = static_cast<double>(n);
+    const Lanes center = origin + sum / Lanes{count, count};
+    Lanes p = load(xy + 2 * n - 2) - center;
+    bool below = p[1] < 0.0;
+    std::int64_t left = 0, right = 0, changes = 0;
     for (std::int64_t i = 0; i < n; ++i) {
-        cx += xy[2 * i] - xy[0];
-        cy += xy[2 * i + 1] - xy[1];
-    }
-    cx = xy[0] + cx / static_cast<double>(n);
-    cy = xy[1] + cy / static_cast<double>(n);
-    double px = xy[2 * n - 2] - cx, py = xy[2 * n - 1] - cy;
-    std::int64_t left = 0, right = 0, ups = 0, downs = 0;
-    for (std::int64_t i = 0; i < n; ++i) {
-        const double qx = xy[2 * i] - cx, qy = xy[2 * i + 1] - cy;
-        const double u = px * qy, v = py * qx;
+        const Lanes q = load(xy + 2 * i) - center;
+        const double u = p[0] * q[1], v = p[1] * q[0];
         // The margin covers the rounding of the products and of the differences.
-        const double margin = 1e-14 * (std::abs(u) + std::abs(v));
-        left += u - v > margin;
-        right += v - u > margin;
-        ups += (py < 0.0) & (qy >= 0.0);
-        downs += (py >= 0.0) & (qy < 0.0);
-        px = qx;
-        py = qy;
+        const double turn = u - v, margin = 1e-14 * (std::abs(u) + std::abs(v));
+        left += turn > margin;
+        right += -turn > margin;
+        changes += below != (q[1] < 0.0);
+        below = q[1] < 0.0;
+        p = q;
     }
-    return (left == n || right == n) && ups == 1 && downs == 1;
+    // All turns alike, and once around: the ray from the centre is crossed up once and down once.
+    return (left == n || right == n) && changes == 2;
 }
 
 Status find_crossings(const Ring& a, const Ring& b, bool self, CrossingScratch& scratch, std::vector<Crossing>& out) {

@@ -10,62 +10,72 @@ struct Heights {
 };
 
 Heights measure(const double* xy, std::int64_t n, const HalfPlane& plane, std::vector<double>& heights) {
-    heights.resize(static_cast<std::size_t>(n));
+    if (heights.size() < static_cast<std::size_t>(n)) heights.resize(static_cast<std::size_t>(2 * n));
     double* h = heights.data();
-    bool above = false, below = false;
-    for (std::int64_t i = 0; i < n; ++i) {
-        h[i] = plane.height(xy[2 * i], xy[2 * i + 1]);
-        above |= h[i] > 0.0;
-        below |= h[i] < 0.0;
+    // The sides of a rectangle need only one coordinate; the products left out are zeros.
+    if (plane.ny == 0.0) {
+        for (std::int64_t i = 0; i < n; ++i) h[i] = plane.nx * (xy[2 * i] - plane.px);
+    } else if (plane.nx == 0.0) {
+        for (std::int64_t i = 0; i < n; ++i) h[i] = plane.ny * (xy[2 * i + 1] - plane.py);
+    } else {
+        for (std::int64_t i = 0; i < n; ++i) h[i] = plane.height(xy[2 * i], xy[2 * i + 1]);
     }
-    return {above, below};
-}
-
-void push(std::vector<double>& out, const double* p) {
-    out.push_back(p[0]);
-    out.push_back(p[1]);
+    double low = h[0], high = h[0];
+    for (std::int64_t i = 1; i < n; ++i) {
+        low = h[i] < low ? h[i] : low;
+        high = h[i] > high ? h[i] : high;
+    }
+    return {high > 0.0, low < 0.0};
 }
 
 // Always from the inside vertex outwards: an edge met from either side gives the same point to the bit.
-void push_meeting(std::vector<double>& out, const double* in, double h_in, const double* off, double h_off,
-                  const HalfPlane& plane) {
-    if (h_off == 0.0) return push(out, off);
+void push_meeting(Parts& out, const double* in, double h_in, const double* off, double h_off,
+                  const HalfPlane& plane) noexcept {
+    if (h_off == 0.0) return out.push(off[0], off[1]);
     const double t = h_in / (h_in - h_off);
-    out.push_back(plane.ny == 0.0 ? plane.px : in[0] + (off[0] - in[0]) * t);
-    out.push_back(plane.nx == 0.0 ? plane.py : in[1] + (off[1] - in[1]) * t);
+    const double x = plane.ny == 0.0 ? plane.px : in[0] + (off[0] - in[0]) * t;
+    out.push(x, plane.nx == 0.0 ? plane.py : in[1] + (off[1] - in[1]) * t);
 }
 
 void append_all(const double* xy, std::int64_t n, Parts& out) {
-    out.xy.insert(out.xy.end(), xy, xy + 2 * n);
-    out.ends.push_back(static_cast<std::int64_t>(out.xy.size() / 2));
+    std::copy(xy, xy + 2 * n, out.xy.data() + 2 * out.size);
+    out.size += n;
+    out.close();
 }
 
 // Append a chain to the ring under construction, leaving out points that repeat the one before.
 void append_chain(const Parts& chains, std::int64_t chain, bool forward, std::int64_t ring_start, Parts& out) {
     const std::int64_t first = chains.start(static_cast<std::size_t>(chain)), last = chains.ends[chain] - 1;
-    for (std::int64_t k = 0; k <= last - first; ++k) {
-        const double* p = chains.xy.data() + 2 * (forward ? first + k : last - k);
-        const std::int64_t size = static_cast<std::int64_t>(out.xy.size() / 2);
-        if (size > ring_start && out.xy[2 * size - 2] == p[0] && out.xy[2 * size - 1] == p[1]) continue;
-        push(out.xy, p);
+    const double* from = chains.xy.data() + 2 * (forward ? first : last);
+    const std::int64_t step = forward ? 2 : -2;
+    double* to = out.xy.data() + 2 * out.size;
+    const double* const begin = out.xy.data() + 2 * ring_start;
+    for (std::int64_t k = first; k <= last; ++k, from += step) {
+        if (to != begin && to[-2] == from[0] && to[-1] == from[1]) continue;
+        to[0] = from[0];
+        to[1] = from[1];
+        to += 2;
     }
+    out.size = (to - out.xy.data()) / 2;
 }
 
 void close_ring(std::int64_t ring_start, Parts& out) {
-    std::int64_t size = static_cast<std::int64_t>(out.xy.size() / 2);
-    while (size > ring_start + 1 && out.xy[2 * size - 2] == out.xy[2 * ring_start] &&
-           out.xy[2 * size - 1] == out.xy[2 * ring_start + 1]) {
-        --size;
+    const double* first = out.xy.data() + 2 * ring_start;
+    while (out.size > ring_start + 1 && out.xy[2 * out.size - 2] == first[0] && out.xy[2 * out.size - 1] == first[1]) {
+        --out.size;
     }
-    if (size < ring_start + 3) size = ring_start;
-    out.xy.resize(static_cast<std::size_t>(2 * size));
-    if (size > ring_start) out.ends.push_back(size);
+    if (out.size < ring_start + 3) {
+        out.size = ring_start;
+    } else {
+        out.close();
+    }
 }
 
 // Collect the runs of vertices above the line, each with its meeting points at both ends.
 void collect_chains(const double* xy, std::int64_t n, const HalfPlane& plane, CutScratch& s) {
     const double* h = s.heights.data();
     s.chains.clear();
+    s.chains.reserve(2 * n + 2);
     s.ports.clear();
     std::int64_t start = 0;
     while (h[start] > 0.0) ++start;
@@ -78,15 +88,15 @@ void collect_chains(const double* xy, std::int64_t n, const HalfPlane& plane, Cu
         const bool above = h[i] > 0.0;
         if (above != inside) {
             const std::int64_t in = above ? i : before, off = above ? before : i;
-            push_meeting(s.chains.xy, xy + 2 * in, h[in], xy + 2 * off, h[off], plane);
-            const double* meeting = s.chains.xy.data() + s.chains.xy.size() - 2;
+            push_meeting(s.chains, xy + 2 * in, h[in], xy + 2 * off, h[off], plane);
+            const double* meeting = s.chains.xy.data() + 2 * s.chains.size - 2;
             const double at = tx * meeting[0] + ty * meeting[1];
             const double slope = (tx * xy[2 * in] + ty * xy[2 * in + 1] - at) / h[in];
             const std::int64_t chain = static_cast<std::int64_t>(s.chains.ends.size());
             s.ports.push_back({at, slope, 2 * chain + (above ? 0 : 1)});
-            if (!above) s.chains.ends.push_back(static_cast<std::int64_t>(s.chains.xy.size() / 2));
+            if (!above) s.chains.close();
         }
-        if (above) push(s.chains.xy, p);
+        if (above) s.chains.push(p[0], p[1]);
         inside = above;
         before = i;
     }
@@ -120,7 +130,7 @@ void link_chains(bool simple, CutScratch& s, Parts& out) {
     s.done.assign(chains, 0);
     for (std::size_t c = 0; c < chains; ++c) {
         if (s.done[c]) continue;
-        const std::int64_t ring_start = static_cast<std::int64_t>(out.xy.size() / 2);
+        const std::int64_t ring_start = out.size;
         std::int64_t port = static_cast<std::int64_t>(2 * c);
         do {
             const std::int64_t chain = port / 2;
@@ -136,6 +146,7 @@ void link_chains(bool simple, CutScratch& s, Parts& out) {
 }  // namespace
 
 bool cut_ring(const double* xy, std::int64_t n, const HalfPlane& plane, bool simple, CutScratch& s, Parts& out) {
+    out.reserve(out.size + 2 * n);
     const Heights found = measure(xy, n, plane, s.heights);
     if (!found.any_below) {
         append_all(xy, n, out);
@@ -147,36 +158,36 @@ bool cut_ring(const double* xy, std::int64_t n, const HalfPlane& plane, bool sim
         link_chains(simple, s, out);
         return true;
     }
-    const std::int64_t ring_start = static_cast<std::int64_t>(out.xy.size() / 2);
+    const std::int64_t ring_start = out.size;
     append_chain(s.chains, 0, true, ring_start, out);
     close_ring(ring_start, out);
     return true;
 }
 
 bool cut_line(const double* xy, std::int64_t n, const HalfPlane& plane, CutScratch& s, Parts& out) {
+    out.reserve(out.size + 2 * n);
     const Heights found = measure(xy, n, plane, s.heights);
     if (!found.any_below) {
         append_all(xy, n, out);
         return false;
     }
     const double* h = s.heights.data();
-    std::int64_t start = static_cast<std::int64_t>(out.xy.size() / 2);
+    std::int64_t start = out.size;
     for (std::int64_t i = 0; i < n; ++i) {
         const double* p = xy + 2 * i;
         const bool above = h[i] >= 0.0;
         if (i > 0 && above != (h[i - 1] >= 0.0)) {
             const double *in = above ? p : p - 2, *off = above ? p - 2 : p;
             const double h_in = above ? h[i] : h[i - 1], h_off = above ? h[i - 1] : h[i];
-            if (h_in > 0.0) push_meeting(out.xy, in, h_in, off, h_off, plane);
+            if (h_in > 0.0) push_meeting(out, in, h_in, off, h_off, plane);
         }
-        if (above) push(out.xy, p);
+        if (above) out.push(p[0], p[1]);
         if (!above || i + 1 == n) {
-            const std::int64_t size = static_cast<std::int64_t>(out.xy.size() / 2);
-            if (size >= start + 2) {
-                out.ends.push_back(size);
-                start = size;
+            if (out.size >= start + 2) {
+                out.close();
+                start = out.size;
             } else {
-                out.xy.resize(static_cast<std::size_t>(2 * start));
+                out.size = start;
             }
         }
     }

@@ -2,7 +2,8 @@
 
 Shapes come as `xy` float64 (P, 2), `offsets` int64 (N + 1,) and `kinds` uint8 (N,), all C-contiguous; see
 `dcap.geometry.ShapeArray`. A wrong dtype is a TypeError, a wrong layout or value a GeometryError. Callers allocate
-the ``out_*`` arrays.
+the ``out`` arrays; only clipping, whose sizes nobody knows before, returns new (read-only) ones: points, offsets, kinds,
+source shapes and visible fractions.
 """
 
 import numpy as np
@@ -13,43 +14,20 @@ _I64 = npt.NDArray[np.int64]
 _U8 = npt.NDArray[np.uint8]
 _Matrix = tuple[float, float, float, float, float, float]
 _Rect = tuple[float, float, float, float]
+_Parts = tuple[_F64, _I64, _U8, _I64, _F64]
 
 def area_or_length(xy: _F64, offsets: _I64, kinds: _U8, out: _F64) -> None: ...
 def clip_convex(
-    xy: _F64,
-    offsets: _I64,
-    kinds: _U8,
-    matrix: _Matrix,
-    keep_boxes: bool,
-    keep_largest: bool,
-    region: _F64,
-    out_xy: _F64,
-    out_offsets: _I64,
-    out_kinds: _U8,
-    out_source: _I64,
-    out_fraction: _F64,
-) -> tuple[int, int]: ...
+    xy: _F64, offsets: _I64, kinds: _U8, matrix: _Matrix, keep_boxes: bool, keep_largest: bool, region: _F64
+) -> _Parts: ...
 def clip_rect(
-    xy: _F64,
-    offsets: _I64,
-    kinds: _U8,
-    matrix: _Matrix,
-    keep_boxes: bool,
-    keep_largest: bool,
-    rect: _Rect,
-    out_xy: _F64,
-    out_offsets: _I64,
-    out_kinds: _U8,
-    out_source: _I64,
-    out_fraction: _F64,
-) -> tuple[int, int]: ...
+    xy: _F64, offsets: _I64, kinds: _U8, matrix: _Matrix, keep_boxes: bool, keep_largest: bool, rect: _Rect
+) -> _Parts: ...
 def min_area_rect(xy: _F64, offsets: _I64, kinds: _U8, out: _F64) -> None: ...
 def pairwise_iou(
     xy_a: _F64, offsets_a: _I64, kinds_a: _U8, xy_b: _F64, offsets_b: _I64, kinds_b: _U8, out: _F64
 ) -> None: ...
-def simplify(
-    xy: _F64, offsets: _I64, kinds: _U8, max_points: int, out_keep: _U8, out_score: _F64
-) -> None: ...
+def simplify(xy: _F64, offsets: _I64, kinds: _U8, max_points: int, out_keep: _U8, out_score: _F64) -> None: ...
 def transform(
     xy: _F64,
     offsets: _I64,

@@ -15,15 +15,26 @@ struct HalfPlane {
     [[nodiscard]] double height(double x, double y) const noexcept { return nx * (x - px) + ny * (y - py); }
 };
 
-// Several rings or lines, one after the other; the part k ends before the point ends[k].
+// Several rings or lines, one after the other; the part k ends before the point ends[k]. Buffers only ever grow, so a
+// cut writes through plain pointers; `size` counts the points in use.
 struct Parts {
     std::vector<double> xy;
     std::vector<std::int64_t> ends;
+    std::int64_t size = 0;
 
     void clear() {
-        xy.clear();
         ends.clear();
+        size = 0;
     }
+    void reserve(std::int64_t points) {
+        if (xy.size() < static_cast<std::size_t>(2 * points)) xy.resize(static_cast<std::size_t>(4 * points));
+    }
+    void push(double x, double y) noexcept {
+        xy[2 * size] = x;
+        xy[2 * size + 1] = y;
+        ++size;
+    }
+    void close() { ends.push_back(size); }
     [[nodiscard]] std::int64_t start(std::size_t k) const { return k == 0 ? 0 : ends[k - 1]; }
 };
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 
+#include "dcap/lanes.hpp"
 #include "dcap/status.hpp"
 
 namespace dcap {
@@ -48,17 +49,17 @@ struct Bounds {
 
 // Bounds of n >= 1 points; `legal` is false when one is not finite or too large.
 [[nodiscard]] inline Bounds bounds_of(const double* xy, std::int64_t n, bool& legal) noexcept {
-    Bounds b{xy[0], xy[1], xy[0], xy[1]};
-    bool fits = true;
-    for (std::int64_t i = 0; i < n; ++i) {
-        const double x = xy[2 * i], y = xy[2 * i + 1];
-        b.x1 = x < b.x1 ? x : b.x1;
-        b.y1 = y < b.y1 ? y : b.y1;
-        b.x2 = x > b.x2 ? x : b.x2;
-        b.y2 = y > b.y2 ? y : b.y2;
-        fits &= (x >= -kMaxCoordinate) & (x <= kMaxCoordinate) & (y >= -kMaxCoordinate) & (y <= kMaxCoordinate);
+    // One lane for x and one for y. A difference with itself is NaN for NaN and infinity, which the minimum skips.
+    Lanes low = load(xy), high = low, bad = low - low;
+    for (std::int64_t i = 1; i < n; ++i) {
+        const Lanes p = load(xy + 2 * i);
+        low = smaller(p, low);
+        high = larger(p, high);
+        bad += p - p;
     }
-    legal = fits;
+    const Bounds b{low[0], low[1], high[0], high[1]};
+    legal = bad[0] == 0.0 && bad[1] == 0.0 && b.x1 >= -kMaxCoordinate && b.y1 >= -kMaxCoordinate &&
+            b.x2 <= kMaxCoordinate && b.y2 <= kMaxCoordinate;
     return b;
 }
 

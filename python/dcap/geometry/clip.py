@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +23,7 @@ SplitPolicy = Literal["all", "largest"]
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Clipped:
+class Clipped(NamedTuple):
     """What is visible, where it came from and how much of it that is.
 
     Attributes:
@@ -133,7 +131,7 @@ def _rect(region: Canvas | Rect) -> Rect:
 
 
 def _run(
-    kernel: Callable[..., tuple[int, int]],
+    kernel: Callable[..., Any],
     shapes: ShapeArray,
     matrix: tuple[float, ...],
     region: Any,
@@ -142,21 +140,7 @@ def _run(
 ) -> Clipped:
     if split_policy not in ("all", "largest"):
         raise GeometryError(f"split_policy must be all or largest, not {split_policy!r}")
-    largest, keep_boxes = split_policy == "largest", keeps_boxes(box_policy)
-    # Enough for almost every image; a kernel that needs more says how much, and is called again.
-    num_shapes = len(shapes.kinds) + 8
-    num_points = len(shapes.xy) + 8 * num_shapes
-    while True:
-        xy = np.empty((num_points, 2))
-        offsets = np.empty(num_shapes + 1, np.int64)
-        kinds = np.empty(num_shapes, np.uint8)
-        source = np.empty(num_shapes, np.int64)
-        fraction = np.empty(num_shapes)
-        m, p = kernel(
-            shapes.xy, shapes.offsets, shapes.kinds, matrix, keep_boxes, largest, region,
-            xy, offsets, kinds, source, fraction,
-        )  # fmt: skip
-        if m <= num_shapes and p <= num_points:
-            parts = ShapeArray.trusted(xy[:p], offsets[: m + 1], kinds[:m])
-            return Clipped(parts, source[:m], fraction[:m])
-        num_shapes, num_points = max(m, num_shapes), max(p, num_points)
+    xy, offsets, kinds, source, fraction = kernel(
+        shapes.xy, shapes.offsets, shapes.kinds, matrix, keeps_boxes(box_policy), split_policy == "largest", region
+    )
+    return Clipped(ShapeArray.trusted(xy, offsets, kinds), source, fraction)

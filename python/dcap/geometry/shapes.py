@@ -17,6 +17,8 @@ from dcap.core.errors import GeometryError
 
 MIN_POINTS = (2, 3, 2)
 
+_set = object.__setattr__
+
 
 class GeometryKind(IntEnum):
     """What the points of a shape mean."""
@@ -72,11 +74,15 @@ class ShapeArray:
     def trusted(
         cls, xy: npt.NDArray[np.float64], offsets: npt.NDArray[np.int64], kinds: npt.NDArray[np.uint8]
     ) -> ShapeArray:
-        """Wrap arrays that a kernel made, without checking them again."""
+        """Wrap arrays that a kernel made, without checking them again; they become read-only."""
         shapes = object.__new__(cls)
-        for name, array in (("xy", xy), ("offsets", offsets), ("kinds", kinds)):
-            object.__setattr__(shapes, name, array)
-        shapes._freeze()
+        xy.setflags(write=False)
+        offsets.setflags(write=False)
+        kinds.setflags(write=False)
+        # One call per image of a training run: spelled out, since a loop over names costs as much as the kernel.
+        _set(shapes, "xy", xy)
+        _set(shapes, "offsets", offsets)
+        _set(shapes, "kinds", kinds)
         return shapes
 
     @classmethod

@@ -1,7 +1,8 @@
 """Arrays in, arrays out: the backend is chosen here, once, and nowhere else.
 
 C++ (`dcap._core`) when it was built, numba otherwise; ``DCAP_BACKEND=cpp|numba`` forces one. Both have the same
-functions with the same signatures (`_core.pyi`) and give the same bits. Callers allocate, kernels fill.
+functions with the same signatures (`_core.pyi`) and give the same bits. Callers allocate what kernels fill;
+clipping, whose sizes nobody knows before, returns new arrays.
 """
 
 from __future__ import annotations

@@ -25,7 +25,6 @@ from dcap.kernels._types import (
     bounds_of,
     check_layout,
     check_types,
-    check_writable,
     copy_points,
     jit,
     points_view,
@@ -35,7 +34,7 @@ from dcap.kernels._types import (
 NOISE: Final = 1e-12
 
 Out = tuple[F64, I64, U8, I64, F64]
-"""Points, offsets, kinds, source shapes and visible fractions to fill."""
+"""Points, offsets, kinds, source shapes and visible fractions."""
 
 
 @jit
@@ -280,26 +279,26 @@ def _clip_shapes(
 
 
 def _run(
-    xy: F64,
-    offsets: I64,
-    kinds: U8,
-    matrix: Matrix,
-    keep_boxes: bool,
-    largest: bool,
-    region: F64,
-    planes: F64,
-    out: Out,
-) -> tuple[int, int]:
-    out_xy, out_offsets, out_kinds, out_source, out_fraction = out
-    check_types((xy, np.float64), (offsets, np.int64), (kinds, np.uint8), (out_xy, np.float64))
-    check_types((out_offsets, np.int64), (out_kinds, np.uint8), (out_source, np.int64), (out_fraction, np.float64))
-    check_writable(*out)
-    sizes = np.zeros(2, np.int64)
-    flat = (out_xy.reshape(-1, 2), out_offsets, out_kinds, out_source, out_fraction)
+    xy: F64, offsets: I64, kinds: U8, matrix: Matrix, keep_boxes: bool, largest: bool, region: F64, planes: F64
+) -> Out:
+    check_types((xy, np.float64), (offsets, np.int64), (kinds, np.uint8))
     points, ends, types = points_view(xy), read_only(offsets), read_only(kinds)
-    code = _clip_shapes(points, ends, types, matrix, keep_boxes, largest, planes, region, sizes, flat)
-    status.raise_if_failed(code)
-    return int(sizes[0]), int(sizes[1])
+    n, p = 2 * len(kinds) + 8, len(points) + 4 * len(kinds) + 64
+    while True:
+        out = (np.empty((p, 2)), np.empty(n + 1, np.int64), np.empty(n, np.uint8), np.empty(n, np.int64), np.empty(n))
+        sizes = np.zeros(2, np.int64)
+        code = _clip_shapes(points, ends, types, matrix, keep_boxes, largest, planes, region, sizes, out)
+        status.raise_if_failed(code)
+        shapes, used = sizes.tolist()
+        if shapes <= n and used <= p:
+            return (
+                read_only(out[0][:used]),
+                read_only(out[1][: shapes + 1]),
+                read_only(out[2][:shapes]),
+                read_only(out[3][:shapes]),
+                read_only(out[4][:shapes]),
+            )
+        n, p = max(n, shapes), max(p, used)
 
 
 def clip_rect(
@@ -310,33 +309,19 @@ def clip_rect(
     keep_boxes: bool,
     keep_largest: bool,
     rect: tuple[float, float, float, float],
-    out_xy: F64,
-    out_offsets: I64,
-    out_kinds: U8,
-    out_source: I64,
-    out_fraction: F64,
-) -> tuple[int, int]:
-    """Map and clip to x1, y1, x2, y2; return the numbers of shapes and points. See `dcap.geometry.clip`."""
-    out = (out_xy, out_offsets, out_kinds, out_source, out_fraction)
+) -> Out:
+    """Map and clip to x1, y1, x2, y2. See `dcap.geometry.clip`.
+
+    Returns:
+        Points, offsets and kinds of the M parts, their source shapes int64 (M,) and visible fractions float64 (M,).
+    """
     region, planes = rect_region(rect)
-    return _run(xy, offsets, kinds, matrix, keep_boxes, keep_largest, region, planes, out)
+    return _run(xy, offsets, kinds, matrix, keep_boxes, keep_largest, region, planes)
 
 
 def clip_convex(
-    xy: F64,
-    offsets: I64,
-    kinds: U8,
-    matrix: Matrix,
-    keep_boxes: bool,
-    keep_largest: bool,
-    region: F64,
-    out_xy: F64,
-    out_offsets: I64,
-    out_kinds: U8,
-    out_source: I64,
-    out_fraction: F64,
-) -> tuple[int, int]:
-    """Map and clip to a convex polygon (m, 2); return the numbers of shapes and points."""
-    out = (out_xy, out_offsets, out_kinds, out_source, out_fraction)
+    xy: F64, offsets: I64, kinds: U8, matrix: Matrix, keep_boxes: bool, keep_largest: bool, region: F64
+) -> Out:
+    """Map and clip to a convex polygon (m, 2); returns as `clip_rect`."""
     corners, planes = convex_region(region)
-    return _run(xy, offsets, kinds, matrix, keep_boxes, keep_largest, corners, planes, out)
+    return _run(xy, offsets, kinds, matrix, keep_boxes, keep_largest, corners, planes)

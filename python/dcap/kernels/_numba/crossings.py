@@ -119,17 +119,16 @@ def is_star_shaped(xy: F64) -> bool:
     cx = xy[0, 0] + cx / n
     cy = xy[0, 1] + cy / n
     px, py = xy[n - 1, 0] - cx, xy[n - 1, 1] - cy
-    left = right = ups = downs = 0
+    left = right = changes = 0
     for i in range(n):
         qx, qy = xy[i, 0] - cx, xy[i, 1] - cy
         u, v = px * qy, py * qx
         margin = 1e-14 * (abs(u) + abs(v))
         left += u - v > margin
-        right += v - u > margin
-        ups += py < 0.0 and qy >= 0.0
-        downs += py >= 0.0 and qy < 0.0
+        right += -(u - v) > margin
+        changes += (py < 0.0) != (qy < 0.0)
         px, py = qx, qy
-    return (left == n or right == n) and ups == 1 and downs == 1
+    return (left == n or right == n) and changes == 2
 
 
 @jit
