@@ -40,7 +40,8 @@ def found(results: dict[str, Any], run_config: Callable[..., RunConfig], photo_f
     changes: dict[str, dict[str, Any]] = {
         "model": {"adapter": {"dropout": 0.0}},
         "data": {"val": str(photo_file)},
-        "training": {"effective_batch_size": 4, "max_steps": 3},
+        # With the usual epsilon AdamW turns rounding noise of a vanishing gradient into a step of full size.
+        "training": {"effective_batch_size": 4, "max_steps": 3, "adam_eps": 1e-3},
     }
     config = run_config(**changes)
     (tmp_path / "run.yaml").write_text(dump_yaml(config))
@@ -88,10 +89,9 @@ def test_two_ranks_equal_one_with_twice_the_accumulation(found: Any) -> None:
         assert rank["loss"] == pytest.approx(result.loss, rel=1e-6)
         assert rank["eval"] == pytest.approx(evaluated, rel=1e-6)
         assert rank["samples"] == 3
-    print(max(float((found["weights"][0][n] - v).abs().max()) for n, v in one.items()))
     for name, value in one.items():
         assert torch.equal(found["weights"][0][name], found["weights"][1][name]), "ranks agree to the bit"
-        torch.testing.assert_close(found["weights"][0][name], value, rtol=1e-4, atol=2e-6, msg=name)
+        torch.testing.assert_close(found["weights"][0][name], value, rtol=1e-6, atol=1e-7, msg=name)
 
 
 def test_a_stop_on_one_rank_stops_both(found: Any) -> None:
