@@ -273,6 +273,7 @@ class TestStrict:
             (one('"bbox_2d": "x", "desc": "a"'), 14, "bbox_2d must be a list of numbers"),
             (one('"poly": [[1, 2], [3, 4], [5, 1]], "desc": "a"'), 13, "poly_points must be given"),
             (one('"poly_points": 4, "poly": [[1, 2], [3, 4], [5, 1]], "desc": "a"'), 14, "poly_points must be 3"),
+            (one('"poly_points": 3.0, "poly": [[1, 2], [3, 4], [5, 1]], "desc": "a"'), 14, "poly_points must be 3"),
             (one('"poly_points": 3, "poly": [1, 2, 3, 4, 5, 1], "desc": "a"'), 32, "poly must be a list of [x, y]"),
             (one('"poly_points": 3, "poly": [[1, 2], [3, 4], 5], "desc": "a"'), 32, "poly must hold pairs of numbers"),
             (one('"poly_points": 2, "poly": [[1, 2], [3, 4]], "desc": "a"'), 13, "polygon must have at least 3"),

@@ -218,6 +218,17 @@ class TestRefused:
             decode_image(path, Canvas(height=480, width=640))
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "gif"])
+def test_a_header_is_read_without_decoding(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path / f"a.{suffix}", Image.fromarray(noise(24, 32)))
+
+    def load(_: ImageFile.ImageFile) -> None:
+        raise AssertionError("pixels must not be decoded")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", load)
+    assert read_header(path).canvas == Canvas(height=24, width=32)
+
+
 def test_any_damage_is_an_image_error_or_an_image(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     for kind in ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"):

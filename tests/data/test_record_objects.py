@@ -116,6 +116,15 @@ def test_points_are_counted_as_given_and_then_cleaned() -> None:
     assert result.shapes.points(1).tolist() == [[1, 1], [5, 5], [1, 1]]
 
 
+def test_a_shape_that_begins_where_the_one_before_ends_keeps_its_point() -> None:
+    result = read(
+        {"desc": "a", "line": [1, 1, 5, 5]},
+        {"desc": "b", "line": [5, 5, 9, 9, 9, 9]},
+        {"desc": "c", "bbox_2d": [9, 9, 10, 10]},
+    )
+    assert [points.tolist() for _, points in result.shapes] == [[[1, 1], [5, 5]], [[5, 5], [9, 9]], [[9, 9], [10, 10]]]
+
+
 def test_both_ends_of_the_image_are_inside() -> None:
     result = read({"desc": "a", "bbox_2d": [0, 0, 64, 48]})
     assert result.shapes.xy.tolist() == [[0, 0], [64, 48]]

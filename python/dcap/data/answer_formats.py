@@ -140,7 +140,7 @@ def _read(node: Node, text_key: str, notes: Notes) -> AnswerObject | None:
         return None
     if f"{key}_points" in members:
         count, place = members[f"{key}_points"]
-        if count != len(points) or isinstance(count, bool):
+        if type(count) is not int or count != len(points):
             notes.add(place, f"{key}_points must be {len(points)}")
     elif KEYS[key] is not GeometryKind.BOX:
         notes.add(node.position, f"{key}_points must be given")

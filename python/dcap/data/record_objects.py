@@ -88,7 +88,7 @@ def read_objects(objects: Any, canvas: Canvas | None, problems: list[Problem]) -
         shapes,
         tuple(obj["desc"] for obj in objects),
         tuple(obj.get("attributes") for obj in objects),
-        tuple({k: v for k, v in obj.items() if k not in _OWN_KEYS} for obj in objects),
+        tuple({key: obj[key] for key in obj.keys() - _OWN_KEYS} for obj in objects),
         clipped,
     )
 
