@@ -22,7 +22,9 @@ examples:
   dcap preview configs/mine.yaml --out preview --draws 3          three epochs of each sample
   dcap preview configs/mine.yaml --out preview --split val        validation: never augmented
   dcap preview train.jsonl --out preview                          annotations as they are, no config
-  dcap preview train.jsonl --out preview augmentation.ops='[{name: rotate, params: {max_deg: 20}}]'
+  dcap preview train.jsonl augmentation.ops='[{name: rotate, params: {max_deg: 20}}]' --out preview
+
+KEY=VALUE stands right behind the config or the records.
 
 writes sheet.png, one row per sample, and index.html, which needs no network: objects with their captions, those
 that were dropped with the reason, the plan in words, and the supervised text. Objects keep the numbers of the record.

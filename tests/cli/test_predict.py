@@ -1,0 +1,59 @@
+import json
+
+import pytest
+from PIL import Image
+
+from dcap.cli.__main__ import main
+from dcap.data.builtin import resolve_data
+from dcap.data.formats.jsonl import JsonlFile
+
+
+def arguments(out, *more):
+    return ["predict", "--model", "builtin:tiny", "--data", "builtin:photos/val.jsonl", "--out", str(out),
+            "--max-new-tokens", "3", "--device", "cpu", *more]  # fmt: skip
+
+
+def test_predictions_can_be_drawn_scored_and_continued(tmp_path, tiny_folder, capsys):
+    out, sheet = tmp_path / "pred.jsonl", tmp_path / "sheet.png"
+    assert main(arguments(out, "--sheet", str(sheet))) == 0
+    line = json.loads(out.read_text("utf-8").splitlines()[0])
+    record = JsonlFile(resolve_data("builtin:photos/val.jsonl"))[0]
+    assert (line["images"], line["width"], line["height"]) == (
+        [record.image],
+        record.canvas.width,
+        record.canvas.height,
+    )
+    with Image.open(sheet) as image:
+        assert image.width > 1000
+    before = out.read_bytes()
+    assert main(arguments(out)) == 0
+    assert out.read_bytes() == before
+    assert main(["evaluate", "--truth", "builtin:photos/val.jsonl", "--pred", str(out)]) == 0
+    assert "boxes and polygons" in capsys.readouterr().out
+
+
+def test_records_that_are_left_out_give_exit_code_1(tmp_path, tiny_folder):
+    (tmp_path / "a.jsonl").write_text('{"images": ["none.png"], "width": 3, "height": 3, "objects": []}\n')
+    args = arguments(tmp_path / "pred.jsonl", "--on-bad-record", "skip")
+    args[args.index("builtin:photos/val.jsonl")] = str(tmp_path / "a.jsonl")
+    assert main(args) == 1
+    assert "none.png" in (tmp_path / "pred.jsonl.bad_records.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--batch-size", "0"], "--batch-size must be at least 1"),
+        (["--adapter", "missing"], "--adapter must be a folder with adapter_config.json"),
+        (["--model", "missing_folder"], "missing_folder"),
+        (["--model", "."], "--model must be a folder with config.json"),
+        (["--data", "missing.jsonl"], "file must exist"),
+        (["--data", "builtin:photos/vla.jsonl"], "did you mean photos/val.jsonl?"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, tiny_folder, monkeypatch, capsys, change, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments(tmp_path / "pred.jsonl", *change)) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error

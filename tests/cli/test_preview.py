@@ -1,0 +1,66 @@
+import pytest
+
+from dcap.cli.__main__ import main
+from dcap.cli.preview import load_config
+from dcap.core.config import dump_yaml
+
+CONFIG = """\
+model: {name_or_path: "builtin:tiny"}
+data: {train: [builtin:photos/train.jsonl], val: [builtin:photos/val.jsonl], global_max_length: 20000}
+training: {output_dir: none}
+augmentation:
+  ops: [{name: hflip}]
+"""
+
+
+def test_config_gives_a_sheet_and_a_page(tmp_path, capsys):
+    (tmp_path / "run.yaml").write_text(CONFIG)
+    args = ["preview", str(tmp_path / "run.yaml"), "--out", str(tmp_path / "new" / "out"), "--num-samples", "2"]
+    assert main(args) == 0
+    out = tmp_path / "new" / "out"
+    assert sorted(path.name for path in out.iterdir()) == ["index.html", "sheet.png"]
+    page = (out / "index.html").read_text("utf-8")
+    assert "left and right swapped" in page
+    assert "2 of 4 records of train" in page
+    assert capsys.readouterr().out == ""
+
+
+def test_validation_is_never_augmented(tmp_path):
+    (tmp_path / "run.yaml").write_text(CONFIG)
+    assert main(["preview", str(tmp_path / "run.yaml"), "--out", str(tmp_path), "--split", "val"]) == 0
+    page = (tmp_path / "index.html").read_text("utf-8")
+    assert "no augmentation" in page
+    assert "left and right swapped" not in page
+
+
+def test_records_alone_need_no_config(tmp_path):
+    assert main(["preview", "builtin:photos/photos.jsonl", "data.answer.format=qwen", "--out", str(tmp_path)]) == 0
+    page = (tmp_path / "index.html").read_text("utf-8")
+    assert "&quot;label&quot;: &quot;rocket&quot;" in page
+
+
+def test_records_alone_get_no_augmentation_and_any_length():
+    config = load_config("a.jsonl", ["seed=3"])
+    assert (config.data.files("train"), config.augmentation.ops, config.seed) == (("a.jsonl",), (), 3)
+    assert "a.jsonl" in dump_yaml(config)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["builtin:photos/val.jsonl", "--num-samples", "0"], "--num-samples must be at least 1, not 0"),
+        (["builtin:photos/val.jsonl", "--draws", "-1"], "--draws must be at least 1, not -1"),
+        (["builtin:photos/val.jsonl", "data.anser=1"], "data.anser is not a field"),
+        (["missing.yaml"], "config file must exist"),
+        (["missing.jsonl"], "file must exist"),
+        (["empty.jsonl"], "must hold at least one record"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys, args, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.jsonl").write_bytes(b"")
+    assert main(["preview", *args, "--out", "out"]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,84 @@
+import json
+
+import pytest
+from PIL import Image
+
+from dcap.cli.preview import load_config
+from dcap.data.dataset import DenseCaptionDataset
+from dcap.data.draw import DROPPED_COLOR
+from dcap.data.encode import load_tokenizer
+from dcap.data.preview import choose, describe, drop_lines, dropped_objects, entry, load_preview, tiles
+
+CROP = "augmentation.ops=[{name: random_crop, params: {scale: [0.3, 0.4]}}]"
+
+
+NUM_OBJECTS = 20
+
+
+@pytest.fixture
+def records(tmp_path):
+    """One record with objects all over the image, so that any crop keeps some and loses some."""
+    Image.new("RGB", (200, 100), (90, 90, 90)).save(tmp_path / "a.png")
+    corners = [(40 * column + 5, 25 * row + 5) for row in range(4) for column in range(5)]
+    objects = [{"desc": f"thing {i}", "bbox_2d": [x, y, x + 12, y + 12]} for i, (x, y) in enumerate(corners)]
+    line = {"images": ["a.png"], "width": 200, "height": 100, "objects": objects, "summary": "twenty <things>"}
+    (tmp_path / "a.jsonl").write_text(json.dumps(line) + "\n")
+    return tmp_path / "a.jsonl"
+
+
+@pytest.fixture
+def preview(records, tiny_folder):
+    def load(draws, *overrides):
+        config = load_config(str(records), list(overrides))
+        dataset = DenseCaptionDataset(config, "train", load_tokenizer(str(tiny_folder)))
+        return load_preview(dataset, 0, draws)
+
+    return load
+
+
+@pytest.mark.parametrize(
+    ("records", "samples", "expected"),
+    [(0, 5, []), (1, 5, [0]), (5, 5, [0, 1, 2, 3, 4]), (9, 3, [0, 4, 8]), (1000, 1, [0])],
+)
+def test_records_are_spread_evenly(records, samples, expected):
+    assert choose(records, samples) == expected
+
+
+def test_without_augmentation_nothing_is_dropped(preview):
+    shown = preview(1)
+    sample = shown.draws[0]
+    assert dropped_objects(sample) == {}
+    assert drop_lines(shown, sample) == []
+    assert "no augmentation" in describe(sample)[0]
+    assert describe(sample)[-1] == (
+        f"{len(sample.input_ids)} tokens: {sample.mm_token_type_ids.sum()} image, {sample.num_supervised} supervised"
+    )
+
+
+def test_dropped_objects_are_named_with_their_number_caption_and_reason(preview):
+    shown = preview(1, CROP)
+    sample = shown.draws[0]
+    gone = dropped_objects(sample)
+    assert 0 < len(gone) < NUM_OBJECTS
+    lines = drop_lines(shown, sample)
+    assert [line.partition(" (")[0] for line in lines] == [f"dropped: {i + 1} thing {i}" for i in sorted(gone)]
+    panels = entry(shown).panels
+    assert panels[0].dropped == gone
+    assert list(panels[1].numbers) == [i + 1 for i in range(NUM_OBJECTS) if i not in gone]
+    assert set(lines) <= set(panels[1].notes)
+
+
+def test_each_draw_is_what_the_dataset_gives_in_that_epoch(preview, records, tiny_folder):
+    shown = preview(3, CROP)
+    dataset = DenseCaptionDataset(load_config(str(records), [CROP]), "train", load_tokenizer(str(tiny_folder)))
+    assert [sample.answer for sample in shown.draws] == [dataset[(epoch, 0)].answer for epoch in range(3)]
+    assert len({sample.answer for sample in shown.draws}) > 1
+    assert [panel.text for panel in entry(shown).panels] == ["twenty <things>", *(s.answer for s in shown.draws)]
+
+
+def test_tiles_cross_out_only_when_there_is_one_draw(preview):
+    one, three = tiles(preview(1, CROP), 200), tiles(preview(3, CROP), 200)
+    assert (len(one), len(three)) == (2, 4)
+    assert (one[0].image == DROPPED_COLOR).all(axis=2).any()
+    assert not (three[0].image == DROPPED_COLOR).all(axis=2).any()
+    assert one[1].notes[-1] == preview(1, CROP).draws[0].answer
