@@ -13,6 +13,7 @@ every step and no sample counts twice.
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -69,6 +70,11 @@ class _Rows(Dataset[_Made | DcapError]):
                     raise
                 skipped.append(str(error))
         return _Made(self.collator(samples or [self.dataset.filler()]), tuple(skipped))
+
+
+def _leave_sigterm_to_the_trainer(_: int) -> None:
+    # Launchers signal the whole process group; the trainer still needs its rows to finish the step and save.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _warn(message: str) -> None:
@@ -178,6 +184,7 @@ class RowLoader:
             batch_size=None,
             collate_fn=_as_is,
             num_workers=workers,
+            worker_init_fn=_leave_sigterm_to_the_trainer,
             pin_memory=self.pin_memory,
         )
         items = iter(loader)
