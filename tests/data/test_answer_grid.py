@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,6 +63,14 @@ def test_a_ring_that_meets_its_start_twice_has_one_text_too() -> None:
     bow = [[3, 0], [6, 4], [4, 4], [3, 0], [2, 6], [0, 6]]
     texts = {str(canonical_points(POLYGON, bow[i:] + bow[:i], SPAN)) for i in range(len(bow))}
     assert len(texts) == 1
+
+
+def test_a_ring_that_meets_its_start_very_often_takes_no_quadratic_time() -> None:
+    ring = [[0, 0], [1, 1]] * 50_000 + [[3, 3]]
+    start = time.process_time()
+    written = canonical_points(POLYGON, ring, SPAN)
+    assert time.process_time() - start < 5
+    assert canonical_points(POLYGON, written, SPAN) == written
 
 
 points = st.lists(st.tuples(st.integers(0, 10), st.integers(0, 10)).map(list), min_size=3, max_size=7)

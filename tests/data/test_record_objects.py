@@ -34,7 +34,7 @@ def errors_of(*objects: Any) -> list[str]:
 
 
 FAR = "must have coordinates within 1e+09 pixels of the image"
-OUTSIDE = "must cover some of the image (64 x 48), not lie wholly outside"
+OUTSIDE = "must have some area or length inside the image (64 x 48)"
 COUNT = "must be the number of points as given,"
 GOOD = {"desc": "cup", "bbox_2d": [1, 2, 30, 40]}
 
@@ -154,6 +154,19 @@ def test_of_what_the_border_splits_the_largest_part_stays() -> None:
     assert len(result.shapes) == 3
     assert result.shapes.points(1)[:, 0].min() == 8
     assert result.shapes.points(2).tolist() == [[10, 0], [10, 30]]
+
+
+def test_a_flat_shape_that_leaves_the_image_is_an_error() -> None:
+    assert errors_of({"desc": "a", "poly": [-5, 1, 5, 1, 9, 1]}) == [f"objects[0].poly {OUTSIDE}"]
+    assert read({"desc": "a", "poly": [1, 1, 5, 5, 9, 9]}).shapes.points(0).tolist() == [[1, 1], [5, 5], [9, 9]]
+
+
+def test_a_scribble_that_cannot_be_clipped_is_named() -> None:
+    scribble = np.random.default_rng(0).uniform(-100, 200, 12_000).tolist()
+    good = {"desc": "a", "bbox_2d": [-5, 0, 5, 5]}
+    assert errors_of(good, {"desc": "b", "poly": scribble}) == [
+        "objects[1].poly must not cross itself millions of times. Simplify or drop it."
+    ]
 
 
 def test_nothing_is_checked_against_a_canvas_that_is_wrong_itself() -> None:

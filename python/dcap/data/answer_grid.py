@@ -18,6 +18,8 @@ Span = tuple[int | None, int | None]
 MAX_COORDINATE = 2**31 - 1
 """Bound where the grid is the canvas's own pixels."""
 
+_MAX_STARTS = 8
+
 
 def canonical_points(kind: int, points: Points, span: tuple[int, int]) -> Points:
     """Return the points of one shape as they are written.
@@ -75,10 +77,13 @@ def _doubled_area(points: Points) -> int:
 
 
 def _rotated(points: Points) -> Points:
-    """Start at the top-most, then left-most vertex; where the ring meets it twice, at the smaller sequence."""
+    """Start at the top-most, then left-most vertex; where the ring meets it again, at the smallest sequence.
+
+    A ring that meets it very often starts at the first: comparing all sequences would take quadratic time.
+    """
     first = min((y, x) for x, y in points)
     starts = [i for i, (x, y) in enumerate(points) if (y, x) == first]
-    if len(starts) == 1:
+    if len(starts) == 1 or len(starts) > _MAX_STARTS:
         return points[starts[0] :] + points[: starts[0]]
     return min(points[i:] + points[:i] for i in starts)
 

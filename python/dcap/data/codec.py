@@ -81,6 +81,9 @@ def to_answer(shapes: ShapeArray, captions: Sequence[str], canvas: Canvas, profi
         captions: One per shape.
         canvas: The canvas that the model sees.
         profile: Order, grid and detail.
+
+    Raises:
+        GeometryError: A polygon to be simplified crosses itself millions of times.
     """
     order = order_objects(shapes, profile)
     ordered, iou = shapes.take(order), np.ones(len(order))
@@ -97,7 +100,11 @@ def to_answer(shapes: ShapeArray, captions: Sequence[str], canvas: Canvas, profi
 
 
 def write_answer(answer: Answer, profile: AnswerProfile) -> str:
-    """Return the text of an answer in the profile's format."""
+    """Return the text of an answer in the profile's format.
+
+    Raises:
+        ConfigError: The profile's format is not registered.
+    """
     xy = answer.shapes.xy.astype(np.int64).tolist()
     offsets = answer.shapes.offsets.tolist()
     objects = [
@@ -108,7 +115,12 @@ def write_answer(answer: Answer, profile: AnswerProfile) -> str:
 
 
 def write(shapes: ShapeArray, captions: Sequence[str], canvas: Canvas, profile: AnswerProfile) -> str:
-    """Return the answer text for shapes in canvas pixels; `to_answer`, then `write_answer`."""
+    """Return the answer text for shapes in canvas pixels; `to_answer`, then `write_answer`.
+
+    Raises:
+        GeometryError: As `to_answer`.
+        ConfigError: As `write_answer`.
+    """
     return write_answer(to_answer(shapes, captions, canvas, profile), profile)
 
 

@@ -205,14 +205,31 @@ def _into_canvas(
     if inside.all():
         return shapes, 0
     cut = np.flatnonzero(~np.minimum.reduceat(inside, shapes.offsets[:-1]))
-    parts = clip(shapes.take(cut), canvas, split_policy="largest")
+    try:
+        parts = clip(shapes.take(cut), canvas, split_policy="largest")
+    except GeometryError:
+        problems += _problems_of_clipping(shapes, cut.tolist(), index, canvas)
+        return shapes, 0
     best = {int(cut[source]): part for part, source in enumerate(parts.source_index.tolist())}
     for k in cut.tolist():
         if k not in best:
-            key = KEY_OF_KIND[GeometryKind(int(shapes.kinds[k]))]
-            size = f"{canvas.width} x {canvas.height}"
-            text = f"must cover some of the image ({size}), not lie wholly outside"
-            problems.append(Problem(f"objects[{index[k]}].{key}", text))
+            text = f"must have some area or length inside the image ({canvas.width} x {canvas.height})"
+            problems.append(Problem(_field(shapes, k, index), text))
     points = [parts.shapes.points(best[k]) if k in best else shapes.points(k) for k in range(len(shapes))]
     kinds = [parts.shapes.kinds[best[k]] if k in best else shapes.kinds[k] for k in range(len(shapes))]
     return ShapeArray.from_points(points, kinds), len(best)
+
+
+def _problems_of_clipping(shapes: ShapeArray, cut: list[int], index: Sequence[int], canvas: Canvas) -> list[Problem]:
+    """Find the shapes that cannot be clipped: rings that cross themselves millions of times."""
+    found = []
+    for k in cut:
+        try:
+            clip(shapes.take([k]), canvas)
+        except GeometryError as error:
+            found.append(Problem(_field(shapes, k, index), str(error).removeprefix("polygon ")))
+    return found
+
+
+def _field(shapes: ShapeArray, k: int, index: Sequence[int]) -> str:
+    return f"objects[{index[k]}].{KEY_OF_KIND[GeometryKind(int(shapes.kinds[k]))]}"
