@@ -96,6 +96,20 @@ def test_crowd_of_long_captions_is_drawn():
     assert draw_shapes(grey(), ShapeArray.from_objects(boxes), captions).shape == (100, 160, 3)
 
 
+def test_numbers_may_be_given():
+    shapes = ShapeArray.from_objects(OBJECTS[:1])
+    style = DrawStyle(labels="number")
+    first, same, other = (draw_shapes(grey(), shapes, ("cup",), style, numbers=n) for n in (None, [1], [42]))
+    assert np.array_equal(first, same)
+    assert changed(first, other).any()
+
+
+def test_region_that_fills_the_image_is_tinted_weakly():
+    small = draw_shapes(grey(), ShapeArray.from_objects([{"bbox_2d": [70, 40, 90, 60]}]), ("cup",), PLAIN)[50, 80]
+    large = draw_shapes(grey(), ShapeArray.from_objects([{"bbox_2d": [0, 0, 160, 100]}]), ("cup",), PLAIN)[50, 80]
+    assert 0 < np.abs(large.astype(int) - 128).max() < np.abs(small.astype(int) - 128).max() / 2
+
+
 @pytest.mark.parametrize("caption", ["", "杯子 🦄 \U0001f9ff", "a\nb\tc", "\x00\x07", "ﷺ", "\ud800"])
 def test_strange_captions_are_drawn(caption):
     shapes = ShapeArray.from_objects([{"bbox_2d": [20, 20, 120, 80]}])

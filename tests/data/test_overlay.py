@@ -61,3 +61,9 @@ def test_dropped_shapes_are_crossed_out():
     crosses = [path.get("d") for path in root.iter(f"{SVG}path")]
     assert crosses == ["M50.00 10.00L90.00 50.00M50.00 50.00L90.00 10.00"]
     assert css_color("b", dropped=True) in ET.tostring(root, encoding="unicode")
+
+
+def test_numbers_may_be_given():
+    root = ET.fromstring(svg_overlay(IMAGE, SHAPES, ("a", "b", "c"), numbers=[4, 7, 9]))
+    assert sorted(text.text for text in root.iter(f"{SVG}text")) == ["4", "7", "9"]
+    assert [title.text for title in root.iter(f"{SVG}title")].count("7 b") == 1

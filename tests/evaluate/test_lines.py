@@ -47,6 +47,15 @@ def test_end_of_a_line_reaches_as_a_disc():
     assert covered_lengths(a, b, 5.0) == pytest.approx([14.0])
 
 
+def test_many_lines_are_measured_in_blocks(monkeypatch):
+    rng = np.random.default_rng(0)
+    many = lines(*(rng.random((5, 2)) * 100 for _ in range(9)))
+    whole = covered_lengths(many, many.take([2, 5]), 4.0), line_agreement(many, many, 4.0)
+    monkeypatch.setattr("dcap.evaluate.lines._MAX_PAIRS", 20)
+    np.testing.assert_allclose(covered_lengths(many, many.take([2, 5]), 4.0), whole[0])
+    np.testing.assert_allclose(line_agreement(many, many, 4.0), whole[1])
+
+
 def test_overlapping_pieces_count_once():
     whole = lines([(0, 0), (100, 0)])
     pieces = lines([(0, 0), (60, 0)], [(40, 0), (100, 0)], [(0, 0), (60, 0)])
@@ -72,7 +81,7 @@ def test_no_lines_on_either_side():
     assert line_agreement(ShapeArray.empty(), some, 5.0).shape == (0, 1)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(line_arrays(), line_arrays(), st.floats(0.5, 30))
 def test_equals_shapely_buffer(a, b, tolerance):
     buffer = MultiLineString([p.tolist() for _, p in b]).buffer(tolerance, quad_segs=128)
@@ -87,7 +96,7 @@ def test_equals_shapely_buffer(a, b, tolerance):
         assert theirs - 1e-6 * line.length <= length <= above + 1e-6 * line.length
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(line_arrays(), line_arrays(), st.floats(0.5, 30))
 def test_agreement_is_symmetric_and_bounded(a, b, tolerance):
     ours = line_agreement(a, b, tolerance)

@@ -1,13 +1,17 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from dcap.augment.config import AugmentConfig
 from dcap.augment.fit import fit_canvas
 from dcap.core.errors import ImageError, RecordError
 from dcap.data.codec import write
-from dcap.data.config import AnswerProfile, DataConfig
-from dcap.data.encode import Encoder
+from dcap.data.config import AnswerProfile, DataConfig, PromptConfig
+from dcap.data.dataset import DenseCaptionDataset
+from dcap.data.encode import IGNORE_INDEX, Encoder
 from dcap.data.formats.jsonl import JsonlFile
 from dcap.data.profile import resolve_profile
 from dcap.geometry.affine import Affine
@@ -81,6 +85,23 @@ def test_model_sees_the_image_as_the_published_processor_would_give_it(generator
         assert theirs["image_grid_thw"].tolist() == [list(prompt.grid_thw)]
         assert canvas.num_pixels <= 10_000
         np.testing.assert_allclose(prompt.pixel_values, theirs["pixel_values"], atol=1e-6)
+
+
+def test_prompt_and_pixels_are_those_of_training(generator, photos):
+    """What the model is asked is, to the bit, what it was trained on without augmentation."""
+    answer = AnswerProfile(format="qwen", max_pixels=80_000, prompts=PromptConfig(name="zh", system="Be brief."))
+    data = DataConfig(train=(str(photos),), val=(str(photos),), answer=answer)
+    config = SimpleNamespace(data=data, augmentation=AugmentConfig(), model=None, seed=0)
+    dataset = DenseCaptionDataset(config, "val", generator.tokenizer)
+    chosen = predictor(generator.tokenizer, [], photos, answer=answer)
+    for k, record in enumerate(JsonlFile(photos)):
+        prompt, canvas = chosen.prompt(record)
+        sample = dataset[k]
+        assert sample.input_ids[: len(prompt.input_ids)].tolist() == prompt.input_ids.tolist()
+        assert (sample.labels[: len(prompt.input_ids)] == IGNORE_INDEX).all()
+        assert sample.labels[len(prompt.input_ids)] != IGNORE_INDEX
+        assert np.array_equal(sample.pixel_values, prompt.pixel_values)
+        assert (sample.grid_thw, sample.scene.canvas) == (prompt.grid_thw, canvas)
 
 
 def test_broken_answer_gives_its_whole_objects_and_the_problems(generator, photos):

@@ -5,6 +5,8 @@ Owns the buffer measure of road extraction; needs no rasterising and no sampling
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -38,15 +40,8 @@ def covered_lengths(lines: ShapeArray, others: ShapeArray, tolerance_px: float) 
     Source: Wiedemann, Heipke, Mayer, Jamet, "Empirical evaluation of automatically extracted road axes", 1998: the
     share of the reference within the buffer is its completeness, the share of the extraction its correctness.
     """
-    start, end, owner = _segments(lines)
-    other_start, other_end, _ = _segments(others)
-    covered = np.zeros(len(start))
-    rows = max(1, _MAX_PAIRS // max(1, len(other_start)))
-    for i in range(0, len(start), rows):
-        part = slice(i, i + rows)
-        low, high = _intervals(start[part], end[part], other_start, other_end, tolerance_px)
-        covered[part] = _union(low, high)
-    return _sum_by_line(covered * np.linalg.norm(end - start, axis=1), owner, len(lines))
+    _, _, other_owner = _segments(others)
+    return _covered(lines, others, [np.arange(len(other_owner))], tolerance_px)[:, 0]
 
 
 def line_agreement(a: ShapeArray, b: ShapeArray, tolerance_px: float) -> Floats:
@@ -70,11 +65,27 @@ def line_agreement(a: ShapeArray, b: ShapeArray, tolerance_px: float) -> Floats:
 
 
 def _pairwise_shares(lines: ShapeArray, others: ShapeArray, tolerance_px: float) -> Floats:
+    _, _, other_owner = _segments(others)
+    groups = np.split(np.arange(len(other_owner)), np.searchsorted(other_owner, np.arange(1, len(others))))
     lengths = np.maximum(line_lengths(lines), np.finfo(np.float64).tiny)
-    shares = np.empty((len(lines), len(others)))
-    for j in range(len(others)):
-        shares[:, j] = covered_lengths(lines, others.take([j]), tolerance_px) / lengths
-    return np.minimum(shares, 1.0)
+    return np.minimum(_covered(lines, others, groups[: len(others)], tolerance_px) / lengths[:, None], 1.0)
+
+
+def _covered(
+    lines: ShapeArray, others: ShapeArray, groups: Sequence[npt.NDArray[np.int64]], tolerance_px: float
+) -> Floats:
+    """Return the length of each line that each group of segments of `others` covers, (N, number of groups)."""
+    start, end, owner = _segments(lines)
+    other_start, other_end, _ = _segments(others)
+    out = np.zeros((len(lines), len(groups)))
+    lengths = np.linalg.norm(end - start, axis=1)
+    rows = max(1, _MAX_PAIRS // max(1, len(other_start)))
+    for i in range(0, len(start), rows):
+        part = slice(i, i + rows)
+        low, high = _intervals(start[part], end[part], other_start, other_end, tolerance_px)
+        for k, group in enumerate(groups):
+            np.add.at(out[:, k], owner[part], _union(low[:, group], high[:, group]) * lengths[part])
+    return out
 
 
 def _sum_by_line(values: Floats, owner: npt.NDArray[np.int64], num_lines: int) -> Floats:

@@ -175,9 +175,8 @@ def count_duplicates(pred: ShapeArray, captions: Sequence[str], options: ScoreOp
     alike = similarity(pred, pred, options.line_tolerance_px)
     linked = (alike > options.duplicate_iou) & equal_captions(captions, captions)
     group = np.arange(len(pred))
-    for i, row in enumerate(linked):
-        touched = np.unique(group[row | (np.arange(len(pred)) == i)])
-        group[np.isin(group, touched)] = touched[0]
+    for i, j in np.argwhere(np.triu(linked, 1)):
+        group[group == group[j]] = group[i]
     return len(pred) - len(np.unique(group))
 
 

@@ -13,6 +13,7 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
+from dcap.core.log import progress
 from dcap.data.draw import shorten
 from dcap.evaluate.metrics import Counts, ScoreOptions, count_image, summarize
 from dcap.evaluate.predictions import Pair, pair_up
@@ -62,7 +63,8 @@ def evaluate(truth: Sequence[Path], pred: Path, options: ScoreOptions | None = N
         RecordError: As `pair_up`.
     """
     options = options or ScoreOptions()
-    images = tuple(ImageResult(pair, score_pair(pair, options)) for pair in pair_up(truth, pred))
+    pairs = progress(pair_up(truth, pred), "Scoring")
+    images = tuple(ImageResult(pair, score_pair(pair, options)) for pair in pairs)
     return Report(images, sum((result.counts for result in images), Counts()), options)
 
 
