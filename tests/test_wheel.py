@@ -103,10 +103,6 @@ def test_the_wheel_has(name: str, wheel: zipfile.ZipFile) -> None:
     assert f"dcap/{name}" in package_files(wheel)
 
 
-def test_the_wheel_has_a_chat_template(wheel: zipfile.ZipFile) -> None:
-    assert [name for name in package_files(wheel) if name.endswith(".jinja")]
-
-
 def test_the_bundled_records_find_their_images(wheel: zipfile.ZipFile) -> None:
     for split in ("train", "val"):
         lines = wheel.read(f"dcap/assets/photos/{split}.jsonl").decode("utf-8").splitlines()

@@ -2,8 +2,8 @@
 
 Shapes come as `xy` float64 (P, 2), `offsets` int64 (N + 1,) and `kinds` uint8 (N,), all C-contiguous; see
 `dcap.geometry.ShapeArray`. A wrong dtype is a TypeError, a wrong layout or value a GeometryError. Callers allocate
-the ``out`` arrays; only clipping, whose sizes nobody knows before, returns new (read-only) ones: points, offsets, kinds,
-source shapes and visible fractions.
+the ``out`` arrays; only clipping, whose sizes nobody knows before, returns new (read-only) ones: points, offsets,
+kinds, source shapes and visible fractions.
 """
 
 import numpy as np

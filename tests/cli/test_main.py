@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dcap.cli import schema
+from dcap.cli import schema, train
 from dcap.cli.__main__ import COMMANDS, EXIT_BROKEN_PIPE, main
 from dcap.cli.packages import missing_package, requirements
 from dcap.core.errors import RecordError
@@ -134,10 +134,16 @@ def test_schema_can_be_written_to_a_file(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "s.json").read_text("utf-8"))["title"] == "dcap run config"
 
 
-def test_train_hands_config_and_overrides_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    import dcap.train.__main__ as trainer
+def test_the_help_of_train_explains_every_field(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["train", "--help"])
+    out = capsys.readouterr().out
+    for field in ("model.name_or_path", "data.train", "training.warmup_ratio = 0.03", "augmentation.ops", "seed = 0"):
+        assert f"\n  {field}" in out
 
+
+def test_train_hands_config_and_overrides_over(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
-    monkeypatch.setattr(trainer, "main", lambda argv: seen.append(argv) or 0)
+    monkeypatch.setattr(train, "main", lambda argv: seen.append(argv) or 0)
     assert main(["train", "a.yaml", "seed=3", "training.max_steps=2"]) == 0
     assert seen == [["a.yaml", "seed=3", "training.max_steps=2"]]

@@ -59,7 +59,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the scores, and return the exit code."""
+    """Print the scores, and return the exit code.
+
+    Raises:
+        ConfigError: A number is below 0, or there is no true record.
+    """
     # scipy and the geometry kernels take a moment; --help should not wait for them.
     from dcap.data.sheet import write_png
     from dcap.evaluate.metrics import ScoreOptions

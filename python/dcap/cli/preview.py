@@ -50,7 +50,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the sheet and the page, and return the exit code."""
+    """Write the sheet and the page, and return the exit code.
+
+    Raises:
+        ConfigError: A number is below 1, there is no record, or the run's config is wrong.
+    """
     # The tokenizer comes with transformers, which takes seconds to import.
     from dcap.data.dataset import DenseCaptionDataset
     from dcap.data.encode import load_tokenizer

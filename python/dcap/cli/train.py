@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from dcap.train.__main__ import field_lines, main
+from dcap.train.config import RunConfig
+
 EPILOG = """\
 examples:
   dcap train configs/demo.yaml                                        tiny model, bundled photos
@@ -11,7 +14,7 @@ examples:
   dcap train configs/mine.yaml training.resume=none                   start anew in an existing run folder
   accelerate launch -m dcap.train configs/mine.yaml                   several GPUs
 
-every field with its meaning: python -m dcap.train --help; for an editor that completes them: dcap schema
+fields (in the YAML, or as KEY=VALUE here; `dcap schema` lets an editor complete them):
 """
 
 
@@ -21,7 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "train",
         help="fine-tune a model as a YAML config says",
         description="Fine-tune a model as a YAML config says; resumes when the run folder has a checkpoint.",
-        epilog=EPILOG,
+        epilog=EPILOG + "\n".join(field_lines(RunConfig)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("config", metavar="CONFIG.yaml", help="the run: model, data, augmentation, training")
@@ -31,7 +34,4 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Train, and return the exit code."""
-    # torch comes with it, so it waits until a run is really wanted.
-    from dcap.train.__main__ import main
-
     return main([args.config, *args.overrides])
