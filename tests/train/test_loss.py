@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
+from hypothesis import given
+from hypothesis import strategies as st
 
 from batches import fake_sample, packed, padded
-from dcap.train import loss as loss_module
 from dcap.train.loss import chunked_cross_entropy, next_token_targets
 from dcap.train.step import Learner, model_inputs
 
@@ -31,47 +32,95 @@ def test_chunks_give_the_full_loss_and_gradients(chunk: int) -> None:
     weights = torch.arange(7) / 3
     logits = head(hidden)
     full = F.cross_entropy(logits, targets, reduction="none")
-    expected = torch.autograd.grad((full * weights).sum(), [hidden, head.weight, head.bias])
-    losses, correct = chunked_cross_entropy(head, hidden, targets, chunk)
+    expected = torch.autograd.grad((full * weights).sum() * 2.5, [hidden, head.weight, head.bias])
+    total, losses, correct = chunked_cross_entropy(head, hidden, targets, weights, chunk)
     torch.testing.assert_close(losses, full)
+    torch.testing.assert_close(total, (full * weights).sum())
+    assert not losses.requires_grad
     assert torch.equal(correct, logits.argmax(-1) == targets)
-    found = torch.autograd.grad((losses * weights).sum(), [hidden, head.weight, head.bias])
+    found = torch.autograd.grad(total * 2.5, [hidden, head.weight, head.bias])
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other)
 
 
+@given(scale=st.floats(0.1, 1e4), seed=st.integers(0, 50))
+def test_large_logits_neither_overflow_nor_lose_the_gradient(scale: float, seed: int) -> None:
+    head, hidden, targets = random_problem(5, seed)
+    big = (hidden.detach() * scale).requires_grad_()
+    total, losses, _ = chunked_cross_entropy(head, big, targets, torch.ones(5), 2)
+    expected = F.cross_entropy(head(big), targets, reduction="none")
+    torch.testing.assert_close(losses, expected)
+    ours, theirs = torch.autograd.grad(total, big), torch.autograd.grad(expected.sum(), big)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_a_frozen_head_gets_no_gradient_and_passes_one_on() -> None:
+    head, hidden, targets = random_problem(5)
+    head.requires_grad_(False)
+    total, _, _ = chunked_cross_entropy(head, hidden, targets, torch.ones(5), 2)
+    total.backward()
+    assert head.weight.grad is None
+    assert hidden.grad is not None
+    assert hidden.grad.any()
+
+
+def test_without_gradient_the_values_are_the_same() -> None:
+    head, hidden, targets = random_problem(5)
+    total, losses, correct = chunked_cross_entropy(head, hidden, targets, torch.ones(5), 2)
+    with torch.no_grad():
+        again = chunked_cross_entropy(head, hidden, targets, torch.ones(5), 2)
+    assert not again[0].requires_grad
+    for one, other in zip(again, (total, losses, correct), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_no_positions_is_a_loss_of_zero_with_a_graph() -> None:
     head, hidden, targets = random_problem(0)
-    losses, correct = chunked_cross_entropy(head, hidden, targets, 4)
+    total, losses, correct = chunked_cross_entropy(head, hidden, targets, torch.ones(0), 4)
     assert losses.shape == correct.shape == (0,)
-    losses.sum().backward()
+    assert total == 0
+    total.backward()
     assert hidden.grad is not None
-    assert not head.weight.grad.any()  # type: ignore[union-attr]
+    assert head.weight.grad is not None
+    assert not head.weight.grad.any()
 
 
 def test_half_precision_logits_are_graded_in_float32() -> None:
     head, hidden, targets = random_problem(5)
-    losses, _ = chunked_cross_entropy(head.bfloat16(), hidden.bfloat16(), targets, 2)
-    assert losses.dtype == torch.float32
+    half = hidden.detach().bfloat16().requires_grad_()
+    total, losses, _ = chunked_cross_entropy(head.bfloat16(), half, targets, torch.ones(5), 2)
+    assert total.dtype == losses.dtype == torch.float32
+    total.backward()
+    assert half.grad is not None
+    assert half.grad.dtype == torch.bfloat16
 
 
-def test_one_chunk_of_logits_is_alive_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    head, hidden, targets = random_problem(10)
-    sizes = []
+class Head(torch.nn.Linear):
+    """Remembers how many positions each call had."""
 
-    def spy(h: Any, x: torch.Tensor, t: torch.Tensor) -> Any:
-        sizes.append(len(x))
-        return original(h, x, t)
+    def __init__(self) -> None:
+        super().__init__(6, 50)
+        self.calls: list[int] = []
 
-    original = loss_module._cross_entropy
-    monkeypatch.setattr(loss_module, "_cross_entropy", spy)
-    saved: list[torch.Tensor] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):  # type: ignore[func-returns-value]
-        losses, _ = chunked_cross_entropy(head, hidden, targets, 4)
-    assert sizes == [4, 4, 2]
-    assert all(t.shape[-1:] != (50,) for t in saved), "no logits are kept for the backward pass"
-    losses.sum().backward()
-    assert sorted(sizes) == sorted([4, 4, 2] * 2), "each chunk is computed once more in the backward pass"
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls.append(len(x))
+        return super().forward(x)
+
+
+def test_one_chunk_of_logits_is_alive_at_a_time_and_computed_once() -> None:
+    head = Head()
+    _, hidden, targets = random_problem(10)
+    saved: list[torch.Size] = []
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        saved.append(tensor.shape)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        total, _, _ = chunked_cross_entropy(head, hidden, targets, torch.ones(10), 4)
+    total.backward()
+    assert head.calls == [4, 4, 2]
+    assert not {(4, 50), (2, 50), (10, 50)} & set(map(tuple, saved)), "no logits are kept"
 
 
 def test_targets_are_the_next_tokens_with_their_own_weights() -> None:

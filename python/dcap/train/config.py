@@ -55,7 +55,7 @@ class TrainingConfig:
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass (non-reentrant): less memory, about a third more time."""
     loss_chunk_tokens: int = 256
-    """Supervised positions per cross-entropy chunk; bounds the memory of the logits (256: about 0.5 GiB)."""
+    """Supervised positions per cross-entropy chunk; bounds the memory of the logits (256: 150 MiB)."""
     log_steps: int = 1
     """Steps between log lines."""
     eval_steps: int | None = None
