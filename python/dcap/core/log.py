@@ -13,7 +13,8 @@ from rich.progress import track
 
 T = TypeVar("T")
 
-console = Console(stderr=True)
+console = Console(stderr=True) if os.isatty(2) else Console(stderr=True, width=160)
+"""The terminal; where there is none, lines are wide enough not to break."""
 
 
 def rank() -> int:

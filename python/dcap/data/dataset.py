@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
@@ -11,30 +10,18 @@ import numpy.typing as npt
 
 from dcap.augment.config import AugmentConfig
 from dcap.augment.pipeline import Pipeline
-from dcap.augment.render import render
 from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger, progress
-from dcap.core.random import generator
 from dcap.data.builtin import resolve_data
 from dcap.data.check import CheckedRecords, ImageRules, check_records
 from dcap.data.config import DataConfig
-from dcap.data.encode import (
-    IGNORE_INDEX,
-    Encoder,
-    Tokenizer,
-    grid_thw,
-    load_tokenizer,
-    mrope_positions,
-    patchify,
-)
+from dcap.data.encode import Encoder, Tokenizer, load_tokenizer
 from dcap.data.images import decode_image
 from dcap.data.planning import PlannedSample, Planner
 from dcap.data.preprocess import Chain
 from dcap.data.profile import resolve_profile
 from dcap.data.records import image_path
-from dcap.data.sample import Sample
-from dcap.geometry.canvas import Canvas
-from dcap.geometry.shapes import ShapeArray
+from dcap.data.sample import Sample, encode_sample, text_filler
 
 logger = get_logger(__name__)
 
@@ -80,39 +67,6 @@ class DatasetConfig(Protocol):
     def seed(self) -> int:
         """Run seed."""
         ...
-
-
-def encode_sample(planner: Planner, planned: PlannedSample, image: npt.NDArray[np.uint8], weight: float) -> Sample:
-    """Encode a planned sample with its decoded image.
-
-    Args:
-        planner: What planned it.
-        planned: The plan.
-        image: uint8 (H, W, 3) RGB of the record's canvas.
-        weight: Loss weight of its supervised tokens.
-    """
-    pixels = render(image, planned.result.plan)
-    canvas = planned.result.scene.canvas
-    prompt = planner.prompt_ids(planned)
-    ids = np.concatenate([prompt, planned.answer_ids])
-    labels = np.concatenate([np.full(len(prompt), IGNORE_INDEX), planned.answer_ids])
-    kinds = (ids == planner.encoder.image_pad_id).astype(np.int64)
-    kinds[len(prompt) :] = 0
-    grid = grid_thw(canvas)
-    return Sample(
-        input_ids=ids,
-        labels=labels,
-        mm_token_type_ids=kinds,
-        position_ids=mrope_positions(kinds, [grid]),
-        pixel_values=patchify(pixels),
-        grid_thw=grid,
-        dataset=Path(planned.record.origin.file).stem,
-        sample_id=str(planned.record.origin),
-        weight=weight,
-        planned_length=planned.length,
-        answer=planned.answer,
-        augmented=replace(planned.result, scene=replace(planned.result.scene, image=pixels)),
-    )
 
 
 class DenseCaptionDataset:
@@ -203,26 +157,3 @@ class DenseCaptionDataset:
     def filler(self) -> Sample:
         """Return a short sample without an image whose loss weighs nothing, for a row that lost all its own."""
         return text_filler(self.planner)
-
-
-def text_filler(planner: Planner) -> Sample:
-    """Encode an empty answer without an image, at loss weight 0."""
-    prompts = planner.profile.prompts
-    prompt = planner.encoder.prompt_ids(prompts.system, prompts.dense, None)
-    answer = planner.encoder.answer_ids("")
-    kinds = np.zeros(len(prompt) + len(answer), np.int64)
-    canvas = Canvas(1, 1)
-    return Sample(
-        input_ids=np.concatenate([prompt, answer]),
-        labels=np.concatenate([np.full(len(prompt), IGNORE_INDEX), answer]),
-        mm_token_type_ids=kinds,
-        position_ids=mrope_positions(kinds, []),
-        pixel_values=None,
-        grid_thw=None,
-        dataset="filler",
-        sample_id="filler",
-        weight=0.0,
-        planned_length=len(kinds),
-        answer="",
-        augmented=Pipeline().plan(canvas, ShapeArray.empty(), generator(0)),
-    )

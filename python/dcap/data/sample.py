@@ -1,15 +1,21 @@
-"""Sample: one encoded training example."""
+"""Sample: one encoded training example, made from a plan and its decoded image."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from dcap.augment.pipeline import Pipeline
 from dcap.augment.plan import AugmentResult
+from dcap.augment.render import render
 from dcap.augment.scene import Scene
-from dcap.data.encode import IGNORE_INDEX
+from dcap.core.random import generator
+from dcap.data.encode import IGNORE_INDEX, grid_thw, mrope_positions, patchify
+from dcap.data.planning import PlannedSample, Planner
+from dcap.geometry.canvas import Canvas
+from dcap.geometry.shapes import ShapeArray
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -53,3 +59,59 @@ class Sample:
     def scene(self) -> Scene:
         """The image that the model sees, with its shapes and captions in canvas pixels."""
         return self.augmented.scene
+
+
+def encode_sample(planner: Planner, planned: PlannedSample, image: npt.NDArray[np.uint8], weight: float) -> Sample:
+    """Encode a planned sample with its decoded image.
+
+    Args:
+        planner: What planned it.
+        planned: The plan.
+        image: uint8 (H, W, 3) RGB of the record's canvas.
+        weight: Loss weight of its supervised tokens.
+    """
+    pixels = render(image, planned.result.plan)
+    canvas = planned.result.scene.canvas
+    prompt = planner.prompt_ids(planned)
+    ids = np.concatenate([prompt, planned.answer_ids])
+    labels = np.concatenate([np.full(len(prompt), IGNORE_INDEX), planned.answer_ids])
+    kinds = (ids == planner.encoder.image_pad_id).astype(np.int64)
+    kinds[len(prompt) :] = 0
+    grid = grid_thw(canvas)
+    return Sample(
+        input_ids=ids,
+        labels=labels,
+        mm_token_type_ids=kinds,
+        position_ids=mrope_positions(kinds, [grid]),
+        pixel_values=patchify(pixels),
+        grid_thw=grid,
+        dataset=planned.record.origin.dataset,
+        sample_id=str(planned.record.origin),
+        weight=weight,
+        planned_length=planned.length,
+        answer=planned.answer,
+        augmented=replace(planned.result, scene=replace(planned.result.scene, image=pixels)),
+    )
+
+
+def text_filler(planner: Planner) -> Sample:
+    """Encode an empty answer without an image, at loss weight 0."""
+    prompts = planner.profile.prompts
+    prompt = planner.encoder.prompt_ids(prompts.system, prompts.dense, None)
+    answer = planner.encoder.answer_ids("")
+    kinds = np.zeros(len(prompt) + len(answer), np.int64)
+    canvas = Canvas(1, 1)
+    return Sample(
+        input_ids=np.concatenate([prompt, answer]),
+        labels=np.concatenate([np.full(len(prompt), IGNORE_INDEX), answer]),
+        mm_token_type_ids=kinds,
+        position_ids=mrope_positions(kinds, []),
+        pixel_values=None,
+        grid_thw=None,
+        dataset="filler",
+        sample_id="filler",
+        weight=0.0,
+        planned_length=len(kinds),
+        answer="",
+        augmented=Pipeline().plan(canvas, ShapeArray.empty(), generator(0)),
+    )

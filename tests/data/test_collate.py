@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dataset_cases import config
+from dcap.core.errors import TrainingError
+from dcap.data.collate import PackingCollator, PaddingCollator
+from dcap.data.dataset import DenseCaptionDataset
+from dcap.data.encode import IGNORE_INDEX
+
+
+@pytest.fixture(scope="module")
+def dataset(tiny_folder: Path) -> DenseCaptionDataset:
+    return DenseCaptionDataset(config(tiny_folder))
+
+
+def test_rows_hold_samples_end_to_end(dataset: DenseCaptionDataset) -> None:
+    samples = [dataset[(0, i)] for i in (0, 1, 2)]
+    batch = PackingCollator(6000)(samples)
+    bounds = batch["cu_seqlens"].tolist()
+    assert bounds == [0, *np.cumsum([len(s.input_ids) for s in samples]).tolist()]
+    for k, sample in enumerate(samples):
+        part = slice(bounds[k], bounds[k + 1])
+        assert np.array_equal(batch["input_ids"][0, part], sample.input_ids)
+        assert np.array_equal(batch["labels"][0, part], sample.labels)
+        assert np.array_equal(batch["position_ids"][:, 0, part], sample.position_ids)
+    assert batch["image_grid_thw"].tolist() == [list(s.grid_thw or ()) for s in samples]
+    assert len(batch["pixel_values"]) == sum(len(s.pixel_values) for s in samples if s.pixel_values is not None)
+    assert [info.sample_id for info in batch["samples"]] == [f"train.jsonl:{i}" for i in (1, 2, 3)]
+
+
+def test_padding_is_on_the_right_and_unlabelled(dataset: DenseCaptionDataset) -> None:
+    samples = [dataset[(0, i)] for i in (0, 1)]
+    batch = PaddingCollator(dataset.pad_id, 6000)(samples)
+    longest = max(len(s.input_ids) for s in samples)
+    assert batch["input_ids"].shape == (2, longest)
+    assert batch["position_ids"].shape == (4, 2, longest)
+    assert "cu_seqlens" not in batch
+    for k, sample in enumerate(samples):
+        n = len(sample.input_ids)
+        assert np.array_equal(batch["input_ids"][k, :n], sample.input_ids)
+        assert (batch["input_ids"][k, n:] == dataset.pad_id).all()
+        assert (batch["labels"][k, n:] == IGNORE_INDEX).all()
+
+
+def test_rows_are_checked_before_the_model_sees_them(dataset: DenseCaptionDataset) -> None:
+    sample = dataset[(0, 0)]
+    labels, kinds = sample.labels.copy(), sample.mm_token_type_ids
+    labels[np.argmax(kinds)] = 5
+    nothing = np.full_like(sample.labels, IGNORE_INDEX)
+    cases = [
+        (replace(sample, planned_length=3), "planned 3 tokens"),
+        (replace(sample, grid_thw=(1, 2, 2)), "a quarter of the 4 patches"),
+        (replace(sample, pixel_values=sample.pixel_values[:-1]), "pixel_values must have"),
+        (replace(sample, labels=nothing), "at least one token must be supervised"),
+        (replace(sample, labels=labels), "no image token may carry a label"),
+    ]
+    for bad, message in cases:
+        for collator in (PackingCollator(6000), PaddingCollator(0, 6000)):
+            with pytest.raises(TrainingError, match=f"sample train.jsonl:1: .*{message}"):
+                collator([sample, bad])
+    with pytest.raises(TrainingError, match=r"row must have at most 100 tokens.*train.jsonl:1"):
+        PackingCollator(100)([sample])
+    with pytest.raises(TrainingError, match="sample must have at most 100 tokens"):
+        PaddingCollator(0, 100)([sample])

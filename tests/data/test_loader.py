@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dataset_cases import config, photo, records
+from dcap.core.errors import ImageError, TrainingError
+from dcap.data.dataset import DenseCaptionDataset, SampleKey
+from dcap.data.loader import RowLoader
+
+
+@pytest.mark.parametrize("packing", [True, False])
+@pytest.mark.parametrize(("world", "accumulation"), [(1, 1), (2, 1), (3, 2)])
+def test_ranks_share_an_epoch_without_loss_or_repeat(
+    tiny_folder: Path, packing: bool, world: int, accumulation: int
+) -> None:
+    settings = config(tiny_folder, packing=packing, global_max_length=4200)
+    dataset = DenseCaptionDataset(settings)
+    seen: list[str] = []
+    steps = set()
+    for rank in range(world):
+        loader = RowLoader(dataset, rank, world, accumulation)
+        batches = list(loader.steps_from(0, 0))
+        steps.add(tuple(len(step) for step in batches))
+        for batch in (b for step in batches for b in step):
+            weights = batch["loss_weights"].unique().tolist()
+            assert weights in ([0.0], [1.0])
+            seen += [info.sample_id for info in batch["samples"] if info.weight]
+    assert sorted(seen) == [f"train.jsonl:{i}" for i in (1, 2, 3, 4)]
+    assert len(steps) == 1
+
+
+def test_resuming_gives_the_rest_of_the_epoch(tiny_folder: Path) -> None:
+    dataset = DenseCaptionDataset(config(tiny_folder, global_max_length=4200))
+    whole = [b["input_ids"] for step in RowLoader(dataset).steps_from(2, 0) for b in step]
+    rest = [b["input_ids"] for step in RowLoader(dataset).steps_from(2, 1) for b in step]
+    assert len(rest) == len(whole) - 1 > 0
+    assert all(np.array_equal(a, b) for a, b in zip(rest, whole[1:], strict=True))
+
+
+def test_workers_give_the_same_bytes(tiny_folder: Path) -> None:
+    alone = DenseCaptionDataset(config(tiny_folder, global_max_length=4200))
+    helped = DenseCaptionDataset(config(tiny_folder, global_max_length=4200, num_workers=2))
+    pairs = zip(RowLoader(alone).steps_from(1, 0), RowLoader(helped).steps_from(1, 0), strict=True)
+    for a, b in ((x, y) for step_a, step_b in pairs for x, y in zip(step_a, step_b, strict=True)):
+        assert np.array_equal(a["input_ids"], b["input_ids"])
+        assert np.array_equal(a["pixel_values"], b["pixel_values"])
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_an_image_that_breaks_later_stops_or_is_left_out(tiny_folder: Path, tmp_path: Path, num_workers: int) -> None:
+    path = records(tmp_path, photo(tmp_path, "a.png"), photo(tmp_path, "b.png"))
+    stopping = DenseCaptionDataset(config(tiny_folder, {}, train=path, num_workers=num_workers))
+    skipping = DenseCaptionDataset(
+        config(tiny_folder, {}, train=path, num_workers=num_workers, on_bad_record="skip", packing=False)
+    )
+    data = (tmp_path / "b.png").read_bytes()
+    (tmp_path / "b.png").write_bytes(data[: len(data) // 2])
+    with pytest.raises(ImageError, match=r"^r.jsonl:2: image .*b.png"):
+        list(RowLoader(stopping).steps_from(0, 0))
+    messages: list[str] = []
+    loader = RowLoader(skipping, on_skip=messages.append)
+    batches = [b for step in loader.steps_from(0, 0) for b in step]
+    assert len(batches) == 2
+    assert sorted(info.sample_id for b in batches for info in b["samples"]) == ["filler", "r.jsonl:1"]
+    assert len(messages) == 1
+    assert "b.png" in messages[0]
+
+
+class _Dies:
+    def __init__(self, dataset: DenseCaptionDataset) -> None:
+        self.__dict__.update(dataset.__dict__)
+        self._inner = dataset
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def __getitem__(self, key: SampleKey) -> Any:
+        if multiprocessing.parent_process() is not None:
+            os._exit(9)
+        return self._inner[key]
+
+
+def test_a_killed_worker_is_a_clear_error(tiny_folder: Path) -> None:
+    dying: Any = _Dies(DenseCaptionDataset(config(tiny_folder, num_workers=1)))
+    with pytest.raises(TrainingError, match=r"a loader process died .*lower data\.num_workers"):
+        list(RowLoader(dying).steps_from(0, 0))
+
+
+class _Signals(_Dies):
+    def __getitem__(self, key: SampleKey) -> Any:
+        if multiprocessing.parent_process() is not None:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return self._inner[key]
+
+
+def test_workers_leave_sigterm_to_the_trainer(tiny_folder: Path) -> None:
+    signalled: Any = _Signals(DenseCaptionDataset(config(tiny_folder, num_workers=1)))
+    assert len([b for step in RowLoader(signalled).steps_from(0, 0) for b in step]) > 0

@@ -1,0 +1,53 @@
+"""Configs and small data sets for tests of the data set, the collators and the loader."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dcap.core.config import build
+from dcap.train.config import RunConfig
+
+AUGMENTATION = {
+    "ops": [
+        {"name": "hflip", "prob": 0.5},
+        {"name": "rotate", "params": {"max_deg": 15}},
+        {"name": "random_crop", "prob": 0.5},
+        {"name": "expand_to_fit_affine", "params": {"max_pixels": 100_000}},
+        {"name": "color_jitter", "params": {"brightness": 0.2, "saturation": 0.2}},
+    ]
+}
+PHOTOS = "builtin:photos/train.jsonl"
+
+
+def config(tiny_folder: Path, augmentation: Any = None, **data: Any) -> RunConfig:
+    section = {
+        "train": PHOTOS,
+        "val": "builtin:photos/val.jsonl",
+        "global_max_length": 6000,
+        "num_workers": 0,
+        "answer": {"max_pixels": 90_000},
+        **data,
+    }
+    tree = {
+        "model": {"name_or_path": str(tiny_folder)},
+        "data": section,
+        "training": {"output_dir": "none"},
+        "augmentation": augmentation if augmentation is not None else AUGMENTATION,
+    }
+    return build(RunConfig, tree)
+
+
+def records(folder: Path, *items: dict[str, Any]) -> str:
+    (folder / "r.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    return str(folder / "r.jsonl")
+
+
+def photo(folder: Path, name: str = "a.png", **extra: Any) -> dict[str, Any]:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (80, 120, 3), dtype=np.uint8)).save(folder / name)
+    objects = [{"desc": f"thing {i}", "bbox_2d": [i, i, 40 + i, 40 + i]} for i in range(20)]
+    return {"images": [name], "width": 120, "height": 80, "objects": objects, **extra}

@@ -1,0 +1,74 @@
+"""What the README shows must work as it stands."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.+?)```", README, re.DOTALL)
+
+
+def test_pictures_exist() -> None:
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
+    assert pictures
+    assert [p for p in pictures if not (ROOT / p).is_file()] == []
+
+
+def test_the_record_is_legal() -> None:
+    from dcap.data.records import Origin, parse_record
+
+    text = next(block for block in blocks("json") if '"images"' in block)
+    record = parse_record(json.dumps(json.loads(text)).encode(), Origin("readme.jsonl", 1))
+    assert record.captions == ("sandwich", "cup", "road, paved")
+
+
+def test_library_example() -> None:
+    scope: dict[str, Any] = {}
+    exec(next(block for block in blocks("python") if "dcap.geometry" in block), scope)
+    assert len(scope["visible"].shapes) == 2
+    assert (scope["visible"].visible_fraction <= 1).all()
+
+
+@pytest.fixture(scope="module")
+def extended() -> dict[str, Any]:
+    scope: dict[str, Any] = {"__name__": __name__}
+    exec(next(block for block in blocks("python") if "@register" in block), scope)
+    return scope
+
+
+@pytest.mark.usefixtures("extended")
+def test_extensions_are_used_by_name(tmp_path: Path, tiny_folder: Path) -> None:
+    from dcap.core.config import build
+    from dcap.data.codec import parse
+    from dcap.data.dataset import DenseCaptionDataset
+    from dcap.train.config import RunConfig
+
+    record = {"images": ["a.png"], "width": 64, "height": 64, "objects": [{"desc": "CUP", "bbox_2d": [16, 16, 48, 48]}]}
+    (tmp_path / "r.jsonl").write_text(json.dumps(record))
+    from PIL import Image
+
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / "a.png")
+    answer = {"format": "named_list", "prompts": {"name": "short"}, "min_pixels": 4096}
+    tree = {
+        "model": {"name_or_path": str(tiny_folder)},
+        "data": {"train": str(tmp_path / "r.jsonl"), "preprocessors": [{"name": "lower_case"}], "answer": answer},
+        "augmentation": {"ops": [{"name": "nudge", "params": {"max_px": 8}}]},
+        "training": {"output_dir": str(tmp_path)},
+    }
+    sample = DenseCaptionDataset(build(RunConfig, tree))[0]
+    assert sample.answer.startswith('[{"bbox_2d": [')
+    assert '"name": "cup"' in sample.answer
+    assert "nudge: by (" in sample.augmented.plan.describe()
+    dataset = DenseCaptionDataset(build(RunConfig, tree))
+    assert dataset.planner.profile.prompts.dense == "List the objects."
+    assert parse(sample.answer, dataset.planner.profile.answer).captions == ("cup",)
