@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from dcap.core.errors import GeometryError
+from dcap.geometry import Canvas, GeometryKind, ShapeArray
+from strategies import shape_arrays
+
+XY = np.array([[0.0, 0.0], [4.0, 4.0]])
+OFFSETS = np.array([0, 2])
+KINDS = np.array([0], np.uint8)
+
+
+def test_objects_round_trip() -> None:
+    objects = [
+        {"bbox_2d": [1.0, 2.0, 3.0, 4.0]},
+        {"poly": [0.0, 0.0, 4.0, 0.0, 4.0, 4.5]},
+        {"line": [0.0, 0.0, 1.0, 1.0]},
+    ]
+    shapes = ShapeArray.from_objects(objects)
+    assert shapes.to_objects() == objects
+    assert shapes.kinds.tolist() == [GeometryKind.BOX, GeometryKind.POLYGON, GeometryKind.LINE]
+    assert shapes.offsets.tolist() == [0, 2, 5, 7]
+
+
+def test_repeats_and_the_closing_point_are_removed() -> None:
+    shapes = ShapeArray.from_objects([{"poly": [0, 0, 0, 0, 4, 0, 4, 4, 0, 0]}])
+    assert shapes.to_objects() == [{"poly": [0, 0, 4, 0, 4, 4]}]
+
+
+@pytest.mark.parametrize(
+    ("obj", "message"),
+    [
+        ({}, "exactly one"),
+        ({"poly": [0, 0, 1, 1, 2, 0], "line": [0, 0, 1, 1]}, "exactly one"),
+        ({"bbox_2d": [4, 0, 1, 3]}, "x1 < x2"),
+        ({"bbox_2d": [0, 0, 1]}, "must be 4"),
+        ({"poly": [0, 0, 1, 1]}, "even count >= 6"),
+        ({"poly": [0, 0, 1, 1, 2]}, "even count"),
+        ({"poly": [0, 0, 1, 1, 0, 0]}, "distinct"),
+        ({"line": [2, 2, 2, 2]}, "distinct"),
+        ({"line": [0, 0, float("nan"), 2]}, "finite"),
+        ({"line": [0, 0, True, 2]}, "number"),
+        ({"line": [0, 0, "1", 2]}, "number"),
+        ({"line": [0, 0, 10**400, 2]}, "float64"),
+        ({"line": 5}, "list"),
+    ],
+)
+def test_objects_that_are_refused(obj: dict[str, Any], message: str) -> None:
+    with pytest.raises(GeometryError, match=message):
+        ShapeArray.from_objects([{"line": [0, 0, 1, 1]}, obj])
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ((XY.astype(np.float32), OFFSETS, KINDS), "float64"),
+        ((XY, OFFSETS.astype(np.int32), KINDS), "int64"),
+        ((XY, OFFSETS, KINDS.astype(np.int64)), "uint8"),
+        ((XY.T.copy().T, OFFSETS, KINDS), "contiguous"),
+        ((XY.ravel(), OFFSETS, KINDS), "dimension"),
+        ((XY, OFFSETS[:1], KINDS), "entries"),
+        ((XY, np.array([0, 1]), KINDS), "rise"),
+        ((XY, np.array([1, 2]), KINDS), "rise"),
+        ((XY, OFFSETS, np.array([3], np.uint8)), "kinds"),
+        ((XY, OFFSETS, np.array([1], np.uint8)), "at least 3"),
+        ((np.zeros((3, 2)), np.array([0, 3]), KINDS), "2 points"),
+        ((np.zeros((2, 3)), OFFSETS, KINDS), "columns"),
+        ((XY + np.inf, OFFSETS, KINDS), "finite"),
+    ],
+)
+def test_arrays_that_are_refused(arrays: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(GeometryError, match=message):
+        ShapeArray(*arrays)
+
+
+def test_arrays_cannot_be_written() -> None:
+    shapes = ShapeArray(XY, OFFSETS, KINDS)
+    with pytest.raises(ValueError, match="read-only"):
+        shapes.xy[0] = 1
+    assert XY.flags.writeable
+
+
+@settings(deadline=None, max_examples=50)
+@given(shape_arrays())
+def test_take_bounds_and_copies(shapes: ShapeArray) -> None:
+    assert copy.deepcopy(shapes) == shapes
+    index = np.arange(len(shapes))[::-1]
+    twice = shapes.take(index).take(index)
+    assert twice == shapes
+    for (_, points), bounds in zip(shapes, shapes.bounds(), strict=True):
+        assert bounds.tolist() == [*points.min(axis=0), *points.max(axis=0)]
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, True, None])
+def test_canvas_sizes(size: Any) -> None:
+    with pytest.raises(GeometryError, match="height"):
+        Canvas(size, 5)
