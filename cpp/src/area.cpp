@@ -122,7 +122,8 @@ Status intersection_area(const Ring& a, const Ring& b, AreaScratch& s, double& a
     }
     sort_marks(s.marks_a);
     sort_marks(s.marks_b);
-    const double ox = a.xy[0], oy = a.xy[1];
+    // Only what lies inside b counts, so an origin at b keeps the products small even for a far larger ring a.
+    const double ox = b.xy[0], oy = b.xy[1];
     const Walk wa = walk(a, s.marks_a, contains(b, a.xy, a.base), ox, oy);
     const Walk wb = walk(b, s.marks_b, contains(a, b.xy, b.base), ox, oy);
     const double twice = wa.shared + wb.shared;

@@ -11,9 +11,6 @@
 namespace dcap {
 namespace {
 
-// Parts below this share of their shape are rounding noise of a mere touch.
-constexpr double kNoise = 1e-12;
-
 struct Scratch {
     std::vector<double> mapped;
     std::vector<const HalfPlane*> active;
@@ -60,12 +57,11 @@ bool cut_all(const double* xy, std::int64_t n, Scratch& s, Cut cut) {
     return changed;
 }
 
-// Emit all parts above the noise, or the largest one (the first of equals).
-void emit_parts(std::uint8_t kind, std::int64_t source, double visible, double whole, bool keep_largest, Scratch& s,
-                ClipOutput& out) {
+// Emit all parts larger than `least`, or the largest one (the first of equals).
+void emit_parts(std::uint8_t kind, std::int64_t source, double visible, double whole, double least, bool keep_largest,
+                Scratch& s, ClipOutput& out) {
     const std::size_t count = s.current.ends.size();
-    const double least = kNoise * whole;
-    if (!(visible > least)) return;
+    if (!(visible > least) || !(share(visible, whole) > 0.0)) return;
     const std::size_t best =
         static_cast<std::size_t>(std::max_element(s.sizes.begin(), s.sizes.end()) - s.sizes.begin());
     for (std::size_t k = 0; k < count; ++k) {
@@ -107,8 +103,8 @@ Status measure_parts(bool simple, Scratch& s, double& total) {
     return Status::kOk;
 }
 
-Status clip_ring(const double* xy, std::int64_t n, const Region& region, std::int64_t source, bool keep_largest,
-                 Scratch& s, ClipOutput& out) {
+Status clip_ring(const double* xy, std::int64_t n, const Region& region, std::int64_t source, double least,
+                 bool keep_largest, Scratch& s, ClipOutput& out) {
     bool simple = false;
     if (const Status status = find_simple(xy, n, s.area, simple); status != Status::kOk) return status;
     const bool changed = cut_all(xy, n, s, [&](const double* p, std::int64_t m, const HalfPlane& plane, Parts& to) {
@@ -130,16 +126,17 @@ Status clip_ring(const double* xy, std::int64_t n, const Region& region, std::in
         if (const Status status = intersection_area(ring, region.ring(), s.area, visible); status != Status::kOk) {
             return status;
         }
-        if (s.current.ends.size() > 1 && sum > visible + 1e-9 * whole) {
+        if (s.current.ends.size() > 1 && sum > visible * (1.0 + 1e-9)) {
             merge_parts(s.current);
             s.sizes.assign(1, visible);
         }
     }
-    emit_parts(kPolygon, source, visible, whole, keep_largest, s, out);
+    emit_parts(kPolygon, source, visible, whole, least, keep_largest, s, out);
     return Status::kOk;
 }
 
-void clip_line(const double* xy, std::int64_t n, std::int64_t source, bool keep_largest, Scratch& s, ClipOutput& out) {
+void clip_line(const double* xy, std::int64_t n, std::int64_t source, double least, bool keep_largest, Scratch& s,
+               ClipOutput& out) {
     const bool changed = cut_all(xy, n, s, [&](const double* p, std::int64_t m, const HalfPlane& plane, Parts& to) {
         return cut_line(p, m, plane, s.cut, to);
     });
@@ -151,11 +148,11 @@ void clip_line(const double* xy, std::int64_t n, std::int64_t source, bool keep_
         s.sizes[k] = line_length(s.current.xy.data() + 2 * start, s.current.ends[k] - start);
         visible += s.sizes[k];
     }
-    emit_parts(kLine, source, visible, line_length(xy, n), keep_largest, s, out);
+    emit_parts(kLine, source, visible, line_length(xy, n), least, keep_largest, s, out);
 }
 
 // A cut box is a box again when only axis-aligned half-planes cut it, and under kBounds; otherwise a polygon.
-void clip_box(const Bounds& b, std::int64_t source, BoxPolicy policy, Scratch& s, ClipOutput& out) {
+void clip_box(const Bounds& b, std::int64_t source, double least, BoxPolicy policy, Scratch& s, ClipOutput& out) {
     const double whole = (b.x2 - b.x1) * (b.y2 - b.y1);
     if (!(whole > 0.0)) return;
     Bounds v = b;
@@ -170,7 +167,7 @@ void clip_box(const Bounds& b, std::int64_t source, BoxPolicy policy, Scratch& s
     if (!(v.x1 < v.x2 && v.y1 < v.y2)) return;
     if (!tilted) {
         const double visible = (v.x2 - v.x1) * (v.y2 - v.y1), box[4] = {v.x1, v.y1, v.x2, v.y2};
-        if (visible > kNoise * whole) emit(box, 2, kBox, source, share(visible, whole), out);
+        if (share(visible, whole) > 0.0) emit(box, 2, kBox, source, share(visible, whole), out);
         return;
     }
     const double ring[8] = {b.x1, b.y1, b.x2, b.y1, b.x2, b.y2, b.x1, b.y2};
@@ -184,7 +181,7 @@ void clip_box(const Bounds& b, std::int64_t source, BoxPolicy policy, Scratch& s
     if (s.current.ends.empty()) return;
     const std::int64_t n = s.current.ends[0];
     const double visible = 0.5 * std::abs(shoelace(s.current.xy.data(), n));
-    if (!(visible > kNoise * whole)) return;
+    if (!(visible > least) || !(share(visible, whole) > 0.0)) return;
     if (policy == BoxPolicy::kPolygon) {
         return emit(s.current.xy.data(), n, kPolygon, source, share(visible, whole), out);
     }
@@ -225,11 +222,12 @@ Status clip_shapes(const Shapes& shapes, const ClipOptions& options, const Regio
         if (place == Place::kInside) {
             emit(xy, n, kind, i, 1.0, out);
         } else if (place == Place::kCut && kind == kBox) {
-            clip_box(bounds, i, options.box_policy, s, out);
+            clip_box(bounds, i, noise_of(bounds, region).area, options.box_policy, s, out);
         } else if (place == Place::kCut && kind == kLine) {
-            clip_line(xy, n, i, options.keep_largest, s, out);
+            clip_line(xy, n, i, noise_of(bounds, region).length, options.keep_largest, s, out);
         } else if (place == Place::kCut) {
-            const Status status = clip_ring(xy, n, region, i, options.keep_largest, s, out);
+            const Status status =
+                clip_ring(xy, n, region, i, noise_of(bounds, region).area, options.keep_largest, s, out);
             if (status != Status::kOk) return status;
         }
     }

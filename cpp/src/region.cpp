@@ -1,5 +1,6 @@
 #include "dcap/region.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 #include "dcap/area.hpp"
@@ -8,6 +9,7 @@ namespace dcap {
 namespace {
 
 constexpr std::int64_t kMaxCorners = 4096;
+constexpr double kRounding = 1e-15;
 constexpr double kSlack = 1e-9;  // how far a corner may lie outside another side, as a share of the size
 
 // One half-plane per side, pointing inwards.
@@ -30,7 +32,7 @@ Status rect_region(const std::array<double, 4>& rect, Region& region) {
     const auto [x1, y1, x2, y2] = rect;
     region.corners = {x1, y1, x2, y1, x2, y2, x1, y2};
     bool legal = true;
-    (void)bounds_of(region.corners.data(), 4, legal);
+    region.bounds = bounds_of(region.corners.data(), 4, legal);
     if (!legal || !(x1 < x2) || !(y1 < y2)) return Status::kBadRegion;
     region.planes = {{1.0, 0.0, x1, y1}, {0.0, 1.0, x1, y1}, {-1.0, 0.0, x2, y2}, {0.0, -1.0, x2, y2}};
     return Status::kOk;
@@ -40,7 +42,7 @@ Status convex_region(std::span<const double> corners, Region& region) {
     const std::int64_t n = static_cast<std::int64_t>(corners.size() / 2);
     if (n < 3 || n > kMaxCorners || corners.size() % 2 != 0) return Status::kBadRegion;
     bool legal = true;
-    const Bounds b = bounds_of(corners.data(), n, legal);
+    const Bounds b = region.bounds = bounds_of(corners.data(), n, legal);
     if (!legal || shoelace(corners.data(), n) == 0.0) return Status::kBadRegion;
     region.corners.assign(corners.begin(), corners.end());
     make_planes(region);
@@ -63,6 +65,13 @@ Place locate(const Bounds& b, bool line, const Region& region, std::vector<const
         active.push_back(&p);
     }
     return active.empty() ? Place::kInside : Place::kCut;
+}
+
+Noise noise_of(const Bounds& b, const Region& region) noexcept {
+    const Bounds& r = region.bounds;
+    const double far = std::max(std::max(std::abs(b.x1), std::abs(b.x2)), std::max(std::abs(b.y1), std::abs(b.y2)));
+    const double length = kRounding * far;
+    return {length, length * (std::min(b.x2 - b.x1, r.x2 - r.x1) + std::min(b.y2 - b.y1, r.y2 - r.y1))};
 }
 
 }  // namespace dcap

@@ -14,6 +14,7 @@ namespace dcap {
 struct Region {
     std::vector<double> corners;
     std::vector<HalfPlane> planes;
+    Bounds bounds{};
 
     [[nodiscard]] Ring ring() const noexcept {
         return {corners.data(), static_cast<std::int64_t>(corners.size() / 2), 0};
@@ -32,5 +33,11 @@ enum class Place : std::uint8_t { kInside, kOutside, kCut };
 // outside, except lines, which may run along its border.
 [[nodiscard]] Place locate(const Bounds& bounds, bool line, const Region& region,
                            std::vector<const HalfPlane*>& active);
+
+// What rounding can leave of a shape that merely touches the region: a length, and an area.
+struct Noise {
+    double length, area;
+};
+[[nodiscard]] Noise noise_of(const Bounds& bounds, const Region& region) noexcept;
 
 }  // namespace dcap

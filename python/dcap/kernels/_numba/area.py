@@ -144,7 +144,7 @@ def intersection_area(a: F64, base_a: int, b: F64, base_b: int) -> tuple[int, fl
         return code, 0.0
     at_a, values_a = _marks(a, count_a, edges_a, points_a, count, edges, points, np.int64(0))
     at_b, values_b = _marks(b, count_b, edges_b, points_b, count, edges, points, np.int64(1))
-    ox, oy = a[0, 0], a[0, 1]
+    ox, oy = b[0, 0], b[0, 1]
     _, shared_a = _walk(a, at_a, values_a, contains(b, base_b, a[0, 0], a[0, 1], base_a), ox, oy)
     _, shared_b = _walk(b, at_b, values_b, contains(a, base_a, b[0, 0], b[0, 1], base_b), ox, oy)
     twice = shared_a + shared_b

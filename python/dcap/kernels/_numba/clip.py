@@ -5,15 +5,13 @@ Arguments go through np.int64 and np.bool_ where a literal would make numba comp
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 
 from dcap.kernels import _status as status
 from dcap.kernels._numba.affine import is_identity, map_box, map_points
 from dcap.kernels._numba.area import even_odd_area, intersection_area, line_length, own_crossings, shoelace
 from dcap.kernels._numba.halfplane import cut_line, cut_ring
-from dcap.kernels._numba.region import CUT, INSIDE, convex_region, locate, rect_region
+from dcap.kernels._numba.region import CUT, INSIDE, convex_region, locate, noise_of, rect_region
 from dcap.kernels._types import (
     BOX,
     F64,
@@ -30,8 +28,6 @@ from dcap.kernels._types import (
     points_view,
     read_only,
 )
-
-NOISE: Final = 1e-12
 
 Out = tuple[F64, I64, U8, I64, F64]
 """Points, offsets, kinds, source shapes and visible fractions."""
@@ -88,12 +84,12 @@ def _emit_parts(
     source: int,
     visible: float,
     whole: float,
+    least: float,
     largest: bool,
     sizes: I64,
     out: Out,
 ) -> None:
-    least = NOISE * whole
-    if not visible > least:
+    if not visible > least or not _share(visible, whole) > 0.0:
         return
     best = np.argmax(part_sizes)
     start = 0
@@ -138,7 +134,9 @@ def _measure_parts(points: F64, ends: I64, simple: bool, line: bool, part_sizes:
 
 
 @jit
-def _clip_ring(xy: F64, planes: F64, active: I64, region: F64, source: int, largest: bool, sizes: I64, out: Out) -> int:
+def _clip_ring(
+    xy: F64, planes: F64, active: I64, region: F64, source: int, least: float, largest: bool, sizes: I64, out: Out
+) -> int:
     code, crossings, _, _ = own_crossings(xy)
     if code != status.OK:
         return code
@@ -167,24 +165,33 @@ def _clip_ring(xy: F64, planes: F64, active: I64, region: F64, source: int, larg
             points = _merged(points, ends)
             ends = np.full(1, len(points), np.int64)
             part_sizes = np.full(1, visible)
-    _emit_parts(points, ends, part_sizes, np.int64(POLYGON), source, visible, whole, largest, sizes, out)
+    _emit_parts(points, ends, part_sizes, np.int64(POLYGON), source, visible, whole, least, largest, sizes, out)
     return status.OK
 
 
 @jit
-def _clip_line(xy: F64, planes: F64, active: I64, source: int, largest: bool, sizes: I64, out: Out) -> None:
+def _clip_line(
+    xy: F64, planes: F64, active: I64, source: int, least: float, largest: bool, sizes: I64, out: Out
+) -> None:
     changed, points, ends = _cut_all(xy, planes, active, np.bool_(True), np.bool_(True))
     if not changed:
         _emit(xy, np.int64(LINE), source, 1.0, sizes, out)
         return
     part_sizes = np.empty(len(ends))
     _, visible = _measure_parts(points, ends, np.bool_(True), np.bool_(True), part_sizes)
-    _emit_parts(points, ends, part_sizes, np.int64(LINE), source, visible, line_length(xy), largest, sizes, out)
+    _emit_parts(points, ends, part_sizes, np.int64(LINE), source, visible, line_length(xy), least, largest, sizes, out)
 
 
 @jit
 def _clip_box(
-    b: tuple[float, float, float, float], planes: F64, active: I64, source: int, keep_boxes: bool, sizes: I64, out: Out
+    b: tuple[float, float, float, float],
+    planes: F64,
+    active: I64,
+    source: int,
+    least: float,
+    keep_boxes: bool,
+    sizes: I64,
+    out: Out,
 ) -> None:
     x1, y1, x2, y2 = b
     whole = (x2 - x1) * (y2 - y1)
@@ -208,7 +215,7 @@ def _clip_box(
     if not tilted:
         box = np.array([[left, top], [right, bottom]])
         visible = (right - left) * (bottom - top)
-        if visible > NOISE * whole:
+        if _share(visible, whole) > 0.0:
             _emit(box, np.int64(BOX), source, _share(visible, whole), sizes, out)
         return
     ring = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
@@ -221,7 +228,7 @@ def _clip_box(
         return
     points = points[: ends[0]]
     visible = 0.5 * abs(shoelace(points))
-    if not visible > NOISE * whole:
+    if not visible > least or not _share(visible, whole) > 0.0:
         return
     kind = np.int64(POLYGON)
     if keep_boxes:
@@ -251,6 +258,7 @@ def _clip_shapes(
         return status.BAD_ARGUMENT
     moves = not is_identity(m)
     active = np.empty(len(planes), np.int64)
+    limits = bounds_of(region)[:4]
     out[1][0] = 0
     for i in range(len(kinds)):
         kind = np.int64(kinds[i])
@@ -265,14 +273,15 @@ def _clip_shapes(
         if not legal:
             return status.NOT_FINITE
         place, count = locate(x1, y1, x2, y2, kind == LINE, planes, active)
+        length, area = noise_of((x1, y1, x2, y2), limits)
         if place == INSIDE:
             _emit(points, kind, i, 1.0, sizes, out)
         elif place == CUT and kind == BOX:
-            _clip_box((x1, y1, x2, y2), planes, active[:count], i, keep_boxes, sizes, out)
+            _clip_box((x1, y1, x2, y2), planes, active[:count], i, area, keep_boxes, sizes, out)
         elif place == CUT and kind == LINE:
-            _clip_line(points, planes, active[:count], i, largest, sizes, out)
+            _clip_line(points, planes, active[:count], i, length, largest, sizes, out)
         elif place == CUT:
-            code = _clip_ring(points, planes, active[:count], region, i, largest, sizes, out)
+            code = _clip_ring(points, planes, active[:count], region, i, area, largest, sizes, out)
             if code != status.OK:
                 return code
     return status.OK

@@ -13,6 +13,7 @@ from dcap.kernels._numba.halfplane import height
 from dcap.kernels._types import F64, I64, bounds_of, check_types, jit
 
 MAX_CORNERS: Final = 4096
+ROUNDING: Final = 1e-15
 SLACK: Final = 1e-9
 INSIDE: Final = 0
 OUTSIDE: Final = 1
@@ -34,6 +35,14 @@ def locate(x1: float, y1: float, x2: float, y2: float, line: bool, planes: F64, 
         active[count] = k
         count += 1
     return (CUT if count else INSIDE), count
+
+
+@jit
+def noise_of(b: tuple[float, float, float, float], r: tuple[float, float, float, float]) -> tuple[float, float]:
+    """Return what rounding can leave of a shape that merely touches the region: a length, and an area."""
+    far = max(max(abs(b[0]), abs(b[2])), max(abs(b[1]), abs(b[3])))
+    length = ROUNDING * far
+    return length, length * (min(b[2] - b[0], r[2] - r[0]) + min(b[3] - b[1], r[3] - r[1]))
 
 
 @jit
