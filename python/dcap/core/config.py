@@ -7,6 +7,7 @@ the string under it, which also feeds the JSON Schema (`dcap.core.schema`).
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import types
 import typing
@@ -205,7 +206,7 @@ def _convert_scalar(value: Any, hint: type, where: str) -> Any:
         return Path(value)
     if type(value) is not hint:
         raise ConfigError(f"{where} must be {_type_words(hint)}, not {value!r}")
-    if hint is float and value - value != 0.0:
+    if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{where} must be finite, not {value!r}")
     return value
 
