@@ -29,6 +29,7 @@ from dcap.kernels._types import (
     read_only,
 )
 
+Bounds = tuple[float, float, float, float]
 Out = tuple[F64, I64, U8, I64, F64]
 """Points, offsets, kinds, source shapes and visible fractions."""
 
@@ -161,7 +162,7 @@ def _clip_ring(
         code, visible = intersection_area(xy, len(region), region, np.int64(0))
         if code != status.OK:
             return code
-        if len(ends) > 1 and total > visible + 1e-9 * whole:
+        if len(ends) > 1 and total > visible * (1.0 + 1e-9):
             points = _merged(points, ends)
             ends = np.full(1, len(points), np.int64)
             part_sizes = np.full(1, visible)
@@ -184,14 +185,7 @@ def _clip_line(
 
 @jit
 def _clip_box(
-    b: tuple[float, float, float, float],
-    planes: F64,
-    active: I64,
-    source: int,
-    least: float,
-    keep_boxes: bool,
-    sizes: I64,
-    out: Out,
+    b: Bounds, planes: F64, active: I64, source: int, least: float, keep_boxes: bool, sizes: I64, out: Out
 ) -> None:
     x1, y1, x2, y2 = b
     whole = (x2 - x1) * (y2 - y1)
