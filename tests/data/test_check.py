@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dcap.core.errors import RecordError
-from dcap.data.check import ERRORS_SHOWN, ImageRules, check_records
+from dcap.data.check import ERRORS_SHOWN, BadRecordList, ImageRules, check_records
 from dcap.data.config import PreprocessorConfig
 from dcap.data.preprocess import Chain
 
@@ -78,26 +78,30 @@ def test_skip_counts_and_lists(write_jsonl: Write, make_record: Make, tmp_path: 
     checked = check_records([path], on_bad_record="skip")
     assert [checked[k].origin.line for k in range(len(checked))] == [1, 4]
     assert checked.summary() == "2 records, 2 bad ones skipped"
-    listed = checked.write_bad(tmp_path)
-    assert listed == tmp_path / "bad_records.jsonl"
-    items = [json.loads(line) for line in listed.read_text("utf-8").splitlines()]
+    listed = BadRecordList(tmp_path)
+    listed.start(checked)
+    assert listed.path == tmp_path / "bad_records.jsonl"
+    items = [json.loads(line) for line in listed.path.read_text("utf-8").splitlines()]
     assert [(item["file"], item["line"]) for item in items] == [(str(path), 2), (str(path), 3)]
     assert items[0]["text"] == '{"torn": \ufffd'
     assert items[1]["errors"] == [
         "width must be a whole number of pixels >= 1, not 0",
         "height must be a whole number of pixels >= 1, not 0",
     ]
+    listed.add("r.jsonl:4: image must be whole")
+    assert len(listed) == 3
+    listed.start()
+    assert len(listed) == 0
 
 
 def test_without_bad_records_no_list_is_written(write_jsonl: Write, make_record: Make, tmp_path: Path) -> None:
-    assert check_records([write_jsonl([make_record()])], "skip").write_bad(tmp_path) is None
+    BadRecordList(tmp_path).start(check_records([write_jsonl([make_record()])], "skip"))
     assert not (tmp_path / "bad_records.jsonl").exists()
 
 
 def test_long_lines_are_listed_by_their_beginning(write_jsonl: Write, tmp_path: Path) -> None:
-    listed = check_records([write_jsonl([b"x" * 100_000])], "skip").write_bad(tmp_path)
-    assert listed is not None
-    assert listed.stat().st_size < 3000
+    BadRecordList(tmp_path).start(check_records([write_jsonl([b"x" * 100_000])], "skip"))
+    assert (tmp_path / "bad_records.jsonl").stat().st_size < 3000
 
 
 def test_images_are_the_same_kind_of_error(write_jsonl: Write, make_record: Make, photo: Path, tmp_path: Path) -> None:

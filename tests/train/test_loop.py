@@ -257,3 +257,14 @@ def test_a_bad_sample_stops_the_run_by_name(run_config: RunMaker, monkeypatch: p
     with pytest.raises(TrainingError, match=r"step 2: loss must be finite, not nan: look at four.jsonl:\d\. "):
         train(config)
     assert steps(config) == ["step-000001"], "nothing is saved from the bad step on"
+
+
+def test_bad_records_are_left_out_and_listed(run_config: RunMaker, photo_file: Path, tmp_path: Path) -> None:
+    mixed = tmp_path / "mixed.jsonl"
+    mixed.write_text(
+        photo_file.read_text() + '{"images": ["gone.png"], "width": 64, "height": 64, "objects": []}\n{no\n'
+    )
+    config = run_config(data={"train": str(mixed), "on_bad_record": "skip"}, training={"max_steps": 1})
+    train(config)
+    listed = (Path(config.training.output_dir) / "bad_records.jsonl").read_text().splitlines()
+    assert [json.loads(line)["line"] for line in listed] == [5, 6]

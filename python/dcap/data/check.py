@@ -17,11 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from dcap.core.errors import ImageError, RecordError
+from dcap.core.log import get_logger
 from dcap.data.formats.jsonl import JsonlFile
 from dcap.data.images import MAX_PIXELS, check_header, decode_image
 from dcap.data.preprocess import NO_CHAIN, Chain
 from dcap.data.record_json import Problem
 from dcap.data.records import Origin, Record, image_path, read_or_explain
+
+logger = get_logger(__name__)
 
 ERRORS_SHOWN = 50
 """Reading stops at so many problems when bad records are errors."""
@@ -98,17 +101,44 @@ class CheckedRecords:
         parts += [f"{self.clipped} shapes clipped to their image"] if self.clipped else []
         return ", ".join(parts)
 
-    def write_bad(self, folder: str | Path) -> Path | None:
-        """Write ``bad_records.jsonl`` (file, line, errors, beginning of the text); None when there is none."""
-        if not self.bad:
-            return None
-        path = Path(folder) / BAD_RECORDS_FILE
-        with path.open("w", encoding="utf-8") as out:
-            for bad in self.bad:
-                item = {"file": bad.origin.file, "line": bad.origin.line,
-                        "errors": [str(problem) for problem in bad.problems], "text": bad.text}  # fmt: skip
-                out.write(json.dumps(item, ensure_ascii=False) + "\n")
-        return path
+
+@dataclass(frozen=True, slots=True)
+class BadRecordList:
+    """``bad_records.jsonl`` of a run: what ``on_bad_record: skip`` left out, one JSON object per line.
+
+    Args:
+        folder: Run folder.
+    """
+
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        """The file; absent while nothing was left out."""
+        return self.folder / BAD_RECORDS_FILE
+
+    def start(self, *checked: CheckedRecords) -> None:
+        """Begin the list anew with the bad records of some files."""
+        self.path.unlink(missing_ok=True)
+        for bad in (bad for records in checked for bad in records.bad):
+            errors = [str(problem) for problem in bad.problems]
+            self._append({"file": bad.origin.file, "line": bad.origin.line, "errors": errors, "text": bad.text})
+
+    def add(self, message: str) -> None:
+        """Add a record that turned out bad later, such as an image that cannot be decoded."""
+        logger.warning("left out: %s", message)
+        self._append({"errors": [message]})
+
+    def __len__(self) -> int:
+        if not self.path.is_file():
+            return 0
+        with self.path.open("rb") as lines:
+            return sum(1 for _ in lines)
+
+    def _append(self, item: Mapping[str, object]) -> None:
+        # One write in append mode, so that lines of several ranks do not mix.
+        with self.path.open("ab", buffering=0) as out:
+            out.write((json.dumps(item, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
 
 
 def check_records(

@@ -77,10 +77,6 @@ def _leave_sigterm_to_the_trainer(_: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-def _warn(message: str) -> None:
-    logger.warning("left out: %s", message)
-
-
 def _as_is(item: Any) -> Any:
     return item
 
@@ -105,7 +101,7 @@ class RowLoader:
     accumulation: int = 1
     batch_size: int = 1
     pin_memory: bool = False
-    on_skip: Callable[[str], None] = _warn
+    on_skip: Callable[[str], None] = logger.warning
 
     @cached_property
     def _collator(self) -> PackingCollator | PaddingCollator:

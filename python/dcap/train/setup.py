@@ -15,6 +15,7 @@ from accelerate.utils import DistributedType
 from dcap.core.config import dump_yaml
 from dcap.core.errors import ConfigError, nearest_hint
 from dcap.core.log import console, get_logger
+from dcap.data.check import BadRecordList
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import load_tokenizer
 from dcap.data.loader import RowLoader
@@ -71,13 +72,18 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
     if accelerator.is_main_process:
         output.mkdir(parents=True, exist_ok=True)
         closing.enter_context(log_to_file(output / "train.log"))
-        (output / "config.yaml").write_text(dump_yaml(config), "utf-8")
-        write_environment(output, accelerator.num_processes, str(accelerator.device))
     # The weights come last: a large model takes minutes to load, and the rest fails in seconds.
     source = check_source(config.model)
-    loader, val_loader = _loaders(config, accelerator, source)
-    total = config.training.max_steps or config.training.num_epochs * loader.steps_per_epoch(0)
+    bad_records = BadRecordList(output)
+    loader, val_loader = _loaders(config, accelerator, source, bad_records)
+    if accelerator.is_main_process:
+        bad_records.start(*(each.dataset.records for each in (loader, val_loader) if each is not None))
+        closing.callback(_tell_bad_records, bad_records)
+    # Planned even where max_steps is given: a sample that does not fit stops the run here, and not after loading.
+    epoch_steps = loader.steps_per_epoch(0)
+    total = config.training.max_steps or config.training.num_epochs * epoch_steps
     learner = build_learner(config, accelerator)
+    total = config.training.max_steps or config.training.num_epochs * steps
     tracker = Tracker(output, total, accelerator.is_main_process, config.training.tensorboard)
     closing.callback(tracker.close)
     return Run(
@@ -90,6 +96,14 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
         due=Due(config.training),
         total_steps=total,
     )
+
+
+def describe(run: Run) -> None:
+    """Write ``config.yaml`` and ``environment.json`` into the run folder; once the run is known to be allowed."""
+    accelerator, output = run.learner.accelerator, Path(run.config.training.output_dir)
+    if accelerator.is_main_process:
+        (output / "config.yaml").write_text(dump_yaml(run.config), "utf-8")
+        write_environment(output, accelerator.num_processes, str(accelerator.device))
 
 
 def build_accelerator(config: RunConfig) -> Accelerator:
@@ -175,7 +189,9 @@ def accumulation(config: RunConfig, world_size: int) -> int:
     return training.effective_batch_size // per_pass
 
 
-def _loaders(config: RunConfig, accelerator: Accelerator, source: str) -> tuple[RowLoader, RowLoader | None]:
+def _loaders(
+    config: RunConfig, accelerator: Accelerator, source: str, bad_records: BadRecordList
+) -> tuple[RowLoader, RowLoader | None]:
     tokenizer = load_tokenizer(source, config.model.revision)
     steps = accumulation(config, accelerator.num_processes)
 
@@ -187,9 +203,15 @@ def _loaders(config: RunConfig, accelerator: Accelerator, source: str) -> tuple[
             accumulation=steps,
             batch_size=config.training.per_device_batch_size,
             pin_memory=accelerator.device.type == "cuda",
+            on_skip=bad_records.add,
         )
 
     return loader("train"), loader("val") if config.data.files("val") else None
+
+
+def _tell_bad_records(bad_records: BadRecordList) -> None:
+    if bad_records:
+        log.warning("%d bad records were left out; %s lists them", len(bad_records), bad_records.path)
 
 
 def _check_metric(config: RunConfig) -> None:
