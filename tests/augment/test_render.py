@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
 
 from dcap.augment import Pipeline, Plan, Scene, render
+from dcap.augment.color import Levels
 from dcap.augment.render import FILL, resize_for_model
 from dcap.core.errors import GeometryError
 from dcap.core.random import generator
@@ -45,6 +48,13 @@ def test_outside_is_mid_grey() -> None:
     assert (moved[:50] == FILL).all()
     assert (moved[:, :100] == FILL).all()
     assert np.array_equal(moved[50:, 100:], noise()[:250, :300])
+
+
+def test_colour_leaves_the_grey_alone() -> None:
+    plan = replace(plan_of(Affine.translation(100, 50)), color=(Levels(1.5),))
+    moved = render(noise(), plan)
+    assert (moved[:50] == FILL).all()
+    assert np.array_equal(moved[50:, 100:], Levels(1.5).apply(noise())[:250, :300])
 
 
 def test_unaugmented_resize_equals_pillow() -> None:

@@ -41,7 +41,7 @@ def render(image: Image, plan: Plan) -> Image:
         raise GeometryError(f"image must be {plan.source.height}x{plan.source.width}x3, not {image.shape}")
     if plan.interpolation == "model":
         return resize_for_model(image, plan.canvas)
-    return apply_color(_fill_outside(_warp(image, plan), plan), plan.color)
+    return _fill_outside(apply_color(_warp(image, plan), plan.color), plan)
 
 
 def resize_for_model(image: Image, canvas: Canvas) -> Image:

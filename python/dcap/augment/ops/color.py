@@ -46,6 +46,7 @@ class ColorJitter:
             steps.append(Saturation(1.0 + s * self.saturation))
         if self.hue:
             steps.append(Hue(360.0 * h * self.hue))
-        words = f"brightness {b * self.brightness:+.2f}, contrast {c * self.contrast:+.2f}, "
-        words += f"saturation {s * self.saturation:+.2f}, hue {360 * h * self.hue:+.0f} degrees"
-        return Recolor(tuple(steps), words)
+        parts = {"brightness": b * self.brightness, "contrast": c * self.contrast, "saturation": s * self.saturation}
+        words = [f"{name} {value:+.2f}" for name, value in parts.items() if getattr(self, name)]
+        words += [f"hue {360 * h * self.hue:+.0f} degrees"] if self.hue else []
+        return Recolor(tuple(steps), ", ".join(words) or "nothing")
