@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -85,7 +86,7 @@ def test_discs_end_where_their_labels_say(seed: int) -> None:
     )
     shapes = ShapeArray.from_objects(boxes)
     for i, center in enumerate(centers):
-        image = _disc(center)
+        image = _disc(*center.tolist())
         result = pipeline(Scene(CANVAS, shapes, tuple("abcde"), image), generator(seed))
         assert result.scene.image is not None
         weight = np.clip((result.scene.image[..., 0].astype(float) - 128) / 127, 0, 1)
@@ -95,10 +96,11 @@ def test_discs_end_where_their_labels_say(seed: int) -> None:
         assert np.abs(found - want).max() < 0.1
 
 
-def _disc(center: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+@lru_cache
+def _disc(cx: float, cy: float) -> npt.NDArray[np.uint8]:
     """Draw a disc of radius 10 whose pixels hold their exact share, from 8x8 points per pixel."""
     y, x = (np.indices((2400, 3200)) + 0.5) / 8
-    inside = np.hypot(x - center[0], y - center[1]) < 10
+    inside = np.hypot(x - cx, y - cy) < 10
     share = inside.reshape(300, 8, 400, 8).mean(axis=(1, 3))
     return np.repeat(np.rint(128 + 127 * share)[..., None], 3, axis=2).astype(np.uint8)
 
