@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,8 +13,8 @@ from accelerate.utils import DistributedType
 
 from dcap.core.errors import ConfigError, DcapError
 from dcap.train import setup
-from dcap.train.config import RunConfig
-from dcap.train.setup import accumulation, build_accelerator, prepare
+from dcap.train.config import RunConfig, load_run_config
+from dcap.train.setup import accumulation, build_accelerator, describe, prepare
 
 RunMaker = Callable[..., RunConfig]
 
@@ -102,8 +103,26 @@ def test_a_prepared_run_is_the_one_the_config_describes(run_config: RunMaker) ->
         assert run.val_loader is None
         again = prepare(config, closing)
         assert all(torch.equal(first[name], p) for name, p in again.learner.parameters.items())
+    assert not (Path(config.training.output_dir) / "config.yaml").exists(), "a refused resume must not replace it"
+
+
+def test_the_run_is_described_in_its_folder(run_config: RunMaker) -> None:
+    config = run_config()
+    with ExitStack() as closing:
+        describe(prepare(config, closing))
     output = Path(config.training.output_dir)
     assert {p.name for p in output.iterdir()} == {"config.yaml", "environment.json", "train.log"}
+    assert load_run_config(output / "config.yaml") == config
+
+
+def test_a_validation_record_that_does_not_fit_is_found_at_the_start(
+    run_config: RunMaker, photo_file: Path, tmp_path: Path
+) -> None:
+    record = json.loads(photo_file.read_text().splitlines()[0])
+    record["objects"] *= 9
+    (tmp_path / "long.jsonl").write_text(json.dumps(record))
+    with ExitStack() as closing, pytest.raises(DcapError, match=r"long.jsonl:1: sample must have at most 80 tokens"):
+        prepare(run_config(data={"val": str(tmp_path / "long.jsonl")}), closing)
 
 
 def test_checkpointing_is_switched_on(run_config: RunMaker) -> None:

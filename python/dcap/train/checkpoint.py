@@ -200,7 +200,7 @@ def delete_surplus(output: Path, limit: int) -> None:
 
 def set_aside(output: Path) -> None:
     """Move what an earlier run left in `output` into ``previous-001``, so that it can neither be lost nor resumed."""
-    names = ("checkpoints", "best", "final", "metrics.jsonl", "tensorboard")
+    names = ("checkpoints", "best", "final", "metrics.jsonl", "tensorboard", "config.yaml", "environment.json")
     left = [output / name for name in names if (output / name).exists() or (output / name).is_symlink()]
     if not left:
         return

@@ -13,7 +13,7 @@ from dcap.core.log import get_logger
 from dcap.data.collate import Batch
 from dcap.train.config import RunConfig
 from dcap.train.schedule import lr_factor
-from dcap.train.setup import Run, prepare
+from dcap.train.setup import Run, describe, prepare
 from dcap.train.state import Position, RunState
 from dcap.train.step import optimizer_step, validate
 
@@ -36,6 +36,7 @@ def train(config: RunConfig) -> RunState:
 def fit(run: Run) -> RunState:
     """Train until all steps are made or the run is asked to stop."""
     state = run.checkpoints.restore()
+    describe(run)
     run.tracker.start(state)
     with stop_on_sigterm() as stop:
         while not run.due.end(state):

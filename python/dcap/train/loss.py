@@ -119,8 +119,8 @@ def _cross_entropy_in_place(
     logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return cross-entropy, hits, and the gradient of the weighted sum, which takes the place of `logits`."""
-    correct = logits.argmax(dim=-1) == targets
-    highest = logits.amax(dim=-1, keepdim=True)
+    highest, likeliest = logits.max(dim=-1, keepdim=True)
+    correct = likeliest[:, 0] == targets
     picked = logits.gather(1, targets[:, None])
     powers = logits.sub_(highest).exp_()
     total = powers.sum(dim=-1, keepdim=True)

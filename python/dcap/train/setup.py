@@ -79,11 +79,13 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
     if accelerator.is_main_process:
         bad_records.start(*(each.dataset.records for each in (loader, val_loader) if each is not None))
         closing.callback(_tell_bad_records, bad_records)
-    # Planned even where max_steps is given: a sample that does not fit stops the run here, and not after loading.
+    # Planned even where max_steps is given: a sample that does not fit stops the run here, and not after loading
+    # the model, or hours later in the first validation.
     epoch_steps = loader.steps_per_epoch(0)
+    if val_loader is not None:
+        val_loader.steps_per_epoch(0)
     total = config.training.max_steps or config.training.num_epochs * epoch_steps
     learner = build_learner(config, accelerator)
-    total = config.training.max_steps or config.training.num_epochs * steps
     tracker = Tracker(output, total, accelerator.is_main_process, config.training.tensorboard)
     closing.callback(tracker.close)
     return Run(
