@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -130,3 +131,13 @@ def test_checkpointing_is_switched_on(run_config: RunMaker) -> None:
         run = prepare(run_config(training={"activation_checkpointing": True}), closing)
         model = run.learner.bare_module.model
         assert model.get_base_model().is_activation_checkpointing
+
+
+def test_a_rate_of_a_frozen_tower_is_pointed_out(
+    run_config: RunMaker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(logging.getLogger("dcap"), "propagate", True)
+    with ExitStack() as closing:
+        prepare(run_config(training={"vit_lr": 1e-5, "aligner_lr": 1e-4}), closing)
+    assert "training.vit_lr has no effect: model.freeze_vit is true" in caplog.messages
+    assert not [message for message in caplog.messages if "aligner_lr" in message]

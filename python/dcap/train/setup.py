@@ -22,7 +22,7 @@ from dcap.data.loader import RowLoader
 from dcap.model.attention import self_test
 from dcap.model.load import check_source, load_model
 from dcap.model.lora import attach, enable_activation_checkpointing, trainable
-from dcap.model.towers import count_parameters, parameter_table
+from dcap.model.towers import count_parameters, frozen_towers, parameter_table
 from dcap.train.checkpoint import Checkpoints
 from dcap.train.config import RunConfig
 from dcap.train.environment import write_environment
@@ -155,8 +155,13 @@ def build_learner(config: RunConfig, accelerator: Accelerator) -> Learner:
         console.print(parameter_table(counts, rates))
         log.info(
             "trains: %s",
-            ", ".join(f"{c.tower} {c.trainable:,} of {c.total:,} at {rates[c.tower]:.3g}" for c in counts),
+            ", ".join(
+                f"{c.tower} {c.trainable:,} of {c.total:,} at {rates[c.tower]:.3g}" for c in counts if c.trainable
+            ),
         )
+    for tower, rate in (("vit", config.training.vit_lr), ("aligner", config.training.aligner_lr)):
+        if rate is not None and tower in frozen_towers(config.model):
+            log.warning("training.%s_lr has no effect: model.freeze_%s is true", tower, tower)
     parameters = trainable(model)
     module = SupervisedLoss(model, config.training.loss_chunk_tokens, getattr(torch, config.model.dtype))
     return Learner(
