@@ -130,8 +130,9 @@ def test_folder_has_the_published_layout(tiny_folder: Path) -> None:
     assert "lm_head.weight" not in names, "the head is tied to the embedding"
 
 
-def test_other_names_are_left_alone() -> None:
+def test_other_names_are_left_alone(tmp_path: Path) -> None:
     assert resolve_model("Qwen/Qwen3-VL-4B-Instruct") == "Qwen/Qwen3-VL-4B-Instruct"
+    assert resolve_model(str(tmp_path)) == str(tmp_path)
 
 
 def test_seed_and_size_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokenizer: Any) -> None:

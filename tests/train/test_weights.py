@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from dcap.core.errors import CheckpointError
 from dcap.data.encode import load_tokenizer
 from dcap.model.config import AdapterConfig, ModelConfig
-from dcap.model.load import load_model
+from dcap.model.load import check_source, load_model
 from dcap.model.lora import trainable
 from dcap.train.step import Learner
 from dcap.train.weights import load_weights, save_weights
@@ -56,7 +56,9 @@ def test_a_whole_model_is_a_folder_that_loads_anywhere(
     for name in ("chat_template.jinja", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json"):
         assert (folder / name).read_bytes() == (tiny_folder / name).read_bytes()
     load_tokenizer(str(folder))
-    loaded = load_model(ModelConfig(str(folder)), torch.device("cpu"))
+    # A next stage names the folder that the trainer wrote, as configs/qwen3vl-4b-stage2.yaml does.
+    assert check_source(ModelConfig(str(tmp_path))) == str(folder)
+    loaded = load_model(ModelConfig(str(tmp_path)), torch.device("cpu"))
     merger = "model.visual.merger.linear_fc1.weight"
     expected = dict(learner.bare_module.model.named_parameters())[merger].bfloat16()
     assert torch.equal(dict(loaded.named_parameters())[merger], expected)

