@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dataset_cases import config, photo, records
 from dcap.core.errors import ConfigError, RecordError, TrainingError
@@ -43,6 +44,20 @@ def test_planned_length_is_the_encoded_length(dataset: DenseCaptionDataset) -> N
             assert lengths[i] == len(dataset[(epoch, i)].input_ids) == dataset[(epoch, i)].planned_length
 
 
+@pytest.mark.parametrize("prompt", ["List.", "\nList.", " \n\n List.\n"])
+def test_planned_length_holds_for_any_prompt(tiny_folder: Path, prompt: str) -> None:
+    dataset = DenseCaptionDataset(config(tiny_folder, {}, answer={"prompts": {"dense": prompt}}))
+    assert dataset[0].planned_length == len(dataset[0].input_ids)
+
+
+def test_an_image_too_narrow_for_the_model_is_named(tiny_folder: Path, tmp_path: Path) -> None:
+    narrow = {**photo(tmp_path), "width": 900, "height": 4, "objects": []}
+    Image.fromarray(np.zeros((4, 900, 3), np.uint8)).save(tmp_path / "a.png")
+    dataset = DenseCaptionDataset(config(tiny_folder, {}, train=records(tmp_path, narrow)))
+    with pytest.raises(RecordError, match=r"r.jsonl:1: canvas must have an aspect ratio of at most 200"):
+        dataset.lengths(0)
+
+
 def test_labels_are_the_answer_and_its_end(dataset: DenseCaptionDataset) -> None:
     tokenizer: Any = dataset.planner.encoder.tokenizer
     sample = dataset[(0, 1)]
@@ -62,10 +77,11 @@ def test_the_answer_says_where_the_shapes_are(dataset: DenseCaptionDataset) -> N
         assert sorted(parsed.captions) == sorted(sample.scene.captions)
         back = to_canvas(parsed, sample.scene.canvas, profile)
         grid = max(sample.scene.canvas.width, sample.scene.canvas.height) / 1000
-        got, want = back.bounds(), sample.scene.shapes.bounds()
-        order = [np.lexsort(b.T.round(0)) for b in (got, want)]
-        assert np.abs(np.sort(got, axis=0) - np.sort(want, axis=0)).max() <= grid
-        assert len(order[0]) == len(order[1])
+        left = list(zip(sample.scene.captions, sample.scene.shapes.bounds(), strict=True))
+        for caption, got in zip(parsed.captions, back.bounds(), strict=True):
+            distance = [np.abs(got - want).max() if name == caption else np.inf for name, want in left]
+            assert min(distance) <= grid, "each caption stands beside its own shape"
+            left.pop(int(np.argmin(distance)))
 
 
 def test_validation_is_never_augmented(tiny_folder: Path) -> None:

@@ -12,15 +12,17 @@ import numpy.typing as npt
 from dcap.augment.fit import fit_canvas
 from dcap.augment.pipeline import Pipeline
 from dcap.augment.plan import AugmentResult
-from dcap.core.errors import RecordError
+from dcap.core.errors import GeometryError, RecordError
 from dcap.core.random import generator
 from dcap.data.codec import write
 from dcap.data.config import DataConfig
 from dcap.data.encode import Encoder, num_image_tokens
 from dcap.data.profile import ResolvedProfile
 from dcap.data.records import Record
+from dcap.geometry.canvas import Canvas
 
 _MODE_PURPOSE, _AUGMENT_PURPOSE = 2, 3
+_ONE_TOKEN = Canvas(32, 32)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -88,15 +90,19 @@ class Planner:
         """Plan one sample.
 
         Raises:
-            RecordError: The image's sides differ by more than 200 times, the summary is missing in summary mode, or
-                the sample is too long and the policy is ``error``.
+            RecordError: The image's sides, or those of what a crop left, differ by more than 200 times, a polygon
+                crosses itself millions of times, the summary is missing in summary mode, or the sample is too long
+                and the policy is ``error``.
         """
         mode = self.mode(record, epoch, index)
         answer = self.profile.answer
         fit = partial(fit_canvas, min_pixels=answer.min_pixels, max_pixels=answer.max_pixels)
         rng = generator(self.seed, epoch, index, _AUGMENT_PURPOSE)
-        result = self.pipeline.plan(record.canvas, record.shapes, rng, record.captions, fit)
-        planned = self._planned(record, mode, result)
+        try:
+            result = self.pipeline.plan(record.canvas, record.shapes, rng, record.captions, fit)
+            planned = self._planned(record, mode, result)
+        except GeometryError as error:
+            raise RecordError(f"{record.origin}: {error}") from None
         if planned.fits:
             return planned
         if self.config.overlong == "error":
@@ -119,9 +125,9 @@ class Planner:
             text = write(scene.shapes, scene.captions, scene.canvas, self.profile.answer)
         ids = self.encoder.answer_ids(text)
         user = getattr(self.profile.prompts, mode)
-        text_only = len(self.encoder.prompt_ids(self.profile.prompts.system, user, None))
-        around_image = 2  # <|vision_start|> and <|vision_end|>
-        num_prompt = text_only + around_image + num_image_tokens(scene.canvas)
+        # Counted around the smallest image: without one the text would stand elsewhere and might tokenise otherwise.
+        around_image = len(self.encoder.prompt_ids(self.profile.prompts.system, user, _ONE_TOKEN)) - 1
+        num_prompt = around_image + num_image_tokens(scene.canvas)
         fits = num_prompt + len(ids) <= self.config.global_max_length
         return PlannedSample(record, mode, result, text, ids, num_prompt, fits)
 
