@@ -161,6 +161,14 @@ def test_what_left_the_canvas_does_not_come_back() -> None:
     assert (result.scene.shapes.xy <= high + 1e-9).all()
 
 
+def test_an_expansion_that_is_not_drawn_saves_nothing() -> None:
+    grow = {"name": "scale", "params": {"lo": 2.0, "hi": 2.0}}
+    shrink = {"name": "scale", "params": {"lo": 0.5, "hi": 0.5}}
+    result = plan([grow, {"name": "expand_to_fit_affine", "prob": 0.0}, shrink])
+    assert result.telemetry.applied == ("scale", "scale")
+    assert result.telemetry.padding_share == pytest.approx(0.75)
+
+
 def test_crop_drops_below_min_coverage_with_the_reason() -> None:
     ops = [{"name": "random_crop", "params": {"scale": [0.3, 0.5], "min_coverage": 0.9, "min_objects": 0}}]
     reasons = [r for seed in range(30) for r in plan(ops, seed).telemetry.dropped.values()]

@@ -38,6 +38,7 @@ class Stage:
     op: Op
     keeps_outside: bool
     """Whether what leaves the canvas here may stay until the expansion that follows."""
+    is_last_expansion: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ class Pipeline:
         bypassed = bool(rng.random() < self.config.bypass_prob)
         for stage in () if bypassed else self.stages:
             if rng.random() >= stage.prob:
+                # What was to wait for the last expansion is cut now: a later op must not bring it back.
+                walk = walk.cut() if stage.is_last_expansion else walk
                 continue
             effect = stage.op.sample(View(walk.canvas, walk.shapes, walk.captions, walk.region), rng)
             if isinstance(effect, Warp):
@@ -138,5 +141,5 @@ def _stages(config: AugmentConfig) -> tuple[Stage, ...]:
             raise ConfigError(f"{where}.name: op {item.name} must be a dataclass, its fields being its parameters")
         made: Any = build(op, item.params, f"{where}.params")
         stages.append(Stage(item.name, item.prob, made, keeps_outside=False))
-    last_expansion = max((i for i, s in enumerate(stages) if isinstance(s.op, ExpandToFitAffine)), default=0)
-    return tuple(replace(stage, keeps_outside=i < last_expansion) for i, stage in enumerate(stages))
+    last = max((i for i, s in enumerate(stages) if isinstance(s.op, ExpandToFitAffine)), default=-1)
+    return tuple(replace(s, keeps_outside=i < last, is_last_expansion=i == last) for i, s in enumerate(stages))
