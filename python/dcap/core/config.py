@@ -76,7 +76,10 @@ def _read_yaml(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
         raise ConfigError(f"{path}: config must be a mapping of sections, not {type(tree).__name__}")
     bases = tree.pop("extends", [])
     merged: dict[str, Any] = {}
-    for base in [bases] if isinstance(bases, str) else bases:
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+        raise ConfigError(f"{path}: extends must be a path or a list of paths, not {bases!r}")
+    for base in bases:
         merged = merge(merged, _read_yaml((path.parent / base).resolve(), (*chain, path)))
     return merge(merged, tree)
 
