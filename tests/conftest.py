@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,3 +15,13 @@ def tiny_folder() -> Path:
     from dcap.model.tiny import resolve_model
 
     return Path(resolve_model("builtin:tiny"))
+
+
+@pytest.fixture(autouse=True)
+def restored_log() -> Iterator[None]:
+    """Undo what a command or a rank under test makes of dcap's logger, which would silence later tests."""
+    log = logging.getLogger("dcap")
+    handlers, level, propagate = list(log.handlers), log.level, log.propagate
+    yield
+    log.handlers[:], log.propagate = handlers, propagate
+    log.setLevel(level)
