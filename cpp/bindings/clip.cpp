@@ -1,59 +1,77 @@
 #include "dcap/clip.hpp"
 
-#include <algorithm>
-#include <memory>
+#include <cstring>
+#include <vector>
 
 #include "bindings.hpp"
 
 namespace dcap::python {
 namespace {
 
-// A read-only NumPy array with a copy of the first n values.
+// A read-only NumPy array with a copy of the values. The C interface is used because py::array_t allocates its shape
+// and strides on the heap, which costs as much as clipping a small image.
 template <class T>
-py::array_t<T> frozen(const T* data, std::initializer_list<py::ssize_t> shape) {
-    py::array_t<T> array(shape);
-    std::copy(data, data + array.size(), array.mutable_data());
-    py::detail::array_proxy(array.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
+py::object frozen(const T* data, std::initializer_list<Py_intptr_t> shape) {
+    const auto& api = py::detail::npy_api::get();
+    py::object array = py::reinterpret_steal<py::object>(
+        api.PyArray_NewFromDescr_(api.PyArray_Type_, py::dtype::of<T>().release().ptr(), static_cast<int>(shape.size()),
+                                  shape.begin(), nullptr, nullptr, 0, nullptr));
+    if (!array) throw py::error_already_set();
+    auto* proxy = py::detail::array_proxy(array.ptr());
+    std::int64_t size = 1;
+    for (const Py_intptr_t n : shape) size *= n;
+    if (size > 0) std::memcpy(proxy->data, data, static_cast<std::size_t>(size) * sizeof(T));
+    proxy->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
     return array;
 }
 
-// Room for the parts of an image; what they are is known only after the cut, so it is copied out to size.
+// Room for the parts of an image; how many there are is known only after the cut, so they are copied out to size.
 struct Room {
-    std::int64_t shapes, points;
-    std::unique_ptr<double[]> xy = std::make_unique_for_overwrite<double[]>(2 * points);
-    std::unique_ptr<std::int64_t[]> offsets = std::make_unique_for_overwrite<std::int64_t[]>(shapes + 1);
-    std::unique_ptr<std::uint8_t[]> kinds = std::make_unique_for_overwrite<std::uint8_t[]>(shapes);
-    std::unique_ptr<std::int64_t[]> source = std::make_unique_for_overwrite<std::int64_t[]>(shapes);
-    std::unique_ptr<double[]> fraction = std::make_unique_for_overwrite<double[]>(shapes);
+    std::vector<double> xy, fraction;
+    std::vector<std::int64_t> offsets, source;
+    std::vector<std::uint8_t> kinds;
 
-    [[nodiscard]] ClipOutput output() const {
-        const auto n = static_cast<std::size_t>(shapes);
-        return {{xy.get(), static_cast<std::size_t>(2 * points)},
-                {offsets.get(), n + 1},
-                {kinds.get(), n},
-                {source.get(), n},
-                {fraction.get(), n}};
+    void grow(std::int64_t shapes, std::int64_t points) {
+        const auto n = static_cast<std::size_t>(shapes), p = static_cast<std::size_t>(2 * points);
+        if (xy.size() < p) xy.resize(p);
+        if (kinds.size() >= n) return;
+        fraction.resize(n);
+        source.resize(n);
+        kinds.resize(n);
+        offsets.resize(n + 1);
+    }
+    [[nodiscard]] bool holds(const ClipOutput& out) const {
+        return static_cast<std::size_t>(out.num_shapes) <= kinds.size() &&
+               static_cast<std::size_t>(2 * out.num_points) <= xy.size();
     }
     [[nodiscard]] py::tuple arrays(const ClipOutput& out) const {
-        const py::ssize_t m = out.num_shapes, p = out.num_points;
-        return py::make_tuple(frozen(xy.get(), {p, 2}), frozen(offsets.get(), {m + 1}), frozen(kinds.get(), {m}),
-                              frozen(source.get(), {m}), frozen(fraction.get(), {m}));
+        const Py_intptr_t m = out.num_shapes, p = out.num_points;
+        return py::make_tuple(frozen(xy.data(), {p, 2}), frozen(offsets.data(), {m + 1}), frozen(kinds.data(), {m}),
+                              frozen(source.data(), {m}), frozen(fraction.data(), {m}));
     }
 };
 
+constexpr std::size_t kKeptNumbers = std::size_t{1} << 20;  // larger rooms are given back after the call
+
 template <class Kernel>
 py::tuple run(const Shapes& shapes, Kernel kernel) {
-    Room room{2 * shapes.size() + 8, static_cast<std::int64_t>(shapes.xy.size() / 2) + 4 * shapes.size() + 64};
+    // Kept from call to call: fresh pages cost more than the cut itself.
+    thread_local Room room;
+    room.grow(2 * shapes.size() + 8, static_cast<std::int64_t>(shapes.xy.size() / 2) + 4 * shapes.size() + 64);
     while (true) {
-        ClipOutput out = room.output();
+        ClipOutput out{room.xy, room.offsets, room.kinds, room.source, room.fraction};
         Status status;
         {
             const py::gil_scoped_release release;
             status = kernel(out);
         }
         raise_if_failed(status);
-        if (out.num_shapes <= room.shapes && out.num_points <= room.points) return room.arrays(out);
-        room = Room{std::max(out.num_shapes, room.shapes), std::max(out.num_points, room.points)};
+        if (room.holds(out)) {
+            py::tuple arrays = room.arrays(out);
+            if (room.xy.size() > kKeptNumbers) room = Room{};
+            return arrays;
+        }
+        room.grow(out.num_shapes, out.num_points);
     }
 }
 

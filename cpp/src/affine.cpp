@@ -13,6 +13,24 @@ void map_points(const Matrix& m, const double* in, std::int64_t n, double* out) 
     }
 }
 
+Bounds map_bounded(const Matrix& m, const double* in, std::int64_t n, double* out, bool& legal) noexcept {
+    const Lanes of_x{m[0], m[3]}, of_y{m[1], m[4]}, shift{m[2], m[5]};
+    const auto map = [&](std::int64_t i) {
+        const double x = in[2 * i], y = in[2 * i + 1];
+        const Lanes p = of_x * Lanes{x, x} + of_y * Lanes{y, y} + shift;
+        store(out + 2 * i, p);
+        return p;
+    };
+    Extent even(map(0)), odd = even;
+    std::int64_t i = 1;
+    for (; i + 1 < n; i += 2) {
+        even.add(map(i));
+        odd.add(map(i + 1));
+    }
+    if (i < n) even.add(map(i));
+    return even.join(odd, legal);
+}
+
 std::int64_t map_box(const Matrix& m, const double* in, BoxPolicy policy, double* out) noexcept {
     const bool keeps = is_axis_aligned(m);
     // Corners clockwise on screen; an axis-aligned map needs only the two opposite ones.

@@ -71,22 +71,6 @@ void emit_parts(std::uint8_t kind, std::int64_t source, double visible, double w
     }
 }
 
-// The parts of a ring that crosses itself may overlap; then only one ring keeps the even-odd rule. The seams run to
-// and fro along one segment, so they enclose nothing.
-void merge_parts(Parts& parts) {
-    std::vector<double> merged;
-    const double* const root = parts.xy.data();
-    for (std::size_t k = 0; k < parts.ends.size(); ++k) {
-        const double* first = root + 2 * parts.start(k);
-        merged.insert(merged.end(), first, root + 2 * parts.ends[k]);
-        merged.insert(merged.end(), first, first + 2);
-        if (k > 0) merged.insert(merged.end(), root, root + 2);
-    }
-    parts.xy.swap(merged);
-    parts.size = static_cast<std::int64_t>(parts.xy.size() / 2) - 1;
-    parts.ends.assign(1, parts.size);
-}
-
 Status measure_parts(bool simple, Scratch& s, double& total) {
     total = 0.0;
     s.sizes.resize(s.current.ends.size());
@@ -204,19 +188,22 @@ Status clip_shapes(const Shapes& shapes, const ClipOptions& options, const Regio
         const double* xy = shapes.points(i);
         std::int64_t n = shapes.count(i);
         std::uint8_t kind = shapes.kinds[i];
+        bool legal = true;
+        Bounds bounds{};
         if (moves) {
             if (s.mapped.size() < static_cast<std::size_t>(2 * n + 4))
-                s.mapped.resize(static_cast<std::size_t>(2 * n + 4));
+                s.mapped.resize(static_cast<std::size_t>(4 * n + 8));
             if (kind == kBox) {
                 n = map_box(options.matrix, xy, options.box_policy, s.mapped.data());
                 kind = n == 4 ? static_cast<std::uint8_t>(kPolygon) : kind;
+                bounds = bounds_of(s.mapped.data(), n, legal);
             } else {
-                map_points(options.matrix, xy, n, s.mapped.data());
+                bounds = map_bounded(options.matrix, xy, n, s.mapped.data(), legal);
             }
             xy = s.mapped.data();
+        } else {
+            bounds = bounds_of(xy, n, legal);
         }
-        bool legal = true;
-        const Bounds bounds = bounds_of(xy, n, legal);
         if (!legal) return Status::kNotFinite;
         const Place place = locate(bounds, kind == kLine, region, s.active);
         if (place == Place::kInside) {

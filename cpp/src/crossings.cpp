@@ -212,22 +212,38 @@ bool is_star_shaped(const double* xy, std::int64_t n) noexcept {
     for (std::int64_t i = 0; i < n; ++i) sum += load(xy + 2 * i) - origin;
     const double count = static_cast<double>(n);
     const Lanes center = origin + sum / Lanes{count, count};
-    Lanes p = load(xy + 2 * n - 2) - center;
-    bool below = p[1] < 0.0;
-    std::int64_t left = 0, right = 0, changes = 0;
-    for (std::int64_t i = 0; i < n; ++i) {
-        const Lanes q = load(xy + 2 * i) - center;
-        const double u = p[0] * q[1], v = p[1] * q[0];
+    // Two edges at a time, p to q and q to r; `signs` counts, negated, how often the height above the centre changes
+    // its sign. The last edge of an odd ring comes on its own.
+    using Flags = decltype(sum < sum);
+    Flags left{-1, -1}, right{-1, -1}, signs{0, 0};
+    const auto add = [&](Lanes p, Lanes q, Lanes r) {
+        const Lanes x1{p[0], q[0]}, y1{p[1], q[1]}, x2{q[0], r[0]}, y2{q[1], r[1]};
+        const Lanes u = x1 * y2, v = y1 * x2, turn = u - v;
         // The margin covers the rounding of the products and of the differences.
-        const double turn = u - v, margin = 1e-14 * (std::abs(u) + std::abs(v));
-        left += turn > margin;
-        right += -turn > margin;
-        changes += below != (q[1] < 0.0);
-        below = q[1] < 0.0;
-        p = q;
+        const Lanes margin = Lanes{1e-14, 1e-14} * (larger(u, -u) + larger(v, -v));
+        left &= turn > margin;
+        right &= -turn > margin;
+        signs += (y1 < Lanes{}) ^ (y2 < Lanes{});
+    };
+    Lanes p = load(xy + 2 * n - 2) - center;
+    std::int64_t i = 0;
+    for (; i + 1 < n; i += 2) {
+        const Lanes q = load(xy + 2 * i) - center, r = load(xy + 2 * i + 2) - center;
+        add(p, q, r);
+        p = r;
+    }
+    std::int64_t changes = -(signs[0] + signs[1]);
+    if (i < n) {
+        // The way back in the second lane turns the other way: its flags stay as they were.
+        const Lanes q = load(xy + 2 * i) - center;
+        const auto left_1 = left[1], right_1 = right[1];
+        add(p, q, p);
+        left[1] = left_1;
+        right[1] = right_1;
+        changes += (p[1] < 0.0) != (q[1] < 0.0);
     }
     // All turns alike, and once around: the ray from the centre is crossed up once and down once.
-    return (left == n || right == n) && changes == 2;
+    return ((left[0] && left[1]) || (right[0] && right[1])) && changes == 2;
 }
 
 Status find_crossings(const Ring& a, const Ring& b, bool self, CrossingScratch& scratch, std::vector<Crossing>& out) {

@@ -71,6 +71,21 @@ void close_ring(std::int64_t ring_start, Parts& out) {
     }
 }
 
+void add_port(const double* xy, std::int64_t in, std::int64_t off, const HalfPlane& plane, std::int64_t id,
+              CutScratch& s) {
+    const double* h = s.heights.data();
+    push_meeting(s.chains, xy + 2 * in, h[in], xy + 2 * off, h[off], plane);
+    const double* meeting = s.chains.xy.data() + 2 * s.chains.size - 2;
+    const double tx = -plane.ny, ty = plane.nx;
+    const double at = tx * meeting[0] + ty * meeting[1];
+    s.ports.push_back({at, (tx * xy[2 * in] + ty * xy[2 * in + 1] - at) / h[in], id});
+}
+
+void push_run(Parts& out, const double* from, std::int64_t count) {
+    std::copy(from, from + 2 * count, out.xy.data() + 2 * out.size);
+    out.size += count;
+}
+
 // Collect the runs of vertices above the line, each with its meeting points at both ends.
 void collect_chains(const double* xy, std::int64_t n, const HalfPlane& plane, CutScratch& s) {
     const double* h = s.heights.data();
@@ -79,26 +94,21 @@ void collect_chains(const double* xy, std::int64_t n, const HalfPlane& plane, Cu
     s.ports.clear();
     std::int64_t start = 0;
     while (h[start] > 0.0) ++start;
-    const double tx = -plane.ny, ty = plane.nx;
-    std::int64_t before = start;
-    bool inside = false;
-    for (std::int64_t k = 1; k <= n; ++k) {
-        const std::int64_t i = start + k < n ? start + k : start + k - n;
-        const double* p = xy + 2 * i;
-        const bool above = h[i] > 0.0;
-        if (above != inside) {
-            const std::int64_t in = above ? i : before, off = above ? before : i;
-            push_meeting(s.chains, xy + 2 * in, h[in], xy + 2 * off, h[off], plane);
-            const double* meeting = s.chains.xy.data() + 2 * s.chains.size - 2;
-            const double at = tx * meeting[0] + ty * meeting[1];
-            const double slope = (tx * xy[2 * in] + ty * xy[2 * in + 1] - at) / h[in];
-            const std::int64_t chain = static_cast<std::int64_t>(s.chains.ends.size());
-            s.ports.push_back({at, slope, 2 * chain + (above ? 0 : 1)});
-            if (!above) s.chains.close();
-        }
-        if (above) s.chains.push(p[0], p[1]);
-        inside = above;
-        before = i;
+    // Once around from a vertex that is not above; a run may pass the end of the array.
+    std::int64_t i = start + 1;
+    const std::int64_t stop = start + n;
+    const auto wrap = [n](std::int64_t k) { return k < n ? k : k - n; };
+    while (true) {
+        while (i < stop && !(h[wrap(i)] > 0.0)) ++i;
+        if (i >= stop) return;
+        const std::int64_t first = i, chain = static_cast<std::int64_t>(s.chains.ends.size());
+        add_port(xy, wrap(first), wrap(first - 1), plane, 2 * chain, s);
+        while (i < stop && h[wrap(i)] > 0.0) ++i;
+        const std::int64_t begin = wrap(first), count = i - first, before_end = std::min(count, n - begin);
+        push_run(s.chains, xy + 2 * begin, before_end);
+        push_run(s.chains, xy, count - before_end);
+        add_port(xy, wrap(i - 1), wrap(i), plane, 2 * chain + 1, s);
+        s.chains.close();
     }
 }
 
@@ -192,6 +202,20 @@ bool cut_line(const double* xy, std::int64_t n, const HalfPlane& plane, CutScrat
         }
     }
     return true;
+}
+
+void merge_parts(Parts& parts) {
+    std::vector<double> merged;
+    const double* const root = parts.xy.data();
+    for (std::size_t k = 0; k < parts.ends.size(); ++k) {
+        const double* first = root + 2 * parts.start(k);
+        merged.insert(merged.end(), first, root + 2 * parts.ends[k]);
+        merged.insert(merged.end(), first, first + 2);
+        if (k > 0) merged.insert(merged.end(), root, root + 2);
+    }
+    parts.xy.swap(merged);
+    parts.size = static_cast<std::int64_t>(parts.xy.size() / 2) - 1;
+    parts.ends.assign(1, parts.size);
 }
 
 }  // namespace dcap

@@ -17,6 +17,9 @@ namespace dcap {
 // Map n points; in and out may be the same array.
 void map_points(const Matrix& m, const double* in, std::int64_t n, double* out) noexcept;
 
+// Map n >= 1 points and return the bounds of the images, in one pass; `legal` as in bounds_of.
+[[nodiscard]] Bounds map_bounded(const Matrix& m, const double* in, std::int64_t n, double* out, bool& legal) noexcept;
+
 // Map one box (two corners) and write it as 2 points (a box) or 4 (a polygon); returns that number.
 std::int64_t map_box(const Matrix& m, const double* in, BoxPolicy policy, double* out) noexcept;
 

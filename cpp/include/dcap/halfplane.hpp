@@ -60,4 +60,8 @@ bool cut_ring(const double* xy, std::int64_t n, const HalfPlane& plane, bool sim
 // Append to `out` the pieces of one line above or on the line; returns whether something was cut off.
 bool cut_line(const double* xy, std::int64_t n, const HalfPlane& plane, CutScratch& scratch, Parts& out);
 
+// The parts of a ring that crosses itself may overlap; then only one ring keeps the even-odd rule. The seams run to
+// and fro along one segment, so they enclose nothing.
+void merge_parts(Parts& parts);
+
 }  // namespace dcap

@@ -47,20 +47,35 @@ struct Bounds {
     double x1, y1, x2, y2;
 };
 
-// Bounds of n >= 1 points; `legal` is false when one is not finite or too large.
-[[nodiscard]] inline Bounds bounds_of(const double* xy, std::int64_t n, bool& legal) noexcept {
-    // One lane for x and one for y. A difference with itself is NaN for NaN and infinity, which the minimum skips.
-    Lanes low = load(xy), high = low, bad = low - low;
-    for (std::int64_t i = 1; i < n; ++i) {
-        const Lanes p = load(xy + 2 * i);
+// Bounds of points given one by one; one lane for x and one for y. Two of them in turn hide the latency of a minimum.
+struct Extent {
+    Lanes low, high, bad;
+
+    explicit Extent(Lanes p) noexcept : low(p), high(p), bad(p - p) {}
+    void add(Lanes p) noexcept {
         low = smaller(p, low);
         high = larger(p, high);
-        bad += p - p;
+        bad += p - p;  // NaN for NaN and infinity, which the minimum skips
     }
-    const Bounds b{low[0], low[1], high[0], high[1]};
-    legal = bad[0] == 0.0 && bad[1] == 0.0 && b.x1 >= -kMaxCoordinate && b.y1 >= -kMaxCoordinate &&
-            b.x2 <= kMaxCoordinate && b.y2 <= kMaxCoordinate;
-    return b;
+    // `legal` is false when a point was not finite or too large.
+    [[nodiscard]] Bounds join(const Extent& other, bool& legal) const noexcept {
+        const Lanes least = smaller(low, other.low), most = larger(high, other.high), sum = bad + other.bad;
+        legal = sum[0] == 0.0 && sum[1] == 0.0 && least[0] >= -kMaxCoordinate && least[1] >= -kMaxCoordinate &&
+                most[0] <= kMaxCoordinate && most[1] <= kMaxCoordinate;
+        return {least[0], least[1], most[0], most[1]};
+    }
+};
+
+// Bounds of n >= 1 points; `legal` is false when one is not finite or too large.
+[[nodiscard]] inline Bounds bounds_of(const double* xy, std::int64_t n, bool& legal) noexcept {
+    Extent even(load(xy)), odd = even;
+    std::int64_t i = 1;
+    for (; i + 1 < n; i += 2) {
+        even.add(load(xy + 2 * i));
+        odd.add(load(xy + 2 * i + 2));
+    }
+    if (i < n) even.add(load(xy + 2 * i));
+    return even.join(odd, legal);
 }
 
 }  // namespace dcap

@@ -143,4 +143,4 @@ def _run(
     xy, offsets, kinds, source, fraction = kernel(
         shapes.xy, shapes.offsets, shapes.kinds, matrix, keeps_boxes(box_policy), split_policy == "largest", region
     )
-    return Clipped(ShapeArray.trusted(xy, offsets, kinds), source, fraction)
+    return Clipped(ShapeArray.frozen(xy, offsets, kinds), source, fraction)

@@ -75,11 +75,18 @@ class ShapeArray:
         cls, xy: npt.NDArray[np.float64], offsets: npt.NDArray[np.int64], kinds: npt.NDArray[np.uint8]
     ) -> ShapeArray:
         """Wrap arrays that a kernel made, without checking them again; they become read-only."""
-        shapes = object.__new__(cls)
         xy.setflags(write=False)
         offsets.setflags(write=False)
         kinds.setflags(write=False)
-        # One call per image of a training run: spelled out, since a loop over names costs as much as the kernel.
+        return cls.frozen(xy, offsets, kinds)
+
+    @classmethod
+    def frozen(
+        cls, xy: npt.NDArray[np.float64], offsets: npt.NDArray[np.int64], kinds: npt.NDArray[np.uint8]
+    ) -> ShapeArray:
+        """As `trusted`, for arrays that are read-only already."""
+        shapes = object.__new__(cls)
+        # Spelled out, since a loop over names costs as much as clipping a small image.
         _set(shapes, "xy", xy)
         _set(shapes, "offsets", offsets)
         _set(shapes, "kinds", kinds)
@@ -132,7 +139,8 @@ class ShapeArray:
 
     def take(self, index: npt.ArrayLike) -> ShapeArray:
         """Return the shapes at `index` (integers or a boolean mask), in that order; repeats are allowed."""
-        chosen = np.arange(len(self))[np.asarray(index)] if len(self) else np.empty(0, np.int64)
+        wanted = np.asarray(index)
+        chosen = np.arange(len(self))[wanted] if wanted.size else np.empty(0, np.int64)
         counts = np.diff(self.offsets)[chosen]
         offsets = np.zeros(len(chosen) + 1, np.int64)
         np.cumsum(counts, out=offsets[1:])

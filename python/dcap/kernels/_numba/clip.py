@@ -10,7 +10,7 @@ import numpy as np
 from dcap.kernels import _status as status
 from dcap.kernels._numba.affine import is_identity, map_box, map_points
 from dcap.kernels._numba.area import even_odd_area, intersection_area, line_length, own_crossings, shoelace
-from dcap.kernels._numba.halfplane import cut_line, cut_ring
+from dcap.kernels._numba.halfplane import cut_all, merged
 from dcap.kernels._numba.region import CUT, INSIDE, convex_region, locate, noise_of, rect_region
 from dcap.kernels._types import (
     BOX,
@@ -56,27 +56,6 @@ def _share(visible: float, whole: float) -> float:
 
 
 @jit
-def _cut_all(xy: F64, planes: F64, active: I64, line: bool, simple: bool) -> tuple[bool, F64, I64]:
-    """Cut with every active half-plane; return whether anything went, the points, and the ends of the parts."""
-    changed = False
-    points, ends = xy, np.full(1, len(xy), np.int64)
-    for k in active:
-        # A cut at most doubles the points, and every part needs two of them.
-        room = np.empty((2 * len(points) + 4, 2))
-        room_ends = np.empty(len(points) + len(ends) + 2, np.int64)
-        size, parts, start = np.int64(0), np.int64(0), np.int64(0)
-        for end in ends:
-            if line:
-                cut, size, parts = cut_line(points[start:end], planes[k], room, size, room_ends, parts)
-            else:
-                cut, size, parts = cut_ring(points[start:end], planes[k], simple, room, size, room_ends, parts)
-            changed |= cut
-            start = end
-        points, ends = room[:size], room_ends[:parts]
-    return changed, points, ends
-
-
-@jit
 def _emit_parts(
     points: F64,
     ends: I64,
@@ -98,21 +77,6 @@ def _emit_parts(
         if part_sizes[k] > least and not (largest and k != best):
             _emit(points[start : ends[k]], kind, source, _share(visible, whole), sizes, out)
         start = ends[k]
-
-
-@jit
-def _merged(points: F64, ends: I64) -> F64:
-    out = np.empty((len(points) + 2 * len(ends), 2))
-    size = start = 0
-    for k in range(len(ends)):
-        copy_points(points[start : ends[k]], out, size)
-        copy_points(points[start : start + 1], out, size + ends[k] - start)
-        size += ends[k] - start + 1
-        if k > 0:
-            copy_points(points[:1], out, size)
-            size += 1
-        start = ends[k]
-    return out[: size - 1]
 
 
 @jit
@@ -142,7 +106,7 @@ def _clip_ring(
     if code != status.OK:
         return code
     simple = crossings == 0
-    changed, points, ends = _cut_all(xy, planes, active, np.bool_(False), np.bool_(simple))
+    changed, points, ends = cut_all(xy, planes, active, np.bool_(False), np.bool_(simple))
     if not changed:
         _emit(xy, np.int64(POLYGON), source, 1.0, sizes, out)
         return status.OK
@@ -163,7 +127,7 @@ def _clip_ring(
         if code != status.OK:
             return code
         if len(ends) > 1 and total > visible * (1.0 + 1e-9):
-            points = _merged(points, ends)
+            points = merged(points, ends)
             ends = np.full(1, len(points), np.int64)
             part_sizes = np.full(1, visible)
     _emit_parts(points, ends, part_sizes, np.int64(POLYGON), source, visible, whole, least, largest, sizes, out)
@@ -174,7 +138,7 @@ def _clip_ring(
 def _clip_line(
     xy: F64, planes: F64, active: I64, source: int, least: float, largest: bool, sizes: I64, out: Out
 ) -> None:
-    changed, points, ends = _cut_all(xy, planes, active, np.bool_(True), np.bool_(True))
+    changed, points, ends = cut_all(xy, planes, active, np.bool_(True), np.bool_(True))
     if not changed:
         _emit(xy, np.int64(LINE), source, 1.0, sizes, out)
         return
@@ -213,7 +177,7 @@ def _clip_box(
             _emit(box, np.int64(BOX), source, _share(visible, whole), sizes, out)
         return
     ring = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
-    changed, points, ends = _cut_all(ring, planes, active, np.bool_(False), np.bool_(True))
+    changed, points, ends = cut_all(ring, planes, active, np.bool_(False), np.bool_(True))
     if not changed:
         box = np.array([[x1, y1], [x2, y2]])
         _emit(box, np.int64(BOX), source, 1.0, sizes, out)

@@ -189,3 +189,40 @@ def cut_line(xy: F64, plane: F64, out: F64, size: int, ends: I64, parts: int) ->
             else:
                 size = start
     return True, size, parts
+
+
+@jit
+def cut_all(xy: F64, planes: F64, active: I64, line: bool, simple: bool) -> tuple[bool, F64, I64]:
+    """Cut with every active half-plane; return whether anything went, the points, and the ends of the parts."""
+    changed = False
+    points, ends = xy, np.full(1, len(xy), np.int64)
+    for k in active:
+        # A cut at most doubles the points, and every part needs two of them.
+        room = np.empty((2 * len(points) + 4, 2))
+        room_ends = np.empty(len(points) + len(ends) + 2, np.int64)
+        size, parts, start = np.int64(0), np.int64(0), np.int64(0)
+        for end in ends:
+            if line:
+                cut, size, parts = cut_line(points[start:end], planes[k], room, size, room_ends, parts)
+            else:
+                cut, size, parts = cut_ring(points[start:end], planes[k], simple, room, size, room_ends, parts)
+            changed |= cut
+            start = end
+        points, ends = room[:size], room_ends[:parts]
+    return changed, points, ends
+
+
+@jit
+def merged(points: F64, ends: I64) -> F64:
+    """Join the parts of a ring that crosses itself and overlap, so that one ring keeps the even-odd rule."""
+    out = np.empty((len(points) + 2 * len(ends), 2))
+    size = start = 0
+    for k in range(len(ends)):
+        copy_points(points[start : ends[k]], out, size)
+        copy_points(points[start : start + 1], out, size + ends[k] - start)
+        size += ends[k] - start + 1
+        if k > 0:
+            copy_points(points[:1], out, size)
+            size += 1
+        start = ends[k]
+    return out[: size - 1]
