@@ -78,7 +78,7 @@ def test_result_counts_the_step(make_learner: MakeLearner) -> None:
 
 
 def test_stop_is_passed_on(make_learner: MakeLearner) -> None:
-    assert optimizer_step(make_learner(), [packed(SAMPLES)], step=1, lr_factor=1.0, stop=True).stop
+    assert optimizer_step(make_learner(), [packed(SAMPLES)], step=1, lr_factor=1.0, stop=lambda: True).stop
 
 
 def test_gradients_are_clipped(make_learner: MakeLearner) -> None:
@@ -136,6 +136,16 @@ def test_a_sample_without_a_label_stops_and_is_named(make_learner: MakeLearner, 
 def test_a_step_of_no_weight_stops(make_learner: MakeLearner) -> None:
     with pytest.raises(TrainingError, match=r"look at fake.jsonl:40, fake.jsonl:41"):
         one_step(make_learner, [packed([replace(s, weight=0.0) for s in SAMPLES[:2]])])
+
+
+def test_a_step_of_images_that_were_all_left_out_changes_nothing(make_learner: MakeLearner) -> None:
+    learner = make_learner()
+    before = weights(learner)
+    filler = replace(SAMPLES[1], name="filler", weight=0.0)
+    result = optimizer_step(learner, [packed([filler])], step=1, lr_factor=1.0, stop=lambda: True)
+    assert (result.loss, result.totals.samples, result.stop) == (0.0, 1, True)
+    assert all(torch.equal(p, before[name]) for name, p in learner.parameters.items())
+    assert optimizer_step(learner, [packed(SAMPLES)], step=2, lr_factor=1.0).loss > 0
 
 
 def test_a_tower_without_gradient_stops_the_first_step(make_learner: MakeLearner) -> None:

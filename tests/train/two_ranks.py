@@ -39,7 +39,7 @@ def main(config: str, out: Path) -> None:
         rank = run.learner.accelerator.process_index
         fit(run)
         found: dict[str, Any] = {"world_size": run.learner.accelerator.num_processes}
-        result = optimizer_step(run.learner, [WITH_IMAGE if rank else TEXT_ONLY], 90, 0.1, stop=rank == 1)
+        result = optimizer_step(run.learner, [WITH_IMAGE if rank else TEXT_ONLY], 90, 0.1, stop=lambda: rank == 1)
         found |= {"loss": result.loss, "samples": result.totals.samples, "stop": result.stop}
         found["eval"] = validate(run.learner, [WITH_IMAGE if rank else TEXT_ONLY])
         tensors = {name: p.detach().clone() for name, p in run.learner.parameters.items()}

@@ -17,6 +17,9 @@ from dcap.data.planning import PlannedSample, Planner
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
 
+FILLER = "filler"
+"""Name of the sample that stands for a row of which every image was left out."""
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Sample:
@@ -108,8 +111,8 @@ def text_filler(planner: Planner) -> Sample:
         position_ids=mrope_positions(kinds, []),
         pixel_values=None,
         grid_thw=None,
-        dataset="filler",
-        sample_id="filler",
+        dataset=FILLER,
+        sample_id=FILLER,
         weight=0.0,
         planned_length=len(kinds),
         answer="",

@@ -42,7 +42,7 @@ def fit(run: Run) -> RunState:
         while not run.due.end(state):
             for position, batches, waited in _epoch(run, state):
                 factor = lr_factor(state.step + 1, run.total_steps, run.config.training)
-                result = optimizer_step(run.learner, batches, state.step + 1, factor, stop.is_set())
+                result = optimizer_step(run.learner, batches, state.step + 1, factor, stop.is_set)
                 state = state.advanced(position, result.totals.tokens, result.totals.samples)
                 run.tracker.step(state, result, waited, run.due.log(state))
                 best = False

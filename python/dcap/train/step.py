@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +17,16 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from dcap.core.errors import TrainingError
+from dcap.core.log import get_logger
 from dcap.core.random import generator
 from dcap.data.collate import Batch
 from dcap.data.encode import IGNORE_INDEX
+from dcap.data.sample import FILLER
 from dcap.model.towers import Tower, tower_of
 from dcap.train.loss import LossOutput, SupervisedLoss
 from dcap.train.optimizer import set_learning_rates
+
+log = get_logger(__name__)
 
 _DROPOUT = 7  # purpose of a generator: keeps its stream apart from those of order and augmentation
 
@@ -83,7 +87,7 @@ class Learner:
 
 
 def optimizer_step(
-    learner: Learner, batches: Sequence[Batch], step: int, lr_factor: float, stop: bool = False
+    learner: Learner, batches: Sequence[Batch], step: int, lr_factor: float, stop: Callable[[], bool] = lambda: False
 ) -> StepResult:
     """Make one update.
 
@@ -92,7 +96,8 @@ def optimizer_step(
         batches: This rank's micro-batches; every rank has the same number.
         step: Number of the step, from 1.
         lr_factor: Share of the peak learning rates.
-        stop: Whether this rank was asked to stop; returned as the "or" over all ranks.
+        stop: Tells whether this rank was asked to stop; asked after the backward pass, so that a signal during it
+            counts, and returned as the "or" over all ranks.
 
     Raises:
         TrainingError: A batch has no label, or the loss or a gradient is not finite; raised on every rank, before the
@@ -103,8 +108,10 @@ def optimizer_step(
     seed_dropout(learner.seed, step, accelerator.process_index)
     learner.module.train()
     totals = _totals(accelerator, batches, step)
+    if not totals.weight:
+        return _nothing_to_train_on(learner, totals, step, lr_factor, stop())
     outputs = _backward(learner, batches, totals.weight)
-    sums = [sum(float(o.loss_sum) for o in outputs), sum(float(o.num_correct) for o in outputs), float(stop)]
+    sums = [sum(float(o.loss_sum) for o in outputs), sum(float(o.num_correct) for o in outputs), float(stop())]
     loss_sum, correct, stops = _sum_over_ranks(accelerator, sums)
     loss = loss_sum / totals.weight
     if not _finite(loss):
@@ -125,6 +132,14 @@ def optimizer_step(
         seconds=time.perf_counter() - start,
         stop=stops > 0,
     )
+
+
+def _nothing_to_train_on(learner: Learner, totals: Totals, step: int, lr_factor: float, stop: bool) -> StepResult:
+    """Count a step whose images were all left out as bad ones; no weight changes."""
+    log.warning("step %d: every image of it was left out, so nothing was trained", step)
+    (stops,) = _sum_over_ranks(learner.accelerator, [float(stop)])
+    rates = set_learning_rates(learner.optimizer, lr_factor)
+    return StepResult(0.0, 0.0, 0.0, rates, totals, seconds=0.0, stop=stops > 0)
 
 
 @torch.no_grad()
@@ -192,13 +207,16 @@ def _num_tokens(batch: Batch) -> int:
 
 
 def _totals(accelerator: Accelerator, batches: Sequence[Batch], step: int) -> Totals:
-    sums = [0.0] * 6
+    sums = [0.0] * 7
     for batch in batches:
         images = len(batch["image_grid_thw"]) if "image_grid_thw" in batch else 0
-        counts = (*_weights(batch), _num_tokens(batch), len(batch["samples"]), images, len(_unlabelled(batch)))
+        fillers = sum(sample.sample_id == FILLER for sample in batch["samples"])
+        counts = (*_weights(batch), _num_tokens(batch), len(batch["samples"]), images, len(_unlabelled(batch)), fillers)
         sums = [a + b for a, b in zip(sums, counts, strict=True)]
-    weight, supervised, tokens, num_samples, num_images, num_unlabelled = _sum_over_ranks(accelerator, sums)
-    if num_unlabelled or not weight > 0:
+    *counted, num_unlabelled, num_fillers = _sum_over_ranks(accelerator, sums)
+    weight, supervised, tokens, num_samples, num_images = counted
+    # Fillers stand where all images of a row were bad and left out: of those alone a step may consist.
+    if num_unlabelled or not (weight > 0 or num_fillers):
         local = [n for b in batches for n in (_unlabelled(b) if num_unlabelled else _names(b))]
         names = ", ".join(gather_object(local))
         raise TrainingError(f"step {step}: a sample must have at least one supervised token, not none: look at {names}")
