@@ -106,9 +106,10 @@ def test_a_torn_checkpoint_is_passed_over(checkpoints: Checkpoints, damage: str)
     (torn / damage).write_bytes(data[: len(data) // 2])
     (checkpoints.output / "checkpoints" / ".writing-step-000006").mkdir()
     assert newest_checkpoint(checkpoints.output) == good
-    assert checkpoints.restore().step == 2
     with pytest.raises(CheckpointError, match=r"step-000004 must"):
         checkpoints.load(torn)
+    assert checkpoints.restore().step == 2
+    assert steps(checkpoints.output) == ["step-000002"], "a torn one must not count as the newest"
 
 
 def test_all_torn_is_a_new_start(checkpoints: Checkpoints) -> None:
@@ -129,6 +130,20 @@ def test_a_path_resumes_an_older_checkpoint(checkpoints: Checkpoints, tmp_path: 
     assert resumed(checkpoints, resume=str(older)).restore().step == 2
     shutil.copytree(older, tmp_path / "elsewhere")
     assert resumed(checkpoints, resume=str(tmp_path / "elsewhere")).restore().step == 2
+
+
+def test_going_back_leaves_the_newer_checkpoints_behind(checkpoints: Checkpoints) -> None:
+    output = checkpoints.output
+    older = checkpoints.save(state(2))
+    checkpoints.save(state(4), best=True)
+    back = resumed(checkpoints, resume=str(older), save_total_limit=1)
+    assert back.restore().step == 2
+    assert steps(output) == ["step-000002"]
+    assert steps(output / "previous-001") == ["step-000004"]
+    assert not (output / "best").is_symlink()
+    newest = back.save(state(3))
+    assert steps(output) == ["step-000003"], "it is no surplus"
+    assert newest_checkpoint(output) == newest
 
 
 def test_a_path_that_is_none(checkpoints: Checkpoints) -> None:

@@ -125,7 +125,11 @@ class Checkpoints:
         broadcast_object_list(found)
         if found[0] is None:
             return RunState()
-        return self.load(Path(found[0]))
+        state = self.load(Path(found[0]))
+        if self._accelerator.is_main_process:
+            set_newer_aside(self.output, state.step)
+        self._accelerator.wait_for_everyone()
+        return state
 
     def load(self, folder: Path) -> RunState:
         """Load one checkpoint.
@@ -204,9 +208,32 @@ def set_aside(output: Path) -> None:
     left = [output / name for name in names if (output / name).exists() or (output / name).is_symlink()]
     if not left:
         return
-    number = next(n for n in range(1, 1_000_000) if not (output / f"previous-{n:03d}").exists())
-    folder = output / f"previous-{number:03d}"
-    folder.mkdir()
+    folder = _make_previous(output)
     for path in left:
         path.rename(folder / path.name)
     log.info("moved an earlier run to %s", folder)
+
+
+def set_newer_aside(output: Path, step: int) -> None:
+    """Move checkpoints beyond `step`, where a run goes on, into ``previous-001``.
+
+    Left where they are, they would count as the newest: the run's own would be deleted as surplus, and the next
+    resume would take up what this one went back behind.
+    """
+    newer = [folder for folder in all_checkpoints(output) if _step_of(folder) > step]
+    if not newer:
+        return
+    folder = _make_previous(output) / "checkpoints"
+    folder.mkdir()
+    if (output / "best").resolve() in [path.resolve() for path in newer]:
+        (output / "best").unlink()
+    for path in newer:
+        path.rename(folder / path.name)
+    log.info("moved %d checkpoints beyond step %d to %s", len(newer), step, folder)
+
+
+def _make_previous(output: Path) -> Path:
+    number = next(n for n in range(1, 1_000_000) if not (output / f"previous-{n:03d}").exists())
+    folder = output / f"previous-{number:03d}"
+    folder.mkdir()
+    return folder
