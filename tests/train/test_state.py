@@ -73,6 +73,14 @@ def test_best_compares_in_the_direction_asked(mode: Any, better: float, worse: f
     assert rules.best(worse, replace(state, best_value=None))
 
 
+@pytest.mark.parametrize(("metric", "better"), [("eval/loss", 0.4), ("eval/token_accuracy", 0.6)])
+def test_best_knows_in_which_direction_a_metric_is_better(metric: str, better: float) -> None:
+    rules = due(best_metric=metric)
+    state = RunState(step=3).with_best(0.5)
+    assert rules.best(better, state)
+    assert not rules.best(1.0 - better, state)
+
+
 def test_logs_the_first_each_and_the_last() -> None:
     states = walk([7])
     assert [s.step for s in states if due(log_steps=3).log(s)] == [1, 3, 6, 7]

@@ -54,3 +54,7 @@ class ModelConfig:
     """Keep the aligner as it is: ``merger`` and every ``deepstack_merger_list.*``."""
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
     """How the towers that train are tuned."""
+
+    def __post_init__(self) -> None:
+        if self.freeze_llm and self.freeze_vit and self.freeze_aligner:
+            raise ConfigError("freeze_llm, freeze_vit and freeze_aligner must not all be true: nothing would train")

@@ -27,11 +27,8 @@ def attach(model: Any, config: ModelConfig) -> Any:
         A ``PeftModel`` around `model`, or `model` itself for ``full``.
 
     Raises:
-        ConfigError: Everything is frozen, a tower that is not frozen trains nothing, or the adapter cannot be put
-            where the config says.
+        ConfigError: A tower that is not frozen trains nothing, or the adapter cannot be put where the config says.
     """
-    if len(frozen_towers(config)) == len(TOWERS):
-        raise ConfigError("model: at least one of freeze_llm, freeze_vit, freeze_aligner must be false")
     model.requires_grad_(False)
     if config.adapter.type == "full":
         frozen = frozen_towers(config)

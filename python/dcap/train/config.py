@@ -70,8 +70,8 @@ class TrainingConfig:
     """No checkpoint, best included, before this many epochs."""
     best_metric: str | None = "eval/loss"
     """Validation metric that picks the best checkpoint; none keeps no best."""
-    best_mode: Literal["min", "max"] = "min"
-    """Whether a smaller or a larger `best_metric` is better."""
+    best_mode: Literal["min", "max"] | None = None
+    """Whether a smaller or a larger `best_metric` is better; none: a smaller loss, a larger accuracy."""
     resume: str = "auto"
     """``auto``: newest checkpoint of `output_dir` if there is one; ``none``: start anew; or a checkpoint's path."""
     tensorboard: bool = True
@@ -114,6 +114,16 @@ class RunConfig:
             raise ConfigError(f"seed must be at least 0, not {self.seed}")
         if not self.data.files("train"):
             raise ConfigError("data.train must name at least one JSONL file")
+        if self.model.dtype == "float16":
+            raise ConfigError(
+                "model.dtype must be bfloat16 or float32 for training, not float16, whose gradients vanish"
+            )
+        per_device = self.training.per_device_batch_size
+        if self.data.packing and per_device != 1:
+            raise ConfigError(
+                f"training.per_device_batch_size must be 1 with data.packing, not {per_device}. "
+                "Make rows longer with data.global_max_length instead"
+            )
 
 
 def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:

@@ -137,11 +137,9 @@ def build_learner(config: RunConfig, accelerator: Accelerator) -> Learner:
     """Load, test, adapt and wrap the model, and make its optimiser.
 
     Raises:
-        ConfigError: As `load_model` and `attach`; or a dtype that cannot train.
+        ConfigError: As `load_model` and `attach`.
         TrainingError: Packed samples see each other.
     """
-    if config.model.dtype == "float16":
-        raise ConfigError("model.dtype must be bfloat16 or float32 for training, not float16, whose gradients vanish")
     model = load_model(config.model, accelerator.device)
     log.info("packed = separate: hidden states differ by %.1e", self_test(model))
     # The same on every rank: adapters start equal everywhere, and the same however many ranks there are.
@@ -179,14 +177,9 @@ def accumulation(config: RunConfig, world_size: int) -> int:
     """Return the micro-batches per optimiser step and rank that give `effective_batch_size`.
 
     Raises:
-        ConfigError: It cannot be had with whole batches, or packing is asked for several rows per pass.
+        ConfigError: It cannot be had with whole batches.
     """
     training = config.training
-    if config.data.packing and training.per_device_batch_size != 1:
-        raise ConfigError(
-            f"training.per_device_batch_size must be 1 with data.packing, not {training.per_device_batch_size}. "
-            "Make rows longer with data.global_max_length instead"
-        )
     per_pass = training.per_device_batch_size * world_size
     if training.effective_batch_size % per_pass:
         raise ConfigError(

@@ -98,7 +98,8 @@ class Due:
             return False
         if state.best_value is None:
             return True
-        return value < state.best_value if self.config.best_mode == "min" else value > state.best_value
+        mode = self.config.best_mode or ("min" if str(self.config.best_metric).endswith("loss") else "max")
+        return value < state.best_value if mode == "min" else value > state.best_value
 
     def _each(self, steps: int | None, state: RunState) -> bool:
         if self.end(state):
