@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from dataset_cases import config, photo, records
 from dcap.core.errors import ImageError, TrainingError
+from dcap.data.collate import PackingCollator
 from dcap.data.dataset import DenseCaptionDataset, SampleKey
-from dcap.data.loader import RowLoader
+from dcap.data.loader import RowLoader, _Rows
 
 
 @pytest.mark.parametrize("packing", [True, False])
@@ -51,6 +54,18 @@ def test_workers_give_the_same_bytes(tiny_folder: Path) -> None:
     for a, b in ((x, y) for step_a, step_b in pairs for x, y in zip(step_a, step_b, strict=True)):
         assert np.array_equal(a["input_ids"], b["input_ids"])
         assert np.array_equal(a["pixel_values"], b["pixel_values"])
+
+
+def test_torch_pins_the_tensors_of_a_row(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Page-locked memory needs a GPU; here it is enough that torch's loader finds every tensor.
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor.clone().fill_(7))
+    dataset = DenseCaptionDataset(config(tiny_folder, {}))
+    collator = PackingCollator(6000)
+    batch = pin_memory(_Rows(dataset, collator, [(SampleKey(0, 0),)])[0]).batch
+    tensors = [value for value in batch.values() if isinstance(value, torch.Tensor)]
+    assert len(tensors) == 8
+    assert all((tensor == 7).all() for tensor in tensors)
+    assert batch["samples"][0].sample_id == "train.jsonl:1"
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

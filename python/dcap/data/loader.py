@@ -17,9 +17,10 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import cv2
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from dcap.core.errors import DcapError, ImageError, TrainingError
@@ -40,6 +41,11 @@ class _Made:
 
     batch: Batch
     skipped: tuple[str, ...] = ()
+
+    def pin_memory(self) -> _Made:
+        """Move the batch to page-locked memory; torch's loader looks into no class that does not say how."""
+        pinned = {k: v.pin_memory() if isinstance(v, torch.Tensor) else v for k, v in self.batch.items()}
+        return replace(self, batch=cast("Batch", pinned))
 
 
 class _Rows(Dataset[_Made | DcapError]):
