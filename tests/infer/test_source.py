@@ -96,6 +96,19 @@ def test_pickled_adapter_is_refused(tmp_path):
         find_source(str(make_model(tmp_path / "base")), adapter)
 
 
+@pytest.mark.parametrize(("base", "said"), [("runs/stage1/final", True), (None, False), ("", False)])
+def test_adapter_of_another_model_is_pointed_out(tmp_path, caplog, monkeypatch, base, said):
+    monkeypatch.setattr(logging.getLogger("dcap"), "propagate", True)
+    model, adapter = make_model(tmp_path / "base"), make_adapter(tmp_path / "adapter")
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
+    find_source(str(model), adapter)
+    assert (f"was trained on {base}, and --model is {model}" in caplog.text) is said
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(model)}))
+    caplog.clear()
+    find_source(str(model), adapter)
+    assert "was trained on" not in caplog.text
+
+
 def test_fingerprint_sees_weights_configs_and_profile(tmp_path):
     model, adapter = make_model(tmp_path / "base"), make_adapter(tmp_path / "adapter")
     first = find_source(str(model), adapter).fingerprint()

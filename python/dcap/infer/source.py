@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,8 @@ def find_source(model: str, adapter: Path | None) -> ModelSource:
         hint = " Give it as --adapter, and its base model as --model." if _inside(base, "adapter", _ADAPTER) else ""
         raise ConfigError(f"--model must be a folder with config.json, not {base}.{hint}")
     attached = _find_adapter(adapter) if adapter is not None else None
+    if attached is not None:
+        _compare_base(attached, model)
     places = [folder for folder in (adapter, attached, base, found) if folder is not None]
     # Given the inner folder itself, the profile lies beside it.
     places += [folder.parent for folder in places if folder.name in ("adapter", "model")]
@@ -87,6 +90,16 @@ def _find_adapter(folder: Path) -> Path:
         # A .bin file is a pickle: loading one runs whatever code is inside.
         raise ConfigError(f"--adapter must hold adapter_model.safetensors, and {found} does not")
     return found
+
+
+def _compare_base(adapter: Path, model: str) -> None:
+    """Point out an adapter that was trained on another model: all its weights may fit, and its answers be wrong."""
+    try:
+        base = json.loads((adapter / _ADAPTER).read_text("utf-8")).get("base_model_name_or_path")
+    except (ValueError, AttributeError):
+        return  # said when the adapter is loaded
+    if base and base != model:
+        log.warning("%s was trained on %s, and --model is %s. They must hold the same weights", adapter, base, model)
 
 
 def digest_folder(folder: Path) -> str:
