@@ -60,7 +60,7 @@ def resolve(config: PromptConfig, base_dir: str | Path = ".") -> Prompts:
 
     Args:
         config: Name of a set, and texts that replace its own; ``file:PATH`` reads a UTF-8 file.
-        base_dir: Folder that a relative PATH starts at, the one of the config file.
+        base_dir: Folder that a relative PATH starts at; a run takes the one it is started in, as for its data.
 
     Raises:
         ConfigError: The set is unknown, a file is missing, too large or not UTF-8, or a text is empty.
