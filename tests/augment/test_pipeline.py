@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from dcap.augment import Pipeline, Scene, register
 from dcap.augment.fit import fit_canvas
-from dcap.augment.policy import View, Warp
+from dcap.augment.policy import DropRules, Skip, View, Warp
+from dcap.augment.walk import Walk
 from dcap.core import registry
 from dcap.core.errors import ConfigError, GeometryError
 from dcap.core.random import generator
-from dcap.geometry import Affine, Canvas, ShapeArray
+from dcap.geometry import Affine, Canvas, ShapeArray, area_or_length
 
 CANVAS = Canvas(96, 160)
 OBJECTS = [
@@ -169,6 +170,19 @@ def test_an_expansion_that_is_not_drawn_saves_nothing() -> None:
     assert result.telemetry.padding_share == pytest.approx(0.75)
 
 
+def test_parts_that_are_kept_apart_count_by_themselves() -> None:
+    arch = ShapeArray.from_objects([{"poly": [0, 50, 0, 0, 90, 0, 90, 50, 80, 50, 80, 10, 40, 10, 40, 50]}])
+    whole = area_or_length(arch)[0]
+    walk = Walk.start(CANVAS, arch, ("arch",), "polygon", "all")
+    legs = walk.warped(Warp(Affine.translation(0, -20), CANVAS, ""), "up", cut=True)
+    assert isinstance(legs, Walk)
+    assert len(legs.shapes) == 2
+    assert legs.visible_fraction == pytest.approx([(40 + 10) * 30 / whole] * 2)
+    leg = legs.warped(Warp(Affine.identity(), Canvas(96, 60), ""), "left", cut=True)
+    assert isinstance(leg, Walk)
+    assert leg.visible_fraction == pytest.approx([40 * 30 / whole]), "the right leg is gone, and only that"
+
+
 def test_crop_drops_below_min_coverage_with_the_reason() -> None:
     ops = [{"name": "random_crop", "params": {"scale": [0.3, 0.5], "min_coverage": 0.9, "min_objects": 0}}]
     reasons = [r for seed in range(30) for r in plan(ops, seed).telemetry.dropped.values()]
@@ -191,6 +205,14 @@ def test_crop_is_skipped_when_a_line_would_be_cut() -> None:
         result = plan(ops, seed)
         assert 2 in result.source_index
         assert result.visible_fraction[result.source_index == 2] == 1.0
+
+
+@pytest.mark.parametrize("split_policy", ["largest", "all"])
+def test_a_line_that_would_be_cut_in_two_forbids_the_crop(split_policy: Literal["largest", "all"]) -> None:
+    hat = ShapeArray.from_objects([{"line": [0, 90, 70, 90, 80, 10, 90, 90, 160, 90]}])
+    walk = Walk.start(CANVAS, hat, ("hat",), "polygon", split_policy)
+    cut = Warp(Affine.translation(0, -20), CANVAS, "", DropRules(skip_if_line=True))
+    assert walk.warped(cut, "up", cut=True) == Skip("a line would be cut")
 
 
 def test_box_policy() -> None:

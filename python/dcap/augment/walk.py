@@ -21,7 +21,8 @@ class Walk:
     """Shapes, map and visible region after the ops so far; all in the frame of `canvas`.
 
     `source_index` and `visible_fraction` refer to the objects that came in; `dropped` holds a reason for each one
-    of which nothing is left.
+    of which nothing is left. `part_share` is the share of its object's area (length) that a part is by itself, where
+    parts of one object are kept side by side.
     """
 
     canvas: Canvas
@@ -29,6 +30,7 @@ class Walk:
     captions: tuple[str, ...]
     source_index: npt.NDArray[np.int64]
     visible_fraction: npt.NDArray[np.float64]
+    part_share: npt.NDArray[np.float64]
     affine: Affine
     region: npt.NDArray[np.float64]
     dropped: Mapping[int, str]
@@ -53,6 +55,7 @@ class Walk:
             shapes,
             captions,
             np.arange(count),
+            np.ones(count),
             np.ones(count),
             Affine.identity(),
             region,
@@ -93,7 +96,7 @@ class Walk:
         clipped = clip(self.shapes, self.canvas, split_policy=self.split_policy)
         region = clip(_polygon(self.region), self.canvas).shapes
         source = self.source_index[clipped.source_index]
-        visible = self.visible_fraction[clipped.source_index] * clipped.visible_fraction
+        visible, part_share = self._shares(clipped, source)
         keep = visible >= rules.min_coverage
         kept = source[keep]
         return replace(
@@ -102,9 +105,22 @@ class Walk:
             captions=tuple(self.captions[i] for i in clipped.source_index[keep]),
             source_index=kept,
             visible_fraction=visible[keep],
+            part_share=part_share[keep],
             region=region.points(0) if len(region) else np.empty((0, 2)),
             dropped={**self.dropped, **self._reasons(clipped, visible, kept, rules, name)},
         )
+
+    def _shares(
+        self, clipped: Clipped, source: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return visible fraction and part share of each clipped shape."""
+        before = clipped.source_index
+        if self.split_policy == "largest":
+            return self.visible_fraction[before] * clipped.visible_fraction, self.part_share[before]
+        # A later cut may take one part of an object and leave another, so each part counts by itself.
+        old, new = area_or_length(self.shapes)[before], area_or_length(clipped.shapes)
+        share = self.part_share[before] * np.divide(new, old, out=np.ones_like(new), where=old > 0.0)
+        return np.minimum(np.bincount(source, share)[source], 1.0), share
 
     def _reasons(
         self,
@@ -154,4 +170,6 @@ def _polygon(points: npt.NDArray[np.float64]) -> ShapeArray:
 
 def _line_lengths_left(walk: Walk) -> float:
     is_line = walk.shapes.kinds == GeometryKind.LINE
-    return float(walk.visible_fraction[is_line].sum())
+    # Parts of one line all carry its fraction; it counts once.
+    _, first = np.unique(walk.source_index[is_line], return_index=True)
+    return float(walk.visible_fraction[is_line][first].sum())
