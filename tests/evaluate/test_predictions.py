@@ -76,6 +76,13 @@ def test_records_of_one_image_pair_in_order(tmp_path):
     assert [pair.pred.text for pair in pair_up([truth], pred)] == ["first", "second"]
 
 
+def test_a_record_that_was_left_out_takes_no_other_s_answer(tmp_path):
+    truth = write(tmp_path / "truth.jsonl", LINE, LINE, LINE)
+    lines = [{**LINE, "text": str(n), "source": {"file": "data/truth.jsonl", "line": n}} for n in (3, 2)]
+    pairs = pair_up([truth], write(tmp_path / "pred.jsonl", *lines))
+    assert [pair.pred and pair.pred.text for pair in pairs] == [None, "2", "3"]
+
+
 def test_unknown_image_and_surplus_prediction_are_errors(tmp_path):
     truth = write(tmp_path / "truth.jsonl", LINE)
     unknown = write(tmp_path / "pred.jsonl", LINE, {**LINE, "images": ["z.jpg"]})

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import posixpath
-from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,14 @@ import msgspec
 
 from dcap.core.errors import GeometryError, RecordError
 from dcap.data.formats.jsonl import JsonlFile
-from dcap.data.records import Record
+from dcap.data.records import Origin, Record
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
+
+
+class _Source(msgspec.Struct):
+    file: str
+    line: int
 
 
 class _Line(msgspec.Struct):
@@ -25,6 +30,7 @@ class _Line(msgspec.Struct):
     objects: list[dict[str, Any]]
     text: str = ""
     problems: list[str] = []
+    source: _Source | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,7 @@ class Prediction:
         text: Answer as the model wrote it.
         problems: What was wrong with the answer; empty when it parsed cleanly.
         where: ``file:line``, for messages.
+        answers: ``file:line`` of the record that it answers; empty where the line does not say.
     """
 
     image: str
@@ -48,6 +55,7 @@ class Prediction:
     text: str
     problems: tuple[str, ...]
     where: str
+    answers: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,24 +98,28 @@ def _parse(text: bytes, decoder: msgspec.json.Decoder[_Line], where: str) -> Pre
         if not isinstance(caption, str):
             raise RecordError(f"{where}: objects[{i}].desc must be a string, not {caption!r}")
     named = tuple(str(caption) for caption in captions)
-    return Prediction(line.images[0], canvas, shapes, named, line.text, tuple(line.problems), where)
+    answers = str(Origin(line.source.file, line.source.line)) if line.source else ""
+    return Prediction(line.images[0], canvas, shapes, named, line.text, tuple(line.problems), where, answers)
 
 
 def pair_up(truth: Sequence[Path], pred: Path) -> list[Pair]:
-    """Join true records with predictions by image path; several records of one image are joined in order.
+    """Join true records with predictions by image path.
+
+    Of several records of one image (or of one relative path in two files) each takes the prediction that names its
+    file and line; the rest are joined in order.
 
     Raises:
         RecordError: A record or prediction is malformed, a prediction's image is not in the truth, or the two
             disagree on its size.
     """
-    waiting: defaultdict[str, deque[Prediction]] = defaultdict(deque)
+    waiting: defaultdict[str, list[Prediction]] = defaultdict(list)
     for prediction in read_predictions(pred):
         waiting[_key(prediction.image)].append(prediction)
-    pairs = []
-    for path in truth:
-        for record in JsonlFile(path):
-            found = waiting[_key(record.image)]
-            pairs.append(Pair(record, found.popleft() if found else None))
+    pairs = [Pair(record, _named(record, waiting)) for path in truth for record in JsonlFile(path)]
+    for i, pair in enumerate(pairs):
+        queue = waiting[_key(pair.truth.image)]
+        if pair.pred is None and queue:
+            pairs[i] = Pair(pair.truth, queue.pop(0))
     left = [prediction for queue in waiting.values() for prediction in queue]
     if left:
         raise RecordError(
@@ -122,6 +134,13 @@ def pair_up(truth: Sequence[Path], pred: Path) -> list[Pair]:
                 f"not {got.width} x {got.height}"
             )
     return pairs
+
+
+def _named(record: Record, waiting: Mapping[str, list[Prediction]]) -> Prediction | None:
+    """Take the prediction that says it answers this record."""
+    queue = waiting[_key(record.image)]
+    found = next((i for i, prediction in enumerate(queue) if prediction.answers == str(record.origin)), None)
+    return None if found is None else queue.pop(found)
 
 
 def _key(image: str) -> str:
