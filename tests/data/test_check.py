@@ -94,6 +94,17 @@ def test_skip_counts_and_lists(write_jsonl: Write, make_record: Make, tmp_path: 
     assert len(listed) == 0
 
 
+def test_an_image_that_fails_in_every_epoch_is_listed_once(tmp_path: Path) -> None:
+    listed = BadRecordList(tmp_path)
+    for message in (
+        "a.jsonl:1: image must be whole",
+        "a.jsonl:2: image must be whole",
+        "a.jsonl:1: image must be whole",
+    ):
+        listed.add(message)
+    assert len(listed) == 2
+
+
 def test_without_bad_records_no_list_is_written(write_jsonl: Write, make_record: Make, tmp_path: Path) -> None:
     BadRecordList(tmp_path).start(check_records([write_jsonl([make_record()])], "skip"))
     assert not (tmp_path / "bad_records.jsonl").exists()

@@ -267,3 +267,5 @@ def test_bad_records_are_left_out_and_listed(run_config: RunMaker, photo_file: P
     train(config)
     listed = (Path(config.training.output_dir) / "bad_records.jsonl").read_text().splitlines()
     assert [json.loads(line)["line"] for line in listed] == [5, 6]
+    log = (Path(config.training.output_dir) / "train.log").read_text().splitlines()
+    assert "2 bad records were left out; " in log[-1], "said at the end"

@@ -125,9 +125,14 @@ class BadRecordList:
             self._append({"file": bad.origin.file, "line": bad.origin.line, "errors": errors, "text": bad.text})
 
     def add(self, message: str) -> None:
-        """Add a record that turned out bad later, such as an image that cannot be decoded."""
+        """Add a record that turned out bad later, such as an image that cannot be decoded.
+
+        It does so again in every epoch, and is listed once.
+        """
         logger.warning("left out: %s", message)
-        self._append({"errors": [message]})
+        item = {"errors": [message]}
+        if not self.path.is_file() or _as_line(item) not in self.path.read_bytes():
+            self._append(item)
 
     def __len__(self) -> int:
         if not self.path.is_file():
@@ -138,7 +143,11 @@ class BadRecordList:
     def _append(self, item: Mapping[str, object]) -> None:
         # One write in append mode, so that lines of several ranks do not mix.
         with self.path.open("ab", buffering=0) as out:
-            out.write((json.dumps(item, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
+            out.write(_as_line(item))
+
+
+def _as_line(item: Mapping[str, object]) -> bytes:
+    return (json.dumps(item, ensure_ascii=False) + "\n").encode("utf-8", "replace")
 
 
 def check_records(
