@@ -87,6 +87,20 @@ class TestOrder:
 
 
 class TestSimplify:
+    @given(st.integers(0, 1000), st.sampled_from([0.0, 0.8, 0.95, 1.0]))
+    def test_simplifying_keeps_the_iou_it_promises(self, seed: int, least: float) -> None:
+        rng = np.random.default_rng(seed)
+        angle = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+        radius = rng.uniform(60, 240, 60)
+        star = np.stack([500 + radius * np.cos(angle), 250 + radius * np.sin(angle)], axis=1)
+        shapes = ShapeArray.from_points([star, [[0, 0], [300, 5]]], [GeometryKind.POLYGON, GeometryKind.LINE])
+        answer = to_answer(shapes, ["star", "line"], CANVAS, AnswerProfile(max_polygon_points=6, min_polygon_iou=least))
+        assert (answer.kept_iou >= least).all()
+        rough = to_answer(shapes, ["star", "line"], CANVAS, AnswerProfile(max_polygon_points=6, min_polygon_iou=0.0))
+        assert len(answer.shapes.xy) >= len(rough.shapes.xy) <= 8
+        if least == 1.0:
+            assert len(answer.shapes.xy) > 50
+
     def test_points_are_bounded_and_the_loss_is_reported(self) -> None:
         angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)
         circle = np.stack([500 + 200 * np.cos(angles), 250 + 200 * np.sin(angles)], 1)

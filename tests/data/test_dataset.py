@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -103,6 +104,22 @@ def test_summary_mode_needs_summaries(tiny_folder: Path, tmp_path: Path) -> None
     dataset = DenseCaptionDataset(config(tiny_folder, train=records(tmp_path, photo(tmp_path)), mode="summary"))
     with pytest.raises(RecordError, match=r"r.jsonl:1: summary must be given in summary mode"):
         dataset.lengths(0)
+
+
+def test_what_cannot_be_planned_is_left_out_when_asked_for(tiny_folder: Path, tmp_path: Path) -> None:
+    path = records(tmp_path, photo(tmp_path), photo(tmp_path, "b.png", summary="noise"))
+    dataset = DenseCaptionDataset(config(tiny_folder, train=path, mode="summary", on_bad_record="skip"))
+    lengths = dataset.lengths(0)
+    assert lengths[0] == 0
+    assert lengths[1] > 0
+
+
+def test_simplification_is_reported(tiny_folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: Any) -> None:
+    monkeypatch.setattr(logging.getLogger("dcap"), "propagate", True)
+    caplog.set_level(logging.INFO, "dcap")
+    answer = {"max_polygon_points": 6, "max_pixels": 90_000}
+    DenseCaptionDataset(config(tiny_folder, {}, answer=answer)).lengths(0)
+    assert "shapes simplified; IoU kept: mean 0.9" in caplog.text
 
 
 def test_an_image_without_objects_is_trained_on(tiny_folder: Path, tmp_path: Path) -> None:

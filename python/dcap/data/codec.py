@@ -6,6 +6,7 @@ in `dcap.data.answer_formats`, the rounding in `dcap.geometry.grid`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -88,7 +89,7 @@ def to_answer(shapes: ShapeArray, captions: Sequence[str], canvas: Canvas, profi
     order = order_objects(shapes, profile)
     ordered, iou = shapes.take(order), np.ones(len(order))
     if profile.max_polygon_points is not None:
-        ordered, iou = simplify(ordered, profile.max_polygon_points)
+        ordered, iou = _simplified(ordered, profile.max_polygon_points, profile.min_polygon_iou)
     grid = to_grid(ordered.xy, canvas, profile.emit_norm)
     ends = _span(canvas, profile)
     offsets = ordered.offsets.tolist()
@@ -97,6 +98,18 @@ def to_answer(shapes: ShapeArray, captions: Sequence[str], canvas: Canvas, profi
         for kind, start, end in zip(ordered.kinds.tolist(), offsets[:-1], offsets[1:], strict=True)
     ]
     return Answer(ShapeArray.from_points(points, ordered.kinds), tuple(captions[i] for i in order.tolist()), order, iou)
+
+
+def _simplified(shapes: ShapeArray, max_points: int, min_iou: float) -> tuple[ShapeArray, npt.NDArray[np.float64]]:
+    """Simplify; a shape that would lose too much is tried again with half as many points more, until it does not."""
+    kept, iou = simplify(shapes, max_points)
+    while (poor := iou < min_iou).any():
+        max_points = math.ceil(1.5 * max_points)
+        finer, finer_iou = simplify(shapes, max_points)
+        choice = zip(poor.tolist(), kept, finer, strict=True)
+        kept = ShapeArray.from_points([(b if p else a)[1] for p, a, b in choice], shapes.kinds)
+        iou = np.where(poor, finer_iou, iou)
+    return kept, iou
 
 
 def write_answer(answer: Answer, profile: AnswerProfile) -> str:

@@ -37,6 +37,9 @@ class AnswerProfile:
     """``reading``: top to bottom, then left to right by the shape's top-left; ``record``: as in the file."""
     max_polygon_points: int | None = None
     """Simplify polygons and lines to at most this many points; none keeps them all."""
+    min_polygon_iou: float = 0.8
+    """A simplified polygon keeps at least this IoU with the original (a line this share of its length), 0..1; one
+    that would lose more keeps more points than `max_polygon_points`."""
     min_pixels: int = 65_536
     """Smallest image area that the model sees, in pixels; smaller images are enlarged."""
     max_pixels: int = 1_048_576
@@ -49,6 +52,8 @@ class AnswerProfile:
             raise ConfigError(f"min_pixels must be within 1024..max_pixels ({self.max_pixels}), not {self.min_pixels}")
         if self.max_polygon_points is not None and self.max_polygon_points < 3:
             raise ConfigError(f"max_polygon_points must be at least 3, not {self.max_polygon_points}")
+        if not 0.0 <= self.min_polygon_iou <= 1.0:
+            raise ConfigError(f"min_polygon_iou must be within 0..1, not {self.min_polygon_iou}")
 
 
 @dataclass(frozen=True)

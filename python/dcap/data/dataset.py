@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from dcap.augment.config import AugmentConfig
 from dcap.augment.pipeline import Pipeline
-from dcap.core.errors import ConfigError
+from dcap.core.errors import ConfigError, RecordError
 from dcap.core.log import get_logger, progress
 from dcap.data.builtin import resolve_data
 from dcap.data.check import CheckedRecords, ImageRules, check_records
@@ -125,18 +125,36 @@ class DenseCaptionDataset:
         return self.planner.plan(self.records[index], epoch, index)
 
     def lengths(self, epoch: int) -> npt.NDArray[np.int64]:
-        """Return the token count of every sample of an epoch, int64 (N,); 0 leaves a sample out as too long.
+        """Return the token count of every sample of an epoch, int64 (N,); 0 leaves a sample out.
+
+        A sample is left out when it is too long and ``data.overlong`` is ``drop``, or when it cannot be planned and
+        ``data.on_bad_record`` is ``skip``.
 
         Raises:
             RecordError: As `Planner.plan`.
         """
         out = np.zeros(len(self), np.int64)
+        too_long, unplanned, kept_iou = 0, [], []
         for i in progress(range(len(self)), f"Planning {self.split} epoch {epoch}"):
-            planned = self.plan(epoch, i)
+            try:
+                planned = self.plan(epoch, i)
+            except RecordError as error:
+                if self.config.data.on_bad_record == "error":
+                    raise
+                unplanned.append(str(error))
+                continue
+            too_long += not planned.fits
             out[i] = planned.length if planned.fits else 0
-        too_long = int((out == 0).sum())
+            kept_iou.append(planned.kept_iou)
+        name = f"{self.split} epoch {epoch}"
         if too_long:
-            logger.warning("%s epoch %d: %d samples left out, too long", self.split, epoch, too_long)
+            logger.warning("%s: %d samples left out, too long", name, too_long)
+        if unplanned:
+            logger.warning("%s: %d samples left out, such as %s", name, len(unplanned), unplanned[0])
+        iou = np.concatenate([np.empty(0), *kept_iou])
+        if (iou < 1.0).any():
+            count, mean, least = int((iou < 1).sum()), float(iou.mean()), float(iou.min())
+            logger.info("%s: %d shapes simplified; IoU kept: mean %.3f, least %.3f", name, count, mean, least)
         return out
 
     def __getitem__(self, key: SampleKey | tuple[int, int] | int) -> Sample:

@@ -14,7 +14,7 @@ from dcap.augment.pipeline import Pipeline
 from dcap.augment.plan import AugmentResult
 from dcap.core.errors import GeometryError, RecordError
 from dcap.core.random import generator
-from dcap.data.codec import write
+from dcap.data.codec import to_answer, write_answer
 from dcap.data.config import DataConfig
 from dcap.data.encode import Encoder, num_image_tokens
 from dcap.data.profile import ResolvedProfile
@@ -37,6 +37,7 @@ class PlannedSample:
         answer_ids: Its tokens with ``<|im_end|>``, int64.
         num_prompt_tokens: Tokens before the answer, image placeholders included.
         fits: Whether the sample fits the length knob.
+        kept_iou: float64 (N,): what simplification left of each polygon (IoU) or line (share of its length).
     """
 
     record: Record
@@ -46,6 +47,7 @@ class PlannedSample:
     answer_ids: npt.NDArray[np.int64]
     num_prompt_tokens: int
     fits: bool
+    kept_iou: npt.NDArray[np.float64]
 
     @property
     def length(self) -> int:
@@ -120,16 +122,17 @@ class Planner:
 
     def _planned(self, record: Record, mode: Literal["dense", "summary"], result: AugmentResult) -> PlannedSample:
         scene = result.scene
-        text = record.summary or ""
+        text, kept_iou = record.summary or "", np.empty(0)
         if mode == "dense":
-            text = write(scene.shapes, scene.captions, scene.canvas, self.profile.answer)
+            answer = to_answer(scene.shapes, scene.captions, scene.canvas, self.profile.answer)
+            text, kept_iou = write_answer(answer, self.profile.answer), answer.kept_iou
         ids = self.encoder.answer_ids(text)
         user = getattr(self.profile.prompts, mode)
         # Counted around the smallest image: without one the text would stand elsewhere and might tokenise otherwise.
         around_image = len(self.encoder.prompt_ids(self.profile.prompts.system, user, _ONE_TOKEN)) - 1
         num_prompt = around_image + num_image_tokens(scene.canvas)
         fits = num_prompt + len(ids) <= self.config.global_max_length
-        return PlannedSample(record, mode, result, text, ids, num_prompt, fits)
+        return PlannedSample(record, mode, result, text, ids, num_prompt, fits, kept_iou)
 
     def _without_least_visible(self, planned: PlannedSample) -> PlannedSample:
         """Drop objects, least visible and then last first, until the sample fits; binary search on how many."""
