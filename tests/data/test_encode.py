@@ -10,8 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from transformers import Qwen3VLProcessor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLModel
+from transformers.processing_utils import ProcessorMixin
 
 from dcap.augment.render import resize_for_model
 from dcap.core.errors import ConfigError
@@ -52,6 +54,29 @@ def test_prompt_equals_the_whole_text_tokenised_at_once(
         text = text.replace("<|image_pad|>", "<|image_pad|>" * num_image_tokens(canvas))
     want = tokenizer(text, add_special_tokens=False)["input_ids"]
     assert Encoder(tokenizer).prompt_ids(system, user, canvas).tolist() == want
+
+
+class ImageOnlyProcessor(Qwen3VLProcessor):
+    """The published processor without its video part, which would need torchvision."""
+
+    def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
+        self.image_token, self.video_token = "<|image_pad|>", "<|video_pad|>"
+        for name in ("image_token", "video_token"):
+            setattr(self, f"{name}_id", tokenizer.convert_tokens_to_ids(getattr(self, name)))
+        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
+
+
+@pytest.mark.parametrize("system", [None, "You label images."])
+def test_prompt_equals_the_processor_s_chat_template(tokenizer: Any, system: str | None) -> None:
+    processor = ImageOnlyProcessor(PROCESSOR, tokenizer, tokenizer.chat_template)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (256, 320, 3), dtype=np.uint8))
+    talk = messages(system, "List the objects.", True)
+    talk[-1]["content"][0] = {"type": "image", "image": image}
+    options = {"tokenize": True, "return_dict": True, "return_tensors": "np", "add_generation_prompt": True}
+    want = processor.apply_chat_template(talk, **options)
+    canvas = Canvas(256, 320)
+    assert Encoder(tokenizer).prompt_ids(system, "List the objects.", canvas).tolist() == want["input_ids"][0].tolist()
+    assert np.abs(patchify(np.asarray(image)) - want["pixel_values"]).max() <= 1e-7
 
 
 def test_answer_ends_with_im_end_and_control_tokens_stay_text(tokenizer: Any) -> None:

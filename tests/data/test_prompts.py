@@ -51,6 +51,11 @@ def test_a_file_that_is_no_prompt(tmp_path: Path, content: bytes | None, message
         resolve(PromptConfig(dense="file:dense.txt"), tmp_path)
 
 
+def test_control_tokens_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"prompts.dense must not hold a control token such as <\|image_pad\|>"):
+        resolve(PromptConfig(dense="look at <|image_pad|> here"))
+
+
 def test_an_empty_text_is_an_error() -> None:
     with pytest.raises(ConfigError, match=r"prompts.system must not be empty"):
         resolve(PromptConfig(system=" "))

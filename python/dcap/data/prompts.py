@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,8 @@ class Prompts:
     summary: str
     """User message that asks for the description of the whole image."""
 
+
+_CONTROL_TOKEN = re.compile(r"<\|\w+\|>")
 
 PROMPTS: Registry[Prompts] = Registry("prompt set", "dcap.prompts")
 
@@ -83,6 +86,9 @@ def _text(value: str | None, name: str, base_dir: str | Path) -> str | None:
         value = _read(Path(base_dir) / value.removeprefix(_FILE).strip(), name)
     if not value.strip():
         raise ConfigError(f"prompts.{name} must not be empty. Leave it out to use the named set's text.")
+    token = _CONTROL_TOKEN.search(value)
+    if token:
+        raise ConfigError(f"prompts.{name} must not hold a control token such as {token[0]}; the template adds them")
     return value
 
 
