@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,13 @@ def test_state_and_random_numbers_come_back(checkpoints: Checkpoints) -> None:
     torch.rand(9)
     assert checkpoints.restore() == state(3)
     assert torch.equal(torch.rand(4), expected)
+
+
+def test_the_best_of_another_metric_is_forgotten(checkpoints: Checkpoints) -> None:
+    checkpoints.save(state(3))
+    training = replace(checkpoints.config.training, best_metric="eval/token_accuracy")
+    other = replace(checkpoints, config=replace(checkpoints.config, training=training))
+    assert other.restore() == replace(state(3), best_value=None)
 
 
 def test_a_new_run_starts_at_nothing(checkpoints: Checkpoints) -> None:

@@ -150,3 +150,18 @@ def test_a_rate_of_a_frozen_tower_is_pointed_out(
         prepare(run_config(training={"vit_lr": 1e-5, "aligner_lr": 1e-4}), closing)
     assert "training.vit_lr has no effect: model.freeze_vit is true" in caplog.messages
     assert not [message for message in caplog.messages if "aligner_lr" in message]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"weight_decay": -0.1},
+        {"warmup_steps": -1},
+        {"save_delay_epochs": -1.0},
+        {"adam_betas": [0.9, 1.0]},
+        {"adam_eps": 0.0},
+    ],
+)
+def test_impossible_optimisers_are_refused(run_config: RunMaker, change: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"training.{next(iter(change))}|training.adam_betas"):
+        run_config(training=change)

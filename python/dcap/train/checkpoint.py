@@ -19,7 +19,7 @@ import json
 import os
 import re
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ class Checkpoints:
 
     def _write(self, folder: Path, state: RunState, rng: list[dict[str, torch.Tensor]]) -> None:
         learner = self.learner
-        save_weights(learner.bare_module.model, folder, self.source)
+        save_weights(learner.bare_module.model, folder, self.source, revision=self.config.model.revision)
         save_file(optimizer_tensors(learner.optimizer, learner.parameters), folder / "optimizer.safetensors")
         save_file(
             {f"rank{i}/{name}": value for i, tensors in enumerate(rng) for name, value in tensors.items()},
@@ -108,7 +108,7 @@ class Checkpoints:
         if self._accelerator.is_main_process:
             with whole_folder(target, "final.json") as folder:
                 dtype = getattr(torch, self.config.model.dtype)
-                save_weights(self.learner.bare_module.model, folder, self.source, dtype)
+                save_weights(self.learner.bare_module.model, folder, self.source, dtype, self.config.model.revision)
                 save_profile(folder, self.profile)
                 (folder / "final.json").write_text(json.dumps({"base": self.config.model.name_or_path}), "utf-8")
             log.info("wrote %s", target)
@@ -148,6 +148,11 @@ class Checkpoints:
         rng = load_file(folder / "rng.safetensors")
         restore_rng({name.removeprefix(prefix): v for name, v in rng.items() if name.startswith(prefix)})
         state = RunState(**meta["state"])
+        if any(
+            saved["training"].get(key) != getattr(self.config.training, key) for key in ("best_metric", "best_mode")
+        ):
+            # The best of one metric says nothing about another.
+            state = replace(state, best_value=None, best_step=None)
         log.info("resumed from %s at step %d", folder, state.step)
         return state
 

@@ -85,6 +85,14 @@ class TrainingConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, not {value}")
+        for name in ("weight_decay", "warmup_steps", "save_delay_steps", "save_delay_epochs"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ConfigError(f"{name} must be at least 0, not {value}")
+        if not all(0.0 <= beta < 1.0 for beta in self.adam_betas) or self.adam_eps <= 0:
+            raise ConfigError(
+                f"adam_betas must be within 0..1 and adam_eps above 0, not {self.adam_betas} and {self.adam_eps}"
+            )
         for name in ("warmup_ratio", "min_lr_ratio"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name} must be within 0..1, not {getattr(self, name)}")

@@ -61,8 +61,8 @@ def fit(run: Run) -> RunState:
 
 def _epoch(run: Run, state: RunState) -> Iterator[tuple[Position, list[Batch], float]]:
     """Yield the remaining steps of the state's epoch: position, this rank's micro-batches, seconds waited for them."""
-    steps = run.loader.steps_per_epoch(state.epoch)
     start = time.perf_counter()
+    steps = run.loader.steps_per_epoch(state.epoch)
     for index, batches in enumerate(run.loader.steps_from(state.epoch, state.step_in_epoch), state.step_in_epoch):
         yield Position(state.epoch, index, steps), batches, time.perf_counter() - start
         start = time.perf_counter()

@@ -49,8 +49,7 @@ class Tracker:
         if self._tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
-            purge = state.step + 1 if state.step else None
-            self._events = SummaryWriter(str(self._path.parent / "tensorboard"), purge_step=purge)
+            self._events = SummaryWriter(str(self._path.parent / "tensorboard"), purge_step=state.step + 1)
         if console.is_terminal:
             columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
             self._progress = Progress(*columns, console=console)

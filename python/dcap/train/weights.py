@@ -24,7 +24,9 @@ COMPANIONS = (
 )
 
 
-def save_weights(model: Any, folder: Path, source: str, dtype: torch.dtype | None = None) -> None:
+def save_weights(
+    model: Any, folder: Path, source: str, dtype: torch.dtype | None = None, revision: str | None = None
+) -> None:
     """Write ``adapter/`` for a model with adapters, else ``model/`` with its tokenizer and processor settings.
 
     Args:
@@ -32,6 +34,7 @@ def save_weights(model: Any, folder: Path, source: str, dtype: torch.dtype | Non
         folder: Existing folder.
         source: Folder or hub id that the model came from; its tokenizer files are copied.
         dtype: Precision of a whole model's weights; none keeps each as it trains. Adapters are always as they train.
+        revision: Hub revision of `source`.
     """
     if hasattr(model, "peft_config"):
         # True or "auto" would look for the base model on the hub.
@@ -41,18 +44,18 @@ def save_weights(model: Any, folder: Path, source: str, dtype: torch.dtype | Non
     state = model.state_dict() if dtype is None else {k: v.to(dtype) for k, v in model.state_dict().items()}
     model.save_pretrained(str(folder / "model"), state_dict=state)
     for name in COMPANIONS:
-        path = _file_of(source, name)
+        path = _file_of(source, name, revision)
         if path is not None:
             shutil.copyfile(path, folder / "model" / name)
 
 
-def _file_of(source: str, name: str) -> Path | None:
+def _file_of(source: str, name: str, revision: str | None) -> Path | None:
     from transformers.utils import cached_file
 
     found = cached_file(
         source,
         name,
-        local_files_only=True,
+        revision=revision,
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,
     )
