@@ -37,7 +37,9 @@ OPS = [
     st.just({"name": "expand_to_fit_affine", "params": {"max_pixels": 40_000}}),
     st.just({"name": "color_jitter", "params": {"brightness": 0.3, "contrast": 0.2, "saturation": 0.4, "hue": 0.1}}),
 ]
-PIPELINES = st.lists(st.one_of(OPS), max_size=6)
+PIPELINES = st.lists(
+    st.builds(lambda op, prob: {**op, "prob": prob}, st.one_of(OPS), st.sampled_from([0.5, 1.0, 1.0])), max_size=6
+)
 
 
 def plan(ops: list[dict[str, Any]], seed: int = 0, **config: Any) -> Any:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dcap.core.errors import GeometryError
 from dcap.geometry import Canvas
 from dcap.geometry.grid import Norm, from_grid, grid_scale, to_grid
 
@@ -28,3 +29,9 @@ def test_half_to_even_and_bounds() -> None:
 def test_grid_points_come_back(points: list[tuple[int, int]]) -> None:
     grid = np.array(points)
     assert np.array_equal(to_grid(from_grid(grid, CANVAS, "norm1000"), CANVAS, "norm1000"), grid)
+
+
+def test_canvas_takes_numpy_integers() -> None:
+    assert Canvas(np.int64(3), np.int32(4)) == Canvas(3, 4)
+    with pytest.raises(GeometryError, match="height must be an integer >= 1"):
+        Canvas(np.int64(0), 4)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from dcap.core.errors import GeometryError
 
 
@@ -25,6 +27,9 @@ class Canvas:
     def __post_init__(self) -> None:
         for name in ("height", "width"):
             value = getattr(self, name)
+            if isinstance(value, np.integer):
+                value = int(value)
+                object.__setattr__(self, name, value)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise GeometryError(f"{name} must be an integer >= 1, not {value!r}")
 
