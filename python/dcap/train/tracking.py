@@ -40,6 +40,7 @@ class Tracker:
         self._task = TaskID(0)
         self._seconds = self._waited = 0.0
         self._tokens = 0
+        self._all_seconds, self._all_steps = 0.0, 0
 
     def start(self, state: RunState) -> None:
         """Open the files at `state`: what an interrupted run wrote beyond it is cut, so that no step counts twice."""
@@ -66,6 +67,8 @@ class Tracker:
             due: Whether to write; times are those since what was last written.
         """
         self._seconds += result.seconds + waited
+        self._all_seconds += result.seconds + waited
+        self._all_steps += 1
         self._waited += waited
         self._tokens += result.totals.tokens
         if not self._active or not due:
@@ -116,7 +119,8 @@ class Tracker:
         if self._progress is not None:
             self._progress.update(self._task, completed=state.step, description=text)
             return
-        left = timedelta(seconds=round((self._total - state.step) * result.totals.tokens / max(speed, 1e-9)))
+        # Rows differ in length, so the last one says little about those to come.
+        left = timedelta(seconds=round((self._total - state.step) * self._all_seconds / self._all_steps))
         log.info("step %d/%d  epoch %.2f  %s  ETA %s", state.step, self._total, state.epochs_done, text, left)
 
 
