@@ -18,6 +18,7 @@ namespace dcap {
 void map_points(const Matrix& m, const double* in, std::int64_t n, double* out) noexcept;
 
 // Map n >= 1 points and return the bounds of the images, in one pass; `legal` as in bounds_of.
+// in and out must not overlap.
 [[nodiscard]] Bounds map_bounded(const Matrix& m, const double* in, std::int64_t n, double* out, bool& legal) noexcept;
 
 // Map one box (two corners) and write it as 2 points (a box) or 4 (a polygon); returns that number.

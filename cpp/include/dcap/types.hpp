@@ -49,19 +49,20 @@ struct Bounds {
 
 // Bounds of points given one by one; one lane for x and one for y. Two of them in turn hide the latency of a minimum.
 struct Extent {
-    Lanes low, high, bad;
+    Lanes low, high, sum;
 
-    explicit Extent(Lanes p) noexcept : low(p), high(p), bad(p - p) {}
+    explicit Extent(Lanes p) noexcept : low(p), high(p), sum(p) {}
+    Extent(Lanes least, Lanes most, Lanes total) noexcept : low(least), high(most), sum(total) {}
     void add(Lanes p) noexcept {
         low = smaller(p, low);
         high = larger(p, high);
-        bad += p - p;  // NaN for NaN and infinity, which the minimum skips
+        sum += p;  // NaN for NaN, which the minimum skips; what else could overflow is too large anyway
     }
     // `legal` is false when a point was not finite or too large.
     [[nodiscard]] Bounds join(const Extent& other, bool& legal) const noexcept {
-        const Lanes least = smaller(low, other.low), most = larger(high, other.high), sum = bad + other.bad;
-        legal = sum[0] == 0.0 && sum[1] == 0.0 && least[0] >= -kMaxCoordinate && least[1] >= -kMaxCoordinate &&
-                most[0] <= kMaxCoordinate && most[1] <= kMaxCoordinate;
+        const Lanes least = smaller(low, other.low), most = larger(high, other.high), total = sum + other.sum;
+        legal = total[0] == total[0] && total[1] == total[1] && least[0] >= -kMaxCoordinate &&
+                least[1] >= -kMaxCoordinate && most[0] <= kMaxCoordinate && most[1] <= kMaxCoordinate;
         return {least[0], least[1], most[0], most[1]};
     }
 };
