@@ -18,13 +18,20 @@ struct Scratch {
     std::vector<double> sizes;
     CutScratch cut;
     AreaScratch area;
+
+    // The other buffers are no larger than these.
+    [[nodiscard]] bool is_large() const noexcept {
+        constexpr std::size_t kKeptNumbers = std::size_t{1} << 20;
+        return mapped.size() + current.xy.size() + other.xy.size() + area.found.capacity() > kKeptNumbers;
+    }
 };
 
 void emit(const double* xy, std::int64_t n, std::uint8_t kind, std::int64_t source, double fraction, ClipOutput& out) {
     const std::int64_t shape = out.num_shapes++, point = out.num_points;
     out.num_points += n;
     if (out.num_points <= static_cast<std::int64_t>(out.xy.size() / 2)) {
-        std::copy(xy, xy + 2 * n, out.xy.data() + 2 * point);
+        double* to = out.xy.data() + 2 * point;
+        if (xy != to) std::copy(xy, xy + 2 * n, to);
     }
     if (shape < static_cast<std::int64_t>(out.kinds.size())) {
         out.kinds[shape] = kind;
@@ -32,6 +39,15 @@ void emit(const double* xy, std::int64_t n, std::uint8_t kind, std::int64_t sour
         out.fraction[shape] = fraction;
         out.offsets[shape + 1] = out.num_points;
     }
+}
+
+// Where to put n mapped points: where they would be emitted, which saves the copy of what is inside, if they fit.
+double* place_to_map(std::int64_t n, Scratch& s, const ClipOutput& out) {
+    const auto needed = static_cast<std::size_t>(2 * std::max<std::int64_t>(n, 4));
+    const auto used = static_cast<std::size_t>(2 * out.num_points);
+    if (used + needed <= out.xy.size()) return out.xy.data() + used;
+    if (s.mapped.size() < needed) s.mapped.resize(2 * needed);
+    return s.mapped.data();
 }
 
 double share(double visible, double whole) noexcept {
@@ -175,13 +191,12 @@ void clip_box(const Bounds& b, std::int64_t source, double least, BoxPolicy poli
     emit(box, 2, kBox, source, share(visible, whole), out);
 }
 
-Status clip_shapes(const Shapes& shapes, const ClipOptions& options, const Region& region, ClipOutput& out) {
+Status clip_each(const Shapes& shapes, const ClipOptions& options, const Region& region, Scratch& s, ClipOutput& out) {
     if (const Status status = check_layout(shapes); status != Status::kOk) return status;
     if (out.offsets.size() != out.kinds.size() + 1 || out.source.size() != out.kinds.size() ||
         out.fraction.size() != out.kinds.size()) {
         return Status::kBadArgument;
     }
-    Scratch s;
     const bool moves = !is_identity(options.matrix);
     out.offsets[0] = 0;
     for (std::int64_t i = 0; i < shapes.size(); ++i) {
@@ -191,16 +206,15 @@ Status clip_shapes(const Shapes& shapes, const ClipOptions& options, const Regio
         bool legal = true;
         Bounds bounds{};
         if (moves) {
-            if (s.mapped.size() < static_cast<std::size_t>(2 * n + 4))
-                s.mapped.resize(static_cast<std::size_t>(4 * n + 8));
+            double* mapped = place_to_map(n, s, out);
             if (kind == kBox) {
-                n = map_box(options.matrix, xy, options.box_policy, s.mapped.data());
+                n = map_box(options.matrix, xy, options.box_policy, mapped);
                 kind = n == 4 ? static_cast<std::uint8_t>(kPolygon) : kind;
-                bounds = bounds_of(s.mapped.data(), n, legal);
+                bounds = bounds_of(mapped, n, legal);
             } else {
-                bounds = map_bounded(options.matrix, xy, n, s.mapped.data(), legal);
+                bounds = map_bounded(options.matrix, xy, n, mapped, legal);
             }
-            xy = s.mapped.data();
+            xy = mapped;
         } else {
             bounds = bounds_of(xy, n, legal);
         }
@@ -219,6 +233,13 @@ Status clip_shapes(const Shapes& shapes, const ClipOptions& options, const Regio
         }
     }
     return Status::kOk;
+}
+
+Status clip_shapes(const Shapes& shapes, const ClipOptions& options, const Region& region, ClipOutput& out) {
+    thread_local Scratch scratch;  // kept from call to call: its allocations cost as much as a small image
+    const Status status = clip_each(shapes, options, region, scratch, out);
+    if (scratch.is_large()) scratch = Scratch{};
+    return status;
 }
 
 }  // namespace
