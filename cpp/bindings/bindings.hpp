@@ -5,6 +5,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <array>
 #include <span>
 
 #include "dcap/types.hpp"
@@ -21,6 +22,19 @@ std::span<const T> view(const Array<T>& array) {
     return {array.data(), static_cast<std::size_t>(array.size())};
 }
 
+// A C-contiguous array of exactly T to read; unlike a py::array_t it is never converted, which is dear even to try.
+// The caller's argument owns it.
+template <class T>
+struct Input {
+    std::span<const T> values;
+};
+
+// N numbers from a tuple or list; pybind11's caster for std::array takes several times as long.
+template <std::size_t N>
+struct Numbers {
+    std::array<double, N> values;
+};
+
 // Raises ValueError when the array is read-only.
 template <class T>
 std::span<T> fill(Array<T>& array) {
@@ -29,6 +43,10 @@ std::span<T> fill(Array<T>& array) {
 
 inline Shapes shapes_of(const Array<double>& xy, const Array<std::int64_t>& offsets, const Array<std::uint8_t>& kinds) {
     return {view(xy), view(offsets), view(kinds)};
+}
+
+inline Shapes shapes_of(const Input<double>& xy, const Input<std::int64_t>& offsets, const Input<std::uint8_t>& kinds) {
+    return {xy.values, offsets.values, kinds.values};
 }
 
 // Raises dcap.core.errors.GeometryError with the message that the numba twins use too.
@@ -42,3 +60,35 @@ void register_overlap(py::module_& m);
 void register_simplify(py::module_& m);
 
 }  // namespace dcap::python
+
+template <class T>
+struct pybind11::detail::type_caster<dcap::python::Input<T>> {
+    PYBIND11_TYPE_CASTER(dcap::python::Input<T>,
+                         const_name("numpy.ndarray[") + npy_format_descriptor<T>::name + const_name("]"));
+
+    bool load(handle source, bool /*convert*/) {
+        if (!dcap::python::Array<T>::check_(source)) return false;
+        const auto array = reinterpret_borrow<pybind11::array>(source);
+        value.values = {static_cast<const T*>(array.data()), static_cast<std::size_t>(array.size())};
+        return true;
+    }
+};
+
+template <std::size_t N>
+struct pybind11::detail::type_caster<dcap::python::Numbers<N>> {
+    PYBIND11_TYPE_CASTER(dcap::python::Numbers<N>, const_name("tuple[float, ...]"));
+
+    bool load(handle source, bool /*convert*/) {
+        if (!PyTuple_Check(source.ptr()) && !PyList_Check(source.ptr())) return false;
+        if (PySequence_Fast_GET_SIZE(source.ptr()) != static_cast<Py_ssize_t>(N)) return false;
+        for (std::size_t i = 0; i < N; ++i) {
+            const double number = PyFloat_AsDouble(PySequence_Fast_GET_ITEM(source.ptr(), static_cast<Py_ssize_t>(i)));
+            if (number == -1.0 && PyErr_Occurred()) {
+                PyErr_Clear();
+                return false;
+            }
+            value.values[i] = number;
+        }
+        return true;
+    }
+};
