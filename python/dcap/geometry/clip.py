@@ -138,9 +138,11 @@ def _run(
     split_policy: str,
     box_policy: str,
 ) -> Clipped:
-    if split_policy not in ("all", "largest"):
+    largest = split_policy == "largest"
+    if not largest and split_policy != "all":
         raise GeometryError(f"split_policy must be all or largest, not {split_policy!r}")
     xy, offsets, kinds, source, fraction = kernel(
-        shapes.xy, shapes.offsets, shapes.kinds, matrix, keeps_boxes(box_policy), split_policy == "largest", region
+        shapes.xy, shapes.offsets, shapes.kinds, matrix, keeps_boxes(box_policy), largest, region
     )
-    return Clipped(ShapeArray.frozen(xy, offsets, kinds), source, fraction)
+    # As Clipped(...), without the Python function in between: this wrapper costs as much as clipping a small image.
+    return tuple.__new__(Clipped, (ShapeArray.frozen(xy, offsets, kinds), source, fraction))

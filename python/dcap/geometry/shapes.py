@@ -17,7 +17,7 @@ from dcap.core.errors import GeometryError
 
 MIN_POINTS = (2, 3, 2)
 
-_set = object.__setattr__
+_new = object.__new__
 
 
 class GeometryKind(IntEnum):
@@ -85,11 +85,11 @@ class ShapeArray:
         cls, xy: npt.NDArray[np.float64], offsets: npt.NDArray[np.int64], kinds: npt.NDArray[np.uint8]
     ) -> ShapeArray:
         """As `trusted`, for arrays that are read-only already."""
-        shapes = object.__new__(cls)
+        shapes = _new(cls)
         # Spelled out, since a loop over names costs as much as clipping a small image.
-        _set(shapes, "xy", xy)
-        _set(shapes, "offsets", offsets)
-        _set(shapes, "kinds", kinds)
+        _set_xy(shapes, xy)
+        _set_offsets(shapes, offsets)
+        _set_kinds(shapes, kinds)
         return shapes
 
     @classmethod
@@ -167,6 +167,10 @@ class ShapeArray:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ShapeArray.trusted, (np.array(self.xy), np.array(self.offsets), np.array(self.kinds))
+
+
+# What the slots themselves offer; quicker than object.__setattr__, which looks them up by name.
+_set_xy, _set_offsets, _set_kinds = (vars(ShapeArray)[name].__set__ for name in ("xy", "offsets", "kinds"))
 
 
 def _points(item: npt.ArrayLike, i: int) -> npt.NDArray[np.float64]:
