@@ -72,3 +72,13 @@ def test_extensions_are_used_by_name(tmp_path: Path, tiny_folder: Path) -> None:
     dataset = DenseCaptionDataset(build(RunConfig, tree))
     assert dataset.planner.profile.prompts.dense == "List the objects."
     assert parse(sample.answer, dataset.planner.profile.answer).captions == ("cup",)
+
+
+def test_the_config_is_complete() -> None:
+    import yaml
+
+    from dcap.core.config import build
+    from dcap.train.config import RunConfig
+
+    config = build(RunConfig, yaml.safe_load(blocks("yaml")[0]))
+    assert config.data.global_max_length == 12_000
