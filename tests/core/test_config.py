@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dcap.core.config import apply_overrides, build, dump_yaml, merge, read_yaml, to_tree
@@ -125,6 +125,7 @@ def test_merge_replaces_lists_and_joins_mappings() -> None:
     assert merge({"a": {"x": 1, "y": 2}, "b": [1]}, {"a": {"y": 3}, "b": [2]}) == {"a": {"x": 1, "y": 3}, "b": [2]}
 
 
+@example(Outer(1, inner=Inner(names=("\x85", "\u2028", "杯子"))))
 @given(
     st.builds(
         Outer,

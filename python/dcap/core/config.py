@@ -231,4 +231,8 @@ def to_tree(config: Any) -> Any:
 
 def dump_yaml(config: Any) -> str:
     """Return a config dataclass as YAML text."""
-    return yaml.safe_dump(to_tree(config), sort_keys=False, allow_unicode=True)
+    text: str = yaml.safe_dump(to_tree(config), sort_keys=False, allow_unicode=True)
+    if any(breaks in text for breaks in "\x85\u2028\u2029"):
+        # YAML reads these as line breaks; escaped they come back as they were.
+        text = yaml.safe_dump(to_tree(config), sort_keys=False, allow_unicode=False)
+    return text
