@@ -25,3 +25,7 @@ def restored_log() -> Iterator[None]:
     yield
     log.handlers[:], log.propagate = handlers, propagate
     log.setLevel(level)
+    # The import linter configures logging for itself, which disables every logger that exists.
+    for name, child in logging.root.manager.loggerDict.items():
+        if isinstance(child, logging.Logger) and name.split(".")[0] == "dcap":
+            child.disabled = False
