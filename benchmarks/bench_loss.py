@@ -107,15 +107,17 @@ def seconds(run: Callable[[], Any]) -> float:
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
-def test_bench_loss(benchmark: Any, prompt: int) -> None:
+def test_bench_loss(benchmark: Any, capsys: pytest.CaptureFixture[str], prompt: int) -> None:
     check_equal(prompt)
     runs = {name: partial(gradients, method, prompt) for name, method in METHODS.items()}
     peaks = {name: peak_mib(run) for name, run in runs.items()}
     times = {name: min(seconds(run) for _ in range(2)) for name, run in runs.items()}
-    print(f"\nloss and gradient, prompt {prompt} + answer {ANSWER} tokens")
+    lines = [f"\nloss and gradient, prompt {prompt} + answer {ANSWER} tokens"]
     for name in METHODS:
         ratio = f"{times[name] / times['dcap']:5.1f}x time {peaks[name] / peaks['dcap']:6.1f}x memory"
-        print(f"  {name:24} {peaks[name]:6.0f} MiB  {ratio}")
+        lines.append(f"  {name:24} {peaks[name]:6.0f} MiB  {ratio}")
+    with capsys.disabled():
+        print("\n".join(lines))
     benchmark.extra_info["peak_mib"] = {name: round(peak) for name, peak in peaks.items()}
     benchmark.pedantic(runs["dcap"], rounds=2)
 
