@@ -57,6 +57,8 @@ def test_lines_are_those_of_a_plain_split(
     tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], bom: bool
 ) -> None:
     data = b"\n".join(lines)
+    if data.strip()[:1] == b"[" and data.strip()[-1:] == b"]":
+        return
     if data[:2] in (b"\xff\xfe", b"\xfe\xff") or data[:3] == b"\xef\xbb\xbf":
         return
     file = file_of(tmp_path_factory.mktemp("lines") / "a.jsonl", (b"\xef\xbb\xbf" if bom else b"") + data)
@@ -125,6 +127,16 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         JsonlFile(tmp_path)
     with pytest.raises(RecordError, match="must be UTF-8, not UTF-16"):
         file_of(tmp_path / "a.jsonl", LINE.decode().encode("utf-16"))
+
+
+@pytest.mark.parametrize("data", [b"[%b, %b]", b"\n [\n%b,\n%b\n]\n", b"\xef\xbb\xbf[%b,%b]\r\n", b"[%%b]" + b" " * 9])
+def test_one_json_array_is_refused_with_the_way_out(tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(RecordError, match=r"a.jsonl: file must be JSONL, .* not one JSON array. .*jq -c"):
+        file_of(tmp_path / "a.jsonl", data.replace(b"%b", LINE))
+
+
+def test_a_line_that_is_an_array_spoils_itself_only(tmp_path: Path) -> None:
+    assert len(file_of(tmp_path / "a.jsonl", b"[1]\n" + LINE)) == 2
 
 
 def test_open_files_are_closed_with_the_object(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from dcap.data.record_json import MAX_LINE_BYTES
 from dcap.data.records import Origin, Record, parse_record
 
 _CHUNK_BYTES = 8 << 20
+_TAIL_BYTES = 4096
 _BOM = b"\xef\xbb\xbf"
 _OTHER_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _BRACE = ord("{")
@@ -36,7 +37,7 @@ class JsonlFile:
         path: The file.
 
     Raises:
-        RecordError: The file is missing, not a regular file, or not UTF-8 by its first bytes.
+        RecordError: The file is missing, not a regular file, not UTF-8 by its first bytes, or one JSON array.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -45,6 +46,11 @@ class JsonlFile:
         fd = self._open()
         self._stamp = _stamp(fd)
         self._starts, self._numbers = _find_lines(fd, self.path)
+        if len(self) and _is_array(fd, int(self._starts[0])):
+            raise RecordError(
+                f"{path}: file must be JSONL, one record per line, not one JSON array. "
+                "Convert it: jq -c '.[]' OLD.json > NEW.jsonl"
+            )
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -130,6 +136,13 @@ def _find_lines(fd: int, path: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray
         stop = starts[k + 1] if k + 1 < len(starts) else size
         keep[k] = not _is_blank(fd, int(starts[k]), int(stop))
     return starts[keep], numbers[keep]
+
+
+def _is_array(fd: int, start: int) -> bool:
+    """Whether the text from `start` begins and ends as an array does; no record does either."""
+    size = os.fstat(fd).st_size
+    end = os.pread(fd, _TAIL_BYTES, max(start, size - _TAIL_BYTES)).rstrip()
+    return os.pread(fd, 64, start).lstrip()[:1] == b"[" and end.endswith(b"]")
 
 
 def _not_braces(fd: int, starts: npt.NDArray[np.int64]) -> list[int]:
