@@ -24,8 +24,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+def narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is piped is never wrapped, whatever the terminal's width."""
+    monkeypatch.setenv("COLUMNS", "40")
 
 
 def test_good_files_exit_0(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,14 +42,45 @@ def test_every_problem_is_a_row(folder: Path, capsys: pytest.CaptureFixture[str]
     out = capsys.readouterr().out
     rows = [line.split(maxsplit=2) for line in out.splitlines() if line.startswith("bad.jsonl:")]
     assert [(row[0], row[1]) for row in rows] == [
-        ("bad.jsonl:2", "objects[0].poly"), ("bad.jsonl:2", "objects[1].bbox_2d"), ("bad.jsonl:3", "images[0]")
+        ("bad.jsonl:2", "objects[0].poly"), ("bad.jsonl:2", "objects[1].bbox_2d"), ("bad.jsonl:3", "images[0]"),
+        ("bad.jsonl:4", "objects[0].bbox_2d"),
     ]  # fmt: skip
+    assert "lies partly outside the image (8 x 6)" in rows[3][2]
     assert f"{folder}/b.png must be a readable file, not missing" in out
     assert "has 3 numbers, must be an even count >= 6" in out
     assert "2 good, 2 bad" in out
-    assert "clipped   1 shapes" in out
+    assert "clipped   1 shape partly" in out
     assert "images    1 missing" in out
     assert "problems  3" in out
+
+
+def test_a_clipped_shape_is_a_note_and_no_problem(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "clipped.jsonl").write_text(json.dumps({**GOOD, "objects": [{"desc": "c", "line": [1, 1, 99, 5]}]}))
+    assert main(["validate", str(folder / "clipped.jsonl")]) == 0
+    assert "clipped.jsonl:1  objects[0].line  lies partly outside" in capsys.readouterr().out
+    assert main(["validate", str(folder / "clipped.jsonl"), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["problems"] == []
+    assert [(note["line"], note["field"]) for note in report["notes"]] == [(1, "objects[0].line")]
+
+
+def test_an_empty_file_exits_1(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "empty.jsonl").write_bytes(b"")
+    assert main(["validate", str(folder / "empty.jsonl")]) == 1
+    out = capsys.readouterr().out
+    assert "empty.jsonl:1  file   must hold at least one record, not none" in out
+    assert "no problems" not in out
+
+
+def test_several_files_are_shown_as_they_were_given(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "sub").mkdir()
+    (folder / "sub" / "bad.jsonl").write_text("{}")
+    assert main(["validate", "./bad.jsonl", "sub/bad.jsonl", "builtin:photos/val.jsonl"]) == 1
+    places = {line.split()[0] for line in capsys.readouterr().out.splitlines() if "jsonl:" in line}
+    assert places == {"./bad.jsonl:2", "./bad.jsonl:3", "./bad.jsonl:4", "sub/bad.jsonl:1"}
 
 
 def test_json_for_programs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

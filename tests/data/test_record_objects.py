@@ -60,7 +60,18 @@ GOOD = {"desc": "cup", "bbox_2d": [1, 2, 30, 40]}
         ({"bbox_2d": [1, "2", 3, 4]}, "objects[1].bbox_2d[1] must be a number, not '2'"),
         ({"bbox_2d": [1, 2, True, 4]}, "objects[1].bbox_2d[2] must be a number, not True"),
         ({"bbox_2d": [1, 2, 3, None]}, "objects[1].bbox_2d[3] must be a number, not None"),
-        ({"bbox_2d": [[1, 2], [3, 4]]}, "objects[1].bbox_2d has 2 numbers, must be 4"),
+        ({"bbox_2d": [[1, 2], [3, 4]]},
+         "objects[1].bbox_2d must be the flat list [x1, y1, x2, y2], not nested points such as [1, 2]"),
+        ({"bbox_2d": ..., "poly": [[1, 2], [3, 4], [5, 9]]},
+         "objects[1].poly must be the flat list [x1, y1, x2, y2, ...], not nested points such as [1, 2]"),
+        ({"bbox_2d": ..., "line": [{"x": 1, "y": 2}]},
+         'objects[1].line must be the flat list [x1, y1, x2, y2, ...], not nested points such as {"x": 1, "y": 2}'),
+        ({"bbox_2d": ..., "poly": []}, "objects[1].poly has 0 numbers, must be an even count >= 6"),
+        ({"bbox_2d": ..., "bbox": [1, 2, 3, 4]},
+         "objects[1] must have exactly one of bbox_2d, poly, line, not none; "
+         '"bbox" is given: did you mean bbox_2d, which is [x1, y1, x2, y2]?'),
+        ({"desc": ..., "label": "cup"}, 'objects[1].desc must be given; "label" is given: did you mean desc?'),
+        ({"desc": None, "label": "cup"}, "objects[1].desc must be given"),
         ({"bbox_2d": [1, 2, float("inf"), 4]}, f"objects[1].bbox_2d {FAR}"),
         ({"bbox_2d": [1, 2, float("nan"), 4]}, f"objects[1].bbox_2d {FAR}"),
         ({"bbox_2d": [1, 2, 10**400, 4]}, f"objects[1].bbox_2d {FAR}"),
@@ -128,7 +139,7 @@ def test_a_shape_that_begins_where_the_one_before_ends_keeps_its_point() -> None
 def test_both_ends_of_the_image_are_inside() -> None:
     result = read({"desc": "a", "bbox_2d": [0, 0, 64, 48]})
     assert result.shapes.xy.tolist() == [[0, 0], [64, 48]]
-    assert result.clipped == 0
+    assert result.clipped == ()
 
 
 def test_what_is_partly_outside_is_cut_exactly_and_counted() -> None:
@@ -138,7 +149,7 @@ def test_what_is_partly_outside_is_cut_exactly_and_counted() -> None:
         {"desc": "line", "line": [-10, 10, 10, 10, 10, 20]},
         {"desc": "triangle", "poly": [54, 0, 74, 0, 54, 20]},
     )
-    assert result.clipped == 3
+    assert result.clipped == (0, 2, 3)
     assert result.captions == ("box", "inside", "line", "triangle")
     assert result.shapes.points(0).tolist() == [[0, 2], [30, 48]]
     assert result.shapes.points(1).tolist() == [[1, 1], [2, 2]]

@@ -51,7 +51,7 @@ def test_the_contract_s_example_is_read() -> None:
     assert record.shapes == ShapeArray.from_objects(data["objects"])
     assert record.shapes.kinds.tolist() == [GeometryKind.POLYGON, GeometryKind.BOX, GeometryKind.LINE]
     assert record.attributes == (None, None, None)
-    assert (record.summary, record.metadata, record.clipped) == (data["summary"], {"source": "coco"}, 0)
+    assert (record.summary, record.metadata, record.clipped) == (data["summary"], {"source": "coco"}, ())
     assert str(record.origin) == "train.jsonl:1841"
     assert record.origin.dataset == "train"
 
@@ -73,6 +73,9 @@ def test_optional_fields_may_be_absent(make_record: Make, summary: Any) -> None:
     ("changes", "message"),
     [
         ({"images": ...}, "images must be given"),
+        ({"images": ..., "image": "a.png"}, 'images must be given; "image" is given: did you mean images?'),
+        ({"width": ..., "img_width": 64}, 'width must be given; "img_width" is given: did you mean width?'),
+        ({"objects": ..., "annotations": []}, 'objects must be given; "annotations" is given: did you mean objects?'),
         ({"images": "a.png"}, 'images must be a list of one path, not "a.png"'),
         ({"images": []}, "images must be a list of one path, not []"),
         ({"images": ["a.png", "b.png"]}, 'images must be a list of one path, not ["a.png", "b.png"]'),
@@ -213,5 +216,5 @@ def test_real_annotations_are_read_whole(real45: Path) -> None:
             record = parse_record(line, Origin(str(file), number))
             data = json.loads(line)
             assert len(record.shapes) == len(data["objects"])
-            assert record.clipped == 0
+            assert record.clipped == ()
             assert (record.shapes.xy <= np.array([record.canvas.width, record.canvas.height])).all()

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from dcap.data.builtin import resolve_data
-from dcap.data.validate import FoundProblem, validate
+from dcap.data.validate import Finding, validate
 
 Make = Callable[..., dict[str, Any]]
 Write = Callable[..., Path]
@@ -24,6 +26,8 @@ def test_counts(write_jsonl: Write, make_record: Make, photo: Path) -> None:
     assert report.problems == ()
     assert (report.records, report.bad, report.negatives, report.summaries, report.clipped) == (2, 0, 1, 1, 1)
     assert report.objects == {"bbox_2d": 1, "poly": 1, "line": 2}
+    text = "lies partly outside the image (64 x 48); the inner part is used"
+    assert report.notes == (Finding(str(path), 1, "objects[0].bbox_2d", text),)
     assert photo.exists()
 
 
@@ -41,9 +45,22 @@ def test_all_problems_of_all_records(write_jsonl: Write, make_record: Make, phot
         (2, "width"), (2, "objects[0].desc"), (2, "objects[0].bbox_2d"), (3, "images[0]"),
         (4, "width, height"),
     ]  # fmt: skip
-    assert report.problems[0] == FoundProblem(str(path), 2, "width", "must be a whole number of pixels >= 1, not 0")
+    assert report.problems[0] == Finding(str(path), 2, "width", "must be a whole number of pixels >= 1, not 0")
     assert report.problems[3].text.startswith(f"{photo.parent}/gone.png must be a readable file, not missing")
     assert (report.records, report.bad, report.images_missing) == (1, 3, 1)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n", b"\xef\xbb\xbf"])
+def test_a_file_without_records_is_a_problem(
+    write_jsonl: Write, make_record: Make, photo: Path, content: bytes
+) -> None:
+    good, empty = write_jsonl([make_record()]), photo.parent / "empty.jsonl"
+    empty.write_bytes(content)
+    report = validate([good, empty])
+    (problem,) = report.problems
+    assert (problem.file, problem.field) == (str(empty), "file")
+    assert problem.text.startswith("must hold at least one record")
+    assert (report.records, report.bad) == (1, 0)
 
 
 def test_truncated_pixels_are_found_by_decoding_only(write_jsonl: Write, make_record: Make, photo: Path) -> None:
@@ -64,7 +81,7 @@ def test_the_report_is_json() -> None:
     report = validate([resolve_data("builtin:photos/photos.jsonl")], decode=True)
     data = json.loads(json.dumps(report.to_dict()))
     assert data["records"] == 5
-    assert data["problems"] == []
+    assert data["problems"] == data["notes"] == []
     assert sum(data["objects"].values()) == 51
     assert data["files"][0].endswith("photos.jsonl")
 

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from dcap import __version__
 from dcap.cli.packages import requirements
+from dcap.core.log import output_console
 
 EPILOG = """\
 examples:
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(report, indent=2, ensure_ascii=False))
     else:
-        _print(report, Console(markup=False, highlight=False))
+        _print(report, output_console())
     return 0 if report["kernels"]["backend"] else 1
 
 

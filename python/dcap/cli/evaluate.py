@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rich.console import Console
-
 from dcap.core.errors import ConfigError
-from dcap.core.log import get_logger
+from dcap.core.log import get_logger, output_console
 from dcap.data.builtin import resolve_data
 
 log = get_logger(__name__)
@@ -77,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     report = evaluate(truth, args.pred, ScoreOptions(line_tolerance_px=args.line_tolerance))
     if not report.images:
         raise ConfigError("--truth must hold at least one record, not none")
-    console = Console(highlight=False)
+    console = output_console()
     console.print(score_table(report))
     console.print(answer_table(report))
     if args.worst:

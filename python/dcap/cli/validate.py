@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,9 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from dcap.core.log import console as log_console
+from dcap.core.log import output_console
 from dcap.data.builtin import resolve_data
 from dcap.data.images import MAX_PIXELS
-from dcap.data.validate import Report, validate
+from dcap.data.validate import Finding, Report, validate
 
 EPILOG = """\
 examples:
@@ -30,6 +31,8 @@ a record is one line of JSON:
   {"images": ["a.jpg"], "width": 640, "height": 480,
    "objects": [{"desc": "cup", "bbox_2d": [10, 20, 90, 120]}], "summary": "a cup on a table"}
 width, height and all coordinates are pixels of the image as displayed, its EXIF orientation applied.
+
+shapes partly outside their image are legal and listed as notes; a file without records is a problem.
 
 exit codes: 0 no problems, 1 problems were listed, 2 a file could not be read at all.
 """
@@ -73,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
     else:
-        _print(report, Console(markup=False, highlight=False))
+        _print(report, dict(zip(report.files, args.files, strict=True)), output_console())
     return 1 if report.problems else 0
 
 
@@ -92,15 +95,23 @@ def _progress() -> Iterator[Progress]:
         yield progress
 
 
-def _print(report: Report, console: Console) -> None:
-    if report.problems:
-        table = Table("where", "field", "problem", box=None, pad_edge=False)
-        for p in report.problems:
-            table.add_row(Text(f"{Path(p.file).name}:{p.line}"), Text(p.field), Text(p.text))
-        console.print(table)
-        console.print()
+def _print(report: Report, names: Mapping[str, str], console: Console) -> None:
+    """Print the report; `names` are the files as they were given."""
+    for title, findings in (("problem", report.problems), ("note, no problem", report.notes)):
+        if findings:
+            console.print(_table(title, findings, names))
+            console.print()
     for line in _summary(report):
         console.print(Text(line))
+
+
+def _table(title: str, findings: Sequence[Finding], names: Mapping[str, str]) -> Table:
+    table = Table("where", "field", title, box=None, pad_edge=False)
+    for found in findings:
+        # One file needs no folder to be known; of several, two may have the same name.
+        name = names[found.file] if len(names) > 1 else Path(found.file).name
+        table.add_row(Text(f"{name}:{found.line}"), Text(found.field), Text(found.text))
+    return table
 
 
 def _summary(report: Report) -> list[str]:
@@ -111,7 +122,8 @@ def _summary(report: Report) -> list[str]:
         f"objects   {sum(report.objects.values())}: {kinds}",
     ]
     if report.clipped:
-        lines.append(f"clipped   {report.clipped} shapes partly outside their image; only the inner part is used")
+        shapes = "shape" if report.clipped == 1 else "shapes"
+        lines.append(f"clipped   {report.clipped} {shapes} partly outside their image; only the inner part is used")
     if report.images_missing:
         lines.append(f"images    {report.images_missing} missing")
     lines.append(f"problems  {len(report.problems)}" if report.problems else "no problems")

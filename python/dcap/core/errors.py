@@ -46,10 +46,16 @@ class MissingPackageError(DcapError, ImportError):
     """A package of an extra that is not installed; the message names the install command."""
 
 
+def nearest(name: str, known: Iterable[str], likeness: float = 0.5) -> str | None:
+    """Return the known name nearest to `name`, or None when none is at least so like it (0..1)."""
+    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=likeness)
+    return near[0] if near else None
+
+
 def nearest_hint(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean x?"`` for the known name nearest to `name`, or the list of what exists."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    near = nearest(name, names)
     if near:
-        return f"; did you mean {near[0]}?"
+        return f"; did you mean {near}?"
     return f"; known are: {', '.join(names)}" if names else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
@@ -15,6 +16,14 @@ T = TypeVar("T")
 
 console = Console(stderr=True) if os.isatty(2) else Console(stderr=True, width=160)
 """The terminal; where there is none, lines are wide enough not to break."""
+
+PIPE_WIDTH = 100_000
+"""Columns of what goes to a file or another program: no table is wide enough to be wrapped."""
+
+
+def output_console() -> Console:
+    """Return a console for a command's result on stdout; text is printed as it is, without markup."""
+    return Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 def rank() -> int:

@@ -188,7 +188,7 @@ def check_records(
             dropped[dropped_by] += 1
         elif kept is not None:
             rows.append((f, i))
-            clipped += record.clipped
+            clipped += len(record.clipped)
     if bad and on_bad_record == "error":
         raise RecordError(_message(bad, num_problems))
     index = np.array(rows, np.int64).reshape(-1, 2)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from dcap.core.errors import GeometryError
 from dcap.data.record_json import Problem, show
+from dcap.data.record_keys import FORMS, key_hint
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.clip import clip
 from dcap.geometry.objects import KEY_OF_KIND, KEYS, read_shape
@@ -35,7 +36,8 @@ class ObjectList:
     captions: tuple[str, ...]
     attributes: tuple[Any, ...]
     extras: tuple[Mapping[str, Any], ...]
-    clipped: int
+    clipped: tuple[int, ...]
+    """Objects that lay partly outside the canvas."""
 
 
 @dataclass(slots=True)
@@ -75,11 +77,13 @@ def read_objects(objects: Any, canvas: Canvas | None, problems: list[Problem]) -
             problems.append(Problem(f"objects[{i}]", f"must be an object, not {show(obj)}"))
             continue
         problem = check_text(obj.get("desc"), f"objects[{i}].desc")
+        if problem and "desc" not in obj:
+            problem = Problem(problem.field, problem.text + key_hint(obj, ("desc",)))
         if problem:
             problems.append(problem)
         _read_one(obj, i, columns, problems)
     shapes = _shapes(columns, objects, problems)
-    clipped = 0
+    clipped: tuple[int, ...] = ()
     if shapes is not None and canvas is not None:
         shapes, clipped = _into_canvas(shapes, columns.index, canvas, problems)
     if shapes is None or len(problems) > before:
@@ -107,13 +111,17 @@ def check_text(text: Any, name: str) -> Problem | None:
 def _read_one(obj: dict[str, Any], i: int, columns: _Columns, problems: list[Problem]) -> None:
     keys = [key for key in KEYS if key in obj]
     if len(keys) != 1:
-        found = " and ".join(keys) or "none"
+        found = " and ".join(keys) or "none" + key_hint(obj, KEYS)
         problems.append(Problem(f"objects[{i}]", f"must have exactly one of bbox_2d, poly, line, not {found}"))
         return
     key, kind = keys[0], KEYS[keys[0]]
     values = obj[key]
     plain = type(values) is list and _NUMBER_TYPES.issuperset(map(type, values))
     least = 2 * MIN_POINTS[kind]
+    if type(values) is list and not plain and isinstance(values[0], (list, dict)):
+        text = f"must be the flat list {FORMS[key]}, not nested points such as {show(values[0])}"
+        problems.append(Problem(f"objects[{i}].{key}", text))
+        return
     if not plain or len(values) % 2 or len(values) < least or (kind is GeometryKind.BOX and len(values) != 4):
         problems.append(_problem_of(obj, i))
         return
@@ -198,18 +206,22 @@ def _without_repeats(
 
 def _into_canvas(
     shapes: ShapeArray, index: Sequence[int], canvas: Canvas, problems: list[Problem]
-) -> tuple[ShapeArray, int]:
-    """Clip what lies partly outside; of a shape that the border splits, the largest (longest) part stays."""
+) -> tuple[ShapeArray, tuple[int, ...]]:
+    """Clip what lies partly outside; of a shape that the border splits, the largest (longest) part stays.
+
+    Returns:
+        The shapes, and which objects were clipped.
+    """
     limit = np.array([canvas.width, canvas.height], np.float64)
     inside = (shapes.xy >= 0).all(axis=1) & (shapes.xy <= limit).all(axis=1)
     if inside.all():
-        return shapes, 0
+        return shapes, ()
     cut = np.flatnonzero(~np.minimum.reduceat(inside, shapes.offsets[:-1]))
     try:
         parts = clip(shapes.take(cut), canvas, split_policy="largest")
     except GeometryError:
         problems += _problems_of_clipping(shapes, cut.tolist(), index, canvas)
-        return shapes, 0
+        return shapes, ()
     best = {int(cut[source]): part for part, source in enumerate(parts.source_index.tolist())}
     for k in cut.tolist():
         if k not in best:
@@ -217,7 +229,7 @@ def _into_canvas(
             problems.append(Problem(_field(shapes, k, index), text))
     points = [parts.shapes.points(best[k]) if k in best else shapes.points(k) for k in range(len(shapes))]
     kinds = [parts.shapes.kinds[best[k]] if k in best else shapes.kinds[k] for k in range(len(shapes))]
-    return ShapeArray.from_points(points, kinds), len(best)
+    return ShapeArray.from_points(points, kinds), tuple(index[k] for k in sorted(best))
 
 
 def _problems_of_clipping(shapes: ShapeArray, cut: list[int], index: Sequence[int], canvas: Canvas) -> list[Problem]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from dcap.core.errors import RecordError
 from dcap.data.record_json import Problem, decode_line, show
+from dcap.data.record_keys import key_hint
 from dcap.data.record_objects import check_text, read_objects
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
@@ -69,8 +70,8 @@ class Record:
     """The record's ``metadata``."""
     origin: Origin
     """File and line."""
-    clipped: int = 0
-    """Number of shapes that lay partly outside the canvas."""
+    clipped: tuple[int, ...] = ()
+    """Objects that lay partly outside the canvas, by their index in the file."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Keys of the record that dcap does not know, kept as they are."""
     extras: tuple[Mapping[str, Any], ...] = ()
@@ -131,7 +132,7 @@ def _read(line: bytes, origin: Origin) -> tuple[Record | None, list[Problem]]:
     if not isinstance(metadata, dict | None):
         problems.append(Problem("metadata", f"must be an object, not {show(metadata)}"))
     if "objects" not in data:
-        problems.append(Problem("objects", "must be given; an image without objects has an empty list"))
+        problems.append(Problem("objects", _not_given(data, "objects", "; an image without objects has an empty list")))
         return None, problems
     objects = read_objects(data["objects"], canvas, problems)
     if problems or objects is None or image is None or canvas is None:
@@ -148,14 +149,18 @@ def _read(line: bytes, origin: Origin) -> tuple[Record | None, list[Problem]]:
 def _image(data: Mapping[str, Any], problems: list[Problem]) -> str | None:
     images = data.get("images")
     if not isinstance(images, list) or len(images) != 1:
-        actual = "given" if "images" not in data else f"a list of one path, not {show(images)}"
-        problems.append(Problem("images", f"must be {actual}"))
+        text = f"must be a list of one path, not {show(images)}" if "images" in data else _not_given(data, "images")
+        problems.append(Problem("images", text))
         return None
     path = images[0]
     if not isinstance(path, str) or not path.strip() or "\0" in path:
         problems.append(Problem("images[0]", f"must be a path, not {show(path)}"))
         return None
     return path
+
+
+def _not_given(data: Mapping[str, Any], name: str, advice: str = "") -> str:
+    return "must be given" + (key_hint(data, (name,)) or advice)
 
 
 def _canvas(data: Mapping[str, Any], problems: list[Problem]) -> Canvas | None:
@@ -165,7 +170,7 @@ def _canvas(data: Mapping[str, Any], problems: list[Problem]) -> Canvas | None:
         if type(value) is float and value.is_integer():
             value = int(value)
         if name not in data:
-            problems.append(Problem(name, "must be given"))
+            problems.append(Problem(name, _not_given(data, name)))
         elif type(value) is not int or not 1 <= value <= MAX_SIDE:
             problems.append(Problem(name, f"must be a whole number of pixels >= 1, not {show(data[name])}"))
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,13 @@ from dcap.data.images import MAX_PIXELS
 from dcap.geometry.objects import KEY_OF_KIND
 from dcap.geometry.shapes import GeometryKind
 
+NO_RECORDS = "must hold at least one record, not none; a record is one line of JSON"
 MISSING = "must be a readable file, not missing"
 
 
 @dataclass(frozen=True, slots=True)
-class FoundProblem:
-    """One problem and where it is."""
+class Finding:
+    """A problem or a note, and where it is."""
 
     file: str
     line: int
@@ -43,17 +44,20 @@ class Report:
     summaries: int
     """Good records with a summary."""
     clipped: int
-    """Shapes that lie partly outside their image; they are clipped, which is no problem."""
+    """Shapes that lie partly outside their image; they are clipped, which is no problem but a note."""
     images_missing: int
     """Records whose image file does not exist."""
-    problems: tuple[FoundProblem, ...]
-    """All problems, in the order of files and lines."""
+    problems: tuple[Finding, ...]
+    """All problems: of whole files, then of records in the order of files and lines."""
+    notes: tuple[Finding, ...]
+    """What is legal and worth a look: each clipped shape."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain JSON data."""
         fields: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
         fields["files"], fields["objects"] = list(self.files), dict(self.objects)
-        fields["problems"] = [{name: getattr(p, name) for name in p.__slots__} for p in self.problems]
+        for name in ("problems", "notes"):
+            fields[name] = [asdict(found) for found in getattr(self, name)]
         return fields
 
 
@@ -64,7 +68,7 @@ def validate(
     decode: bool = False,
     on_read: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Check every record and image of some JSONL files.
+    """Check every record and image of some JSONL files; a file without records is a problem too.
 
     Args:
         files: JSONL files.
@@ -78,22 +82,27 @@ def validate(
     """
     opened = [JsonlFile(path) for path in files]
     objects = Counter(dict.fromkeys(KEY_OF_KIND.values(), 0))
-    problems: list[FoundProblem] = []
+    problems = [Finding(str(file.path), 1, "file", NO_RECORDS) for file in opened if not len(file)]
+    notes: list[Finding] = []
     counts: Counter[str] = Counter()
     for f, i, record, found in scan_records(opened, ImageRules(root, max_pixels, decode), on_read):
+        origin = opened[f].origin(i)
         if record is None:
-            origin = opened[f].origin(i)
-            problems += [FoundProblem(origin.file, origin.line, p.field, p.text) for p in found]
+            problems += [Finding(origin.file, origin.line, p.field, p.text) for p in found]
             counts["bad"] += 1
             counts["missing"] += any(MISSING in p.text for p in found)
             continue
         counts["records"] += 1
         counts["negatives"] += not len(record.shapes)
         counts["summaries"] += record.summary is not None
-        counts["clipped"] += record.clipped
-        objects.update(KEY_OF_KIND[GeometryKind(kind)] for kind in record.shapes.kinds.tolist())
+        counts["clipped"] += len(record.clipped)
+        keys = [KEY_OF_KIND[GeometryKind(kind)] for kind in record.shapes.kinds.tolist()]
+        objects.update(keys)
+        text = f"lies partly outside the image ({record.canvas.width} x {record.canvas.height}); the inner part is used"
+        notes += [Finding(origin.file, origin.line, f"objects[{k}].{keys[k]}", text) for k in record.clipped]
     return Report(
         files=tuple(str(file.path) for file in opened), records=counts["records"], bad=counts["bad"],
         objects=dict(objects), negatives=counts["negatives"], summaries=counts["summaries"],
         clipped=counts["clipped"], images_missing=counts["missing"], problems=tuple(problems),
+        notes=tuple(notes),
     )  # fmt: skip

@@ -1,0 +1,41 @@
+"""Keys that people write instead of those of the record contract, and how a message names the right one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from dcap.core.errors import nearest
+
+FORMS = {"bbox_2d": "[x1, y1, x2, y2]", "poly": "[x1, y1, x2, y2, ...]", "line": "[x1, y1, x2, y2, ...]"}
+"""How the numbers of each kind of shape stand in a record."""
+
+# Where letters do not tell; a key that differs by a few letters is found without being here.
+_MEANT = {
+    **dict.fromkeys(("box", "rect", "rectangle", "xyxy", "xywh"), "bbox_2d"),
+    **dict.fromkeys(("polygon", "segmentation", "points", "mask", "ring"), "poly"),
+    **dict.fromkeys(("polyline", "linestring"), "line"),
+    **dict.fromkeys(("label", "caption", "description", "text", "name", "class", "category", "phrase"), "desc"),
+    **dict.fromkeys(("file_name", "filename", "file", "path", "img", "picture", "photo"), "images"),
+    **dict.fromkeys(("annotations", "instances", "shapes", "boxes", "labels"), "objects"),
+    "w": "width",
+    "h": "height",
+}
+_SURE = 0.6
+
+
+def key_hint(given: Iterable[str], missing: Collection[str]) -> str:
+    """Return ``'; "bbox" is given: did you mean bbox_2d?'`` for the first given key that means a missing one.
+
+    Args:
+        given: Keys of the JSON object.
+        missing: Keys of the contract of which at least one should be there and none is.
+
+    Returns:
+        The hint, with the form of a shape's numbers; empty where no key looks like a missing one.
+    """
+    for key in given:
+        meant = _MEANT.get(key.casefold()) or nearest(key.casefold(), missing, _SURE)
+        if meant in missing:
+            form = f", which is {FORMS[meant]}" if meant in FORMS else ""
+            return f'; "{key}" is given: did you mean {meant}{form}?'
+    return ""
