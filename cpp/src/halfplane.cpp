@@ -28,13 +28,15 @@ Heights measure(const double* xy, std::int64_t n, const HalfPlane& plane, std::v
     return {high > 0.0, low < 0.0};
 }
 
-// Always from the inside vertex outwards: an edge met from either side gives the same point to the bit.
+// Always from the same end of an edge, met from either side: the point is the same to the bit. From the end nearer to
+// the line, the points of two edges keep their order down to the rounding of that end, not of the far one.
 void push_meeting(Parts& out, const double* in, double h_in, const double* off, double h_off,
                   const HalfPlane& plane) noexcept {
-    if (h_off == 0.0) return out.push(off[0], off[1]);
-    const double t = h_in / (h_in - h_off);
-    const double x = plane.ny == 0.0 ? plane.px : in[0] + (off[0] - in[0]) * t;
-    out.push(x, plane.nx == 0.0 ? plane.py : in[1] + (off[1] - in[1]) * t);
+    const bool from_in = h_in < -h_off;
+    const double *from = from_in ? in : off, *to = from_in ? off : in;
+    const double t = (from_in ? h_in : h_off) / (from_in ? h_in - h_off : h_off - h_in);
+    const double x = plane.ny == 0.0 ? plane.px : from[0] + (to[0] - from[0]) * t;
+    out.push(x, plane.nx == 0.0 ? plane.py : from[1] + (to[1] - from[1]) * t);
 }
 
 void append_all(const double* xy, std::int64_t n, Parts& out) {
@@ -123,17 +125,35 @@ void restore_alternation(std::vector<Port>& ports) {
     }
 }
 
+// A chain that ends where it began is a ring of its own, or a spike that rounding has made flat.
+void close_loops(CutScratch& s) {
+    std::size_t kept = 0;
+    for (std::size_t c = 0; c < s.chains.ends.size(); ++c) {
+        const double *first = s.chains.xy.data() + 2 * s.chains.start(c),
+                     *end = s.chains.xy.data() + 2 * s.chains.ends[c];
+        if (first[0] == end[-2] && first[1] == end[-1]) {
+            s.partner[2 * c] = static_cast<std::int64_t>(2 * c + 1);
+            s.partner[2 * c + 1] = static_cast<std::int64_t>(2 * c);
+        } else {
+            s.ports[kept++] = s.ports[2 * c];
+            s.ports[kept++] = s.ports[2 * c + 1];
+        }
+    }
+    s.ports.resize(kept);
+}
+
 // Pair the ports along the line and follow chains from partner to partner: each cycle is one ring.
 void link_chains(bool simple, CutScratch& s, Parts& out) {
     const std::size_t chains = s.chains.ends.size();
+    s.partner.resize(2 * chains);
+    close_loops(s);
     std::sort(s.ports.begin(), s.ports.end(), [](const Port& p, const Port& q) {
         if (p.at != q.at) return p.at < q.at;
         if (p.slope != q.slope) return p.slope < q.slope;
         return p.id < q.id;
     });
     if (simple) restore_alternation(s.ports);
-    s.partner.resize(2 * chains);
-    for (std::size_t i = 0; i < 2 * chains; i += 2) {
+    for (std::size_t i = 0; i < s.ports.size(); i += 2) {
         s.partner[s.ports[i].id] = s.ports[i + 1].id;
         s.partner[s.ports[i + 1].id] = s.ports[i].id;
     }

@@ -73,3 +73,16 @@ def test_a_tilted_line_through_many_teeth(backend: ModuleType) -> None:
     ring = ShapeArray.from_points([[*comb, [2 * teeth, -5], [0, -5]]], [1])
     region = np.array([[-1.0, 1.0], [200.0, 11.0], [200.0, 100.0], [-1.0, 100.0]])
     assert len(clip_convex(backend, ring, region)[4]) == teeth
+
+
+def test_a_line_next_to_a_vertex_keeps_the_order_of_its_edges(backend: ModuleType) -> None:
+    """Seen from the far ends both edges would round to the vertex's place, in any order."""
+    clipped = clip_rect(backend, ShapeArray.from_points([[[0, 1e-9], [1, 0], [1, 1]]], [1]), (1e-38, 0.0, 1.0, 1.0))
+    assert [sorted(part) for part in parts(clipped)] == [[[1e-38, 1e-9], [1, 0], [1, 1]]]
+
+
+def test_a_spike_that_rounding_flattens_vanishes(backend: ModuleType) -> None:
+    spike, triangle = [[50, -9], [55, 2e-20], [60, -9]], [[70, -9], [75, 30], [80, -9]]
+    [part] = parts(clip_rect(backend, ShapeArray.from_points([spike + triangle], [1]), (-FAR, 0.0, FAR, FAR)))
+    assert len(part) == 3
+    assert [75, 30] in part

@@ -50,7 +50,6 @@ def clip(
     What is outside, or only touches the border, is absent. A self-crossing polygon follows the even-odd rule; where
     its pieces would overlap they stay one ring. A shape without area (of a line: length) is kept, with fraction 1,
     when it is fully inside, and is absent otherwise.
-    A border nearer to a vertex than rounding can tell may leave a part with a sliver one rounding step wide.
 
     Args:
         shapes: N shapes.

@@ -6,6 +6,7 @@ A half-plane is a row nx, ny, px, py: the points with nx (x - px) + ny (y - py) 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from dcap.kernels._sorting import sort_order
 from dcap.kernels._types import F64, I64, copy_points, jit
@@ -31,13 +32,12 @@ def _measure(xy: F64, plane: F64) -> tuple[F64, bool, bool]:
 
 @jit
 def _put_meeting(xy: F64, h: F64, inner: int, outer: int, plane: F64, out: F64, at: int) -> None:
-    # Always from the inside vertex outwards: an edge met from either side gives the same point to the bit.
-    if h[outer] == 0.0:
-        out[at, 0], out[at, 1] = xy[outer, 0], xy[outer, 1]
-        return
-    t = h[inner] / (h[inner] - h[outer])
-    out[at, 0] = plane[2] if plane[1] == 0.0 else xy[inner, 0] + (xy[outer, 0] - xy[inner, 0]) * t
-    out[at, 1] = plane[3] if plane[0] == 0.0 else xy[inner, 1] + (xy[outer, 1] - xy[inner, 1]) * t
+    # From the end of the edge that is nearer to the line; see push_meeting in the C++ twin.
+    from_inner = h[inner] < -h[outer]
+    near, far = (inner, outer) if from_inner else (outer, inner)
+    t = h[near] / (h[near] - h[far])
+    out[at, 0] = plane[2] if plane[1] == 0.0 else xy[near, 0] + (xy[far, 0] - xy[near, 0]) * t
+    out[at, 1] = plane[3] if plane[0] == 0.0 else xy[near, 1] + (xy[far, 1] - xy[near, 1]) * t
 
 
 @jit
@@ -103,13 +103,25 @@ def _restore_alternation(order: I64) -> None:
 
 
 @jit
+def _close_loops(chains: F64, ends: I64, partner: I64) -> npt.NDArray[np.bool_]:
+    """Join a chain that ends where it began to itself; return which chains are still open."""
+    is_open = np.empty(len(ends) - 1, np.bool_)
+    for c in range(len(is_open)):
+        first, last = ends[c], ends[c + 1] - 1
+        is_open[c] = chains[first, 0] != chains[last, 0] or chains[first, 1] != chains[last, 1]
+        partner[2 * c], partner[2 * c + 1] = 2 * c + 1, 2 * c
+    return is_open
+
+
+@jit
 def _link_chains(
     chains: F64, ends: I64, at: F64, slope: F64, simple: bool, out: F64, size: int, out_ends: I64, parts: int
 ) -> tuple[int, int]:
     order = sort_order(at, slope)
+    partner = np.empty(len(order), np.int64)
+    order = order[_close_loops(chains, ends, partner)[order // 2]]
     if simple:
         _restore_alternation(order)
-    partner = np.empty(len(order), np.int64)
     for i in range(0, len(order), 2):
         partner[order[i]] = order[i + 1]
         partner[order[i + 1]] = order[i]
