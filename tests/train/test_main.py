@@ -41,9 +41,10 @@ def test_overrides_reach_the_run(config_file: str, trained: list[RunConfig]) -> 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("training.learning_rte=1", "training.learning_rte is not a field"),
-        ("training.max_steps=0", "max_steps must be at least 1"),
-        ("seed", "override must be key=value"),
+        ("training.learning_rte=1", "override training.learning_rte=1: training.learning_rte is not a field"),
+        ("training.max_steps=0", "override training.max_steps=0: training.max_steps must be at least 1"),
+        ("augmentation.ops=[{name: rotat}]", "override augmentation.ops=[{name: rotat}]: augmentation.ops[0].name: "),
+        ("seed", "override must be key=value, not 'seed'"),
     ],
 )
 def test_a_bad_config_is_one_line_and_code_2(
@@ -51,8 +52,7 @@ def test_a_bad_config_is_one_line_and_code_2(
 ) -> None:
     assert main([config_file, override]) == 2
     error = capsys.readouterr().err
-    assert message in error
-    assert error.startswith("ConfigError: ")
+    assert error.startswith(f"dcap: {message}")
     assert len(error.splitlines()) == 1
     assert not trained
 
@@ -74,7 +74,7 @@ def test_a_failed_run_is_one_line_and_a_code(
 ) -> None:
     monkeypatch.setattr(loop, "train", failing(error))
     assert main([config_file]) == code
-    assert capsys.readouterr().err == f"{type(error).__name__}: {error}\n"
+    assert capsys.readouterr().err == f"dcap: {error}\n"
 
 
 def test_a_mistake_of_ours_is_not_hidden(config_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,15 +99,43 @@ def test_help_lists_every_field_with_its_meaning(capsys: pytest.CaptureFixture[s
         assert expected in text
 
 
-def test_a_config_is_refused_before_torch_is_imported(config_file: str) -> None:
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.num_epochs=none", "training.num_epochs must be an integer"),
+        ("augmentation.ops=[{name: rotat}]", "'rotat' is not a known op; did you mean rotate?"),
+        ("augmentation.ops=[{name: rotate, params: {max: 3}}]", "augmentation.ops[0].params.max is not a field"),
+        ("data.preprocessors=[{name: min_object}]", "did you mean min_objects?"),
+        ("data.answer.format=qwem", "data.answer.format: 'qwem' is not a known answer format"),
+        ("data.answer.prompts.name=xx", "data.answer.prompts.name: 'xx' is not a known prompt set"),
+    ],
+)
+def test_a_config_is_refused_before_torch_is_imported(config_file: str, override: str, message: str) -> None:
+    heavy = {"torch", "transformers"}
     script = (
         "import sys\n"
         "from dcap.train.__main__ import main\n"
-        f"code = main([{config_file!r}, 'training.num_epochs=none'])\n"
-        "assert 'torch' not in sys.modules\n"
+        f"code = main([{config_file!r}, {override!r}])\n"
+        f"assert not {heavy} & set(sys.modules)\n"
         "sys.exit(code)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1, done.stderr
-    assert "training.num_epochs must be an integer" in done.stderr
+    assert done.stderr.startswith(f"dcap: override {override}: ")
+    assert message in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"augmentation": {"ops": [{"name": "rotat"}]}}, "run.yaml: augmentation.ops[0].name: 'rotat'"),
+        ({"training": {}}, "run.yaml: training.output_dir must be given"),
+    ],
+)
+def test_what_the_file_says_is_blamed_on_the_file(
+    run_tree: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], message: str
+) -> None:
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run_tree | changes))
+    assert main([str(tmp_path / "run.yaml"), "seed=4", "training.save_steps=3"]) == 2
+    assert capsys.readouterr().err.startswith(f"dcap: {message}")

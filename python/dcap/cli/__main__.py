@@ -92,13 +92,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _fail(f"{error.filename}: {error.strerror}")
     except KeyboardInterrupt:
-        print("dcap: interrupted", file=sys.stderr)
+        log.print_error("interrupted")
         return EXIT_INTERRUPTED
     return code
 
 
 def _fail(error: object) -> int:
-    print(f"dcap: {error}", file=sys.stderr)
+    log.print_error(error)
     return EXIT_ERROR
 
 

@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dcap.core.config import apply_overrides, build
 from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger, progress
 
@@ -55,16 +54,16 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: A number is below 1, there is no record, or the run's config is wrong.
     """
+    for name in ("num_samples", "draws"):
+        if getattr(args, name) < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
+    config = load_config(args.source, args.overrides)
     # The tokenizer comes with transformers, which takes seconds to import.
     from dcap.data.dataset import DenseCaptionDataset
     from dcap.data.encode import load_tokenizer
     from dcap.data.preview import choose, load_preview
     from dcap.model.tiny import resolve_model
 
-    for name in ("num_samples", "draws"):
-        if getattr(args, name) < 1:
-            raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
-    config = load_config(args.source, args.overrides)
     tokenizer = load_tokenizer(resolve_model(config.model.name_or_path), config.model.revision)
     dataset = DenseCaptionDataset(config, args.split, tokenizer)
     if not len(dataset):
@@ -95,7 +94,7 @@ def load_config(source: str, overrides: list[str]) -> RunConfig:
     Raises:
         ConfigError: As the run's config.
     """
-    from dcap.train.config import RunConfig, load_run_config
+    from dcap.train.config import build_run_config, load_run_config
 
     if Path(source).suffix in (".yaml", ".yml"):
         return load_run_config(source, overrides)
@@ -104,4 +103,4 @@ def load_config(source: str, overrides: list[str]) -> RunConfig:
         "data": {"train": [source], "val": [source], "global_max_length": 1_000_000},
         "training": {"output_dir": "none"},
     }
-    return build(RunConfig, apply_overrides(tree, overrides))
+    return build_run_config(tree, overrides, Path(source).name)

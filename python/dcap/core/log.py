@@ -54,6 +54,12 @@ def setup(level: int = logging.INFO) -> None:
     root.propagate = False
 
 
+def print_error(error: object) -> None:
+    """Print the last line of a command that failed: `error` in one line on stderr, with the rank if it is another."""
+    where = "" if is_main() else f"[rank {rank()}] "
+    print(f"dcap: {where}{error}", file=sys.stderr)
+
+
 def progress(items: Sequence[T], description: str) -> Iterator[T]:
     """Yield `items` with a progress bar on the first rank's terminal; silent for short work and for logs."""
     if len(items) < 100 or not is_main() or not console.is_terminal:

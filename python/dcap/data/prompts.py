@@ -68,7 +68,7 @@ def resolve(config: PromptConfig, base_dir: str | Path = ".") -> Prompts:
     Raises:
         ConfigError: The set is unknown, a file is missing, too large or not UTF-8, or a text is empty.
     """
-    base = PROMPTS.get(config.name, "prompts.name")
+    base = PROMPTS.get(config.name, "data.answer.prompts.name")
     dense = _text(config.dense, "dense", base_dir)
     summary = _text(config.summary, "summary", base_dir)
     system = _text(config.system, "system", base_dir)
@@ -85,19 +85,21 @@ def _text(value: str | None, name: str, base_dir: str | Path) -> str | None:
     if value.startswith(_FILE):
         value = _read(Path(base_dir) / value.removeprefix(_FILE).strip(), name)
     if not value.strip():
-        raise ConfigError(f"prompts.{name} must not be empty. Leave it out to use the named set's text.")
+        raise ConfigError(f"data.answer.prompts.{name} must not be empty. Leave it out to use the named set's text.")
     token = _CONTROL_TOKEN.search(value)
     if token:
-        raise ConfigError(f"prompts.{name} must not hold a control token such as {token[0]}; the template adds them")
+        raise ConfigError(
+            f"data.answer.prompts.{name} must not hold a control token such as {token[0]}; the template adds them"
+        )
     return value
 
 
 def _read(path: Path, name: str) -> str:
     if not path.is_file():
-        raise ConfigError(f"prompts.{name} must name a file that exists, not {path}")
+        raise ConfigError(f"data.answer.prompts.{name} must name a file that exists, not {path}")
     if path.stat().st_size > MAX_PROMPT_BYTES:
-        raise ConfigError(f"prompts.{name}: {path} must be at most {MAX_PROMPT_BYTES} bytes")
+        raise ConfigError(f"data.answer.prompts.{name}: {path} must be at most {MAX_PROMPT_BYTES} bytes")
     try:
         return path.read_text("utf-8-sig").strip()
     except (UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"prompts.{name}: {path} must be a readable UTF-8 file: {error}") from None
+        raise ConfigError(f"data.answer.prompts.{name}: {path} must be a readable UTF-8 file: {error}") from None

@@ -44,8 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _failed(error: DcapError, code: int) -> int:
-    where = "" if log.is_main() else f"[rank {log.rank()}] "
-    print(f"{where}{type(error).__name__}: {error}", file=sys.stderr)
+    log.print_error(error)
     return code
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from dcap.augment.config import AugmentConfig
+from dcap.augment.pipeline import Pipeline
 from dcap.core.config import apply_overrides, build, read_yaml
 from dcap.core.errors import ConfigError
+from dcap.data.answer_formats import ANSWER_FORMATS
 from dcap.data.config import DataConfig
+from dcap.data.preprocess import Chain
+from dcap.data.profile import resolve_profile
 from dcap.model.config import ModelConfig
 
 Schedule = Literal["cosine_warmup_with_min_lr", "linear", "constant"]
@@ -138,10 +143,41 @@ def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfi
     """Read a YAML config with its ``extends`` and command-line overrides.
 
     Raises:
-        ConfigError: As `dcap.core.config`; the message starts with the file's name.
+        ConfigError: As `build_run_config`, or the file cannot be read.
     """
+    return build_run_config(read_yaml(Path(path)), overrides, Path(path).name)
+
+
+def build_run_config(tree: dict[str, Any], overrides: Sequence[str], source: str) -> RunConfig:
+    """Build a run's config and check all of it that can be checked without a model.
+
+    Args:
+        tree: Mapping from YAML.
+        overrides: Command-line items such as ``seed=1``.
+        source: Where `tree` came from, for messages.
+
+    Raises:
+        ConfigError: As `dcap.core.config`, or an op, preprocessor, answer format or prompt set does not exist or
+            does not take its parameters; the message starts with the override that is wrong, or with `source`.
+    """
+    tree = apply_overrides(tree, overrides)
     try:
-        return build(RunConfig, apply_overrides(read_yaml(Path(path)), overrides))
+        config = build(RunConfig, tree)
+        _check_named(config)
     except ConfigError as error:
-        name = Path(path).name
-        raise ConfigError(str(error) if name in str(error) else f"{name}: {error}") from None
+        blamed = [item for item in overrides if _is_about(str(error), item.partition("=")[0])]
+        origin = f"override {blamed[-1]}" if blamed else source
+        raise ConfigError(f"{origin}: {error}") from None
+    return config
+
+
+def _check_named(config: RunConfig) -> None:
+    """Make what the config names, as the run will: it then fails before anything slow is imported or read."""
+    Pipeline.from_config(config.augmentation)
+    Chain.from_config(config.data.preprocessors)
+    ANSWER_FORMATS.get(config.data.answer.format, "data.answer.format")
+    resolve_profile(config.data)
+
+
+def _is_about(message: str, path: str) -> bool:
+    return re.match(re.escape(path) + r"(?!\w)", message) is not None
