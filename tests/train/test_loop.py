@@ -5,8 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,11 @@ import torch
 from safetensors.torch import load_file
 
 from dcap.core.config import dump_yaml
-from dcap.core.errors import TrainingError
+from dcap.core.errors import StoppedError, TrainingError
 from dcap.train import loop
 from dcap.train.checkpoint import all_checkpoints
 from dcap.train.config import RunConfig
-from dcap.train.loop import stop_on_sigterm, train
+from dcap.train.loop import train
 
 RunMaker = Callable[..., RunConfig]
 
@@ -160,9 +159,9 @@ def test_sigterm_finishes_the_step_saves_and_resumes_to_the_same_bits(
     config = standard(run_config, photo_file)
     with pytest.MonkeyPatch.context() as patch:
         at_step(patch, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
-        state = train(config)
-    assert state.step == 3, "the step at hand is the last"
-    assert steps(config)[-1] == "step-000003"
+        with pytest.raises(StoppedError, match="stopped by SIGTERM after step 3 and saved; the same command resumes"):
+            train(config)
+    assert steps(config)[-1] == "step-000003", "the step at hand is the last"
     assert not (Path(config.training.output_dir) / "final").exists()
     assert train(config).step == 5
     assert_same_run(config, run_standard(reference, run_config, photo_file))
@@ -171,30 +170,44 @@ def test_sigterm_finishes_the_step_saves_and_resumes_to_the_same_bits(
 def test_sigterm_saves_even_within_the_delay(run_config: RunMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     config = run_config(training={"save_delay_steps": 100})
     at_step(monkeypatch, 1, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    state = train(config)
-    assert steps(config) == [f"step-{state.step:06d}"]
+    with pytest.raises(StoppedError):
+        train(config)
+    assert steps(config) == ["step-000001"]
 
 
-def test_the_former_handler_is_put_back() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with stop_on_sigterm() as stop:
-        assert not stop.is_set()
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.wait(5)
-    assert signal.getsignal(signal.SIGTERM) is before
+@pytest.mark.parametrize(("step", "batch"), [(3, 2), (5, 6)])  # of the 2 x 4 batches of the two validations
+def test_sigterm_during_a_validation_saves_at_once_and_makes_up_for_it(
+    reference: dict[str, Any], run_config: RunMaker, photo_file: Path, step: int, batch: int
+) -> None:
+    config, original = standard(run_config, photo_file), loop.validate
+    seen: list[Any] = []
+
+    def interrupted(learner: Any, batches: Any, stop: Any) -> Any:
+        def counted() -> Iterator[Any]:
+            for each in batches:
+                seen.append(each)
+                if len(seen) == batch:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                yield each
+
+        return original(learner, counted(), stop)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "validate", interrupted)
+        with pytest.raises(StoppedError, match=f"after step {step} and saved"):
+            train(config)
+    assert len(seen) == batch, "no batch more"
+    assert steps(config)[-1] == f"step-{step:06d}"
+    assert not (Path(config.training.output_dir) / "final").exists()
+    assert train(config).step == 5
+    assert_same_run(config, run_standard(reference, run_config, photo_file))
 
 
-def test_outside_the_main_thread_there_is_no_handler() -> None:
-    entered = []
-
-    def enter() -> None:
-        with stop_on_sigterm() as stop:
-            entered.append(stop.is_set())
-
-    thread = threading.Thread(target=enter)
-    thread.start()
-    thread.join()
-    assert entered == [False]
+def test_a_run_that_is_over_is_finished_whatever_comes(run_config: RunMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = run_config(training={"max_steps": 2})
+    at_step(monkeypatch, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert train(config).step == 2
+    assert (Path(config.training.output_dir) / "final").is_dir()
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dcap.core.errors import ConfigError, TrainingError
+from dcap.core.errors import ConfigError, StoppedError, TrainingError
 from dcap.train import loop
 from dcap.train.__main__ import main
 from dcap.train.config import RunConfig
@@ -57,7 +57,7 @@ def test_a_bad_config_is_one_line_and_code_2(
     assert not trained
 
 
-def failing(error: Exception) -> Callable[[RunConfig], None]:
+def failing(error: BaseException) -> Callable[[RunConfig], None]:
     def fail(_config: RunConfig) -> None:
         raise error
 
@@ -139,3 +139,19 @@ def test_what_the_file_says_is_blamed_on_the_file(
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(run_tree | changes))
     assert main([str(tmp_path / "run.yaml"), "seed=4", "training.save_steps=3"]) == 2
     assert capsys.readouterr().err.startswith(f"dcap: {message}")
+
+
+@pytest.mark.parametrize(("error", "code"), [(StoppedError("saved"), 143), (KeyboardInterrupt(), 130)])
+def test_a_run_that_was_stopped_is_no_success(
+    config_file: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+) -> None:
+    monkeypatch.setattr(loop, "train", failing(error))
+    assert main([config_file]) == code
+    assert "Traceback" not in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert f"  {code}  " in capsys.readouterr().out

@@ -96,6 +96,7 @@ def test_two_ranks_equal_one_with_twice_the_accumulation(found: Any) -> None:
 
 def test_a_stop_on_one_rank_stops_both(found: Any) -> None:
     assert [rank["stop"] for rank in found["ranks"]] == [True, True]
+    assert [rank["leaves validation"] for rank in found["ranks"]] == [True, True]
 
 
 @pytest.mark.parametrize(

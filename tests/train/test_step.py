@@ -209,3 +209,8 @@ def test_full_training_lowers_the_loss(make_learner: MakeLearner) -> None:
     learner = make_learner(model={"adapter": AdapterConfig(type="full")}, training={"learning_rate": 3e-3})
     losses = [optimizer_step(learner, [packed(SAMPLES)], s, 1.0).loss for s in range(1, 6)]
     assert losses[-1] < losses[0] - 1.0
+
+
+def test_validation_is_left_when_asked_to_stop(make_learner: MakeLearner) -> None:
+    learner, asked = make_learner(), iter([False, True])
+    assert validate(learner, [packed([sample]) for sample in SAMPLES], lambda: next(asked)) is None

@@ -42,6 +42,7 @@ def main(config: str, out: Path) -> None:
         result = optimizer_step(run.learner, [WITH_IMAGE if rank else TEXT_ONLY], 90, 0.1, stop=lambda: rank == 1)
         found |= {"loss": result.loss, "samples": result.totals.samples, "stop": result.stop}
         found["eval"] = validate(run.learner, [WITH_IMAGE if rank else TEXT_ONLY])
+        found["leaves validation"] = validate(run.learner, [TEXT_ONLY], lambda: rank == 1) is None
         tensors = {name: p.detach().clone() for name, p in run.learner.parameters.items()}
         save_file(tensors, out / f"weights-{rank}.safetensors")
         nothing = packed([fake_sample(60, images=(), weight=0.0)])

@@ -36,7 +36,8 @@ the same on bundled photos and a tiny model, no GPU and no download needed:
 several GPUs:
   accelerate launch -m dcap.train configs/mine.yaml
 
-exit codes: 0 fine, 1 problems were found and listed, 2 an error that the last line names, 130 interrupted.
+exit codes: 0 fine, 1 problems were found and listed, 2 an error that the last line names, 130 interrupted;
+dcap train has its own, see dcap train --help.
 """
 
 

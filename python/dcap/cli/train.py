@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 
-from dcap.train.__main__ import field_lines, main
+from dcap.train.__main__ import EXIT_CODES, field_lines, main
 from dcap.train.config import RunConfig
 
-EPILOG = """\
+EPILOG = f"""\
 examples:
   dcap train configs/demo.yaml                                        tiny model, bundled photos
   dcap train configs/mine.yaml training.learning_rate=5e-5 seed=1     change fields for this run only
   dcap train configs/mine.yaml training.resume=none                   start anew in an existing run folder
   accelerate launch -m dcap.train configs/mine.yaml                   several GPUs
 
+{EXIT_CODES}
 fields (in the YAML, or as KEY=VALUE here; `dcap schema` lets an editor complete them):
 """
 

@@ -38,6 +38,10 @@ class TrainingError(DcapError, RuntimeError):
     """A run that must not go on: a non-finite loss, a row without labels, a tower that trains nothing."""
 
 
+class StoppedError(DcapError, RuntimeError):
+    """A run that was asked to stop, has saved where it stood, and goes on from there when it is started again."""
+
+
 class CheckpointError(DcapError, RuntimeError):
     """A checkpoint that is torn, missing, or belongs to another run."""
 

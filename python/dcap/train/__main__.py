@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import signal
 import sys
 import typing
 from collections.abc import Iterator, Sequence
 
 from dcap.core import log
-from dcap.core.errors import ConfigError, DcapError
+from dcap.core.errors import ConfigError, DcapError, StoppedError
 from dcap.core.schema import field_docs
 from dcap.train.config import RunConfig, load_run_config
+
+EXIT_INTERRUPTED = 128 + signal.SIGINT
+EXIT_STOPPED = 128 + signal.SIGTERM
+
+EXIT_CODES = f"""\
+exit codes:
+  0    the run is finished
+  1    the run failed
+  2    the config cannot work
+  {EXIT_INTERRUPTED}  Ctrl-C: what no checkpoint holds is lost; the same command resumes from the newest one
+  {EXIT_STOPPED}  SIGTERM: the step at hand was finished and saved; the same command resumes there
+  accelerate launch and torchrun exit with 1, and say so, whenever one of their processes does not exit with 0.
+"""
 
 USAGE = """\
 launch:
@@ -20,7 +34,6 @@ launch:
   ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m dcap.train configs/x.yaml
                                                                        two CPU processes (accelerate launch --cpu
                                                                        would start one, without a word)
-exit code: 0 done, or stopped and saved after SIGTERM; 1 the run failed; 2 the config cannot work
 
 fields (set in the YAML, or as key=value here):
 """
@@ -36,6 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         from dcap.train.loop import train
 
         train(config)
+    except StoppedError:
+        return EXIT_STOPPED
+    except KeyboardInterrupt:
+        log.print_error("interrupted; the same command resumes from the newest checkpoint")
+        return EXIT_INTERRUPTED
     except ConfigError as error:
         return _failed(error, 2)
     except DcapError as error:
@@ -53,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m dcap.train",
         description="Fine-tune Qwen3-VL for dense captioning, as a YAML config says.",
-        epilog=USAGE + "\n".join(field_lines(RunConfig)),
+        epilog=EXIT_CODES + "\n" + USAGE + "\n".join(field_lines(RunConfig)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("config", help="YAML config of the run")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from types import FrameType
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import NoReturn
 
+from dcap.core.errors import StoppedError
 from dcap.core.log import get_logger
 from dcap.data.collate import Batch
 from dcap.train.config import RunConfig
@@ -16,6 +17,7 @@ from dcap.train.schedule import lr_factor
 from dcap.train.setup import Run, describe, prepare
 from dcap.train.state import Position, RunState
 from dcap.train.step import optimizer_step, validate
+from dcap.train.stopping import stop_on_sigterm
 
 log = get_logger(__name__)
 
@@ -23,10 +25,11 @@ log = get_logger(__name__)
 def train(config: RunConfig) -> RunState:
     """Run a config from its start, or from where it was interrupted, to its end.
 
-    After SIGTERM the step at hand is finished and saved, whatever the delay of checkpoints says, and the function
-    returns; a run with the same config goes on from there.
+    After SIGTERM the step at hand is finished and saved, whatever the delay of checkpoints says; a validation is
+    left and made up for later. A run with the same config goes on from there.
 
     Raises:
+        StoppedError: SIGTERM came, and the run is saved.
         DcapError: As `dcap.train.setup.prepare` and `dcap.train.step.optimizer_step`.
     """
     with ExitStack() as closing:
@@ -34,25 +37,27 @@ def train(config: RunConfig) -> RunState:
 
 
 def fit(run: Run) -> RunState:
-    """Train until all steps are made or the run is asked to stop."""
+    """Train until all steps are made.
+
+    Raises:
+        StoppedError: The run was asked to stop before, and is saved.
+    """
     state = run.checkpoints.restore()
     describe(run)
     run.tracker.start(state)
     with stop_on_sigterm() as stop:
+        if state.unvalidated:
+            state = _finish_step(run, state, stop, saves=True)
         while not run.due.end(state):
             for position, batches, waited in _epoch(run, state):
                 factor = lr_factor(state.step + 1, run.total_steps, run.config.training)
                 result = optimizer_step(run.learner, batches, state.step + 1, factor, stop.is_set)
                 state = state.advanced(position, result.totals.tokens, result.totals.samples)
                 run.tracker.step(state, result, waited, run.due.log(state))
-                best = False
-                if run.val_loader is not None and run.due.validate(state):
-                    state, best = _validated(run, state)
-                if best or result.stop or run.due.save(state):
-                    run.checkpoints.save(state, best)
-                if result.stop:
-                    log.warning("stopped by SIGTERM after step %d; the same command resumes", state.step)
-                    return state
+                state = replace(state, unvalidated=run.val_loader is not None and run.due.validate(state))
+                if result.stop and not run.due.end(state):
+                    _stop(run, state)
+                state = _finish_step(run, state, stop, saves=run.due.save(state))
                 if run.due.end(state):
                     break
     run.checkpoints.save_final()
@@ -68,30 +73,26 @@ def _epoch(run: Run, state: RunState) -> Iterator[tuple[Position, list[Batch], f
         start = time.perf_counter()
 
 
-def _validated(run: Run, state: RunState) -> tuple[RunState, bool]:
-    """Validate; return the state with a new best if there is one, and whether there is."""
-    assert run.val_loader is not None
-    metrics = validate(run.learner, run.val_loader.batches())
-    run.tracker.evaluation(state, metrics)
-    metric = run.config.training.best_metric
-    if metric is None or not run.due.best(metrics[metric], state):
-        return state, False
-    return state.with_best(metrics[metric]), True
+def _finish_step(run: Run, state: RunState, stop: threading.Event, saves: bool) -> RunState:
+    """Validate if that is to be done, and save if that is due or there is a new best; return the state then."""
+    best = False
+    if run.val_loader is not None and state.unvalidated:
+        metrics = validate(run.learner, run.val_loader.batches(), stop.is_set)
+        if metrics is None:
+            _stop(run, state)
+        state = replace(state, unvalidated=False)
+        run.tracker.evaluation(state, metrics)
+        metric = run.config.training.best_metric
+        if metric is not None and run.due.best(metrics[metric], state):
+            state, best = state.with_best(metrics[metric]), True
+    if best or saves:
+        run.checkpoints.save(state, best)
+    return state
 
 
-@contextmanager
-def stop_on_sigterm() -> Iterator[threading.Event]:
-    """Yield an event that SIGTERM sets; the former handler is put back. Outside the main thread it is never set."""
-    stop = threading.Event()
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    former = signal.signal(signal.SIGTERM, handle)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGTERM, former)
+def _stop(run: Run, state: RunState) -> NoReturn:
+    """Save and leave; the log has the message, so that it is in the run's file too."""
+    run.checkpoints.save(state)
+    message = f"stopped by SIGTERM after step {state.step} and saved; the same command resumes"
+    log.warning("%s", message)
+    raise StoppedError(message)

@@ -39,6 +39,8 @@ class RunState:
     """Best value of `best_metric` so far, of those after the delay."""
     best_step: int | None = None
     """Step of `best_value`."""
+    unvalidated: bool = False
+    """Whether the validation due after the last step was interrupted, and is to be made up for."""
 
     def advanced(self, position: Position, tokens: int, samples: int) -> RunState:
         """Return the state after the step at `position`."""

@@ -143,8 +143,16 @@ def _nothing_to_train_on(learner: Learner, totals: Totals, step: int, lr_factor:
 
 
 @torch.no_grad()
-def validate(learner: Learner, batches: Iterable[Batch]) -> dict[str, float]:
+def validate(
+    learner: Learner, batches: Iterable[Batch], stop: Callable[[], bool] = lambda: False
+) -> dict[str, float] | None:
     """Return ``eval/loss`` and ``eval/token_accuracy``, weighted by tokens over all ranks.
+
+    Args:
+        learner: Model and ranks.
+        batches: This rank's; every rank has the same number.
+        stop: Tells whether this rank was asked to stop; asked before each batch. When some rank was, all of them
+            leave off and get None.
 
     Raises:
         TrainingError: There is no label in the whole validation set, or its loss is not finite.
@@ -153,6 +161,8 @@ def validate(learner: Learner, batches: Iterable[Batch]) -> dict[str, float]:
     module.eval()
     sums = [0.0, 0.0, 0.0, 0.0]
     for batch in batches:
+        if _sum_over_ranks(learner.accelerator, [float(stop())])[0]:
+            return None
         output = module(**model_inputs(batch, learner.accelerator.device))
         counts = (float(output.loss_sum), float(output.num_correct), *_weights(batch))
         sums = [a + b for a, b in zip(sums, counts, strict=True)]
