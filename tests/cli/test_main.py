@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,8 @@ def test_each_command_has_a_help_with_an_example(command: str, capsys: pytest.Ca
     usage, _, rest = out.partition("\n\n")
     assert usage.startswith(f"usage: dcap {command}")
     assert f"dcap {command}" in rest
+    python = re.search(r"`|\b(True|False|None|PosixPath)\b|\['|\(\)|\('", out)
+    assert python is None, f"{python[0]} is Python, not English"
 
 
 def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:

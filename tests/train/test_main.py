@@ -91,7 +91,10 @@ def test_help_lists_every_field_with_its_meaning(capsys: pytest.CaptureFixture[s
     for expected in (
         "model.adapter.rank = 16",
         "Inner dimension of the adapters.",
-        "data.answer.prompts.system = None",
+        "data.answer.prompts.system = null",
+        "data.packing = true",
+        "training.adam_betas = [0.9, 0.95]",
+        "training.resume = auto",
         "training.min_lr_ratio = 0.1",
         "seed = 0",
         "torchrun --nproc_per_node 2",

@@ -89,7 +89,7 @@ class DataConfig:
     answer: AnswerProfile = field(default_factory=AnswerProfile)
     """Answer text, image size and prompts."""
     preprocessors: tuple[PreprocessorConfig, ...] = ()
-    """Record preprocessors, in order; one that returns None drops the record, and drops are counted."""
+    """Record preprocessors, in order; what one drops is left out and counted."""
     packing: bool = True
     """Pack samples into rows of `global_max_length` tokens; false pads a batch to its longest sample."""
     packing_window: int = 8192

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import signal
 import sys
 import typing
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from dcap.core import log
+from dcap.core.config import to_tree
 from dcap.core.errors import ConfigError, DcapError, StoppedError
 from dcap.core.schema import field_docs
 from dcap.train.config import RunConfig, load_run_config
@@ -35,7 +38,7 @@ launch:
                                                                        two CPU processes (accelerate launch --cpu
                                                                        would start one, without a word)
 
-fields (set in the YAML, or as key=value here):
+fields (set in the YAML, or as key=value here; null means none):
 """
 
 
@@ -80,16 +83,21 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def field_lines(cls: type, prefix: str = "") -> Iterator[str]:
-    """Yield a line for each field of a config dataclass: dotted name, default, description."""
+    """Yield a line for each field of a config dataclass: dotted name, default as in YAML, description."""
     docs, hints = field_docs(cls), typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         name, hint = prefix + field.name, hints[field.name]
         if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             yield from field_lines(hint, f"{name}.")
         else:
-            default = "" if field.default is dataclasses.MISSING else f" = {field.default}"
+            default = "" if field.default is dataclasses.MISSING else f" = {_in_yaml(field.default)}"
+            text = docs.get(field.name, "").replace("`", "")
             # argparse formats help with %.
-            yield f"  {name}{default}\n      {docs.get(field.name, '')}".replace("%", "%%")
+            yield f"  {name}{default}\n      {text}".replace("%", "%%")
+
+
+def _in_yaml(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(to_tree(value))
 
 
 if __name__ == "__main__":
