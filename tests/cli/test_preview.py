@@ -1,4 +1,5 @@
 import pytest
+from PIL import Image
 
 from dcap.cli.__main__ import main
 from dcap.cli.preview import load_config
@@ -21,7 +22,9 @@ def test_config_gives_a_sheet_and_a_page(tmp_path, capsys):
     assert sorted(path.name for path in out.iterdir()) == ["index.html", "sheet.png"]
     page = (out / "index.html").read_text("utf-8")
     assert "left and right swapped" in page
-    assert "2 of 4 records of train" in page
+    assert "2 of 4 records of train, 1 epoch of each" in page
+    with Image.open(out / "sheet.png") as sheet:
+        assert sheet.height > 2 * 600, "no answer is cut short"
     assert capsys.readouterr().out == ""
 
 

@@ -1,13 +1,15 @@
 import json
+import math
 
 import pytest
 from PIL import Image
 
 from dcap.cli.preview import load_config
+from dcap.data.codec import parse, to_canvas
 from dcap.data.dataset import DenseCaptionDataset
-from dcap.data.draw import DROPPED_COLOR
+from dcap.data.draw import DROPPED_COLOR, fit
 from dcap.data.encode import load_tokenizer
-from dcap.data.preview import choose, describe, drop_lines, dropped_objects, entry, load_preview, tiles
+from dcap.data.preview import PAGE_SIDE, choose, describe, drop_lines, dropped_objects, entry, load_preview, tiles
 
 CROP = "augmentation.ops=[{name: random_crop, params: {scale: [0.3, 0.4]}}]"
 
@@ -82,3 +84,43 @@ def test_tiles_cross_out_only_when_there_is_one_draw(preview):
     assert (one[0].image == DROPPED_COLOR).all(axis=2).any()
     assert not (three[0].image == DROPPED_COLOR).all(axis=2).any()
     assert one[1].notes[-1] == preview(1, CROP).draws[0].answer
+
+
+ROUND = ("data.answer.max_polygon_points=7", "data.answer.min_polygon_iou=0.5", "data.answer.emit_norm=norm100")
+
+
+@pytest.fixture
+def circle(records):
+    """Make the record's objects a box below a circle of 60 points."""
+    line = json.loads(records.read_text())
+    angles = [2 * math.pi * i / 60 for i in range(60)]
+    points = [round(v, 2) for a in angles for v in (100 + 70.3 * math.cos(a), 40 + 30.7 * math.sin(a))]
+    line["objects"] = [{"desc": "box", "bbox_2d": [3, 81, 50, 99]}, {"desc": "circle", "poly": points}]
+    records.write_text(json.dumps(line))
+
+
+@pytest.mark.usefixtures("circle")
+def test_what_is_drawn_is_what_the_answer_says(preview):
+    """Simplified, on the text's grid, and in its order."""
+    shown = preview(2, "augmentation.ops=[{name: hflip, prob: 0.5}]", *ROUND)
+    profile = load_config("x", list(ROUND)).data.answer
+    for sample, objects, panel in zip(shown.draws, shown.objects, entry(shown).panels[1:], strict=True):
+        canvas = sample.scene.canvas
+        said = parse(sample.answer, profile)
+        assert objects.shapes == to_canvas(said, canvas, profile)
+        assert panel.shapes == fit(sample.scene.image, objects.shapes, PAGE_SIDE)[1]
+        assert [len(points) for _, points in panel.shapes] == [7, 2]
+        assert panel.captions == objects.captions == said.captions == ("circle", "box")
+        assert panel.numbers == objects.numbers == (2, 1)
+        (line,) = [note for note in panel.notes if note.startswith("simplified")]
+        assert line.startswith("simplified: 1 shape, IoU kept: least 0.8")
+
+
+def test_a_summary_holds_no_objects(preview):
+    panel = entry(preview(1, "data.mode=summary")).panels[1]
+    assert (len(panel.shapes), panel.captions, panel.text) == (0, (), "twenty <things>")
+
+
+def test_the_whole_answer_is_shown(preview):
+    shown = preview(1)
+    assert tiles(shown, 200)[1].notes[-1] == entry(shown).panels[1].text == shown.draws[0].answer

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger, progress
+from dcap.core.words import counted
 
 if TYPE_CHECKING:
     from dcap.data.preview import Preview
@@ -26,7 +27,8 @@ examples:
 KEY=VALUE stands right behind the config or the records.
 
 writes sheet.png, one row per sample, and index.html, which needs no network: objects with their captions, those
-that were dropped with the reason, the plan in words, and the supervised text. Objects keep the numbers of the record.
+that were dropped with the reason, the plan in words, and the supervised text, whole. What is drawn on a sample is what
+its text holds: polygons as data.answer simplifies them, on its grid. Objects keep the numbers of the record.
 """
 
 
@@ -70,7 +72,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"{args.source} must hold at least one record, not none")
     indices = choose(len(dataset), args.num_samples)
     previews = [load_preview(dataset, index, args.draws) for index in progress(indices, "Preview")]
-    intro = f"{len(previews)} of {len(dataset)} records of {args.split}, {args.draws} epoch(s) of each"
+    records, epochs = counted(len(dataset), "record"), counted(args.draws, "epoch")
+    intro = f"{len(previews)} of {records} of {args.split}, {epochs} of each"
     _write(args.out, previews, f"dcap preview: {Path(args.source).name}", intro)
     return 0
 
@@ -82,7 +85,7 @@ def _write(folder: Path, previews: list[Preview], title: str, intro: str) -> Non
 
     side = 520
     pictures = [tile for preview in previews for tile in tiles(preview, side)]
-    sheet = contact_sheet(pictures, columns=1 + len(previews[0].draws), tile_width=side)
+    sheet = contact_sheet(pictures, columns=1 + len(previews[0].draws), tile_width=side, max_note_lines=None)
     write_png(folder / "sheet.png", sheet)
     write_text(folder / "index.html", html_page(title, intro, [entry(preview) for preview in previews]))
     log.info("%s and index.html beside it: %s", folder / "sheet.png", intro)

@@ -23,7 +23,7 @@ li.dropped { opacity: 0.75; } li.dropped .name { text-decoration: line-through; 
 .key { flex: none; min-width: 1.4em; text-align: right; border-left: 0.6em solid; border-radius: 3px;
   padding: 0 0.2em; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; background: #8881; padding: 0.5rem; margin: 0.4rem 0;
-  font-size: 12.5px; max-height: 22rem; overflow: auto; }
+  font-size: 12.5px; }
 .focus { background: #fd08; } svg:has(.focus) g:not(.focus) { opacity: 0.25; }
 """
 

@@ -5,11 +5,16 @@ Owns what is shown. How it is drawn is in `dcap.data.draw`, `dcap.data.sheet` an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
+from dcap.core.words import counted
+from dcap.data.codec import to_answer, to_canvas
+from dcap.data.config import AnswerProfile
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.draw import Pixels, draw_shapes, fit
 from dcap.data.images import decode_image
@@ -17,10 +22,28 @@ from dcap.data.page import Entry, Panel
 from dcap.data.records import Record, image_path
 from dcap.data.sample import Sample
 from dcap.data.sheet import Tile
+from dcap.geometry.shapes import ShapeArray
 
 PAGE_SIDE = 960
 """Longer side of the pictures on the page, in pixels."""
 _WHOLE = 0.995
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class AnswerObjects:
+    """The objects of an answer as a reader of its text sees them: simplified, and on the text's grid.
+
+    Attributes:
+        shapes: N shapes in canvas pixels, in the order of the answer; none for a summary.
+        captions: One per shape.
+        numbers: Numbers of the objects in the record, from 1, so that both pictures can be compared.
+        kept_iou: float64 (N,): what simplification left of each.
+    """
+
+    shapes: ShapeArray
+    captions: tuple[str, ...]
+    numbers: tuple[int, ...]
+    kept_iou: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -31,11 +54,13 @@ class Preview:
         record: As in the file.
         image: Its decoded image, uint8 (H, W, 3).
         draws: The sample in epochs 0, 1, ...
+        objects: What the answer of each draw holds.
     """
 
     record: Record
     image: Pixels
     draws: tuple[Sample, ...]
+    objects: tuple[AnswerObjects, ...]
 
 
 def choose(num_records: int, num_samples: int) -> list[int]:
@@ -54,7 +79,23 @@ def load_preview(dataset: DenseCaptionDataset, index: int, draws: int) -> Previe
     record = dataset.records[index]
     data = dataset.config.data
     image = decode_image(image_path(record, data.root), record.canvas, data.max_image_pixels, record.origin)
-    return Preview(record, image, tuple(dataset[(epoch, index)] for epoch in range(draws)))
+    samples = tuple(dataset[(epoch, index)] for epoch in range(draws))
+    modes = [dataset.planner.mode(record, epoch, index) for epoch in range(draws)]
+    profile = dataset.planner.profile.answer
+    objects = tuple(answer_objects(s, profile, mode) for s, mode in zip(samples, modes, strict=True))
+    return Preview(record, image, samples, objects)
+
+
+def answer_objects(sample: Sample, profile: AnswerProfile, mode: Literal["dense", "summary"]) -> AnswerObjects:
+    """Return what a sample's answer holds."""
+    if mode == "summary":
+        return AnswerObjects(ShapeArray.empty(), (), (), np.empty(0))
+    scene = sample.scene
+    answer = to_answer(scene.shapes, scene.captions, scene.canvas, profile)
+    numbers = sample.augmented.source_index[answer.index] + 1
+    return AnswerObjects(
+        to_canvas(answer, scene.canvas, profile), answer.captions, tuple(numbers.tolist()), answer.kept_iou
+    )
 
 
 def dropped_objects(sample: Sample) -> Mapping[int, str]:
@@ -69,9 +110,16 @@ def describe(sample: Sample) -> list[str]:
     lines += [f"{name} did not act: {reason}" for name, reason in telemetry.skipped.items()]
     image = int(sample.mm_token_type_ids.sum())
     lines.append(f"{len(sample.input_ids)} tokens: {image} image, {sample.num_supervised} supervised")
-    shares = zip(_numbers(sample), sample.augmented.visible_fraction.tolist(), strict=True)
+    numbers = (sample.augmented.source_index + 1).tolist()
+    shares = zip(numbers, sample.augmented.visible_fraction.tolist(), strict=True)
     cut = [f"{number} ({share:.0%} visible)" for number, share in shares if share < _WHOLE]
     return [*lines, "cut: " + ", ".join(cut)] if cut else lines
+
+
+def simplified_lines(objects: AnswerObjects) -> list[str]:
+    """Return a line on what simplification cost, or none when it did nothing."""
+    iou = objects.kept_iou[objects.kept_iou < 1.0]
+    return [f"simplified: {counted(len(iou), 'shape')}, IoU kept: least {iou.min():.3f}"] if len(iou) else []
 
 
 def drop_lines(preview: Preview, sample: Sample) -> list[str]:
@@ -89,12 +137,12 @@ def tiles(preview: Preview, side: int) -> list[Tile]:
     title = f"{record.origin}  {record.canvas.width}x{record.canvas.height}"
     notes = (record.image, *([record.summary] if record.summary else []))
     out = [Tile(draw_shapes(image, shapes, record.captions, dropped=crossed), title, notes)]
-    for epoch, sample in enumerate(preview.draws):
-        scene = sample.scene
-        image, shapes = fit(_pixels(sample), scene.shapes, side)
-        drawn = draw_shapes(image, shapes, scene.captions, numbers=_numbers(sample))
-        title = f"epoch {epoch}  {scene.canvas.width}x{scene.canvas.height}"
-        notes = (*describe(sample), *drop_lines(preview, sample), sample.answer)
+    for epoch, (sample, objects) in enumerate(zip(preview.draws, preview.objects, strict=True)):
+        canvas = sample.scene.canvas
+        image, shapes = fit(_pixels(sample), objects.shapes, side)
+        drawn = draw_shapes(image, shapes, objects.captions, numbers=objects.numbers)
+        title = f"epoch {epoch}  {canvas.width}x{canvas.height}"
+        notes = (*_notes(preview, sample, objects), sample.answer)
         out.append(Tile(drawn, title, notes))
     return out
 
@@ -106,19 +154,19 @@ def entry(preview: Preview) -> Entry:
     image, shapes = fit(preview.image, record.shapes, PAGE_SIDE)
     title = f"as annotated, {record.canvas.width}x{record.canvas.height}"
     panels = [Panel(title, image, shapes, record.captions, crossed, text=record.summary or "")]
-    for epoch, sample in enumerate(preview.draws):
-        scene = sample.scene
-        image, shapes = fit(_pixels(sample), scene.shapes, PAGE_SIDE)
-        notes = (*describe(sample), *drop_lines(preview, sample))
-        title = f"as trained in epoch {epoch}, {scene.canvas.width}x{scene.canvas.height}"
-        numbers = _numbers(sample)
-        panels.append(Panel(title, image, shapes, scene.captions, text=sample.answer, notes=notes, numbers=numbers))
+    for epoch, (sample, objects) in enumerate(zip(preview.draws, preview.objects, strict=True)):
+        canvas = sample.scene.canvas
+        image, shapes = fit(_pixels(sample), objects.shapes, PAGE_SIDE)
+        title = f"as trained in epoch {epoch}, {canvas.width}x{canvas.height}"
+        notes = _notes(preview, sample, objects)
+        panels.append(
+            Panel(title, image, shapes, objects.captions, text=sample.answer, notes=notes, numbers=objects.numbers)
+        )
     return Entry(f"{record.origin}  {record.image}", tuple(panels))
 
 
-def _numbers(sample: Sample) -> Sequence[int]:
-    """Objects keep the numbers of the record, so that both pictures can be compared."""
-    return [int(i) + 1 for i in sample.augmented.source_index]
+def _notes(preview: Preview, sample: Sample, objects: AnswerObjects) -> tuple[str, ...]:
+    return (*describe(sample), *simplified_lines(objects), *drop_lines(preview, sample))
 
 
 def _pixels(sample: Sample) -> Pixels:

@@ -34,14 +34,14 @@ class Tile:
     notes: tuple[str, ...] = ()
 
 
-def contact_sheet(tiles: Sequence[Tile], columns: int, tile_width: int = 480, max_note_lines: int = 8) -> Pixels:
+def contact_sheet(tiles: Sequence[Tile], columns: int, tile_width: int = 480, max_note_lines: int | None = 8) -> Pixels:
     """Return the tiles in rows of `columns`, each as wide as `tile_width` pixels and as high as its row needs.
 
     Args:
         tiles: At least one.
         columns: Tiles in a row.
         tile_width: Width of each picture, in pixels; a picture higher than 1.25 times that is shrunk to fit.
-        max_note_lines: Longer notes are cut with an ellipsis.
+        max_note_lines: Longer notes are cut with an ellipsis; None shows all of them.
 
     Returns:
         uint8 (H, W, 3) RGB.
@@ -64,7 +64,7 @@ def contact_sheet(tiles: Sequence[Tile], columns: int, tile_width: int = 480, ma
     return np.array(sheet)
 
 
-def _tile(tile: Tile, width: int, max_note_lines: int) -> Image.Image:
+def _tile(tile: Tile, width: int, max_note_lines: int | None) -> Image.Image:
     size = max(12, width // 32)
     height = round(size * 1.45)
     picture = Image.fromarray(tile.image)
@@ -74,7 +74,7 @@ def _tile(tile: Tile, width: int, max_note_lines: int) -> Image.Image:
     )
     title = wrap(tile.title, width, size)[:1] if tile.title else []
     notes = [line for note in tile.notes for line in wrap(note, width, size)]
-    if len(notes) > max_note_lines:
+    if max_note_lines is not None and len(notes) > max_note_lines:
         notes = [*notes[: max_note_lines - 1], notes[max_note_lines - 1][:-1] + "…"]
     page = Image.new("RGB", (width, (len(title) + len(notes)) * height + picture.height + 4), _PAPER)
     page.paste(picture, ((width - picture.width) // 2, len(title) * height))
