@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from dcap.train import loop
 from dcap.train.checkpoint import all_checkpoints
 from dcap.train.config import RunConfig
 from dcap.train.loop import train
+from dcap.train.setup import prepare
 
 RunMaker = Callable[..., RunConfig]
 
@@ -90,7 +92,10 @@ def test_a_run_leaves_what_it_promises(reference: dict[str, Any], run_config: Ru
         "checkpoints",
         "final",
     }
-    assert "step 5/5" in (output / "train.log").read_text()
+    log = (output / "train.log").read_text()
+    assert "step 5/5" in log
+    assert log.endswith("finished after 5 steps, 2.50 epochs\n")
+    assert "trains: llm " in log
     assert (output / "final" / "answer_profile.json").is_file()
 
 
@@ -236,6 +241,16 @@ def test_a_finished_run_is_left_as_it_is(reference: dict[str, Any], run_config: 
     config = standard(run_config, photo_file, output_dir=str(photo_file.parent / "reference"))
     assert train(config).step == 5
     assert_same_run(config, reference)
+    last = (photo_file.parent / "reference" / "train.log").read_text().splitlines()[-1]
+    assert "was finished before (5 steps, 2.50 epochs). To train on, raise training.max_steps; " in last
+
+
+def test_another_number_of_steps_than_planned_is_said(run_config: RunMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = run_config(training={"max_steps": None})
+    monkeypatch.setattr(loop, "prepare", lambda *args: replace(prepare(*args), total_steps=7))
+    train(config)
+    last = (Path(config.training.output_dir) / "train.log").read_text().splitlines()[-1]
+    assert "finished after 2 steps, 1.00 epochs; 7 were expected" in last
 
 
 def test_epochs_end_a_run_without_max_steps(run_config: RunMaker) -> None:
@@ -281,4 +296,4 @@ def test_bad_records_are_left_out_and_listed(run_config: RunMaker, photo_file: P
     listed = (Path(config.training.output_dir) / "bad_records.jsonl").read_text().splitlines()
     assert [json.loads(line)["line"] for line in listed] == [5, 6]
     log = (Path(config.training.output_dir) / "train.log").read_text().splitlines()
-    assert "2 bad records were left out; " in log[-1], "said at the end"
+    assert "left out: 2 bad records; " in log[-1], "said at the end"

@@ -17,6 +17,8 @@ T = TypeVar("T")
 console = Console(stderr=True) if os.isatty(2) else Console(stderr=True, width=160)
 """The terminal; where there is none, lines are wide enough not to break."""
 
+FILE_ONLY = {"file_only": True}
+"""``extra`` of a log call for files only: the terminal shows the same in a form of its own."""
 PIPE_WIDTH = 100_000
 """Columns of what goes to a file or another program: no table is wide enough to be wrapped."""
 
@@ -49,6 +51,7 @@ def setup(level: int = logging.INFO) -> None:
     handler = RichHandler(console=console, show_path=False, show_time=False, markup=False, rich_tracebacks=False)
     if not is_main():
         handler.setFormatter(logging.Formatter(f"[rank {rank()}] %(message)s"))
+    handler.addFilter(lambda record: not getattr(record, "file_only", False))
     root.addHandler(handler)
     root.setLevel(level if is_main() else logging.WARNING)
     root.propagate = False

@@ -32,6 +32,7 @@ from safetensors.torch import load_file, save_file
 from dcap.core.config import dump_yaml, to_tree
 from dcap.core.errors import CheckpointError
 from dcap.core.log import get_logger
+from dcap.core.words import counted
 from dcap.data.profile import ResolvedProfile, save_profile
 from dcap.train.atomic import read_marker, whole_folder
 from dcap.train.config import RunConfig
@@ -234,7 +235,7 @@ def set_newer_aside(output: Path, step: int) -> None:
         (output / "best").unlink()
     for path in newer:
         path.rename(folder / path.name)
-    log.info("moved %d checkpoints beyond step %d to %s", len(newer), step, folder)
+    log.info("moved %s beyond step %d to %s", counted(len(newer), "checkpoint"), step, folder)
 
 
 def _make_previous(output: Path) -> Path:

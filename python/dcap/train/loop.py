@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from dcap.core.errors import StoppedError
 from dcap.core.log import get_logger
+from dcap.core.words import counted
 from dcap.data.collate import Batch
 from dcap.train.config import RunConfig
 from dcap.train.schedule import lr_factor
@@ -45,6 +46,7 @@ def fit(run: Run) -> RunState:
     state = run.checkpoints.restore()
     describe(run)
     run.tracker.start(state)
+    first = state.step
     with stop_on_sigterm() as stop:
         if state.unvalidated:
             state = _finish_step(run, state, stop, saves=True)
@@ -61,7 +63,24 @@ def fit(run: Run) -> RunState:
                 if run.due.end(state):
                     break
     run.checkpoints.save_final()
+    _tell_end(run, state, first)
     return state
+
+
+def _tell_end(run: Run, state: RunState, first: int) -> None:
+    """Say where the run ended, and what to do where there was nothing left to do."""
+    training = run.config.training
+    made = f"{counted(state.step, 'step')}, {state.epochs_done:.2f} epochs"
+    if state.step == first:
+        more = "training.num_epochs" if training.max_steps is None else "training.max_steps"
+        log.warning(
+            "nothing to train: the run in %s was finished before (%s). To train on, raise %s; for another run, give "
+            "another training.output_dir, or training.resume=none to start anew here",
+            training.output_dir, made, more,
+        )  # fmt: skip
+        return
+    planned = "" if state.step == run.total_steps else f"; {run.total_steps} were expected from the first epoch"
+    log.info("finished after %s%s", made, planned)
 
 
 def _epoch(run: Run, state: RunState) -> Iterator[tuple[Position, list[Batch], float]]:

@@ -14,7 +14,8 @@ from accelerate.utils import DistributedType
 
 from dcap.core.config import dump_yaml
 from dcap.core.errors import ConfigError, nearest_hint
-from dcap.core.log import console, get_logger
+from dcap.core.log import FILE_ONLY, console, get_logger
+from dcap.core.words import counted
 from dcap.data.check import BadRecordList
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import load_tokenizer
@@ -156,6 +157,7 @@ def build_learner(config: RunConfig, accelerator: Accelerator) -> Learner:
             ", ".join(
                 f"{c.tower} {c.trainable:,} of {c.total:,} at {rates[c.tower]:.3g}" for c in counts if c.trainable
             ),
+            extra=FILE_ONLY,
         )
     for tower, rate in (("vit", config.training.vit_lr), ("aligner", config.training.aligner_lr)):
         if rate is not None and tower in frozen_towers(config.model):
@@ -211,7 +213,7 @@ def _loaders(
 
 def _tell_bad_records(bad_records: BadRecordList) -> None:
     if bad_records:
-        log.warning("%d bad records were left out; %s lists them", len(bad_records), bad_records.path)
+        log.warning("left out: %s; %s lists them", counted(len(bad_records), "bad record"), bad_records.path)
 
 
 def _check_metric(config: RunConfig) -> None:

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from dcap.core import log
+
+
+@pytest.fixture(autouse=True)
+def _logger_as_it_was() -> object:
+    root = logging.getLogger("dcap")
+    before = (list(root.handlers), root.level, root.propagate)
+    yield
+    root.handlers[:], root.level, root.propagate = before
+
+
+def test_what_is_for_files_only_is_not_on_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(log.RichHandler, "emit", lambda _, record: shown.append(record.getMessage()))
+    log.setup()
+    logger = log.get_logger("dcap.test")
+    logger.addHandler(caplog.handler)
+    logger.info("for all")
+    logger.info("for files", extra=log.FILE_ONLY)
+    assert shown == ["for all"]
+    assert caplog.messages == ["for all", "for files"]
+
+
+def test_an_error_is_one_line_with_its_rank(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log.print_error("no file")
+    monkeypatch.setenv("RANK", "3")
+    log.print_error("no file")
+    assert capsys.readouterr().err == "dcap: no file\ndcap: [rank 3] no file\n"
+
+
+def test_a_pipe_has_no_width(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    log.output_console().print("word " * 100 + "[bold]")
+    assert capsys.readouterr().out == "word " * 100 + "[bold]\n"
