@@ -152,7 +152,7 @@ def test_drops_of_preprocessors_are_counted(write_jsonl: Write, make_record: Mak
     assert len(checked) == 1
     assert checked[0].origin.line == 2
     assert checked.dropped == {"min_objects": 1}
-    assert checked.summary() == "1 records, 1 dropped by min_objects"
+    assert checked.summary() == "1 record, 1 dropped by min_objects"
 
 
 def test_a_preprocessor_that_changes_its_mind_is_an_error(write_jsonl: Write, make_record: Make) -> None:
@@ -171,7 +171,7 @@ def test_clipped_shapes_are_counted(write_jsonl: Write, make_record: Make) -> No
     outside = make_record(objects=[{"desc": "a", "bbox_2d": [-5, 0, 5, 5]}, {"desc": "b", "bbox_2d": [1, 0, 5, 5]}])
     checked = check_records([write_jsonl([outside, outside])])
     assert checked.clipped == 2
-    assert checked.summary() == "2 records, 2 shapes clipped to their image"
+    assert checked.summary() == "2 records, 2 shapes clipped to the image"
 
 
 def test_real_annotations_are_good(real45: Path) -> None:

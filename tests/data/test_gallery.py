@@ -20,7 +20,7 @@ def record(tmp_path):
 def test_truth_and_prediction_are_drawn_on_the_same_image(record):
     truth, pred = compare(record, PRED, ("cup", "edge"), ["F1 0.00"], side=160)
     assert truth.image.shape == pred.image.shape == (80, 160, 3)
-    assert truth.title == "a.jsonl:3  truth: 1 objects"
+    assert truth.title == "a.jsonl:3  truth: 1 object"
     assert (pred.title, pred.notes) == ("prediction: 2 objects", ("F1 0.00",))
     grey = np.array([128, 128, 128])
     assert (truth.image[40, 40] != grey).any()

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dcap.augment.policy import NO_RULES, DropRules, Skip, Warp
+from dcap.core.words import counted
 from dcap.geometry import Clipped, ShapeArray, area_or_length, clip, transform
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import Canvas
@@ -86,7 +87,7 @@ class Walk:
 
     def _forbidden(self, after: Walk, rules: DropRules) -> Skip | None:
         if len(after.shapes) < rules.min_objects:
-            return Skip(f"{len(after.shapes)} objects would remain, fewer than {rules.min_objects}")
+            return Skip(f"{counted(len(after.shapes), 'object')} would remain, fewer than {rules.min_objects}")
         if rules.skip_if_line and _line_lengths_left(after) < _line_lengths_left(self):
             return Skip("a line would be cut")
         return None

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from dcap.core.log import get_logger
+from dcap.core.words import counted
 from dcap.data.builtin import resolve_data
 
 log = get_logger(__name__)
@@ -86,7 +87,8 @@ def run(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
     )
     outcome = predict(options)
-    log.info("%d predictions are in %s, %d of them new", outcome.written + outcome.kept, args.out, outcome.written)
+    total = counted(outcome.written + outcome.kept, "prediction")
+    log.info("%s in %s, %d new", total, args.out, outcome.written)
     if outcome.unclean:
         log.warning('%d of the new answers had a problem; see "problems" in their lines', outcome.unclean)
     if args.sheet:
@@ -95,5 +97,5 @@ def run(args: argparse.Namespace) -> int:
             write_png(args.sheet, sheet)
             log.info("truth and prediction are drawn in %s", args.sheet)
     if outcome.left_out:
-        log.warning("%d records were left out; %s says why", len(outcome.left_out), list_path(args.out))
+        log.warning("left out: %s; %s says why", counted(len(outcome.left_out), "record"), list_path(args.out))
     return 1 if outcome.left_out else 0

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from dcap.core.log import console as log_console
 from dcap.core.log import output_console
+from dcap.core.words import counted
 from dcap.data.builtin import resolve_data
 from dcap.data.images import MAX_PIXELS
 from dcap.data.validate import Finding, Report, validate
@@ -122,8 +123,9 @@ def _summary(report: Report) -> list[str]:
         f"objects   {sum(report.objects.values())}: {kinds}",
     ]
     if report.clipped:
-        shapes = "shape" if report.clipped == 1 else "shapes"
-        lines.append(f"clipped   {report.clipped} {shapes} partly outside their image; only the inner part is used")
+        lines.append(
+            f"clipped   {counted(report.clipped, 'shape')} partly outside their image; only the inner part is used"
+        )
     if report.images_missing:
         lines.append(f"images    {report.images_missing} missing")
     lines.append(f"problems  {len(report.problems)}" if report.problems else "no problems")

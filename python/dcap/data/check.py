@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from dcap.core.errors import ImageError, RecordError
 from dcap.core.log import get_logger
+from dcap.core.words import counted
 from dcap.data.formats.jsonl import JsonlFile
 from dcap.data.images import MAX_PIXELS, check_header, decode_image
 from dcap.data.preprocess import NO_CHAIN, Chain
@@ -95,10 +96,10 @@ class CheckedRecords:
 
     def summary(self) -> str:
         """Return one sentence about what was read, skipped, dropped and clipped."""
-        parts = [f"{len(self)} records"]
-        parts += [f"{len(self.bad)} bad ones skipped"] if self.bad else []
+        parts = [counted(len(self), "record")]
+        parts += [counted(len(self.bad), "bad one") + " skipped"] if self.bad else []
         parts += [f"{count} dropped by {name}" for name, count in self.dropped.items()]
-        parts += [f"{self.clipped} shapes clipped to their image"] if self.clipped else []
+        parts += [counted(self.clipped, "shape") + " clipped to the image"] if self.clipped else []
         return ", ".join(parts)
 
 
@@ -235,5 +236,8 @@ def _message(bad: Sequence[BadRecord], num_problems: int) -> str:
     else:
         shown = lines[:ERRORS_SHOWN]
         more = " or more" if num_problems >= ERRORS_SHOWN else ""
-        head, tail = f"{len(shown)}{more} problems in {len(bad)} records:\n" + "\n".join(shown), "\nCorrect them"
+        head, tail = (
+            f"{len(shown)}{more} problems in {counted(len(bad), 'record')}:\n" + "\n".join(shown),
+            "\nCorrect them",
+        )
     return f"{head}{'' if head.endswith('.') or tail[0] == chr(10) else '.'}{tail}, or set data.on_bad_record: skip."

@@ -12,6 +12,7 @@ from dcap.augment.config import AugmentConfig
 from dcap.augment.pipeline import Pipeline
 from dcap.core.errors import ConfigError, RecordError
 from dcap.core.log import get_logger, progress
+from dcap.core.words import counted
 from dcap.data.builtin import resolve_data
 from dcap.data.check import CheckedRecords, ImageRules, check_records
 from dcap.data.config import DataConfig
@@ -148,13 +149,13 @@ class DenseCaptionDataset:
             kept_iou.append(planned.kept_iou)
         name = f"{self.split} epoch {epoch}"
         if too_long:
-            logger.warning("%s: %d samples left out, too long", name, too_long)
+            logger.warning("%s: %s left out, too long", name, counted(too_long, "sample"))
         if unplanned:
-            logger.warning("%s: %d samples left out, such as %s", name, len(unplanned), unplanned[0])
+            logger.warning("%s: %s left out, such as %s", name, counted(len(unplanned), "sample"), unplanned[0])
         iou = np.concatenate([np.empty(0), *kept_iou])
         if epoch == 0 and (iou < 1.0).any():  # the other epochs differ little
-            count, mean, least = int((iou < 1).sum()), float(iou.mean()), float(iou.min())
-            logger.info("%s: %d shapes simplified; IoU kept: mean %.3f, least %.3f", name, count, mean, least)
+            shapes, mean, least = counted(int((iou < 1).sum()), "shape"), float(iou.mean()), float(iou.min())
+            logger.info("%s: %s simplified; IoU kept: mean %.3f, least %.3f", name, shapes, mean, least)
         return out
 
     def __getitem__(self, key: SampleKey | tuple[int, int] | int) -> Sample:

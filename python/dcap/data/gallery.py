@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from dcap.core.words import counted
 from dcap.data.draw import draw_shapes, fit
 from dcap.data.images import MAX_PIXELS, decode_image
 from dcap.data.records import Record, image_path
@@ -36,8 +37,12 @@ def compare(
     image = decode_image(image_path(record, root), record.canvas, MAX_PIXELS, record.origin)
     small, truth = fit(image, record.shapes, side)
     _, predicted = fit(image, shapes, side)
-    title = f"{record.origin}  truth: {len(truth)} objects"
+    title = f"{record.origin}  truth: {counted(len(truth), 'object')}"
     return [
         Tile(draw_shapes(small, truth, record.captions), title, (record.image,)),
-        Tile(draw_shapes(small, predicted, captions), f"prediction: {len(predicted)} objects", tuple(notes)),
+        Tile(
+            draw_shapes(small, predicted, captions),
+            f"prediction: {counted(len(predicted), 'object')}",
+            tuple(notes),
+        ),
     ]

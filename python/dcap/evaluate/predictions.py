@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from dcap.core.errors import GeometryError, RecordError
+from dcap.core.words import counted
 from dcap.data.formats.jsonl import JsonlFile
 from dcap.data.records import Origin, Record
 from dcap.geometry.canvas import Canvas
@@ -124,7 +125,7 @@ def pair_up(truth: Sequence[Path], pred: Path) -> list[Pair]:
     if left:
         raise RecordError(
             f"{left[0].where}: image must be one of the truth, not {left[0].image!r} "
-            f"({len(left)} such prediction(s)). Give --truth the file that was predicted."
+            f"({counted(len(left), 'such prediction')}). Give --truth the file that was predicted."
         )
     for pair in pairs:
         if pair.pred and pair.pred.canvas != pair.truth.canvas:

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dcap.core.log import progress
+from dcap.core.words import counted
 from dcap.data.draw import shorten
 from dcap.evaluate.metrics import Counts, ScoreOptions, count_image, summarize
 from dcap.evaluate.predictions import Pair, pair_up
@@ -107,7 +108,9 @@ def write_json(report: Report, path: Path) -> None:
 def score_table(report: Report) -> Table:
     """Return the totals as a table for the terminal."""
     total = report.to_dict()["total"]
-    table = Table(title=f"{total['images']} images, {total['answers']} answers", title_justify="left")
+    table = Table(
+        title=f"{counted(total['images'], 'image')}, {counted(total['answers'], 'answer')}", title_justify="left"
+    )
     for name in ("", "precision", "recall", "F1"):
         table.add_column(name, justify="right" if name else "left")
     regions, captioned, lines = total["regions"], total["regions_with_caption"], total["lines"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dcap.core.errors import CheckpointError
 from dcap.core.log import get_logger
+from dcap.core.words import counted
 from dcap.data.check import CheckedRecords, ImageRules, check_records
 from dcap.infer.left_out import LeftOut, read_list, write_list
 from dcap.infer.options import PredictOptions, choose_device
@@ -67,10 +68,10 @@ def predict(options: PredictOptions) -> Outcome:
         left_out = [*map(LeftOut.of_check, records.bad), *earlier]
         write_list(options.out, left_out)
         if first >= total:
-            log.info("%s is complete: %d predictions", options.out, file.kept)
+            log.info("%s is complete: %s", options.out, counted(file.kept, "prediction"))
             return Outcome(0, file.kept, 0, tuple(left_out))
         if file.kept:
-            log.info("%s is continued after %d predictions", options.out, file.kept)
+            log.info("%s is continued after %s", options.out, counted(file.kept, "prediction"))
         predictor = load_predictor(source, mode, options, device, dtype)
         written = unclean = 0
         for lines, lost in predictor.run(records, first, total):
