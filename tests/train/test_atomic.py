@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from dcap.core.errors import CheckpointError
 from dcap.train.atomic import read_marker, whole_folder
@@ -26,6 +29,20 @@ def test_a_folder_appears_with_its_marker(tmp_path: Path) -> None:
     write(tmp_path / "runs" / "x")
     assert read_marker(tmp_path / "runs" / "x", "meta.json") == {"step": 3}
     assert [p.name for p in (tmp_path / "runs").iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])
+def test_all_files_have_the_mode_that_the_user_wants(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        with whole_folder(tmp_path / "x", "meta.json") as folder:
+            (folder / "part").mkdir()
+            save_file({"a": torch.zeros(1)}, folder / "part" / "a.safetensors")
+            (folder / "meta.json").write_text("{}")
+    finally:
+        os.umask(before)
+    files = [path for path in (tmp_path / "x").rglob("*") if path.is_file()]
+    assert [path.stat().st_mode & 0o777 for path in files] == [0o666 & ~mask] * 2
 
 
 def test_an_older_folder_is_replaced(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ def whole_folder(target: Path, marker: str) -> Iterator[Path]:
     try:
         yield scratch
         meta = json.loads((scratch / marker).read_text("utf-8"))
+        _give_mode(scratch, (scratch / marker).stat().st_mode)
         meta["files"] = {n: s for n, s in _sizes(scratch).items() if n != marker}
         (scratch / marker).write_text(json.dumps(meta, indent=2) + "\n", "utf-8")
         _flush(scratch)
@@ -64,6 +66,13 @@ def read_marker(folder: Path, marker: str) -> dict[str, Any]:
             found = f"{sizes[name]} bytes" if name in sizes else "nothing"
             raise CheckpointError(f"checkpoint {folder} must be whole: {name} must be {size} bytes, not {found}")
     return meta
+
+
+def _give_mode(folder: Path, mode: int) -> None:
+    """Give all files the mode of one that was simply opened: safetensors writes its own for the owner's eyes only."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(stat.S_IMODE(mode))
 
 
 def _sizes(folder: Path) -> dict[str, int]:
