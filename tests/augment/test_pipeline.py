@@ -195,9 +195,10 @@ def test_crop_drops_below_min_coverage_with_the_reason() -> None:
 
 
 def test_crop_is_skipped_when_too_few_objects_would_remain() -> None:
-    ops = [{"name": "random_crop", "params": {"scale": [0.1, 0.2], "min_objects": 3}}]
+    ops = [{"name": "random_crop", "params": {"scale": [0.1, 0.2], "min_objects": n}} for n in (3, 2)]
     result = plan(ops)
-    assert "fewer than 3" in result.telemetry.skipped["random_crop"]
+    assert [name for name, _ in result.telemetry.skipped] == ["random_crop", "random_crop"]
+    assert ["fewer than 3" in reason for _, reason in result.telemetry.skipped] == [True, False]
     assert result.scene.shapes == SHAPES
 
 
@@ -261,7 +262,7 @@ def test_an_op_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         registry, "entry_points", lambda **_: [EntryPoint("by_entry", f"{__name__}:Nothing", "dcap.ops")]
     )
     result = plan([{"name": "by_entry"}])
-    assert result.telemetry.skipped == {"by_entry": "because"}
+    assert result.telemetry.skipped == (("by_entry", "because"),)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ class Pipeline:
         color: list[ColorStep] = []
         words: list[str] = []
         applied: list[str] = []
-        skipped: dict[str, str] = {}
+        skipped: list[tuple[str, str]] = []
         bypassed = bool(rng.random() < self.config.bypass_prob)
         for stage in () if bypassed else self.stages:
             if rng.random() >= stage.prob:
@@ -101,7 +101,7 @@ class Pipeline:
                 effect = moved if isinstance(moved, Skip) else effect
                 walk = walk if isinstance(moved, Skip) else moved
             if isinstance(effect, Skip):
-                skipped[stage.name] = effect.reason
+                skipped.append((stage.name, effect.reason))
                 continue
             if isinstance(effect, Recolor):
                 color += effect.steps
@@ -119,7 +119,7 @@ class Pipeline:
             "model" if plain else self.config.interpolation,
             tuple(words),
         )
-        telemetry = Telemetry(len(shapes), walk.dropped, tuple(applied), skipped, walk.padding_share(), bypassed)
+        telemetry = Telemetry(len(shapes), walk.dropped, tuple(applied), tuple(skipped), walk.padding_share(), bypassed)
         return AugmentResult(
             Scene(walk.canvas, walk.shapes, walk.captions), walk.source_index, walk.visible_fraction, plan, telemetry
         )

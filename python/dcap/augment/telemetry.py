@@ -14,7 +14,7 @@ class Telemetry:
         num_objects: Objects that came in.
         dropped: Reason for each input object that is gone, by its index.
         applied: Names of the ops that acted, in order.
-        skipped: Reason for each op that was drawn but did not act, by name.
+        skipped: Name and reason of each op that was drawn but did not act, in order; an op may stand there twice.
         padding_share: Share of the final canvas that shows no source pixel, 0..1.
         bypassed: Whether the sample was left as it is.
     """
@@ -22,7 +22,7 @@ class Telemetry:
     num_objects: int
     dropped: Mapping[int, str]
     applied: tuple[str, ...]
-    skipped: Mapping[str, str]
+    skipped: tuple[tuple[str, str], ...]
     padding_share: float
     bypassed: bool
 

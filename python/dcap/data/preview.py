@@ -107,7 +107,7 @@ def describe(sample: Sample) -> list[str]:
     """Return what happened to a sample in words: steps, tokens, objects that are gone or cut."""
     telemetry = sample.augmented.telemetry
     lines = [", ".join(sample.augmented.plan.describe().splitlines())]
-    lines += [f"{name} did not act: {reason}" for name, reason in telemetry.skipped.items()]
+    lines += [f"{name} did not act: {reason}" for name, reason in telemetry.skipped]
     image = int(sample.mm_token_type_ids.sum())
     lines.append(f"{len(sample.input_ids)} tokens: {image} image, {sample.num_supervised} supervised")
     numbers = (sample.augmented.source_index + 1).tolist()
