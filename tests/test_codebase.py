@@ -153,8 +153,7 @@ def unsafe_word(node: ast.AST) -> str:
     if isinstance(node, ast.ExceptHandler):
         caught = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
         broad = any(c is None or ast.unparse(c) in ("Exception", "BaseException") for c in caught)
-        reraises = isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None
-        return "broad except" if broad and not reraises else ""
+        return "broad except" if broad and not raises_on(node) else ""
     if isinstance(node, ast.Import | ast.ImportFrom):
         names = {getattr(node, "module", None), *(alias.name for alias in node.names)}
         return "import of pickle" if names & {"pickle", "cloudpickle", "dill", "marshal", "shelve"} else ""
@@ -167,6 +166,14 @@ def unsafe_word(node: ast.AST) -> str:
             return "yaml.load without a loader"
         return next((f"{k}={v}" for k, v in keywords.items() if k in FALSE_ONLY and v != "False"), "")
     return ""
+
+
+def raises_on(handler: ast.ExceptHandler) -> bool:
+    """Whether a handler ends by raising what it caught, or an error whose cause that is."""
+    last = handler.body[-1]
+    if not isinstance(last, ast.Raise):
+        return False
+    return last.exc is None or (isinstance(last.cause, ast.Name) and last.cause.id == handler.name)
 
 
 FALSE_ONLY = ("trust_remote_code", "shell", "allow_pickle")
@@ -184,6 +191,8 @@ def test_the_checks_see_what_they_look_for() -> None:
     for bad in (
         "try:\n    f()\nexcept:\n    pass",
         "try:\n    f()\nexcept (KeyError, Exception):\n    return_ = 1",
+        "try:\n    f()\nexcept Exception as e:\n    raise ValueError",
+        "try:\n    f()\nexcept Exception as e:\n    raise ValueError from None",
         "import pickle",
         "from pickle import loads",
         "eval('1')",
@@ -193,7 +202,12 @@ def test_the_checks_see_what_they_look_for() -> None:
         "yaml.load(text)",
     ):
         assert unsafe(bad), bad
-    for good in ("try:\n    f()\nexcept BaseException:\n    undo()\n    raise", "model.eval()", "run(x, shell=False)"):
+    for good in (
+        "try:\n    f()\nexcept BaseException:\n    undo()\n    raise",
+        "try:\n    f()\nexcept Exception as e:\n    raise ValueError from e",
+        "model.eval()",
+        "run(x, shell=False)",
+    ):
         assert unsafe(good) == [], good
 
 

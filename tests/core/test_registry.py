@@ -5,8 +5,8 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from dcap.core import registry as module
-from dcap.core.errors import ConfigError
-from dcap.core.registry import Registry
+from dcap.core.errors import ConfigError, PluginError
+from dcap.core.registry import Registry, calling
 
 
 def test_register_and_get() -> None:
@@ -42,3 +42,25 @@ def test_entry_points_are_loaded_when_asked_for(monkeypatch: pytest.MonkeyPatch)
     things: Registry[float] = Registry("thing", "dcap.some")
     assert set(things) == {"outside", "broken"}
     assert things.get("outside") == pytest.approx(3.14159, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [("no_such:x", "ModuleNotFoundError: No module named 'no_such'"), ("math:no", "AttributeError")],
+)
+def test_an_entry_point_that_cannot_be_loaded_is_named(
+    monkeypatch: pytest.MonkeyPatch, value: str, message: str
+) -> None:
+    points = [EntryPoint("broken", value, "dcap.some")]
+    monkeypatch.setattr(module, "entry_points", lambda **_: points)
+    things: Registry[float] = Registry("thing", "dcap.some")
+    with pytest.raises(PluginError) as caught:
+        things.get("broken")
+    text = str(caught.value)
+    assert text.startswith(f"entry point broken = '{value}' of dcap.some must not fail, and raised {message}")
+    assert isinstance(caught.value.__cause__, ModuleNotFoundError | AttributeError)
+
+
+def test_an_error_of_dcap_from_outside_code_stays_what_it_is() -> None:
+    with pytest.raises(ConfigError, match=r"^mine$"), calling("plugin"):
+        raise ConfigError("mine")

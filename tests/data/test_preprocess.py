@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dcap.core.errors import ConfigError, RecordError
+from dcap.core.errors import ConfigError, PluginError, RecordError
 from dcap.data.config import PreprocessorConfig
 from dcap.data.preprocess import PREPROCESSORS, Chain, MinObjects, Preprocessor
 from dcap.data.records import Origin, Record, parse_record
@@ -34,6 +34,8 @@ def outside() -> Iterator[None]:
 
     @PREPROCESSORS.register("only")
     def only(word: str) -> Preprocessor:
+        if not word:
+            raise ValueError("no word")
         return lambda record: record if word in record.captions else None
 
     yield
@@ -86,3 +88,25 @@ def test_a_step_that_returns_something_else_is_named(cup: Record) -> None:
         RecordError, match=r"train.jsonl:7: preprocessor 'broken' must return a Record or None, not bool"
     ):
         steps.apply(cup)
+
+
+def test_a_step_that_fails_is_named_with_the_record_and_the_place(cup: Record) -> None:
+    def broken(record: Record) -> Record:
+        return replace(record, captions=record.metadata["texts"])
+
+    with pytest.raises(PluginError) as caught:
+        Chain((("broken", broken),)).apply(cup)
+    line = broken.__code__.co_firstlineno + 1
+    assert str(caught.value) == (
+        "train.jsonl:7: preprocessor 'broken' must not fail, and raised KeyError: 'texts' "
+        f"({broken.__code__.co_filename}:{line})"
+    )
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+@pytest.mark.usefixtures("outside")
+def test_a_maker_that_fails_is_named() -> None:
+    with pytest.raises(
+        PluginError, match=r"data.preprocessors\[0\].params: only must not fail, .* ValueError: no word"
+    ):
+        chain(("only", {"word": ""}))

@@ -30,6 +30,10 @@ class GeometryError(DcapError, ValueError):
     """Shapes, an affine or a canvas that are not what the geometry contract says."""
 
 
+class PluginError(DcapError, RuntimeError):
+    """Code from outside dcap that failed; the message names it and the place, the cause is chained."""
+
+
 class AnswerError(DcapError, ValueError):
     """An answer text that the strict parser refuses; the message carries the character position."""
 

@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
-from dcap.core.errors import ConfigError, nearest_hint
+from dcap.core.errors import ConfigError, DcapError, PluginError, nearest_hint
 
 T = TypeVar("T")
+
+
+@contextmanager
+def calling(what: str) -> Iterator[None]:
+    """Run code that a user or another package wrote; what it raises names it.
+
+    Args:
+        what: What is called, and on what, for the message.
+
+    Raises:
+        PluginError: The code raised something that is no error of dcap; that is the cause.
+    """
+    try:
+        yield
+    except DcapError:
+        raise
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise PluginError(
+            f"{what} must not fail, and raised {type(error).__name__}: {error} ({place.filename}:{place.lineno})"
+        ) from error
 
 
 class Registry(Generic[T]):
@@ -53,10 +76,13 @@ class Registry(Generic[T]):
 
         Raises:
             ConfigError: Nothing has that name; the message names the nearest.
+            PluginError: The entry point of that name cannot be loaded.
         """
         if name not in self._items:
             for point in entry_points(group=self.group, name=name):
-                self.register(name, point.load())
+                with calling(f"entry point {point.name} = {point.value!r} of {self.group}"):
+                    item = point.load()
+                self.register(name, item)
         if name not in self._items:
             prefix = f"{where}: " if where else ""
             raise ConfigError(f"{prefix}{name!r} is not a known {self.kind}{nearest_hint(name, self)}")

@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast
 
 from dcap.core.config import build
 from dcap.core.errors import ConfigError, RecordError
-from dcap.core.registry import Registry
+from dcap.core.registry import Registry, calling
 from dcap.data.config import PreprocessorConfig
 from dcap.data.records import Record
 
@@ -72,9 +72,11 @@ class Chain:
 
         Raises:
             RecordError: A step returns something that is no record.
+            PluginError: A step raises.
         """
         for name, step in self.steps:
-            result = step(record)
+            with calling(f"{record.origin}: preprocessor {name!r}"):
+                result = step(record)
             if result is None:
                 return None, name
             if not isinstance(result, Record):
@@ -96,4 +98,5 @@ def _make(maker: Callable[..., Preprocessor], config: PreprocessorConfig, where:
         inspect.signature(maker).bind(**config.params)
     except TypeError as error:
         raise ConfigError(f"{where} must be what {config.name} takes: {error}") from None
-    return maker(**config.params)
+    with calling(f"{where}: {config.name}"):
+        return maker(**config.params)
