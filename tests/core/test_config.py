@@ -9,7 +9,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dcap.core.config import apply_overrides, build, dump_yaml, merge, read_yaml, to_tree
+from dcap.core.config import apply_overrides, build, differences, dump_yaml, merge, read_yaml, to_tree
 from dcap.core.errors import ConfigError
 from dcap.core.schema import field_docs, json_schema
 
@@ -147,3 +147,9 @@ def test_schema_describes_fields() -> None:
     assert schema["properties"]["inner"]["properties"]["rate"]["description"] == "A rate."
     assert schema["properties"]["kind"]["enum"] == ["a", "b"]
     assert schema["additionalProperties"] is False
+
+
+def test_every_difference_is_named() -> None:
+    found = dict(differences({"a": {"b": 1, "c": [1]}, "d": 2}, {"a": {"b": 1, "c": [2]}, "e": 3}))
+    assert set(found) == {"a.c", "d", "e"}
+    assert found["a.c"] == "a.c was [1] and is [2]"

@@ -54,7 +54,14 @@ def test_nothing_but_a_torn_line(path):
 @pytest.mark.parametrize("change", [{"model": "other"}, {"profile": {}}, {"max-new-tokens": 9}, {"new": 1}])
 def test_other_settings_are_refused_and_leave_the_file_alone(path, change):
     before = path.read_bytes()
-    with pytest.raises(CheckpointError, match=rf"the same {next(iter(change))}.*--overwrite"):
+    name, value = next(iter(change.items()))
+    was = MADE_WITH.get(name)
+    said = (
+        rf"profile.answer was {was['answer']!r} and is None"
+        if name == "profile"
+        else rf"{name} was {was!r} and is {value!r}"
+    )
+    with pytest.raises(CheckpointError, match=rf"the same {name}.*{said}. .*--overwrite"):
         PredictionFile(path, {**MADE_WITH, **change})
     assert path.read_bytes() == before
 

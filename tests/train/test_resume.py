@@ -7,7 +7,7 @@ import pytest
 
 from dcap.core.config import merge
 from dcap.core.errors import CheckpointError
-from dcap.train.resume import check_same_run, differences
+from dcap.train.resume import check_same_run
 
 SAVED: dict[str, Any] = {
     "seed": 1,
@@ -67,9 +67,3 @@ def test_other_changes_are_followed_and_said(
 def test_how_to_resume_is_no_change(caplog: pytest.LogCaptureFixture) -> None:
     check_same_run(SAVED, change("training.resume", "out/checkpoints/step-000002"))
     assert not caplog.text
-
-
-def test_every_difference_is_named() -> None:
-    found = dict(differences({"a": {"b": 1, "c": [1]}, "d": 2}, {"a": {"b": 1, "c": [2]}, "e": 3}))
-    assert set(found) == {"a.c", "d", "e"}
-    assert found["a.c"] == "a.c was [1] and is [2]"

@@ -11,7 +11,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -227,6 +227,15 @@ def to_tree(config: Any) -> Any:
     if isinstance(config, (tuple, list)):
         return [to_tree(v) for v in config]
     return str(config) if isinstance(config, Path) else config
+
+
+def differences(saved: Any, current: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the dotted name of each differing value, and the difference in words."""
+    if isinstance(saved, Mapping) and isinstance(current, Mapping):
+        for key in sorted({*saved, *current}, key=str):
+            yield from differences(saved.get(key), current.get(key), f"{name}.{key}" if name else str(key))
+    elif saved != current:
+        yield name, f"{name} was {saved!r} and is {current!r}"
 
 
 def dump_yaml(config: Any) -> str:

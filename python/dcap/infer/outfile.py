@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from dcap import __version__
+from dcap.core.config import differences
 from dcap.core.errors import CheckpointError
 
 Place = tuple[str, int]
@@ -90,11 +91,12 @@ def _check_meta(path: Path, meta: Path, made_with: Mapping[str, Any]) -> None:
     except (ValueError, KeyError, TypeError):
         raise CheckpointError(f"{meta} must say what {path.name} was made with, and is damaged. {way_out}") from None
     now = json.loads(msgspec.json.encode(made_with))
-    for name in sorted(now.keys() | before.keys()):
-        if now.get(name) != before.get(name):
-            raise CheckpointError(
-                f"{path} must be continued with the same {name}, and it was made with another. {way_out}"
-            )
+    changes = list(differences(before, now))
+    if changes:
+        names, texts = zip(*changes, strict=True)
+        raise CheckpointError(
+            f"{path} must be continued with the same {', '.join(names)}, but {'; '.join(texts)}. {way_out}"
+        )
 
 
 def _cut_torn_line(path: Path) -> tuple[int, Place | None]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from dcap.core.config import differences
 from dcap.core.errors import CheckpointError
 from dcap.core.log import get_logger
 
@@ -42,15 +43,6 @@ def check_same_run(saved: Mapping[str, Any], current: Mapping[str, Any]) -> None
     for name, text in changes:
         if name != "training.resume":
             log.warning("resuming with a change: %s", text)
-
-
-def differences(saved: Any, current: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the dotted name of each differing value, and the difference in words."""
-    if isinstance(saved, Mapping) and isinstance(current, Mapping):
-        for key in sorted({*saved, *current}, key=str):
-            yield from differences(saved.get(key), current.get(key), f"{name}.{key}" if name else str(key))
-    elif saved != current:
-        yield name, f"{name} was {saved!r} and is {current!r}"
 
 
 def _below(name: str, prefixes: tuple[str, ...]) -> bool:
