@@ -2,51 +2,68 @@
 
 #include <algorithm>
 #include <cmath>
-
-// Four points per step where the processor has AVX, asked when the program runs. The results are the same to the bit,
-// since every point sees the same operations in the same order.
-#if defined(__x86_64__) && defined(__GNUC__)
-#define DCAP_WIDE
-#include <immintrin.h>
-#endif
+#include <cstring>
+#include <utility>
 
 namespace dcap {
-#if defined(DCAP_WIDE)
 namespace {
 
-bool has_wide() noexcept {
-    static const bool has = __builtin_cpu_supports("avx");
-    return has;
-}
-
-// Bounds of n >= 4 mapped points. The last step starts early enough to be a full one: a point mapped twice from `in`
-// is the same point, so here `in` and `out` must not overlap.
-__attribute__((target("avx"))) Bounds map_bounded_wide(const Matrix& m, const double* in, std::int64_t n, double* out,
-                                                       bool& legal) noexcept {
-    const __m256d of_x = _mm256_setr_pd(m[0], m[3], m[0], m[3]), of_y = _mm256_setr_pd(m[1], m[4], m[1], m[4]);
-    const __m256d shift = _mm256_setr_pd(m[2], m[5], m[2], m[5]);
-    __m256d low[2], high[2], sum[2];
-    for (std::int64_t i = 0; i < n; i += 4) {
-        const std::int64_t at = 2 * std::min(i, n - 4);
-        for (int k = 0; k < 2; ++k) {
-            const __m256d v = _mm256_loadu_pd(in + at + 4 * k);
-            const __m256d x = _mm256_movedup_pd(v), y = _mm256_permute_pd(v, 0b1111);
-            const __m256d p = of_x * x + of_y * y + shift;
-            _mm256_storeu_pd(out + at + 4 * k, p);
-            low[k] = i == 0 ? p : _mm256_min_pd(p, low[k]);
-            high[k] = i == 0 ? p : _mm256_max_pd(p, high[k]);
-            sum[k] = i == 0 ? p : sum[k] + p;
+// Bounds of n mapped points, by two vectors of sizeof...(k) <= n numbers per step. The last step starts early enough to
+// be a full one: a point mapped twice from `in` is the same point, so `in` and `out` must not overlap.
+template <std::size_t... k>
+__attribute__((always_inline)) inline Bounds map_in_vectors(const Matrix& m, const double* in, std::int64_t n,
+                                                            double* out, bool& legal,
+                                                            std::index_sequence<k...>) noexcept {
+    constexpr std::int64_t kWidth = sizeof...(k);
+    typedef double Vector __attribute__((vector_size(8 * kWidth)));
+    const Vector of_x{m[k % 2 * 3]...}, of_y{m[k % 2 * 3 + 1]...}, shift{m[k % 2 * 3 + 2]...};
+    Vector low[2], high[2], sum[2];
+    for (std::int64_t i = 0; i < n; i += kWidth) {
+        const std::int64_t at = 2 * std::min(i, n - kWidth);
+        for (int half = 0; half < 2; ++half) {
+            Vector v;
+            std::memcpy(&v, in + at + half * kWidth, sizeof v);
+            const Vector x = __builtin_shufflevector(v, v, (k & ~std::size_t{1})...);
+            const Vector y = __builtin_shufflevector(v, v, (k | 1)...);
+            const Vector p = of_x * x + of_y * y + shift;
+            std::memcpy(out + at + half * kWidth, &p, sizeof p);
+            low[half] = i > 0 ? (p < low[half] ? p : low[half]) : p;
+            high[half] = i > 0 ? (p > high[half] ? p : high[half]) : p;
+            sum[half] = i > 0 ? sum[half] + p : p;
         }
     }
-    const __m256d least = _mm256_min_pd(low[0], low[1]), most = _mm256_max_pd(high[0], high[1]);
-    const __m256d total = sum[0] + sum[1];
-    const Extent even(_mm256_castpd256_pd128(least), _mm256_castpd256_pd128(most), _mm256_castpd256_pd128(total));
-    const Extent odd(_mm256_extractf128_pd(least, 1), _mm256_extractf128_pd(most, 1), _mm256_extractf128_pd(total, 1));
-    return even.join(odd, legal);
+    low[0] = low[1] < low[0] ? low[1] : low[0];
+    high[0] = high[1] > high[0] ? high[1] : high[0];
+    sum[0] += sum[1];
+    double least[kWidth], most[kWidth], total[kWidth];
+    std::memcpy(least, low, sizeof least);
+    std::memcpy(most, high, sizeof most);
+    std::memcpy(total, sum, sizeof total);
+    Extent all(load(least), load(most), load(total));
+    for (std::int64_t i = 2; i < kWidth; i += 2) all.add({load(least + i), load(most + i), load(total + i)});
+    return all.bounds(legal);
 }
 
-}  // namespace
+// Wider vectors where the processor has them, asked when the program runs. The results are the same to the bit, since
+// every point sees the same operations in the same order.
+#if defined(__x86_64__)
+__attribute__((target("avx"))) Bounds map_by_4(const Matrix& m, const double* in, std::int64_t n, double* out,
+                                               bool& legal) noexcept {
+    return map_in_vectors(m, in, n, out, legal, std::make_index_sequence<4>());
+}
+
+__attribute__((target("avx512f"))) Bounds map_by_8(const Matrix& m, const double* in, std::int64_t n, double* out,
+                                                   bool& legal) noexcept {
+    return map_in_vectors(m, in, n, out, legal, std::make_index_sequence<8>());
+}
+
+int widest() noexcept {
+    static const int width = __builtin_cpu_supports("avx512f") ? 8 : __builtin_cpu_supports("avx") ? 4 : 2;
+    return width;
+}
 #endif
+
+}  // namespace
 
 void map_points(const Matrix& m, const double* in, std::int64_t n, double* out) noexcept {
     const Lanes of_x{m[0], m[3]}, of_y{m[1], m[4]}, shift{m[2], m[5]};
@@ -57,24 +74,11 @@ void map_points(const Matrix& m, const double* in, std::int64_t n, double* out) 
 }
 
 Bounds map_bounded(const Matrix& m, const double* in, std::int64_t n, double* out, bool& legal) noexcept {
-#if defined(DCAP_WIDE)
-    if (n >= 4 && has_wide()) return map_bounded_wide(m, in, n, out, legal);
+#if defined(__x86_64__)
+    if (n >= 8 && widest() >= 8) return map_by_8(m, in, n, out, legal);
+    if (n >= 4 && widest() >= 4) return map_by_4(m, in, n, out, legal);
 #endif
-    const Lanes of_x{m[0], m[3]}, of_y{m[1], m[4]}, shift{m[2], m[5]};
-    const auto map = [&](std::int64_t i) {
-        const double x = in[2 * i], y = in[2 * i + 1];
-        const Lanes p = of_x * Lanes{x, x} + of_y * Lanes{y, y} + shift;
-        store(out + 2 * i, p);
-        return p;
-    };
-    Extent even(map(0)), odd = even;
-    std::int64_t i = 1;
-    for (; i + 1 < n; i += 2) {
-        even.add(map(i));
-        odd.add(map(i + 1));
-    }
-    if (i < n) even.add(map(i));
-    return even.join(odd, legal);
+    return map_in_vectors(m, in, n, out, legal, std::make_index_sequence<2>());
 }
 
 std::int64_t map_box(const Matrix& m, const double* in, BoxPolicy policy, double* out) noexcept {

@@ -74,14 +74,22 @@ Walk walk(const Ring& r, const std::vector<Mark>& marks, bool inside, double ox,
 
 double shoelace(const double* xy, std::int64_t n) noexcept {
     const double ox = xy[0], oy = xy[1];
-    double px = xy[2] - ox, py = xy[3] - oy, sum = 0.0;
-    for (std::int64_t i = 2; i < n; ++i) {
+    double px = xy[2] - ox, py = xy[3] - oy;
+    // Two sums, since one would wait for itself at every edge.
+    double even = 0.0, odd = 0.0;
+    const auto add = [&](std::int64_t i, double& sum) {
         const double qx = xy[2 * i] - ox, qy = xy[2 * i + 1] - oy;
         sum += px * qy - py * qx;
         px = qx;
         py = qy;
+    };
+    std::int64_t i = 2;
+    for (; i + 1 < n; i += 2) {
+        add(i, even);
+        add(i + 1, odd);
     }
-    return sum;
+    if (i < n) add(i, even);
+    return even + odd;
 }
 
 double line_length(const double* xy, std::int64_t n) noexcept {

@@ -3,8 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
 
-#include "dcap/lanes.hpp"
+#include "dcap/types.hpp"
 
 namespace dcap {
 namespace {
@@ -175,6 +176,16 @@ bool edges_cross(const Ring& a, std::int64_t i, const Ring& b, std::int64_t j) n
            orientation(r, ir, s, is, p, ip) != orientation(r, ir, s, is, q, iq);
 }
 
+using Signs = std::uint64_t __attribute__((vector_size(16)));
+
+// 1 in each lane whose sign differs.
+Signs sign_changes(Lanes p, Lanes q) noexcept {
+    Signs a, b;
+    std::memcpy(&a, &p, sizeof a);
+    std::memcpy(&b, &q, sizeof b);
+    return (a ^ b) >> 63;
+}
+
 struct Pair {
     std::int64_t level_a, a, level_b, b;
 };
@@ -207,43 +218,26 @@ bool contains(const Ring& ring, const double* point, std::int64_t index) noexcep
 }
 
 bool is_star_shaped(const double* xy, std::int64_t n) noexcept {
-    const Lanes origin = load(xy);
-    Lanes sum{0.0, 0.0};
-    for (std::int64_t i = 0; i < n; ++i) sum += load(xy + 2 * i) - origin;
-    const double count = static_cast<double>(n);
-    const Lanes center = origin + sum / Lanes{count, count};
-    // Two edges at a time, p to q and q to r; `signs` counts, negated, how often the height above the centre changes
-    // its sign. The last edge of an odd ring comes on its own.
-    using Flags = decltype(sum < sum);
-    Flags left{-1, -1}, right{-1, -1}, signs{0, 0};
-    const auto add = [&](Lanes p, Lanes q, Lanes r) {
-        const Lanes x1{p[0], q[0]}, y1{p[1], q[1]}, x2{q[0], r[0]}, y2{q[1], r[1]};
-        const Lanes u = x1 * y2, v = y1 * x2, turn = u - v;
-        // The margin covers the rounding of the products and of the differences.
-        const Lanes margin = Lanes{1e-14, 1e-14} * (larger(u, -u) + larger(v, -v));
-        left &= turn > margin;
-        right &= -turn > margin;
-        signs += (y1 < Lanes{}) ^ (y2 < Lanes{});
-    };
-    Lanes p = load(xy + 2 * n - 2) - center;
-    std::int64_t i = 0;
-    for (; i + 1 < n; i += 2) {
-        const Lanes q = load(xy + 2 * i) - center, r = load(xy + 2 * i + 2) - center;
-        add(p, q, r);
+    bool legal = true;
+    const Bounds b = bounds_of(xy, n, legal);
+    const Lanes center{0.5 * (b.x1 + b.x2), 0.5 * (b.y1 + b.y2)};
+    // Far above what the differences and products below can lose by rounding.
+    const double margin = 1e-14 * (b.x2 - b.x1) * (b.y2 - b.y1);
+    // The turns of two edges at a time, p to q and q to r; the last edge of an odd ring stands in both lanes.
+    Lanes p = load(xy + 2 * n - 2) - center, low{}, high{};
+    Signs changes{0, 0};
+    for (std::int64_t i = 0; i < n; i += 2) {
+        const Lanes q = load(xy + 2 * i) - center, r = i + 1 < n ? load(xy + 2 * i + 2) - center : q;
+        const Lanes a = p * Lanes{q[1], q[0]}, c = (i + 1 < n ? q : p) * Lanes{r[1], r[0]};
+        const Lanes turn = Lanes{a[0], c[0]} - Lanes{a[1], c[1]};
+        low = i == 0 ? turn : smaller(turn, low);
+        high = i == 0 ? turn : larger(turn, high);
+        changes += sign_changes(p, q) + sign_changes(q, r);
         p = r;
     }
-    std::int64_t changes = -(signs[0] + signs[1]);
-    if (i < n) {
-        // The way back in the second lane turns the other way: its flags stay as they were.
-        const Lanes q = load(xy + 2 * i) - center;
-        const auto left_1 = left[1], right_1 = right[1];
-        add(p, q, p);
-        left[1] = left_1;
-        right[1] = right_1;
-        changes += (p[1] < 0.0) != (q[1] < 0.0);
-    }
     // All turns alike, and once around: the ray from the centre is crossed up once and down once.
-    return ((left[0] && left[1]) || (right[0] && right[1])) && changes == 2;
+    const bool left = low[0] > margin && low[1] > margin, right = high[0] < -margin && high[1] < -margin;
+    return (left || right) && changes[1] == 2;
 }
 
 Status find_crossings(const Ring& a, const Ring& b, bool self, CrossingScratch& scratch, std::vector<Crossing>& out) {

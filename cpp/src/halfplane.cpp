@@ -9,34 +9,36 @@ struct Heights {
     bool any_above, any_below;
 };
 
+template <class Height>
+Heights fill_heights(std::int64_t n, double* h, Height height) {
+    std::int64_t above = 0, below = 0;
+    for (std::int64_t i = 0; i < n; ++i) {
+        h[i] = height(i);
+        above |= h[i] > 0.0;
+        below |= h[i] < 0.0;
+    }
+    return {above != 0, below != 0};
+}
+
 Heights measure(const double* xy, std::int64_t n, const HalfPlane& plane, std::vector<double>& heights) {
     if (heights.size() < static_cast<std::size_t>(n)) heights.resize(static_cast<std::size_t>(2 * n));
     double* h = heights.data();
+    const auto [nx, ny, px, py] = plane;
     // The sides of a rectangle need only one coordinate; the products left out are zeros.
-    if (plane.ny == 0.0) {
-        for (std::int64_t i = 0; i < n; ++i) h[i] = plane.nx * (xy[2 * i] - plane.px);
-    } else if (plane.nx == 0.0) {
-        for (std::int64_t i = 0; i < n; ++i) h[i] = plane.ny * (xy[2 * i + 1] - plane.py);
-    } else {
-        for (std::int64_t i = 0; i < n; ++i) h[i] = plane.height(xy[2 * i], xy[2 * i + 1]);
-    }
-    double low = h[0], high = h[0];
-    for (std::int64_t i = 1; i < n; ++i) {
-        low = h[i] < low ? h[i] : low;
-        high = h[i] > high ? h[i] : high;
-    }
-    return {high > 0.0, low < 0.0};
+    if (ny == 0.0) return fill_heights(n, h, [=](std::int64_t i) { return nx * (xy[2 * i] - px); });
+    if (nx == 0.0) return fill_heights(n, h, [=](std::int64_t i) { return ny * (xy[2 * i + 1] - py); });
+    return fill_heights(n, h, [=](std::int64_t i) { return nx * (xy[2 * i] - px) + ny * (xy[2 * i + 1] - py); });
 }
 
 // Always from the same end of an edge, met from either side: the point is the same to the bit. From the end nearer to
 // the line, the points of two edges keep their order down to the rounding of that end, not of the far one.
-void push_meeting(Parts& out, const double* in, double h_in, const double* off, double h_off,
-                  const HalfPlane& plane) noexcept {
+void meet(const double* in, double h_in, const double* off, double h_off, const HalfPlane& plane,
+          double* point) noexcept {
     const bool from_in = h_in < -h_off;
     const double *from = from_in ? in : off, *to = from_in ? off : in;
     const double t = (from_in ? h_in : h_off) / (from_in ? h_in - h_off : h_off - h_in);
-    const double x = plane.ny == 0.0 ? plane.px : from[0] + (to[0] - from[0]) * t;
-    out.push(x, plane.nx == 0.0 ? plane.py : from[1] + (to[1] - from[1]) * t);
+    point[0] = plane.ny == 0.0 ? plane.px : from[0] + (to[0] - from[0]) * t;
+    point[1] = plane.nx == 0.0 ? plane.py : from[1] + (to[1] - from[1]) * t;
 }
 
 void append_all(const double* xy, std::int64_t n, Parts& out) {
@@ -45,27 +47,33 @@ void append_all(const double* xy, std::int64_t n, Parts& out) {
     out.close();
 }
 
-// Append a chain to the ring under construction, leaving out points that repeat the one before.
-void append_chain(const Parts& chains, std::int64_t chain, bool forward, std::int64_t ring_start, Parts& out) {
-    const std::int64_t first = chains.start(static_cast<std::size_t>(chain)), last = chains.ends[chain] - 1;
-    const double* from = chains.xy.data() + 2 * (forward ? first : last);
-    const std::int64_t step = forward ? 2 : -2;
+bool equal(const double* p, const double* q) noexcept { return p[0] == q[0] && p[1] == q[1]; }
+
+// Append a chain to the ring under construction. What meets the line in a point that is there already adds none.
+void append_chain(const double* xy, std::int64_t n, const Chain& chain, bool forward, std::int64_t ring_start,
+                  Parts& out) {
+    const double *first = forward ? chain.begin : chain.end, *last = forward ? chain.end : chain.begin;
+    const std::int64_t step = forward ? 1 : n - 1;
+    std::int64_t i = forward ? chain.first : chain.first + chain.count - 1;
+    if (i >= n) i -= n;
     double* to = out.xy.data() + 2 * out.size;
-    const double* const begin = out.xy.data() + 2 * ring_start;
-    for (std::int64_t k = first; k <= last; ++k, from += step) {
-        if (to != begin && to[-2] == from[0] && to[-1] == from[1]) continue;
-        to[0] = from[0];
-        to[1] = from[1];
+    const auto push = [&](const double* p) {
+        store(to, load(p));
         to += 2;
+    };
+    if (out.size == ring_start || !equal(to - 2, first)) push(first);
+    if (!equal(to - 2, xy + 2 * i)) push(xy + 2 * i);
+    for (std::int64_t k = 1; k < chain.count; ++k) {
+        i = i + step < n ? i + step : i + step - n;
+        push(xy + 2 * i);
     }
+    if (!equal(to - 2, last)) push(last);
     out.size = (to - out.xy.data()) / 2;
 }
 
 void close_ring(std::int64_t ring_start, Parts& out) {
     const double* first = out.xy.data() + 2 * ring_start;
-    while (out.size > ring_start + 1 && out.xy[2 * out.size - 2] == first[0] && out.xy[2 * out.size - 1] == first[1]) {
-        --out.size;
-    }
+    while (out.size > ring_start + 1 && equal(out.xy.data() + 2 * out.size - 2, first)) --out.size;
     if (out.size < ring_start + 3) {
         out.size = ring_start;
     } else {
@@ -73,45 +81,55 @@ void close_ring(std::int64_t ring_start, Parts& out) {
     }
 }
 
-void add_port(const double* xy, std::int64_t in, std::int64_t off, const HalfPlane& plane, std::int64_t id,
-              CutScratch& s) {
-    const double* h = s.heights.data();
-    push_meeting(s.chains, xy + 2 * in, h[in], xy + 2 * off, h[off], plane);
-    const double* meeting = s.chains.xy.data() + 2 * s.chains.size - 2;
+Port port_of(const double* meeting, const double* in, double h_in, const HalfPlane& plane, std::size_t id) noexcept {
     const double tx = -plane.ny, ty = plane.nx;
     const double at = tx * meeting[0] + ty * meeting[1];
-    s.ports.push_back({at, (tx * xy[2 * in] + ty * xy[2 * in + 1] - at) / h[in], id});
+    return {at, (tx * in[0] + ty * in[1] - at) / h_in, static_cast<std::int64_t>(id)};
 }
 
-void push_run(Parts& out, const double* from, std::int64_t count) {
-    std::copy(from, from + 2 * count, out.xy.data() + 2 * out.size);
-    out.size += count;
-}
-
-// Collect the runs of vertices above the line, each with its meeting points at both ends.
+// Collect the runs of vertices above the line; a run may pass the end of the array.
 void collect_chains(const double* xy, std::int64_t n, const HalfPlane& plane, CutScratch& s) {
     const double* h = s.heights.data();
-    s.chains.clear();
-    s.chains.reserve(2 * n + 2);
-    s.ports.clear();
-    std::int64_t start = 0;
-    while (h[start] > 0.0) ++start;
-    // Once around from a vertex that is not above; a run may pass the end of the array.
-    std::int64_t i = start + 1;
-    const std::int64_t stop = start + n;
-    const auto wrap = [n](std::int64_t k) { return k < n ? k : k - n; };
-    while (true) {
-        while (i < stop && !(h[wrap(i)] > 0.0)) ++i;
-        if (i >= stop) return;
-        const std::int64_t first = i, chain = static_cast<std::int64_t>(s.chains.ends.size());
-        add_port(xy, wrap(first), wrap(first - 1), plane, 2 * chain, s);
-        while (i < stop && h[wrap(i)] > 0.0) ++i;
-        const std::int64_t begin = wrap(first), count = i - first, before_end = std::min(count, n - begin);
-        push_run(s.chains, xy + 2 * begin, before_end);
-        push_run(s.chains, xy, count - before_end);
-        add_port(xy, wrap(i - 1), wrap(i), plane, 2 * chain + 1, s);
-        s.chains.close();
+    if (s.turns.size() < static_cast<std::size_t>(n + 1)) s.turns.resize(static_cast<std::size_t>(2 * n));
+    // The vertices whose side is not that of the one before. Without a branch: nobody could predict it.
+    std::int64_t* turns = s.turns.data();
+    std::int64_t count = 0;
+    bool before = h[n - 1] > 0.0;
+    const std::int64_t first = before ? 1 : 0;
+    for (std::int64_t i = 0; i < n; ++i) {
+        const bool above = h[i] > 0.0;
+        turns[count] = i;
+        count += above != before;
+        before = above;
     }
+    turns[count] = turns[0];
+    s.chains.clear();
+    s.ports.clear();
+    for (std::int64_t k = first; k < count + first; k += 2) {
+        const std::int64_t enter = turns[k], leave = turns[k + 1];
+        const std::int64_t off = (enter == 0 ? n : enter) - 1, last = (leave == 0 ? n : leave) - 1;
+        Chain chain{enter, last - enter + (last < enter ? n + 1 : 1), {}, {}};
+        meet(xy + 2 * enter, h[enter], xy + 2 * off, h[off], plane, chain.begin);
+        meet(xy + 2 * last, h[last], xy + 2 * leave, h[leave], plane, chain.end);
+        s.ports.push_back(port_of(chain.begin, xy + 2 * enter, h[enter], plane, 2 * s.chains.size()));
+        s.ports.push_back(port_of(chain.end, xy + 2 * last, h[last], plane, 2 * s.chains.size() + 1));
+        s.chains.push_back(chain);
+    }
+}
+
+// A chain that ends where it began is a ring of its own, or a spike that rounding has made flat.
+void close_loops(CutScratch& s) {
+    std::size_t open = 0;
+    for (std::size_t c = 0; c < s.chains.size(); ++c) {
+        if (equal(s.chains[c].begin, s.chains[c].end)) {
+            s.partner[2 * c] = static_cast<std::int64_t>(2 * c + 1);
+            s.partner[2 * c + 1] = static_cast<std::int64_t>(2 * c);
+        } else {
+            s.ports[open++] = s.ports[2 * c];
+            s.ports[open++] = s.ports[2 * c + 1];
+        }
+    }
+    s.ports.resize(open);
 }
 
 // Along the line, entries and exits of a simple ring alternate; rounding can only have swapped neighbours.
@@ -125,26 +143,9 @@ void restore_alternation(std::vector<Port>& ports) {
     }
 }
 
-// A chain that ends where it began is a ring of its own, or a spike that rounding has made flat.
-void close_loops(CutScratch& s) {
-    std::size_t kept = 0;
-    for (std::size_t c = 0; c < s.chains.ends.size(); ++c) {
-        const double *first = s.chains.xy.data() + 2 * s.chains.start(c),
-                     *end = s.chains.xy.data() + 2 * s.chains.ends[c];
-        if (first[0] == end[-2] && first[1] == end[-1]) {
-            s.partner[2 * c] = static_cast<std::int64_t>(2 * c + 1);
-            s.partner[2 * c + 1] = static_cast<std::int64_t>(2 * c);
-        } else {
-            s.ports[kept++] = s.ports[2 * c];
-            s.ports[kept++] = s.ports[2 * c + 1];
-        }
-    }
-    s.ports.resize(kept);
-}
-
 // Pair the ports along the line and follow chains from partner to partner: each cycle is one ring.
-void link_chains(bool simple, CutScratch& s, Parts& out) {
-    const std::size_t chains = s.chains.ends.size();
+void link_chains(const double* xy, std::int64_t n, bool simple, CutScratch& s, Parts& out) {
+    const std::size_t chains = s.chains.size();
     s.partner.resize(2 * chains);
     close_loops(s);
     std::sort(s.ports.begin(), s.ports.end(), [](const Port& p, const Port& q) {
@@ -160,15 +161,14 @@ void link_chains(bool simple, CutScratch& s, Parts& out) {
     s.done.assign(chains, 0);
     for (std::size_t c = 0; c < chains; ++c) {
         if (s.done[c]) continue;
-        const std::int64_t ring_start = out.size;
-        std::int64_t port = static_cast<std::int64_t>(2 * c);
+        const std::int64_t ring_start = out.size, first_port = static_cast<std::int64_t>(2 * c);
+        std::int64_t port = first_port;
         do {
-            const std::int64_t chain = port / 2;
             const bool forward = (port & 1) == 0;
-            s.done[chain] = 1;
-            append_chain(s.chains, chain, forward, ring_start, out);
-            port = s.partner[forward ? port + 1 : port - 1];
-        } while (port != static_cast<std::int64_t>(2 * c));
+            s.done[port / 2] = 1;
+            append_chain(xy, n, s.chains[port / 2], forward, ring_start, out);
+            port = s.partner[port ^ 1];
+        } while (port != first_port);
         close_ring(ring_start, out);
     }
 }
@@ -184,12 +184,12 @@ bool cut_ring(const double* xy, std::int64_t n, const HalfPlane& plane, bool sim
     }
     if (!found.any_above) return true;
     collect_chains(xy, n, plane, s);
-    if (s.chains.ends.size() > 1) {
-        link_chains(simple, s, out);
+    if (s.chains.size() > 1) {
+        link_chains(xy, n, simple, s, out);
         return true;
     }
     const std::int64_t ring_start = out.size;
-    append_chain(s.chains, 0, true, ring_start, out);
+    append_chain(xy, n, s.chains[0], true, ring_start, out);
     close_ring(ring_start, out);
     return true;
 }
@@ -209,7 +209,7 @@ bool cut_line(const double* xy, std::int64_t n, const HalfPlane& plane, CutScrat
         if (i > 0 && above != (h[i - 1] >= 0.0)) {
             const double *in = above ? p : p - 2, *off = above ? p - 2 : p;
             const double h_in = above ? h[i] : h[i - 1], h_off = above ? h[i - 1] : h[i];
-            if (h_in > 0.0) push_meeting(out, in, h_in, off, h_off, plane);
+            if (h_in > 0.0) meet(in, h_in, off, h_off, plane, out.xy.data() + 2 * out.size++);
         }
         if (above) out.push(p[0], p[1]);
         if (!above || i + 1 == n) {

@@ -34,6 +34,7 @@ Status rect_region(const std::array<double, 4>& rect, Region& region) {
     bool legal = true;
     region.bounds = bounds_of(region.corners.data(), 4, legal);
     if (!legal || !(x1 < x2) || !(y1 < y2)) return Status::kBadRegion;
+    region.is_rect = true;
     region.planes = {{1.0, 0.0, x1, y1}, {0.0, 1.0, x1, y1}, {-1.0, 0.0, x2, y2}, {0.0, -1.0, x2, y2}};
     return Status::kOk;
 }
@@ -57,6 +58,12 @@ Status convex_region(std::span<const double> corners, Region& region) {
 
 Place locate(const Bounds& b, bool line, const Region& region, std::vector<const HalfPlane*>& active) {
     active.clear();
+    const Bounds& r = region.bounds;
+    // Most shapes are not cut; for a rectangle the four heights are plain differences.
+    if (region.is_rect) {
+        if (b.x1 >= r.x1 && b.y1 >= r.y1 && b.x2 <= r.x2 && b.y2 <= r.y2) return Place::kInside;
+        if (b.x2 < r.x1 || b.y2 < r.y1 || b.x1 > r.x2 || b.y1 > r.y2) return Place::kOutside;
+    }
     for (const HalfPlane& p : region.planes) {
         const double low = p.height(p.nx >= 0.0 ? b.x1 : b.x2, p.ny >= 0.0 ? b.y1 : b.y2);
         if (low >= 0.0) continue;

@@ -143,7 +143,7 @@ void run_all(Corpus& c, const Sample& s, const Sample& other, int style) {
 // A large ring: a comb, whose edges are long and near each other, or random points, which cross each
 // other far too often and must be refused in time.
 void run_large(bool comb) {
-    constexpr std::int64_t n = 200'000;
+    constexpr std::int64_t n = 1'000'000;
     Corpus c;
     Sample s;
     for (std::int64_t i = 0; i < n; ++i) {

@@ -36,7 +36,7 @@ struct CrossingScratch {
 // Whether the point is inside the ring by the even-odd rule.
 [[nodiscard]] bool contains(const Ring& ring, const double* point, std::int64_t index) noexcept;
 
-// A sufficient and cheap proof that a ring does not cross itself: it is star-shaped about its mean vertex.
+// A sufficient and cheap proof that a ring does not cross itself: it is star-shaped about the middle of its bounds.
 [[nodiscard]] bool is_star_shaped(const double* xy, std::int64_t n) noexcept;
 
 // Append every crossing of an edge of a with an edge of b (of a with itself when `self`) to `out`.

@@ -38,7 +38,13 @@ struct Parts {
     [[nodiscard]] std::int64_t start(std::size_t k) const { return k == 0 ? 0 : ends[k - 1]; }
 };
 
-// Where a chain of inside vertices meets the line: position along the line, then the direction it leaves in.
+// A run of vertices above the line, with its meeting points at both ends; it may pass the end of the array.
+struct Chain {
+    std::int64_t first, count;
+    double begin[2], end[2];
+};
+
+// An end of a chain: position along the line, then the direction the chain leaves in.
 struct Port {
     double at, slope;
     std::int64_t id;  // 2 * chain for its first point, 2 * chain + 1 for its last
@@ -46,7 +52,8 @@ struct Port {
 
 struct CutScratch {
     std::vector<double> heights;
-    Parts chains;
+    std::vector<std::int64_t> turns;
+    std::vector<Chain> chains;
     std::vector<Port> ports;
     std::vector<std::int64_t> partner;
     std::vector<std::uint8_t> done;

@@ -15,6 +15,7 @@ struct Region {
     std::vector<double> corners;
     std::vector<HalfPlane> planes;
     Bounds bounds{};
+    bool is_rect = false;
 
     [[nodiscard]] Ring ring() const noexcept {
         return {corners.data(), static_cast<std::int64_t>(corners.size() / 2), 0};

@@ -51,19 +51,18 @@ struct Bounds {
 struct Extent {
     Lanes low, high, sum;
 
-    explicit Extent(Lanes p) noexcept : low(p), high(p), sum(p) {}
+    explicit Extent(Lanes p) noexcept : Extent(p, p, p) {}
     Extent(Lanes least, Lanes most, Lanes total) noexcept : low(least), high(most), sum(total) {}
-    void add(Lanes p) noexcept {
-        low = smaller(p, low);
-        high = larger(p, high);
-        sum += p;  // NaN for NaN, which the minimum skips; what else could overflow is too large anyway
+    void add(const Extent& other) noexcept {
+        low = smaller(other.low, low);
+        high = larger(other.high, high);
+        sum += other.sum;  // NaN for NaN, which the minimum skips; what else could overflow is too large anyway
     }
     // `legal` is false when a point was not finite or too large.
-    [[nodiscard]] Bounds join(const Extent& other, bool& legal) const noexcept {
-        const Lanes least = smaller(low, other.low), most = larger(high, other.high), total = sum + other.sum;
-        legal = total[0] == total[0] && total[1] == total[1] && least[0] >= -kMaxCoordinate &&
-                least[1] >= -kMaxCoordinate && most[0] <= kMaxCoordinate && most[1] <= kMaxCoordinate;
-        return {least[0], least[1], most[0], most[1]};
+    [[nodiscard]] Bounds bounds(bool& legal) const noexcept {
+        legal = sum[0] == sum[0] && sum[1] == sum[1] && low[0] >= -kMaxCoordinate && low[1] >= -kMaxCoordinate &&
+                high[0] <= kMaxCoordinate && high[1] <= kMaxCoordinate;
+        return {low[0], low[1], high[0], high[1]};
     }
 };
 
@@ -72,11 +71,12 @@ struct Extent {
     Extent even(load(xy)), odd = even;
     std::int64_t i = 1;
     for (; i + 1 < n; i += 2) {
-        even.add(load(xy + 2 * i));
-        odd.add(load(xy + 2 * i + 2));
+        even.add(Extent(load(xy + 2 * i)));
+        odd.add(Extent(load(xy + 2 * i + 2)));
     }
-    if (i < n) even.add(load(xy + 2 * i));
-    return even.join(odd, legal);
+    if (i < n) even.add(Extent(load(xy + 2 * i)));
+    even.add(odd);
+    return even.bounds(legal);
 }
 
 }  // namespace dcap

@@ -33,12 +33,16 @@ def shoelace(xy: F64) -> float:
     """Return twice the signed area, relative to the first vertex."""
     ox, oy = xy[0, 0], xy[0, 1]
     px, py = xy[1, 0] - ox, xy[1, 1] - oy
-    total = 0.0
+    even = odd = 0.0
     for i in range(2, len(xy)):
         qx, qy = xy[i, 0] - ox, xy[i, 1] - oy
-        total += px * qy - py * qx
+        term = px * qy - py * qx
+        if i % 2 == 0:
+            even += term
+        else:
+            odd += term
         px, py = qx, qy
-    return total
+    return even + odd
 
 
 @jit

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from dcap.kernels import _status as status
-from dcap.kernels._types import F64, I64, copy_points, jit
+from dcap.kernels._types import F64, I64, bounds_of, copy_points, jit
 
 LEAF: Final = 4
 MAX_LEVELS: Final = 48
@@ -110,22 +110,19 @@ def contains(ring: F64, base: int, x: float, y: float, index: int) -> bool:
 
 @jit
 def is_star_shaped(xy: F64) -> bool:
-    """Prove cheaply that a ring does not cross itself: it is star-shaped about its mean vertex."""
+    """Prove cheaply that a ring does not cross itself: it is star-shaped about the middle of its bounds."""
     n = len(xy)
-    cx = cy = 0.0
-    for i in range(n):
-        cx += xy[i, 0] - xy[0, 0]
-        cy += xy[i, 1] - xy[0, 1]
-    cx = xy[0, 0] + cx / n
-    cy = xy[0, 1] + cy / n
+    x1, y1, x2, y2, _ = bounds_of(xy)
+    cx, cy = 0.5 * (x1 + x2), 0.5 * (y1 + y2)
+    # Far above what the differences and products below can lose by rounding.
+    margin = 1e-14 * (x2 - x1) * (y2 - y1)
     px, py = xy[n - 1, 0] - cx, xy[n - 1, 1] - cy
     left = right = changes = 0
     for i in range(n):
         qx, qy = xy[i, 0] - cx, xy[i, 1] - cy
-        u, v = px * qy, py * qx
-        margin = 1e-14 * (abs(u) + abs(v))
-        left += u - v > margin
-        right += -(u - v) > margin
+        turn = px * qy - py * qx
+        left += turn > margin
+        right += turn < -margin
         changes += (py < 0.0) != (qy < 0.0)
         px, py = qx, qy
     return (left == n or right == n) and changes == 2

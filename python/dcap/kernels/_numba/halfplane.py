@@ -45,7 +45,9 @@ def _append_chain(chains: F64, first: int, last: int, forward: bool, ring_start:
     for k in range(last - first):
         i = first + k if forward else last - 1 - k
         x, y = chains[i, 0], chains[i, 1]
-        if size > ring_start and out[size - 1, 0] == x and out[size - 1, 1] == y:
+        # What meets the line in a point that is there already adds none.
+        meets = k < 2 or k == last - first - 1
+        if meets and size > ring_start and out[size - 1, 0] == x and out[size - 1, 1] == y:
             continue
         out[size, 0], out[size, 1] = x, y
         size += 1
@@ -64,7 +66,8 @@ def _collect_chains(xy: F64, plane: F64, h: F64) -> tuple[F64, I64, F64, F64]:
     n = len(xy)
     chains, ends = np.empty((2 * n + 2, 2)), np.zeros(n // 2 + 2, np.int64)
     at, slope = np.empty(n + 2), np.empty(n + 2)
-    start = 0
+    # Once around from a vertex that is not above.
+    start = n - 1 if not h[n - 1] > 0.0 else 0
     while h[start] > 0.0:
         start += 1
     tx, ty = -plane[1], plane[0]
