@@ -190,19 +190,24 @@ class RowLoader:
             pin_memory=self.pin_memory,
         )
         items = iter(loader)
-        while True:
-            try:
-                item = next(items)
-            except StopIteration:
-                return
-            except RuntimeError as error:
-                if "DataLoader worker" not in str(error):
-                    raise
-                raise TrainingError(
-                    f"a loader process died ({error}). Most often memory ran out: lower data.num_workers."
-                ) from error
-            if isinstance(item, DcapError):
-                raise item
-            for message in item.skipped:
-                self.on_skip(message)
-            yield item.batch
+        try:
+            while True:
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+                except RuntimeError as error:
+                    if "DataLoader worker" not in str(error):
+                        raise
+                    raise TrainingError(
+                        f"a loader process died ({error}). Most often memory ran out: lower data.num_workers."
+                    ) from error
+                if isinstance(item, DcapError):
+                    raise item
+                for message in item.skipped:
+                    self.on_skip(message)
+                yield item.batch
+        finally:
+            # This ends the workers. A raised item holds this frame, which holds the item: without it they would live
+            # on, and as they ignore SIGTERM, Python would wait for them at its exit for ever.
+            del items
