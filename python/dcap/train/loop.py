@@ -63,7 +63,8 @@ def fit(run: Run) -> RunState:
                 if run.due.end(state):
                     break
     run.checkpoints.save_final()
-    _tell_end(run, state, first)
+    if run.learner.accelerator.is_main_process:
+        _tell_end(run, state, first)
     return state
 
 
