@@ -31,6 +31,7 @@ def test_rows_hold_samples_end_to_end(dataset: DenseCaptionDataset) -> None:
     assert batch["image_grid_thw"].tolist() == [list(s.grid_thw or ()) for s in samples]
     assert len(batch["pixel_values"]) == sum(len(s.pixel_values) for s in samples if s.pixel_values is not None)
     assert [info.sample_id for info in batch["samples"]] == [f"train.jsonl:{i}" for i in (1, 2, 3)]
+    assert [info.tally["objects"] for info in batch["samples"]] == [s.augmented.telemetry.num_objects for s in samples]
 
 
 def test_padding_is_on_the_right_and_unlabelled(dataset: DenseCaptionDataset) -> None:

@@ -38,7 +38,9 @@ def tracker(folder: Path, **kwargs: Any) -> Tracker:
 
 def test_one_line_per_logged_step(tmp_path: Path) -> None:
     track = tracker(tmp_path)
-    track.step(RunState(step=1, epochs_done=0.1, tokens=100, samples=4), result(), waited=0.5, due=True)
+    track.step(
+        RunState(step=1, epochs_done=0.1, tokens=100, samples=4), result(), waited=0.5, more={"augment/objects": 3.0}
+    )
     assert lines(tmp_path) == [
         {
             "step": 1,
@@ -54,15 +56,16 @@ def test_one_line_per_logged_step(tmp_path: Path) -> None:
             "data_wait_s": 0.5,
             "data_wait_share": 0.5,
             "tokens_per_s": 100.0,
+            "augment/objects": 3.0,
         }
     ]
 
 
 def test_speed_is_over_all_steps_since_the_line_before(tmp_path: Path) -> None:
     track = tracker(tmp_path)
-    track.step(RunState(step=1), result(seconds=1.0), waited=1.0, due=False)
-    track.step(RunState(step=2), result(seconds=2.0), waited=0.0, due=True)
-    track.step(RunState(step=3), result(seconds=1.0), waited=0.0, due=True)
+    track.step(RunState(step=1), result(seconds=1.0), waited=1.0, more=None)
+    track.step(RunState(step=2), result(seconds=2.0), waited=0.0, more={})
+    track.step(RunState(step=3), result(seconds=1.0), waited=0.0, more={})
     assert [(line["step"], line["tokens_per_s"], line["data_wait_share"]) for line in lines(tmp_path)] == [
         (2, 50.0, 0.25),
         (3, 100.0, 0.0),
@@ -76,7 +79,7 @@ def test_validation_has_its_own_line(tmp_path: Path) -> None:
 
 def test_other_ranks_write_nothing(tmp_path: Path) -> None:
     track = tracker(tmp_path, active=False, tensorboard=True)
-    track.step(RunState(step=1), result(), waited=0.0, due=True)
+    track.step(RunState(step=1), result(), waited=0.0, more={})
     track.evaluation(RunState(step=1), {"eval/loss": 1.0})
     track.close()
     assert not list(tmp_path.iterdir())
@@ -95,7 +98,7 @@ def test_a_started_tracker_goes_on_in_the_file(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n')
     track = Tracker(tmp_path, 10, active=True, tensorboard=False)
     track.start(RunState(step=1))
-    track.step(RunState(step=2), result(), waited=0.0, due=True)
+    track.step(RunState(step=2), result(), waited=0.0, more={})
     assert [line["step"] for line in lines(tmp_path)] == [1, 2]
 
 
@@ -103,7 +106,7 @@ def test_tensorboard_gets_the_same_numbers(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     track = tracker(tmp_path, tensorboard=True)
-    track.step(RunState(step=1), result(loss=3.0), waited=0.0, due=True)
+    track.step(RunState(step=1), result(loss=3.0), waited=0.0, more={})
     track.evaluation(RunState(step=1), {"eval/loss": 1.5})
     track.close()
     events = EventAccumulator(str(tmp_path / "tensorboard"))
@@ -124,7 +127,7 @@ def test_without_a_terminal_there_are_lines(
     tmp_path: Path, dcap_log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tracking, "console", Console(force_terminal=False))
-    tracker(tmp_path).step(RunState(step=4, epochs_done=0.5), result(), waited=0.5, due=True)
+    tracker(tmp_path).step(RunState(step=4, epochs_done=0.5), result(), waited=0.5, more={})
     (line,) = dcap_log.messages
     assert line == "step 4/10  epoch 0.50  loss 2.5000  100 tokens/s  waiting 50%  ETA 0:00:06"
 
@@ -137,7 +140,7 @@ def test_on_a_terminal_there_is_a_bar(
     out = io.StringIO()
     monkeypatch.setattr(tracking, "console", Console(file=out, force_terminal=True, width=120))
     track = tracker(tmp_path)
-    track.step(RunState(step=4), result(), waited=0.5, due=True)
+    track.step(RunState(step=4), result(), waited=0.5, more={})
     track.close()
     text = out.getvalue()
     assert "4/10" in text

@@ -1,7 +1,8 @@
-"""Telemetry of one sample: what was kept, dropped and skipped, and why."""
+"""Telemetry: what was kept, dropped and skipped in one sample, and why; and over many of them."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -30,3 +31,38 @@ class Telemetry:
     def num_kept(self) -> int:
         """Input objects of which something is left."""
         return self.num_objects - len(self.dropped)
+
+    def tally(self, num_pixels: int) -> dict[str, float]:
+        """Return numbers of this sample that may be added to those of others; `summarize` reads their sums.
+
+        Args:
+            num_pixels: Area of the final canvas.
+        """
+        counts = Counter([f"applied/{name}" for name in self.applied] + [f"skipped/{name}" for name, _ in self.skipped])
+        return {
+            "samples": 1,
+            "bypassed": self.bypassed,
+            "objects": self.num_objects,
+            "kept": self.num_kept,
+            "padding": self.padding_share,
+            "pixels": num_pixels,
+            **counts,
+        }
+
+
+def summarize(sums: Mapping[str, float]) -> dict[str, float]:
+    """Return what the sums of `Telemetry.tally` say of their samples.
+
+    ``kept_share`` is that of the objects; ``bypassed_share``, ``padding_share``, ``objects``, ``megapixels`` and how
+    often each op acted (``applied/rotate``) or could not (``skipped/rotate``) are per sample.
+    """
+    samples = max(sums.get("samples", 0), 1)
+    per_sample = {name: value / samples for name, value in sums.items() if "/" in name}
+    return {
+        "kept_share": sums.get("kept", 0) / max(sums.get("objects", 0), 1),
+        "objects": sums.get("objects", 0) / samples,
+        "bypassed_share": sums.get("bypassed", 0) / samples,
+        "padding_share": sums.get("padding", 0) / samples,
+        "megapixels": sums.get("pixels", 0) / samples / 1e6,
+        **dict(sorted(per_sample.items())),
+    }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypedDict
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 
 from dcap.core.errors import TrainingError
 from dcap.data.encode import IGNORE_INDEX, MERGE
-from dcap.data.sample import Sample
+from dcap.data.sample import FILLER, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,8 @@ class SampleInfo:
     sample_id: str
     weight: float
     num_supervised: int
+    tally: Mapping[str, float] = field(default_factory=dict)
+    """What augmentation did to it, `dcap.augment.telemetry.Telemetry.tally`; empty for a filler."""
 
 
 class Batch(TypedDict, total=False):
@@ -130,8 +132,15 @@ def _finished(batch: Batch, samples: Sequence[Sample]) -> Batch:
     if pixels:
         batch["pixel_values"] = torch.from_numpy(np.concatenate(pixels))
         batch["image_grid_thw"] = torch.tensor([s.grid_thw for s in samples if s.grid_thw is not None])
-    batch["samples"] = [SampleInfo(s.dataset, s.sample_id, s.weight, s.num_supervised) for s in samples]
+    batch["samples"] = [_info(s) for s in samples]
     return batch
+
+
+def _info(sample: Sample) -> SampleInfo:
+    tally: Mapping[str, float] = {}
+    if sample.sample_id != FILLER:
+        tally = sample.augmented.telemetry.tally(sample.scene.canvas.num_pixels)
+    return SampleInfo(sample.dataset, sample.sample_id, sample.weight, sample.num_supervised, tally)
 
 
 def _names(samples: Sequence[Sample]) -> str:

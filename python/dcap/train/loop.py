@@ -55,7 +55,8 @@ def fit(run: Run) -> RunState:
                 factor = lr_factor(state.step + 1, run.total_steps, run.config.training)
                 result = optimizer_step(run.learner, batches, state.step + 1, factor, stop.is_set)
                 state = state.advanced(position, result.totals.tokens, result.totals.samples)
-                run.tracker.step(state, result, waited, run.due.log(state))
+                run.tally.add(batches)
+                run.tracker.step(state, result, waited, run.tally.metrics() if run.due.log(state) else None)
                 state = replace(state, unvalidated=run.val_loader is not None and run.due.validate(state))
                 if result.stop and not run.due.end(state):
                     _stop(run, state)

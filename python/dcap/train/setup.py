@@ -24,6 +24,7 @@ from dcap.model.attention import self_test
 from dcap.model.load import check_source, load_model
 from dcap.model.lora import attach, enable_activation_checkpointing, trainable
 from dcap.model.towers import count_parameters, frozen_towers, parameter_table
+from dcap.train.augment_tally import AugmentTally
 from dcap.train.checkpoint import Checkpoints
 from dcap.train.config import RunConfig
 from dcap.train.environment import write_environment
@@ -48,6 +49,7 @@ class Run:
     val_loader: RowLoader | None
     checkpoints: Checkpoints
     tracker: Tracker
+    tally: AugmentTally
     due: Due
     total_steps: int
     """Steps that the learning rate is planned for. Augmentation makes an epoch a row longer or shorter now and then,
@@ -96,6 +98,7 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
         val_loader=val_loader,
         checkpoints=Checkpoints(config, loader.dataset.planner.profile, source, learner),
         tracker=tracker,
+        tally=AugmentTally(accelerator),
         due=Due(config.training),
         total_steps=total,
     )

@@ -57,21 +57,22 @@ class Tracker:
             self._task = self._progress.add_task("", total=self._total, completed=state.step)
             self._progress.start()
 
-    def step(self, state: RunState, result: StepResult, waited: float, due: bool) -> None:
-        """Take note of a step, and write it when `due`.
+    def step(self, state: RunState, result: StepResult, waited: float, more: Mapping[str, float] | None) -> None:
+        """Take note of a step, and write it when it is due.
 
         Args:
             state: After the step.
             result: What the step did.
             waited: Seconds that the step waited for data.
-            due: Whether to write; times are those since what was last written.
+            more: Other metrics to write with it, or None when nothing is due; times are those since what was last
+                written.
         """
         self._seconds += result.seconds + waited
         self._all_seconds += result.seconds + waited
         self._all_steps += 1
         self._waited += waited
         self._tokens += result.totals.tokens
-        if not self._active or not due:
+        if not self._active or more is None:
             return
         speed = self._tokens / max(self._seconds, 1e-9)
         wait_share = self._waited / max(self._seconds, 1e-9)
@@ -86,6 +87,7 @@ class Tracker:
             "data_wait_s": waited,
             "data_wait_share": wait_share,
             "tokens_per_s": speed,
+            **more,
         }
         self._seconds = self._waited = 0.0
         self._tokens = 0

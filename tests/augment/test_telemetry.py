@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from dcap.augment.telemetry import Telemetry, summarize
+
+
+def test_sums_of_samples_become_shares() -> None:
+    one = Telemetry(4, {2: "gone"}, ("rotate", "rotate"), (("random_crop", "no"),), 0.25, bypassed=False)
+    two = Telemetry(2, {}, (), (), 0.0, bypassed=True)
+    sums: Counter[str] = Counter()
+    for telemetry in (one, two):
+        sums.update(telemetry.tally(500_000))
+    assert summarize(sums) == {
+        "kept_share": pytest.approx(5 / 6),
+        "objects": 3.0,
+        "bypassed_share": 0.5,
+        "padding_share": 0.125,
+        "megapixels": 0.5,
+        "applied/rotate": 1.0,
+        "skipped/random_crop": 0.5,
+    }
+
+
+def test_no_samples() -> None:
+    assert set(summarize({}).values()) == {0.0}
