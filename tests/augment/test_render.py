@@ -72,6 +72,30 @@ def test_shrinking_antialiases() -> None:
     assert np.abs(small.astype(int) - 128).max() <= 2
 
 
+@pytest.mark.parametrize(("scale", "shrink"), [(1.0, 1), (0.51, 1), (0.5, 2), (0.2, 4), (0.1, 8), (0.01, 8)])
+def test_the_plan_says_how_much_smaller_a_decoder_may_deliver(scale: float, shrink: int) -> None:
+    turned = Affine.rotation(30) @ Affine.scaling(scale)
+    assert plan_of(turned).decode_shrink == shrink
+    assert plan_of(Affine(scale, 0, 0, 0, 1, 0)).decode_shrink == 1
+    assert plan_of(turned, interpolation="model").decode_shrink == 1
+
+
+def test_a_source_decoded_smaller_gives_the_same_picture() -> None:
+    """Odd sides: the last column of the small source stands for half a block."""
+    source = Canvas(301, 401)
+    y, x = np.mgrid[: source.height, : source.width]
+    image = np.stack([x * 255 // 401, y * 255 // 301, (x * y) % 2], axis=-1).astype(np.uint8)
+    padded = np.pad(image, ((0, 1), (0, 1), (0, 0)), mode="edge")
+    small = padded.reshape(151, 2, 201, 2, 3).mean(axis=(1, 3)).round().astype(np.uint8)
+    plan = plan_of(Affine.rotation(20, (100, 75)) @ Affine.scaling(0.45), Canvas(150, 200), source)
+    whole, quick = render(image, plan).astype(int), render(small, plan).astype(int)
+    assert np.abs(whole - quick)[..., :2].max() <= 3
+    with pytest.raises(GeometryError, match="301x401"):
+        render(small[:-1], plan)
+    with pytest.raises(GeometryError, match="301x401"):
+        render(small, replace(plan, affine=Affine.scaling(0.6)))
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_discs_end_where_their_labels_say(seed: int) -> None:
     centers = np.array([[60.0, 50.0], [330.0, 60.0], [200.0, 150.0], [80.0, 240.0], [320.0, 230.0]])

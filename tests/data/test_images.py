@@ -259,3 +259,27 @@ def test_real_photos_are_decoded_as_pillow_does(real45: Path) -> None:
         with Image.open(path) as image:
             expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
         np.testing.assert_array_equal(decode_image(path, None), expected)
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+@pytest.mark.parametrize(("width", "height"), [(320, 240), (323, 237)])
+def test_a_jpeg_can_be_decoded_smaller(tmp_path: Path, factor: int, width: int, height: int) -> None:
+    """Every pixel shows the mean of its block, those at the border of what there is of it."""
+    y, x = np.mgrid[:height, :width]
+    smooth = np.stack([x * 255 // width, y * 255 // height, (x + y) * 255 // (width + height)], axis=-1)
+    path = save(tmp_path / "a.jpg", Image.fromarray(smooth.astype(np.uint8)), quality=95, subsampling=0)
+    small = decode_image(path, Canvas(height, width), shrink=factor)
+    assert small.shape == (-(-height // factor), -(-width // factor), 3)
+    inner = decode_image(path, None)[: height // factor * factor, : width // factor * factor].astype(float)
+    means = inner.reshape(height // factor, factor, width // factor, factor, 3).mean(axis=(1, 3))
+    assert np.abs(small[: height // factor, : width // factor] - means).max() <= 4
+
+
+def test_what_cannot_be_decoded_smaller_comes_whole(tmp_path: Path) -> None:
+    turned = save(tmp_path / "a.jpg", Image.fromarray(noise(33, 47)), exif=exif(6))
+    assert decode_image(turned, None, shrink=2).shape == (47, 33, 3)
+    assert decode_image(save(tmp_path / "a.png", Image.fromarray(noise(32, 48))), None, shrink=2).shape == (32, 48, 3)
+    even = save(tmp_path / "b.jpg", Image.fromarray(noise(32, 48)), exif=exif(6))
+    assert decode_image(even, None, shrink=2).shape == (24, 16, 3)
+    tiny = save(tmp_path / "c.jpg", Image.fromarray(noise(3, 48)))
+    assert decode_image(tiny, None, shrink=4).shape == (3, 48, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,6 +41,15 @@ class Plan:
     color: tuple[ColorStep, ...]
     interpolation: Interpolation
     steps: tuple[str, ...]
+
+    @property
+    def decode_shrink(self) -> int:
+        """How many times smaller a decoder may deliver the source: 1, 2, 4 or 8, at most what the map shrinks by."""
+        if self.interpolation == "model":
+            return 1
+        a = self.affine
+        growth = max(math.hypot(a.a, a.d), math.hypot(a.b, a.e))
+        return next(k for k in (8, 4, 2, 1) if k == 1 or growth * k <= 1.0)
 
     def describe(self) -> str:
         """Return the plan in words, one line per step."""

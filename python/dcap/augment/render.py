@@ -28,7 +28,8 @@ def render(image: Image, plan: Plan) -> Image:
     """Apply `plan` to pixels.
 
     Args:
-        image: uint8 (H, W, 3) RGB, of the plan's source canvas.
+        image: uint8 (H, W, 3) RGB, of the plan's source canvas; or 2, 4 or 8 times smaller, sides rounded up, as
+            `Plan.decode_shrink` allows and `dcap.data.images.decode_image` delivers.
         plan: From `Pipeline.plan`.
 
     Returns:
@@ -37,11 +38,19 @@ def render(image: Image, plan: Plan) -> Image:
     Raises:
         GeometryError: The image has another extent than the plan's source.
     """
-    if image.shape != (plan.source.height, plan.source.width, 3):
-        raise GeometryError(f"image must be {plan.source.height}x{plan.source.width}x3, not {image.shape}")
+    shrink = _decode_shrink(image, plan)
     if plan.interpolation == "model":
         return resize_for_model(image, plan.canvas)
-    return _fill_outside(apply_color(_warp(image, plan), plan.color), plan)
+    affine = plan.affine @ Affine.scaling(shrink) if shrink > 1 else plan.affine
+    return _fill_outside(apply_color(_warp(image, affine, plan), plan.color), plan)
+
+
+def _decode_shrink(image: Image, plan: Plan) -> int:
+    height, width = plan.source.height, plan.source.width
+    for k in (1, 2, 4, 8):
+        if k <= plan.decode_shrink and image.shape == (-(-height // k), -(-width // k), 3):
+            return k
+    raise GeometryError(f"image must be {height}x{width}x3, not {image.shape}")
 
 
 def resize_for_model(image: Image, canvas: Canvas) -> Image:
@@ -52,8 +61,8 @@ def resize_for_model(image: Image, canvas: Canvas) -> Image:
     return np.asarray(resized)
 
 
-def _warp(image: Image, plan: Plan) -> Image:
-    image, affine = _shrunk(image, plan.affine)
+def _warp(image: Image, affine: Affine, plan: Plan) -> Image:
+    image, affine = _shrunk(image, affine)
     out = cv2.warpAffine(
         image,
         affine.opencv_matrix(),

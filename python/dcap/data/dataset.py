@@ -170,7 +170,8 @@ class DenseCaptionDataset:
         planned = self.plan(key.epoch, key.index)
         record = planned.record
         path = image_path(record, self.config.data.root)
-        image = decode_image(path, record.canvas, self.config.data.max_image_pixels, record.origin)
+        shrink = planned.result.plan.decode_shrink
+        image = decode_image(path, record.canvas, self.config.data.max_image_pixels, record.origin, shrink)
         return encode_sample(self.planner, planned, image, weight=0.0 if key.filler else 1.0)
 
     def filler(self) -> Sample:
