@@ -28,6 +28,9 @@ log = get_logger(__name__)
 BUILTIN_TINY = "builtin:tiny"
 VOCAB_SIZE = 151_936
 FIRST_ADDED_ID = 151_643
+EMBEDDING_STD = 0.1
+"""Spread of the token embeddings. With the published 0.02 the logits of so narrow a model stay near zero, whatever the
+layers before them learn, and LoRA, which leaves the embeddings alone, could hardly change the loss."""
 
 # The published tokenizer's added tokens in the order of their ids; True marks the control tokens.
 ADDED_TOKENS: tuple[tuple[str, bool], ...] = (
@@ -157,6 +160,7 @@ def build_tiny(folder: Path, seed: int = 0, size: TinySize | None = None) -> Pat
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Qwen3VLForConditionalGeneration(_config(size or TinySize()))
+        torch.nn.init.normal_(model.get_input_embeddings().weight, std=EMBEDDING_STD)
     end, stop = FIRST_ADDED_ID, FIRST_ADDED_ID + 2
     model.generation_config = GenerationConfig(
         bos_token_id=end, eos_token_id=[stop, end], pad_token_id=end, do_sample=False
