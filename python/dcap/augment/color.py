@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from dcap.core.registry import Registry
+
 Image = npt.NDArray[np.uint8]
 
 _VALUES = np.arange(256, dtype=np.float64)
@@ -26,6 +28,11 @@ class ColorStep(Protocol):
         ...
 
 
+COLOR_STEPS: Registry[type[ColorStep]] = Registry("colour step", "dcap.color_steps")
+"""Colour steps by the name under which a plan is written down. A step is a frozen dataclass of plain values."""
+
+
+@COLOR_STEPS.register("levels")
 @dataclass(frozen=True, slots=True)
 class Levels:
     """The line v -> gain * (v - pivot) + pivot + offset on every value: brightness and contrast.
@@ -50,6 +57,7 @@ class Levels:
         return np.asarray(cv2.LUT(image, self.table()), np.uint8)
 
 
+@COLOR_STEPS.register("saturation")
 @dataclass(frozen=True, slots=True)
 class Saturation:
     """Blend with the grey image: 0 is grey, 1 leaves the image as it is.
@@ -67,6 +75,7 @@ class Saturation:
         return np.asarray(cv2.transform(image, mix), np.uint8)
 
 
+@COLOR_STEPS.register("hue")
 @dataclass(frozen=True, slots=True)
 class Hue:
     """Turn the hue.

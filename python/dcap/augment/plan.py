@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from dcap.augment.color import ColorStep
+from dcap.augment.color import COLOR_STEPS, ColorStep
 from dcap.augment.scene import Scene
 from dcap.augment.telemetry import Telemetry
+from dcap.core.config import build, to_tree
+from dcap.core.errors import ConfigError, GeometryError
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import Canvas
 
 Interpolation = Literal["linear", "cubic", "model"]
+
+MAX_PIXELS = 178_956_970
+"""Largest canvas of a plan that is read from a file."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -55,6 +61,60 @@ class Plan:
         """Return the plan in words, one line per step."""
         head = f"{self.source.width}x{self.source.height} -> {self.canvas.width}x{self.canvas.height}"
         return "\n".join([head, *(self.steps or ("no augmentation",))])
+
+    def to_json(self) -> str:
+        """Return the plan as JSON; `from_json` gives back one that renders the same pixels.
+
+        Raises:
+            ConfigError: A colour step's class is not registered in `dcap.augment.color.COLOR_STEPS`.
+        """
+        color = [{"step": COLOR_STEPS.name_of(type(step)), "params": to_tree(step)} for step in self.color]
+        names = ("source", "canvas", "affine", "interpolation", "steps")
+        tree = {name: to_tree(getattr(self, name)) for name in names}
+        return json.dumps({**tree, "region": self.region.tolist(), "color": color}, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str, where: str = "plan") -> Plan:
+        """Read what `to_json` wrote.
+
+        Args:
+            text: JSON.
+            where: Name of its source, for messages.
+
+        Raises:
+            ConfigError: It is no plan, or a canvas has more than 178 956 970 pixels.
+        """
+        try:
+            tree = build(_PlanTree, json.loads(text), where)
+        except (json.JSONDecodeError, RecursionError, GeometryError) as error:
+            raise ConfigError(f"{where} must be a plan as dcap writes it ({error})") from None
+        for name in ("source", "canvas"):
+            canvas = getattr(tree, name)
+            if canvas.num_pixels > MAX_PIXELS:
+                raise ConfigError(f"{where}.{name} must have at most {MAX_PIXELS} pixels, not {canvas.num_pixels}")
+        color = [
+            build(COLOR_STEPS.get(item.step, f"{where}.color[{i}].step"), item.params, f"{where}.color[{i}].params")
+            for i, item in enumerate(tree.color)
+        ]
+        region = np.array(tree.region, np.float64).reshape(-1, 2)
+        return cls(tree.source, tree.canvas, tree.affine, region, tuple(color), tree.interpolation, tree.steps)
+
+
+@dataclass(frozen=True)
+class _StepTree:
+    step: str
+    params: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _PlanTree:
+    source: Canvas
+    canvas: Canvas
+    affine: Affine
+    region: tuple[tuple[float, float], ...]
+    color: tuple[_StepTree, ...]
+    interpolation: Interpolation
+    steps: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -13,7 +13,7 @@ from dcap.cli.packages import missing_package
 from dcap.core import log
 from dcap.core.errors import DcapError
 
-COMMANDS = ("doctor", "validate", "preview", "train", "predict", "evaluate", "schema")
+COMMANDS = ("doctor", "validate", "preview", "train", "predict", "evaluate", "replay", "schema")
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -29,6 +29,7 @@ in this order, on your own data:
   dcap train configs/mine.yaml training.max_steps=20   try a few steps, then all of them
   dcap predict --model BASE --adapter runs/mine/final --data val.jsonl --out pred.jsonl
   dcap evaluate --truth val.jsonl --pred pred.jsonl    precision, recall, F1, captions
+  dcap replay --config configs/mine.yaml --epoch 3 --index 17 --out replay   one sample again, to the pixel
 
 the same on bundled photos and a tiny model, no GPU and no download needed:
   dcap train configs/demo.yaml

@@ -88,6 +88,17 @@ class Registry(Generic[T]):
             raise ConfigError(f"{prefix}{name!r} is not a known {self.kind}{nearest_hint(name, self)}")
         return self._items[name]
 
+    def name_of(self, item: T) -> str:
+        """Return the name under which `item` is registered.
+
+        Raises:
+            ConfigError: It is not registered.
+        """
+        for name in self:
+            if self.get(name) is item:
+                return name
+        raise ConfigError(f"{item!r} must be registered as a {self.kind} to be written down")
+
     def __iter__(self) -> Iterator[str]:
         names = set(self._items) | {point.name for point in entry_points(group=self.group)}
         return iter(sorted(names))

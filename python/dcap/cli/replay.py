@@ -1,0 +1,94 @@
+"""``dcap replay``: make one sample of a run again, from its config or from a plan, and look at it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dcap.core.errors import ConfigError
+from dcap.core.log import get_logger
+
+if TYPE_CHECKING:
+    from dcap.data.replay import Replay
+
+log = get_logger(__name__)
+
+EPILOG = """\
+examples:
+  dcap replay --config configs/demo.yaml --epoch 3 --index 1 --out replay    what training saw of record 1
+  dcap replay --config configs/demo.yaml seed=5 --index 1 --out replay       with fields changed
+  dcap replay --plan replay/plan.json --out again                            the same pixels, without the config
+  dcap replay --plan replay/plan.json --image moved.jpg --out again          when the image lies elsewhere
+
+writes image.png (what the model was given, to the pixel), overlay.png (with shapes and captions), answer.txt (the
+supervised text) and plan.json (what --plan reads).
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``dcap replay`` to the command line."""
+    parser = subparsers.add_parser(
+        "replay",
+        help="make one sample of a run again",
+        description="Make one sample again, exactly as training made it, and write image, overlay, text and plan.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--config", metavar="CONFIG.yaml", help="a run's config")
+    source.add_argument("--plan", type=Path, metavar="PLAN.json", help="a plan that this command wrote")
+    parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="config fields to change")
+    parser.add_argument("--epoch", type=int, default=0, metavar="N", help="epoch, from 0 (default: 0)")
+    parser.add_argument("--index", type=int, default=0, metavar="I", help="record, from 0 (default: 0)")
+    parser.add_argument("--split", choices=("train", "val"), default="train", help="default: train")
+    parser.add_argument("--image", type=Path, metavar="FILE", help="with --plan: read the image from here")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the four files")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the four files and return the exit code.
+
+    Raises:
+        ConfigError: Config or plan are wrong, or there is no such record.
+        ImageError: The image cannot be decoded.
+    """
+    replay = _from_config(args) if args.config else _from_plan(args)
+    replay.write(args.out)
+    log.info("%s: %s", args.out, ", ".join(replay.plan.describe().splitlines()))
+    return 0
+
+
+def _from_plan(args: argparse.Namespace) -> Replay:
+    from dataclasses import replace
+
+    from dcap.data.replay import Replay
+
+    if args.overrides:
+        raise ConfigError(f"{args.overrides[0]} must go with --config; a plan has no fields to change")
+    replay = Replay.read(args.plan)
+    return replay if args.image is None else replace(replay, image=args.image)
+
+
+def _from_config(args: argparse.Namespace) -> Replay:
+    if args.image is not None:
+        raise ConfigError("--image must go with --plan; a config's records name their images")
+    from dcap.train.config import load_run_config
+
+    config = load_run_config(args.config, args.overrides)
+    # The tokenizer comes with transformers, which takes seconds to import.
+    from dcap.data.dataset import DenseCaptionDataset
+    from dcap.data.encode import load_tokenizer
+    from dcap.data.records import image_path
+    from dcap.data.replay import Replay
+    from dcap.model.tiny import resolve_model
+
+    tokenizer = load_tokenizer(resolve_model(config.model.name_or_path), config.model.revision)
+    dataset = DenseCaptionDataset(config, args.split, tokenizer)
+    if not 0 <= args.index < len(dataset) or args.epoch < 0:
+        raise ConfigError(
+            f"--index must be within 0..{len(dataset) - 1} and --epoch at least 0, not {args.index} and {args.epoch}"
+        )
+    sample = dataset[(args.epoch, args.index)]
+    return Replay.of_sample(sample, image_path(dataset.records[args.index], config.data.root))

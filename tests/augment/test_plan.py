@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from dcap.augment import Pipeline, Plan, Scene, render
+from dcap.augment.color import Levels
+from dcap.core.errors import ConfigError
+from dcap.core.random import generator
+from dcap.geometry import Canvas, ShapeArray
+
+CANVAS = Canvas(90, 120)
+PIPELINE = Pipeline.from_config(
+    [
+        {"name": "rotate", "params": {"max_deg": 40}},
+        {"name": "random_crop"},
+        {"name": "color_jitter", "params": {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.1}},
+    ]
+)
+
+
+def plan() -> Plan:
+    return PIPELINE.plan(CANVAS, ShapeArray.from_objects([{"bbox_2d": [20, 20, 90, 70]}]), generator(1, 2, 3)).plan
+
+
+def test_json_gives_back_a_plan_that_renders_the_same_pixels() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    again = Plan.from_json(plan().to_json())
+    assert again.to_json() == plan().to_json()
+    assert np.array_equal(render(image, again), render(image, plan()))
+
+
+def test_a_plan_that_lost_all_pixels_has_an_empty_region() -> None:
+    tree = {**json.loads(plan().to_json()), "region": []}
+    assert Plan.from_json(json.dumps(tree)).region.shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"affine": {"a": 1}}, "must be given"),
+        ({"canvas": {"height": 0, "width": 5}}, "height"),
+        ({"canvas": {"height": 1_000_000, "width": 1_000_000}}, "at most 178956970 pixels"),
+        ({"color": [{"step": "level", "params": {}}]}, "did you mean levels"),
+        ({"color": [{"step": "levels", "params": {"gain": "x"}}]}, "gain must be a number"),
+        ({"region": [[0, float("nan")]]}, "finite"),
+        ({"extra": 1}, "extra is not a field"),
+    ],
+)
+def test_what_is_no_plan(change: dict[str, object], message: str) -> None:
+    tree = {**json.loads(plan().to_json()), **change}
+    with pytest.raises(ConfigError, match=message):
+        Plan.from_json(json.dumps(tree))
+
+
+def test_text_that_is_no_json() -> None:
+    for text in ("", "[", "[1]", '"plan"', "[" * 100_000):
+        with pytest.raises(ConfigError, match="plan"):
+            Plan.from_json(text)
+
+
+def test_a_step_of_an_unknown_class_cannot_be_written() -> None:
+    class Mine(Levels):
+        pass
+
+    scene = Scene(CANVAS, ShapeArray.empty(), ())
+    made = PIPELINE(scene, generator(0)).plan
+    with pytest.raises(ConfigError, match="must be registered"):
+        Plan(made.source, made.canvas, made.affine, made.region, (Mine(1.0),), "linear", ()).to_json()

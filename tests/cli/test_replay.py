@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dcap.cli.__main__ import main
+
+CONFIG = Path(__file__).resolve().parents[2] / "configs" / "demo.yaml"
+FILES = ("answer.txt", "image.png", "overlay.png", "plan.json")
+
+
+def test_a_plan_replays_what_the_config_gave(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert main(["replay", "--config", str(CONFIG), "--epoch", "3", "--index", "1", "--out", str(first)]) == 0
+    assert main(["replay", "--plan", str(first / "plan.json"), "--out", str(second)]) == 0
+    for name in FILES:
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+    other = tmp_path / "other"
+    assert main(["replay", "--config", str(CONFIG), "seed=9", "--epoch", "3", "--index", "1", "--out", str(other)]) == 0
+    assert (first / "plan.json").read_bytes() != (other / "plan.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--config", str(CONFIG), "--index", "4"], r"--index must be within 0..3"),
+        (["--config", str(CONFIG), "--image", "a.jpg"], "--image must go with --plan"),
+        (["--plan", "plan.json", "seed=3"], "seed=3 must go with --config"),
+        (["--plan", "missing.json"], "missing.json must exist"),
+    ],
+)
+def test_refusals(args: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", *args, "--out", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err.replace("\n", " ")

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dataset_cases import config
+from dcap.core.errors import ConfigError, ImageError
+from dcap.data.dataset import DenseCaptionDataset
+from dcap.data.records import image_path
+from dcap.data.replay import Replay
+
+
+@pytest.fixture(scope="module")
+def dataset(tiny_folder: Path) -> DenseCaptionDataset:
+    return DenseCaptionDataset(config(tiny_folder))
+
+
+def test_a_file_gives_back_the_very_pixels(dataset: DenseCaptionDataset, tmp_path: Path) -> None:
+    for epoch, index in ((0, 0), (1, 1), (5, 2)):
+        sample = dataset[(epoch, index)]
+        Replay.of_sample(sample, image_path(dataset.records[index], None)).write(tmp_path)
+        again = Replay.read(tmp_path / "plan.json")
+        assert again.shapes == sample.scene.shapes
+        assert (again.captions, again.answer) == (sample.scene.captions, sample.answer)
+        assert np.array_equal(again.pixels(), sample.scene.image)
+        with Image.open(tmp_path / "image.png") as image:
+            assert np.array_equal(np.asarray(image), sample.scene.image)
+        with Image.open(tmp_path / "overlay.png") as overlay:
+            assert overlay.size == image.size
+        assert (tmp_path / "answer.txt").read_text("utf-8") == sample.answer + "\n"
+
+
+def test_what_is_no_replay(dataset: DenseCaptionDataset, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    with pytest.raises(ConfigError, match="must exist"):
+        Replay.read(path)
+    Replay.of_sample(dataset[0], image_path(dataset.records[0], None)).write(tmp_path)
+    good = json.loads(path.read_text())
+    for name, value, message in (
+        ("objects", [{"poly": [1, 2]}], "poly"),
+        ("answer", 3, "answer must be a string"),
+        ("plan", {}, "must be given"),
+    ):
+        path.write_text(json.dumps({**good, name: value}))
+        with pytest.raises(ConfigError, match=message):
+            Replay.read(path)
+    path.write_text("{")
+    with pytest.raises(ConfigError, match=r"must be a plan\.json"):
+        Replay.read(path)
+    path.write_text(json.dumps({**good, "image": "none.jpg"}))
+    with pytest.raises(ImageError, match=r"none\.jpg"):
+        Replay.read(path).pixels()
