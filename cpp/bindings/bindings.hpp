@@ -57,6 +57,7 @@ void register_area(py::module_& m);
 void register_clip(py::module_& m);
 void register_hull(py::module_& m);
 void register_overlap(py::module_& m);
+void register_patches(py::module_& m);
 void register_simplify(py::module_& m);
 
 }  // namespace dcap::python

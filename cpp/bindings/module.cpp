@@ -19,5 +19,6 @@ PYBIND11_MODULE(_core, m) {
     register_clip(m);
     register_hull(m);
     register_overlap(m);
+    register_patches(m);
     register_simplify(m);
 }

@@ -12,6 +12,7 @@
 #include "dcap/clip.hpp"
 #include "dcap/hull.hpp"
 #include "dcap/overlap.hpp"
+#include "dcap/patches.hpp"
 #include "dcap/simplify.hpp"
 
 namespace {
@@ -140,6 +141,38 @@ void run_all(Corpus& c, const Sample& s, const Sample& other, int style) {
     (void)dcap::transform(s.shapes(), matrix, dcap::BoxPolicy::kPolygon, xy, offsets, kinds, num_points);
 }
 
+// Patches of one image by every instruction set that is here; buffers of exactly the right length, from new.
+template <class T>
+void run_patches(Corpus& c, const dcap::Image& image, std::size_t steps) {
+    std::vector<std::uint8_t> table(c.whole(0, 1) == 0 ? 0 : 256);
+    for (std::uint8_t& v : table) v = static_cast<std::uint8_t>(c.whole(0, 255));
+    const std::vector<T> before(image.rgb.size() * steps + (c.whole(0, 9) == 0 ? 1 : 0), T{1});
+    std::vector<T> first;
+    Status expected = Status::kOk;
+    for (int isa = 0; isa <= static_cast<int>(dcap::widest_isa()); ++isa) {
+        std::vector<T> out = before;
+        const Status status = dcap::patchify(image, table, std::span<T>(out), static_cast<dcap::Isa>(isa));
+        if (isa == 0) expected = status, first = out;
+        require(status == expected, "instruction sets agree on what is refused");
+        require(out == first, "instruction sets write the same patches");
+        require(status == Status::kOk || out == before, "what is refused is not written");
+    }
+}
+
+void run_patches(Corpus& c) {
+    static const std::int64_t wrong[] = {
+        -32, 0, 1, 16, 33, std::numeric_limits<std::int64_t>::max() - 31, std::numeric_limits<std::int64_t>::min()};
+    std::int64_t height = 32 * c.whole(1, 4), width = 32 * c.whole(1, 4);
+    std::vector<std::uint8_t> rgb(static_cast<std::size_t>(3 * height * width));
+    for (std::uint8_t& v : rgb) v = static_cast<std::uint8_t>(c.whole(0, 255));
+    if (c.whole(0, 2) == 0) (c.whole(0, 1) == 0 ? height : width) = wrong[c.whole(0, 6)];
+    if (c.whole(0, 9) == 0) rgb.pop_back();
+    const dcap::Image image{rgb, height, width};
+    run_patches<float>(c, image, 2);
+    run_patches<std::uint16_t>(c, image, 2);
+    run_patches<std::uint8_t>(c, image, 1);
+}
+
 // A large ring: a comb, whose edges are long and near each other, or random points, which cross each
 // other far too often and must be refused in time.
 void run_large(bool comb) {
@@ -170,6 +203,7 @@ int main(int argc, char** argv) {
         run_all(c, s, other, style);
         break_layout(c, s);
         run_all(c, s, other, style);
+        if (i % 16 == 0) run_patches(c);
     }
     run_large(true);
     run_large(false);

@@ -4,6 +4,8 @@ Shapes come as `xy` float64 (P, 2), `offsets` int64 (N + 1,) and `kinds` uint8 (
 `dcap.geometry.ShapeArray`. A wrong dtype is a TypeError, a wrong layout or value a GeometryError. Callers allocate
 the ``out`` arrays; only clipping, whose sizes nobody knows before, returns new (read-only) ones: points, offsets,
 kinds, source shapes and visible fractions.
+
+`patchify` takes an image instead, uint8 (H, W, 3), and 256 values or None; the dtype of ``out`` says what it writes.
 """
 
 import numpy as np
@@ -27,6 +29,7 @@ def min_area_rect(xy: _F64, offsets: _I64, kinds: _U8, out: _F64) -> None: ...
 def pairwise_iou(
     xy_a: _F64, offsets_a: _I64, kinds_a: _U8, xy_b: _F64, offsets_b: _I64, kinds_b: _U8, out: _F64
 ) -> None: ...
+def patchify(image: _U8, table: _U8 | None, out: npt.NDArray[np.float32 | np.uint16 | np.uint8]) -> None: ...
 def simplify(xy: _F64, offsets: _I64, kinds: _U8, max_points: int, out_keep: _U8, out_score: _F64) -> None: ...
 def transform(
     xy: _F64,

@@ -13,6 +13,7 @@ enum class Status : std::uint8_t {
     kBadRegion = 4,    // the clip region is no convex polygon with an area
     kOutOfMemory = 5,  // a scratch buffer could not be allocated
     kBadArgument = 6,  // an output array or an option does not fit
+    kBadImage = 7,     // no RGB image with sides that are multiples of a block
 };
 
 }  // namespace dcap

@@ -38,5 +38,6 @@ clip_convex = _backend.clip_convex
 clip_rect = _backend.clip_rect
 min_area_rect = _backend.min_area_rect
 pairwise_iou = _backend.pairwise_iou
+patchify = _backend.patchify
 simplify = _backend.simplify
 transform = _backend.transform

@@ -13,6 +13,7 @@ TOO_COMPLEX: Final = 3
 BAD_REGION: Final = 4
 OUT_OF_MEMORY: Final = 5
 BAD_ARGUMENT: Final = 6
+BAD_IMAGE: Final = 7
 
 _MESSAGES: Final = {
     BAD_LAYOUT: "shapes must have offsets that rise from 0 to the number of points, and 2 points per box, 3 or more "
@@ -21,6 +22,7 @@ _MESSAGES: Final = {
     TOO_COMPLEX: "polygon must not cross itself millions of times. Simplify or drop it.",
     BAD_REGION: "region must be x1 < x2, y1 < y2 or a convex polygon of 3 to 4096 points with an area, and finite",
     BAD_ARGUMENT: "output arrays must have the lengths that the kernel documents",
+    BAD_IMAGE: "image must be uint8 (H, W, 3) with sides that are multiples of 32",
 }
 
 

@@ -5,6 +5,7 @@ from dcap.kernels._numba.area import area_or_length
 from dcap.kernels._numba.clip import clip_convex, clip_rect
 from dcap.kernels._numba.hull import min_area_rect
 from dcap.kernels._numba.overlap import pairwise_iou
+from dcap.kernels._numba.patches import patchify
 from dcap.kernels._numba.simplify import simplify
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "clip_rect",
     "min_area_rect",
     "pairwise_iou",
+    "patchify",
     "simplify",
     "transform",
 ]

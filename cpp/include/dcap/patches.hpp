@@ -1,0 +1,41 @@
+// Pixels to the patches that Qwen3-VL's vision tower takes, in the order of Hugging Face's processor.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "dcap/status.hpp"
+
+namespace dcap {
+
+inline constexpr std::int64_t kPatch = 16;          // side of a patch, pixels
+inline constexpr std::int64_t kBlock = 2 * kPatch;  // side of a block of 2x2 patches, which the model merges
+inline constexpr std::int64_t kArea = kPatch * kPatch;
+
+// The values of an interleaved RGB image, row after row.
+struct Image {
+    std::span<const std::uint8_t> rgb;
+    std::int64_t height, width;
+};
+
+// The instruction sets that there is code for, each with what the ones before it have. All write the same bits.
+enum class Isa : std::uint8_t { kPortable = 0, kAvx2 = 1, kAvx512 = 2 };
+
+// The widest one that this processor has.
+[[nodiscard]] Isa widest_isa() noexcept;
+
+// Write all patches of an image whose sides are multiples of kBlock, one row of `out` each: block by block, within a
+// block row by row. A row runs over (channel, time, y, x).
+//   table   what each value is replaced by first: 256 entries, or none to take the values as they are
+//   out     one of these, not overlapping the image:
+//             float           (x - 127.5f) / 127.5f to the bit, both time steps
+//             std::uint16_t   the same as bfloat16, rounded to nearest even
+//             std::uint8_t    x, one time step only
+[[nodiscard]] Status patchify(const Image& image, std::span<const std::uint8_t> table, std::span<float> out,
+                              Isa isa = widest_isa()) noexcept;
+[[nodiscard]] Status patchify(const Image& image, std::span<const std::uint8_t> table, std::span<std::uint16_t> out,
+                              Isa isa = widest_isa()) noexcept;
+[[nodiscard]] Status patchify(const Image& image, std::span<const std::uint8_t> table, std::span<std::uint8_t> out,
+                              Isa isa = widest_isa()) noexcept;
+
+}  // namespace dcap
