@@ -8,8 +8,9 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from dcap.augment import Pipeline, Plan, Scene, render
-from dcap.augment.color import Levels
+from dcap.augment import Pipeline, Plan, Scene, render, render_patches
+from dcap.augment.color import ColorStep, Hue, Levels, Saturation
+from dcap.augment.patches import PatchType, to_patches
 from dcap.augment.render import FILL, resize_for_model
 from dcap.core.errors import GeometryError
 from dcap.core.random import generator
@@ -132,3 +133,37 @@ def _disc(cx: float, cy: float) -> npt.NDArray[np.uint8]:
 def test_wrong_extent_is_refused() -> None:
     with pytest.raises(GeometryError, match="image must be 300x400x3"):
         render(noise(Canvas(10, 10)), plan_of(Affine.identity()))
+
+
+COLORS = [(), (Levels(1.3, 128.0, -9.0),), (Levels(1.2), Hue(20.0), Levels(0.8), Levels(1.1)), (Levels(2.0), Hue(9.0))]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "uint8"])
+@pytest.mark.parametrize("color", COLORS)
+@pytest.mark.parametrize("affine", [Affine.identity(), Affine.hflip(CANVAS), Affine.translation(40, 50)])
+def test_patches_are_those_of_the_rendered_image(
+    affine: Affine, color: tuple[ColorStep, ...], dtype: PatchType
+) -> None:
+    scale = Affine.scaling(0.96)
+    plan = replace(plan_of(scale @ affine, Canvas(288, 384)), color=color)
+    assert np.array_equal(render_patches(noise(), plan, dtype), to_patches(render(noise(), plan), dtype))
+
+
+def test_the_last_table_is_not_a_pass_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    canvas = Canvas(96, 128)
+    plan = replace(plan_of(Affine.identity(), canvas, canvas), color=(Saturation(0.5), Levels(1.4)))
+    want = to_patches(render(noise(canvas), plan))
+    monkeypatch.setattr("cv2.LUT", None)
+    assert np.array_equal(render_patches(noise(canvas), plan), want)
+
+
+def test_patches_of_an_unaugmented_sample() -> None:
+    plan = plan_of(Affine.scaling(0.32), Canvas(96, 128), interpolation="model")
+    assert np.array_equal(render_patches(noise(), plan), to_patches(resize_for_model(noise(), Canvas(96, 128))))
+
+
+def test_patches_of_another_extent_are_refused() -> None:
+    with pytest.raises(GeometryError, match="image must be 300x400x3"):
+        render_patches(noise(Canvas(10, 10)), plan_of(Affine.identity()))
+    with pytest.raises(GeometryError, match="multiples of 32"):
+        render_patches(noise(), plan_of(Affine.identity()))

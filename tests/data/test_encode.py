@@ -16,7 +16,7 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLModel
 from transformers.processing_utils import ProcessorMixin
 
 from dcap.augment.render import resize_for_model
-from dcap.core.errors import ConfigError
+from dcap.core.errors import ConfigError, GeometryError
 from dcap.data.encode import Encoder, grid_thw, load_tokenizer, mrope_positions, num_image_tokens, patchify
 from dcap.geometry import Canvas
 
@@ -135,7 +135,7 @@ def test_resize_and_patches_equal_the_processor_end_to_end() -> None:
 
 
 def test_patchify_refuses_what_does_not_fit() -> None:
-    with pytest.raises(ConfigError, match="multiples of 32, not 40x64"):
+    with pytest.raises(GeometryError, match=r"multiples of 32, not \(64, 40, 3\)"):
         patchify(np.zeros((64, 40, 3), np.uint8))
 
 

@@ -95,12 +95,20 @@ class Hue:
 
 def apply_color(image: Image, steps: Sequence[ColorStep]) -> Image:
     """Apply `steps` in order; runs of `Levels` cost one pass."""
+    return apply_table(*apply_up_to_table(image, steps))
+
+
+def apply_table(image: Image, table: npt.NDArray[np.uint8] | None) -> Image:
+    """Replace every value by its entry in `table`, uint8 (256,); None leaves the image as it is."""
+    return image if table is None else np.asarray(cv2.LUT(image, table), np.uint8)
+
+
+def apply_up_to_table(image: Image, steps: Sequence[ColorStep]) -> tuple[Image, npt.NDArray[np.uint8] | None]:
+    """Apply `steps` but the `Levels` at their end; return the image and their table, or None when there are none."""
     table: npt.NDArray[np.uint8] | None = None
     for step in steps:
         if isinstance(step, Levels):
             table = step.table() if table is None else step.table()[table]
             continue
-        if table is not None:
-            image, table = np.asarray(cv2.LUT(image, table), np.uint8), None
-        image = step.apply(image)
-    return image if table is None else np.asarray(cv2.LUT(image, table), np.uint8)
+        image, table = step.apply(apply_table(image, table)), None
+    return image, table

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as PillowImage
 
-from dcap.augment.color import apply_color
+from dcap.augment.color import apply_table, apply_up_to_table
+from dcap.augment.patches import PatchType, to_patches
 from dcap.augment.plan import Plan
 from dcap.core.errors import GeometryError
 from dcap.geometry.affine import Affine
@@ -38,11 +40,29 @@ def render(image: Image, plan: Plan) -> Image:
     Raises:
         GeometryError: The image has another extent than the plan's source.
     """
-    shrink = _decode_shrink(image, plan)
-    if plan.interpolation == "model":
-        return resize_for_model(image, plan.canvas)
-    affine = plan.affine @ Affine.scaling(shrink) if shrink > 1 else plan.affine
-    return _fill_outside(apply_color(_warp(image, affine, plan), plan.color), plan)
+    return apply_table(*_up_to_table(image, plan))
+
+
+def render_patches(image: Image, plan: Plan, dtype: PatchType = "float32") -> npt.NDArray[Any]:
+    """Apply `plan` to pixels and return what the vision tower takes.
+
+    The same as `to_patches` of `render`, without writing the image once more where the colours end in a table.
+
+    Args:
+        image: As for `render`.
+        plan: From `Pipeline.plan`; the sides of its final canvas are multiples of 32.
+        dtype: ``float32``, ``bfloat16`` (as uint16 bits) or ``uint8``; see `dcap.augment.patches.to_patches`.
+
+    Returns:
+        One row per patch: (N, 1536), or (N, 768) for ``uint8``.
+
+    Raises:
+        GeometryError: The image has another extent than the plan's source, or a side of the final canvas is not a
+            multiple of 32.
+        ConfigError: There is no such dtype.
+    """
+    pixels, table = _up_to_table(image, plan)
+    return to_patches(pixels, dtype, table)
 
 
 def _decode_shrink(image: Image, plan: Plan) -> int:
@@ -51,6 +71,18 @@ def _decode_shrink(image: Image, plan: Plan) -> int:
         if k <= plan.decode_shrink and image.shape == (-(-height // k), -(-width // k), 3):
             return k
     raise GeometryError(f"image must be {height}x{width}x3, not {image.shape}")
+
+
+def _up_to_table(image: Image, plan: Plan) -> tuple[Image, npt.NDArray[np.uint8] | None]:
+    """Render, and return the table of the last colours where it is all that is left to do."""
+    shrink = _decode_shrink(image, plan)
+    if plan.interpolation == "model":
+        return resize_for_model(image, plan.canvas), None
+    affine = plan.affine @ Affine.scaling(shrink) if shrink > 1 else plan.affine
+    pixels, table = apply_up_to_table(_warp(image, affine, plan), plan.color)
+    if _covers_canvas(plan):
+        return pixels, table
+    return _fill_outside(apply_table(pixels, table), plan), None
 
 
 def resize_for_model(image: Image, canvas: Canvas) -> Image:
@@ -85,11 +117,14 @@ def _shrunk(image: Image, affine: Affine) -> tuple[Image, Affine]:
     return np.asarray(small, np.uint8), affine @ Affine.scaling(width / small_w, height / small_h)
 
 
-def _fill_outside(image: Image, plan: Plan) -> Image:
+def _covers_canvas(plan: Plan) -> bool:
     canvas, region = plan.canvas, plan.region
     corners = np.array([[0, 0], [canvas.width, 0], [canvas.width, canvas.height], [0, canvas.height]], float)
-    if len(region) == 4 and all((np.abs(region - c).sum(axis=1) < 1e-6).any() for c in corners):
-        return image
+    return len(region) == 4 and all((np.abs(region - c).sum(axis=1) < 1e-6).any() for c in corners)
+
+
+def _fill_outside(image: Image, plan: Plan) -> Image:
+    region = plan.region
     inside = np.zeros(image.shape[:2], np.uint8)
     if len(region) >= 3:
         # OpenCV's points are pixel centres, ours are pixel edges.

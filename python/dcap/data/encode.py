@@ -14,13 +14,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from dcap.augment.patches import PATCH, to_patches
 from dcap.core.errors import ConfigError, MissingPackageError
 from dcap.geometry.canvas import Canvas
 
 IGNORE_INDEX = -100
-PATCH = 16
 MERGE = 2
-TEMPORAL = 2
 IMAGE_PAD = "<|image_pad|>"
 END = "<|im_end|>"
 
@@ -161,9 +160,6 @@ def grid_thw(canvas: Canvas) -> tuple[int, int, int]:
     return 1, canvas.height // PATCH, canvas.width // PATCH
 
 
-_NORMALISED = (np.arange(256, dtype=np.float32) - np.float32(127.5)) / np.float32(127.5)
-
-
 def patchify(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Return what the vision tower takes: normalised patches in Hugging Face's layout.
 
@@ -171,21 +167,12 @@ def patchify(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         image: uint8 (H, W, 3) RGB; H and W are multiples of 32.
 
     Returns:
-        float32 (H/16 * W/16, 1536), bit-equal to ``(x - 127.5f) / 127.5f``; rows run over 2x2 blocks of patches,
-        columns over (channel, time, y, x); both time steps are the same image.
+        float32 (H/16 * W/16, 1536), see `dcap.augment.patches.to_patches`.
 
     Raises:
-        ConfigError: A side is not a multiple of 32.
+        GeometryError: The image is not (H, W, 3), or a side is not a multiple of 32.
     """
-    height, width, _ = image.shape
-    block = PATCH * MERGE
-    if height % block or width % block:
-        raise ConfigError(f"image must have sides that are multiples of {block}, not {width}x{height}")
-    blocks = image.reshape(height // block, MERGE, PATCH, width // block, MERGE, PATCH, 3)
-    patches = blocks.transpose(0, 3, 1, 4, 6, 2, 5)  # block row, block column, row, column, channel, y, x
-    values = _NORMALISED[patches]
-    twice = np.broadcast_to(values[:, :, :, :, :, None], (*values.shape[:5], TEMPORAL, PATCH, PATCH))
-    return twice.reshape(height * width // PATCH**2, 3 * TEMPORAL * PATCH**2)
+    return to_patches(image)
 
 
 def mrope_positions(

@@ -23,7 +23,7 @@ _VALUES: Final[dict[type, npt.NDArray[Any]]] = {
 
 
 def patchify(image: U8, table: U8 | None, out: npt.NDArray[Any]) -> None:
-    """Fill `out` with the patches of an image. See `dcap.augment.patches.patchify`."""
+    """Fill `out` with the patches of an image. See `dcap.augment.patches.to_patches`."""
     dtype = next((kind for kind in _VALUES if isinstance(out, np.ndarray) and out.dtype == kind), np.float32)
     check_types((image, np.uint8), (out, dtype))
     if table is not None:
