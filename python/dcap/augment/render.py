@@ -23,7 +23,6 @@ FILL = 128
 """Mid grey: what shows where no source pixel is."""
 
 _FLAGS = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
-_SUBPIXEL_BITS = 12
 
 
 def render(image: Image, plan: Plan) -> Image:
@@ -124,11 +123,21 @@ def _covers_canvas(plan: Plan) -> bool:
 
 
 def _fill_outside(image: Image, plan: Plan) -> Image:
-    region = plan.region
-    inside = np.zeros(image.shape[:2], np.uint8)
-    if len(region) >= 3:
-        # OpenCV's points are pixel centres, ours are pixel edges.
-        fixed = np.rint((region - 0.5) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
-        cv2.fillConvexPoly(inside, fixed, 255, lineType=cv2.LINE_8, shift=_SUBPIXEL_BITS)
-    image[inside == 0] = FILL
+    for row, first, end in zip(image, *_row_spans(plan.region, plan.canvas), strict=True):
+        row[:first] = FILL
+        row[end:] = FILL
     return image
+
+
+def _row_spans(region: npt.NDArray[np.float64], canvas: Canvas) -> tuple[list[int], list[int]]:
+    """Return for each row the first and the end of the pixels whose centre lies in a convex region."""
+    centers = np.arange(canvas.height) + 0.5
+    left, right = np.full(canvas.height, np.inf), np.full(canvas.height, -np.inf)
+    for (x1, y1), (x2, y2) in zip(region.tolist(), np.roll(region, -1, axis=0).tolist(), strict=True):
+        rows = slice(*np.searchsorted(centers, [min(y1, y2), max(y1, y2)]))
+        if rows.start == rows.stop:
+            continue
+        x = x1 + (centers[rows] - y1) * ((x2 - x1) / (y2 - y1))
+        left[rows], right[rows] = np.minimum(left[rows], x), np.maximum(right[rows], x)
+    first, end = (np.ceil(np.clip(side, 0.0, canvas.width) - 0.5).astype(int).tolist() for side in (left, right))
+    return first, end
