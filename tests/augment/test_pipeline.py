@@ -10,6 +10,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
+from augment_cases import CANVAS, CAPTIONS, SHAPES, plan
 from dcap.augment import Pipeline, Scene, register
 from dcap.augment.fit import fit_canvas
 from dcap.augment.policy import DropRules, Skip, View, Warp
@@ -19,20 +20,15 @@ from dcap.core.errors import ConfigError, GeometryError
 from dcap.core.random import generator
 from dcap.geometry import Affine, Canvas, ShapeArray, area_or_length
 
-CANVAS = Canvas(96, 160)
-OBJECTS = [
-    {"bbox_2d": [10, 8, 60, 40]},
-    {"poly": [80, 10, 150, 20, 140, 80, 100, 50]},
-    {"line": [5, 90, 70, 60, 155, 91]},
-]
-SHAPES = ShapeArray.from_objects(OBJECTS)
-CAPTIONS = ("box", "poly", "line")
-
 OPS = [
     st.just({"name": "hflip"}),
     st.just({"name": "vflip"}),
     st.floats(0, 180).map(lambda v: {"name": "rotate", "params": {"max_deg": v}}),
     st.floats(0.3, 1).map(lambda v: {"name": "scale", "params": {"lo": v, "hi": v + 0.7}}),
+    st.floats(0, 1).map(lambda v: {"name": "translate", "params": {"max_dx": v, "max_dy": v / 2}}),
+    st.floats(0, 60).map(lambda v: {"name": "shear", "params": {"max_deg_x": v, "max_deg_y": v / 3}}),
+    st.floats(0.3, 1).map(lambda v: {"name": "resize_by_scale", "params": {"lo": v, "hi": v + 0.7}}),
+    st.sampled_from([32, 50]).map(lambda v: {"name": "pad_to_multiple", "params": {"multiple": v}}),
     st.floats(0, 0.5).map(lambda v: {"name": "random_crop", "params": {"scale": [0.4, 0.9], "min_coverage": v}}),
     st.just({"name": "expand_to_fit_affine", "params": {"max_pixels": 40_000}}),
     st.just({"name": "color_jitter", "params": {"brightness": 0.3, "contrast": 0.2, "saturation": 0.4, "hue": 0.1}}),
@@ -40,11 +36,6 @@ OPS = [
 PIPELINES = st.lists(
     st.builds(lambda op, prob: {**op, "prob": prob}, st.one_of(OPS), st.sampled_from([0.5, 1.0, 1.0])), max_size=6
 )
-
-
-def plan(ops: list[dict[str, Any]], seed: int = 0, **config: Any) -> Any:
-    pipeline = Pipeline.from_config({"ops": ops, **config})
-    return pipeline.plan(CANVAS, SHAPES, generator(seed), CAPTIONS)
 
 
 @given(PIPELINES, st.integers(0, 1000))

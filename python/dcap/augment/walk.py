@@ -16,6 +16,9 @@ from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import GeometryKind
 
+_NOISE = 1e-9
+"""A shape that lost less than this share was not cut: float noise moved it over the border."""
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Walk:
@@ -98,6 +101,7 @@ class Walk:
         region = clip(_polygon(self.region), self.canvas).shapes
         source = self.source_index[clipped.source_index]
         visible, part_share = self._shares(clipped, source)
+        visible[visible > 1.0 - _NOISE] = 1.0
         keep = visible >= rules.min_coverage
         kept = source[keep]
         return replace(

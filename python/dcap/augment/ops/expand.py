@@ -36,6 +36,11 @@ class ExpandToFitAffine:
         if self.max_pixels < self.multiple**2:
             raise ConfigError(f"max_pixels must hold one block of {self.multiple} squared, not {self.max_pixels}")
 
+    @property
+    def canvas_multiple(self) -> int:
+        """What the sides of the canvas are multiples of afterwards."""
+        return self.multiple
+
     def sample(self, view: View, rng: np.random.Generator) -> Warp | Skip:
         """Return the expansion; nothing is drawn."""
         low, high = view.region.min(axis=0), view.region.max(axis=0)
