@@ -30,6 +30,7 @@ OPS = [
     st.floats(0.3, 1).map(lambda v: {"name": "resize_by_scale", "params": {"lo": v, "hi": v + 0.7}}),
     st.sampled_from([32, 50]).map(lambda v: {"name": "pad_to_multiple", "params": {"multiple": v}}),
     st.floats(0, 0.5).map(lambda v: {"name": "random_crop", "params": {"scale": [0.4, 0.9], "min_coverage": v}}),
+    st.sampled_from([[], ["o"]]).map(lambda v: {"name": "roi_crop", "params": {"anchors": v, "min_crop_size": 20}}),
     st.just({"name": "expand_to_fit_affine", "params": {"max_pixels": 40_000}}),
     st.just({"name": "color_jitter", "params": {"brightness": 0.3, "contrast": 0.2, "saturation": 0.4, "hue": 0.1}}),
 ]

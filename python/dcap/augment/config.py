@@ -25,6 +25,28 @@ class OpConfig:
 
 
 @dataclass(frozen=True)
+class Completeness:
+    """How the text of an object says whether all of it is visible."""
+
+    complete: str
+    """Words of an object that is wholly visible, such as ``显示完整``."""
+    partial: str
+    """Words that take their place once a crop leaves too little of it, such as ``只显示部分``."""
+
+    def __post_init__(self) -> None:
+        if not self.complete or not self.partial:
+            raise ConfigError("complete and partial must be texts of at least one character")
+        if self.complete == self.partial:
+            raise ConfigError(f"complete and partial must differ, not both be {self.partial!r}")
+
+    def rewrite(self, caption: str) -> str:
+        """Return the caption with `partial` for every `complete`; one that says `partial` already is left as it is."""
+        # Cut at `partial` first: it may contain `complete`, as "incomplete" does.
+        parts = caption.split(self.partial)
+        return self.partial.join(part.replace(self.complete, self.partial) for part in parts)
+
+
+@dataclass(frozen=True)
 class AugmentConfig:
     """What training samples undergo; validation and prediction never use it."""
 
@@ -38,6 +60,8 @@ class AugmentConfig:
     """What a box becomes under a rotation: its exact four corners, or their bounding box."""
     split_policy: Literal["largest", "all"] = "largest"
     """What happens to a shape that a border cuts into parts: keep the largest, or all as objects of their own."""
+    completeness: Completeness | None = None
+    """Texts ``complete`` and ``partial``: what a crop's ``completeness_threshold`` writes, and in place of what."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.bypass_prob <= 1.0:

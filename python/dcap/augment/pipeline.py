@@ -13,6 +13,7 @@ import numpy as np
 
 from dcap.augment.color import ColorStep
 from dcap.augment.config import AugmentConfig
+from dcap.augment.ops.crop import Crop
 from dcap.augment.ops.expand import ExpandToFitAffine
 from dcap.augment.plan import AugmentResult, Plan
 from dcap.augment.policy import OPS, Op, Recolor, Skip, View, Warp
@@ -84,7 +85,8 @@ class Pipeline:
             The result, its scene without an image.
         """
         texts = tuple(captions) if captions is not None else ("",) * len(shapes)
-        walk = Walk.start(canvas, shapes, texts, self.config.box_policy, self.config.split_policy)
+        rules = self.config
+        walk = Walk.start(canvas, shapes, texts, rules.box_policy, rules.split_policy, rules.completeness)
         color: list[ColorStep] = []
         words: list[str] = []
         applied: list[str] = []
@@ -140,6 +142,11 @@ def _stages(config: AugmentConfig) -> tuple[Stage, ...]:
         if not (isinstance(op, type) and is_dataclass(op)):
             raise ConfigError(f"{where}.name: op {item.name} must be a dataclass, its fields being its parameters")
         made: Any = build(op, item.params, f"{where}.params")
+        if isinstance(made, Crop) and made.completeness_threshold and config.completeness is None:
+            raise ConfigError(
+                f"{where}.params.completeness_threshold must have a rule that it applies, not none. Add "
+                "augmentation.completeness with the texts complete and partial, or leave the threshold out."
+            )
         stages.append(Stage(item.name, item.prob, made, keeps_outside=False))
     last = max((i for i, s in enumerate(stages) if isinstance(s.op, ExpandToFitAffine)), default=-1)
     return tuple(replace(s, keeps_outside=i < last, is_last_expansion=i == last) for i, s in enumerate(stages))

@@ -43,11 +43,13 @@ class DropRules:
 
     Args:
         min_coverage: Drop an object whose visible fraction would be below this.
+        completeness_threshold: Rewrite the text of an object whose visible fraction would be below this.
         min_objects: Skip the warp when fewer objects would remain.
         skip_if_line: Skip the warp when it would cut or drop a line.
     """
 
     min_coverage: float = 0.0
+    completeness_threshold: float = 0.0
     min_objects: int = 0
     skip_if_line: bool = False
 

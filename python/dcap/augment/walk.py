@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from dcap.augment.config import Completeness
 from dcap.augment.policy import NO_RULES, DropRules, Skip, Warp
 from dcap.core.words import counted
 from dcap.geometry import Clipped, ShapeArray, area_or_length, clip, transform
@@ -40,6 +41,7 @@ class Walk:
     dropped: Mapping[int, str]
     box_policy: Literal["polygon", "aabb"]
     split_policy: Literal["largest", "all"]
+    completeness: Completeness | None
 
     @classmethod
     def start(
@@ -49,6 +51,7 @@ class Walk:
         captions: tuple[str, ...],
         box_policy: Literal["polygon", "aabb"],
         split_policy: Literal["largest", "all"],
+        completeness: Completeness | None = None,
     ) -> Walk:
         """Return the state before the first op."""
         w, h = float(canvas.width), float(canvas.height)
@@ -66,6 +69,7 @@ class Walk:
             {},
             box_policy,
             split_policy,
+            completeness,
         )
 
     def warped(self, warp: Warp, name: str, cut: bool) -> Walk | Skip:
@@ -104,10 +108,14 @@ class Walk:
         visible[visible > 1.0 - _NOISE] = 1.0
         keep = visible >= rules.min_coverage
         kept = source[keep]
+        captions = [self.captions[i] for i in clipped.source_index[keep]]
+        if self.completeness is not None:
+            for i in np.flatnonzero(visible[keep] < rules.completeness_threshold):
+                captions[i] = self.completeness.rewrite(captions[i])
         return replace(
             self,
             shapes=clipped.shapes if keep.all() else clipped.shapes.take(keep),
-            captions=tuple(self.captions[i] for i in clipped.source_index[keep]),
+            captions=tuple(captions),
             source_index=kept,
             visible_fraction=visible[keep],
             part_share=part_share[keep],
