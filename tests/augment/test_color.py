@@ -1,17 +1,55 @@
 from __future__ import annotations
 
+import colorsys
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image, ImageEnhance, ImageOps
 
-from dcap.augment.color import ColorStep, Hue, Levels, Saturation, apply_color
+from dcap.augment.color import (
+    ColorStep,
+    FewerBits,
+    HsvScale,
+    Hue,
+    Inversion,
+    Levels,
+    LocalContrast,
+    PowerCurve,
+    Saturation,
+    SharpnessBlend,
+    Stretch,
+    TableStep,
+    apply_color,
+)
 
 NOISE = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+DULL = cv2.GaussianBlur(NOISE, (0, 0), 2)
 
 LEVELS = st.builds(Levels, st.floats(0, 2), st.sampled_from([0.0, 128.0]), st.floats(-20, 20))
-STEPS = st.one_of(LEVELS, st.builds(Saturation, st.floats(0, 2)), st.builds(Hue, st.floats(-180, 180)))
+TABLES = st.one_of(
+    LEVELS,
+    st.builds(PowerCurve, st.floats(0.2, 5)),
+    st.builds(Inversion, st.integers(0, 256)),
+    st.builds(FewerBits, st.integers(1, 8)),
+)
+PASSES = st.one_of(
+    st.builds(Saturation, st.floats(0, 2)),
+    st.builds(Hue, st.floats(-180, 180)),
+    st.builds(HsvScale, st.floats(-180, 180), st.floats(0, 2), st.floats(0, 2)),
+    st.builds(Stretch, st.floats(0, 0.4)),
+    st.builds(LocalContrast, st.floats(1, 8), st.tuples(st.integers(1, 8), st.integers(1, 8))),
+    st.builds(SharpnessBlend, st.floats(0, 3)),
+)
+STEPS = st.one_of(TABLES, TABLES, PASSES)
+
+
+def difference(got: Any, want: Any) -> int:
+    """Largest difference in levels."""
+    return int(np.abs(np.asarray(got, int) - np.asarray(want, int)).max())
 
 
 @given(st.lists(STEPS, max_size=6))
@@ -47,3 +85,87 @@ def test_hue_keeps_value() -> None:
     turned = Hue(77.0).apply(NOISE)
     assert np.abs(turned.max(axis=2).astype(int) - NOISE.max(axis=2)).max() <= 1
     assert cv2.cvtColor(turned, cv2.COLOR_RGB2GRAY).shape == (32, 48)
+
+
+@given(STEPS, st.integers(1, 5), st.integers(1, 5))
+def test_every_step_takes_the_smallest_images(step: ColorStep, height: int, width: int) -> None:
+    image = NOISE[:height, :width]
+    before = image.copy()
+    changed = step.apply(image)
+    assert (changed.shape, changed.dtype) == (image.shape, np.uint8)
+    assert np.array_equal(image, before)
+
+
+@given(TABLES)
+def test_a_table_says_what_each_value_becomes(step: TableStep) -> None:
+    assert step.table().shape == (256,)
+    assert np.array_equal(step.apply(NOISE), step.table()[NOISE])
+
+
+@given(st.floats(0, 2))
+def test_brightness_and_colour_are_those_of_pillow(factor: float) -> None:
+    image = Image.fromarray(NOISE)
+    assert difference(Levels(factor).apply(NOISE), ImageEnhance.Brightness(image).enhance(factor)) <= 1
+    # Pillow rounds the grey before it blends, dcap does not.
+    assert difference(Saturation(factor).apply(NOISE), ImageEnhance.Color(image).enhance(factor)) <= 2
+
+
+@given(st.integers(0, 256), st.integers(1, 8))
+def test_solarize_and_posterize_are_those_of_pillow(threshold: int, bits: int) -> None:
+    image = Image.fromarray(NOISE)
+    assert np.array_equal(Inversion(threshold).apply(NOISE), ImageOps.solarize(image, threshold))
+    assert np.array_equal(FewerBits(bits).apply(NOISE), ImageOps.posterize(image, bits))
+
+
+def test_a_power_curve_keeps_the_ends_and_the_formula() -> None:
+    table = PowerCurve(2.2).table()
+    assert (table[0], table[128], table[255]) == (0, round(255 * (128 / 255) ** 2.2), 255)
+    assert np.array_equal(PowerCurve(1.0).table(), np.arange(256))
+    assert (np.diff(table.astype(int)) >= 0).all()
+
+
+@given(st.floats(-180, 180), st.floats(0, 2), st.floats(0, 2))
+def test_hsv_equals_the_standard_library(hue_deg: float, saturation: float, value: float) -> None:
+    pixels = [colorsys.rgb_to_hsv(*p) for p in (NOISE[:6, :8].reshape(-1, 3) / 255).tolist()]
+    want = [
+        colorsys.hsv_to_rgb((h + hue_deg / 360) % 1.0, min(s * saturation, 1.0), min(v * value, 1.0))
+        for h, s, v in pixels
+    ]
+    got = HsvScale(hue_deg, saturation, value).apply(NOISE[:6, :8])
+    assert difference(got.reshape(-1, 3), np.rint(np.array(want) * 255)) <= 1
+
+
+@pytest.mark.parametrize("percent", [0, 1, 5, 30])
+@pytest.mark.parametrize("image", [NOISE, DULL, np.full((5, 7, 3), 90, np.uint8)])
+def test_auto_contrast_is_that_of_pillow(percent: int, image: Any) -> None:
+    # Pillow cuts off the fraction, dcap rounds it.
+    want = ImageOps.autocontrast(Image.fromarray(image), cutoff=percent)
+    assert difference(Stretch(percent / 100).apply(image), want) <= 1
+
+
+@given(st.floats(0, 2), st.sampled_from([0, 1]))
+def test_sharpness_is_that_of_pillow_but_for_the_border(factor: float, which: int) -> None:
+    # Pillow copies the outermost pixels and rounds the smooth image before it blends; dcap does neither.
+    image = (NOISE, DULL)[which]
+    want = np.asarray(ImageEnhance.Sharpness(Image.fromarray(image)).enhance(factor))
+    assert difference(SharpnessBlend(factor).apply(image)[1:-1, 1:-1], want[1:-1, 1:-1]) <= 1
+    assert np.array_equal(SharpnessBlend(1.0).apply(image), image)
+
+
+def test_clahe_is_that_of_opencv_on_the_lightness() -> None:
+    lab = cv2.cvtColor(DULL, cv2.COLOR_RGB2LAB)
+    for rows, columns in ((1, 1), (2, 3), (5, 4)):
+        want = lab.copy()
+        want[..., 0] = cv2.createCLAHE(clipLimit=3.0, tileGridSize=(columns, rows)).apply(lab[..., 0])
+        got = LocalContrast(3.0, (rows, columns)).apply(DULL)
+        assert np.array_equal(got, cv2.cvtColor(want, cv2.COLOR_LAB2RGB))
+        assert got.std() > DULL.std()
+
+
+def test_clahe_counts_rows_before_columns() -> None:
+    # Left half dark, right half bright, both with a faint gradient from top to bottom.
+    image = np.repeat((np.arange(64)[:, None] // 8 + np.where(np.arange(64) < 32, 40, 200))[..., None], 3, axis=2)
+    side_by_side = LocalContrast(40.0, (1, 2)).apply(image.astype(np.uint8)).astype(int)
+    stacked = LocalContrast(40.0, (2, 1)).apply(image.astype(np.uint8)).astype(int)
+    # Tiles side by side see one brightness each, so that the gradient fills it; stacked ones see both.
+    assert np.ptp(side_by_side[:, 5]) > 2 * np.ptp(stacked[:, 5])

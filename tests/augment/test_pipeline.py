@@ -33,6 +33,8 @@ OPS = [
     st.sampled_from([[], ["o"]]).map(lambda v: {"name": "roi_crop", "params": {"anchors": v, "min_crop_size": 20}}),
     st.just({"name": "expand_to_fit_affine", "params": {"max_pixels": 40_000}}),
     st.just({"name": "color_jitter", "params": {"brightness": 0.3, "contrast": 0.2, "saturation": 0.4, "hue": 0.1}}),
+    st.sampled_from(["hsv", "solarize", "posterize", "auto_contrast", "clahe"]).map(lambda v: {"name": v}),
+    st.sampled_from(["gamma", "sharpness"]).map(lambda v: {"name": v, "params": {"lo": 0.5, "hi": 2}}),
 ]
 PIPELINES = st.lists(
     st.builds(lambda op, prob: {**op, "prob": prob}, st.one_of(OPS), st.sampled_from([0.5, 1.0, 1.0])), max_size=6

@@ -1,5 +1,33 @@
 """The ops that dcap ships; importing this package registers them."""
 
-from dcap.augment.ops import color, crop, expand, flip, pad, resize, rotate, scale, shear, translate
+from dcap.augment.ops import (
+    color,
+    contrast,
+    crop,
+    expand,
+    flip,
+    pad,
+    resize,
+    rotate,
+    scale,
+    sharpness,
+    shear,
+    tone,
+    translate,
+)
 
-__all__ = ["color", "crop", "expand", "flip", "pad", "resize", "rotate", "scale", "shear", "translate"]
+__all__ = [
+    "color",
+    "contrast",
+    "crop",
+    "expand",
+    "flip",
+    "pad",
+    "resize",
+    "rotate",
+    "scale",
+    "sharpness",
+    "shear",
+    "tone",
+    "translate",
+]

@@ -1,4 +1,4 @@
-"""color_jitter: brightness, contrast, saturation and hue."""
+"""color_jitter and hsv: brightness, contrast, saturation and hue."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from dcap.augment.color import ColorStep, Hue, Levels, Saturation
+from dcap.augment.color import ColorStep, HsvScale, Hue, Levels, Saturation
 from dcap.augment.policy import OPS, Recolor, View
 from dcap.core.errors import ConfigError
 
@@ -16,7 +16,8 @@ from dcap.core.errors import ConfigError
 class ColorJitter:
     """Draw a factor from [1 - x, 1 + x] for each of the first three, an angle from [-hue, hue] for the last.
 
-    Contrast turns about mid grey instead of the image's mean, so that planning needs no pixels.
+    Contrast turns about mid grey instead of the image's mean, so that planning needs no pixels. Brightness and
+    contrast share a pass with other per-value ops beside them; saturation and hue cost one each.
     """
 
     brightness: float = 0.0
@@ -29,10 +30,7 @@ class ColorJitter:
     """Largest turn of the hue, in parts of the colour circle, 0..0.5."""
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            value, most = getattr(self, item.name), 0.5 if item.name == "hue" else 1.0
-            if not 0.0 <= value <= most:
-                raise ConfigError(f"{item.name} must be within 0..{most}, not {value}")
+        _check_spreads(self)
 
     def sample(self, view: View, rng: np.random.Generator) -> Recolor:
         """Draw the four; a spread of 0 costs nothing."""
@@ -50,3 +48,35 @@ class ColorJitter:
         words = [f"{name} {value:+.2f}" for name, value in parts.items() if getattr(self, name)]
         words += [f"hue {360 * h * self.hue:+.0f} degrees"] if self.hue else []
         return Recolor(tuple(steps), ", ".join(words) or "nothing")
+
+
+@OPS.register("hsv")
+@dataclass(frozen=True)
+class Hsv:
+    """Change hue, saturation and value together, in one pass and to the level; saturation is that of the HSV space.
+
+    Unlike the grey blend of color_jitter, saturation here leaves the largest of red, green and blue in place.
+    """
+
+    hue: float = 0.0
+    """Largest turn of the hue to either side, drawn evenly, in parts of the colour circle, 0..0.5."""
+    saturation: float = 0.0
+    """Spread x of the saturation factor, drawn evenly from [1 - x, 1 + x], 0..1."""
+    value: float = 0.0
+    """Spread x of the value factor, drawn evenly from [1 - x, 1 + x], 0..1."""
+
+    def __post_init__(self) -> None:
+        _check_spreads(self)
+
+    def sample(self, view: View, rng: np.random.Generator) -> Recolor:
+        """Draw the three."""
+        h, s, v = (float(x) for x in rng.uniform(-1.0, 1.0, 3) * [360.0 * self.hue, self.saturation, self.value])
+        words = f"hue {h:+.0f} degrees, saturation {s:+.2f}, value {v:+.2f}"
+        return Recolor((HsvScale(h, 1.0 + s, 1.0 + v),), words)
+
+
+def _check_spreads(op: ColorJitter | Hsv) -> None:
+    for item in fields(op):
+        value, most = getattr(op, item.name), 0.5 if item.name == "hue" else 1.0
+        if not 0.0 <= value <= most:
+            raise ConfigError(f"{item.name} must be within 0..{most}, not {value}")
