@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from typing import Any, Literal
@@ -101,16 +102,6 @@ def test_prob_is_honoured() -> None:
     assert 60 < sum(acted) < 140
 
 
-def test_flip_maps_edges_to_edges() -> None:
-    flipped = plan([{"name": "hflip"}]).scene.shapes.to_objects()
-    assert flipped[0] == {"bbox_2d": [100.0, 8.0, 150.0, 40.0]}
-    assert plan([{"name": "vflip"}]).scene.shapes.to_objects()[0] == {"bbox_2d": [10.0, 56.0, 60.0, 88.0]}
-
-
-def test_flip_twice_is_the_identity_to_the_bit() -> None:
-    assert plan([{"name": "hflip"}, {"name": "hflip"}]).scene.shapes == SHAPES
-
-
 def test_model_resize_is_the_last_step() -> None:
     pipeline = Pipeline.from_config([{"name": "hflip"}])
     fit = lambda canvas: fit_canvas(canvas, 65_536, 1_048_576)  # noqa: E731
@@ -119,31 +110,6 @@ def test_model_resize_is_the_last_step() -> None:
     corner = result.plan.affine.apply([0.0, 0.0])
     assert corner.tolist() == [result.scene.canvas.width, 0.0]
     assert result.plan.interpolation == "linear"
-
-
-def test_expansion_keeps_what_a_rotation_moved_out() -> None:
-    rotate = {"name": "rotate", "params": {"max_deg": 45.0}}
-    expand = {"name": "expand_to_fit_affine", "params": {"multiple": 32}}
-    for seed in range(20):
-        result = plan([rotate, expand], seed)
-        assert (result.visible_fraction == 1.0).all()
-        assert len(result.plan.region) == 4
-        assert result.scene.canvas.height % 32 == 0
-        assert result.scene.canvas.width % 32 == 0
-        area = shapely.Polygon(result.plan.region).area
-        assert area == pytest.approx(CANVAS.num_pixels)
-
-
-def test_expansion_stays_below_max_pixels() -> None:
-    ops = [
-        {"name": "rotate", "params": {"max_deg": 45.0}},
-        {"name": "scale", "params": {"lo": 2.0, "hi": 3.0}},
-        {"name": "expand_to_fit_affine", "params": {"max_pixels": 30_000}},
-    ]
-    for seed in range(20):
-        canvas = plan(ops, seed).scene.canvas
-        assert canvas.num_pixels <= 30_000
-        assert canvas.height % 32 == canvas.width % 32 == 0
 
 
 def test_what_left_the_canvas_does_not_come_back() -> None:
@@ -177,31 +143,6 @@ def test_parts_that_are_kept_apart_count_by_themselves() -> None:
     leg = legs.warped(Warp(Affine.identity(), Canvas(96, 60), ""), "left", cut=True)
     assert isinstance(leg, Walk)
     assert leg.visible_fraction == pytest.approx([40 * 30 / whole]), "the right leg is gone, and only that"
-
-
-def test_crop_drops_below_min_coverage_with_the_reason() -> None:
-    ops = [{"name": "random_crop", "params": {"scale": [0.3, 0.5], "min_coverage": 0.9, "min_objects": 0}}]
-    reasons = [r for seed in range(30) for r in plan(ops, seed).telemetry.dropped.values()]
-    assert any("less than 90%" in r for r in reasons)
-    assert any("outside the canvas after random_crop" in r for r in reasons)
-    for seed in range(30):
-        assert (plan(ops, seed).visible_fraction >= 0.9).all()
-
-
-def test_crop_is_skipped_when_too_few_objects_would_remain() -> None:
-    ops = [{"name": "random_crop", "params": {"scale": [0.1, 0.2], "min_objects": n}} for n in (3, 2)]
-    result = plan(ops)
-    assert [name for name, _ in result.telemetry.skipped] == ["random_crop", "random_crop"]
-    assert ["fewer than 3" in reason for _, reason in result.telemetry.skipped] == [True, False]
-    assert result.scene.shapes == SHAPES
-
-
-def test_crop_is_skipped_when_a_line_would_be_cut() -> None:
-    ops = [{"name": "random_crop", "params": {"scale": [0.3, 0.4], "min_objects": 0, "skip_if_line": True}}]
-    for seed in range(20):
-        result = plan(ops, seed)
-        assert 2 in result.source_index
-        assert result.visible_fraction[result.source_index == 2] == 1.0
 
 
 @pytest.mark.parametrize("split_policy", ["largest", "all"])
@@ -238,6 +179,24 @@ def test_box_policy() -> None:
 def test_bad_configs_name_the_place(ops: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Pipeline.from_config(ops)
+
+
+@pytest.mark.parametrize(
+    ("ops", "level", "message"),
+    [
+        ([{"name": "pad_to_multiple", "params": {"multiple": 28}}], "WARNING", "pad_to_multiple leaves .* of 28; the"),
+        ([{"name": "expand_to_fit_affine"}, {"name": "random_crop"}], "INFO", "random_crop leaves sides of any length"),
+        ([{"name": "random_crop"}, {"name": "pad_to_multiple", "params": {"multiple": 64}}, {"name": "hflip"}], "", ""),
+        ([{"name": "hflip"}, {"name": "color_jitter"}], "", ""),
+    ],
+)
+def test_a_canvas_that_the_model_resizes_again_is_told(
+    ops: list[dict[str, Any]], level: str, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "dcap")
+    Pipeline.from_config(ops).log_canvas_fit()
+    assert [record.levelname for record in caplog.records] == [level] * bool(level)
+    assert re.search(message, caplog.text)
 
 
 def test_an_op_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:

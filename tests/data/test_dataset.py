@@ -85,6 +85,13 @@ def test_the_answer_says_where_the_shapes_are(dataset: DenseCaptionDataset) -> N
             left.pop(int(np.argmin(distance)))
 
 
+def test_ops_that_end_on_another_grid_are_told_once(tiny_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ops = {"ops": [{"name": "pad_to_multiple", "params": {"multiple": 28}}]}
+    for split in ("train", "val"):
+        DenseCaptionDataset(config(tiny_folder, ops), split)
+    assert caplog.text.count("pad_to_multiple leaves sides that are multiples of 28") == 1
+
+
 def test_validation_is_never_augmented(tiny_folder: Path) -> None:
     sample = DenseCaptionDataset(config(tiny_folder), "val")[(7, 0)]
     assert sample.augmented.plan.interpolation == "model"

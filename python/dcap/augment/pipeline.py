@@ -5,6 +5,7 @@ Owns the walk over the ops: what the shapes become, where the visible region end
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Any
@@ -13,18 +14,22 @@ import numpy as np
 
 from dcap.augment.color import ColorStep
 from dcap.augment.config import AugmentConfig
+from dcap.augment.fit import MULTIPLE
 from dcap.augment.ops.crop import Crop
 from dcap.augment.ops.expand import ExpandToFitAffine
 from dcap.augment.plan import AugmentResult, Plan
-from dcap.augment.policy import OPS, Op, Recolor, Skip, View, Warp
+from dcap.augment.policy import OPS, Op, Recolor, SizesCanvas, Skip, View, Warp
 from dcap.augment.render import render
 from dcap.augment.scene import Scene
 from dcap.augment.telemetry import Telemetry
 from dcap.augment.walk import Walk
 from dcap.core.config import build
 from dcap.core.errors import ConfigError
+from dcap.core.log import get_logger
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
+
+logger = get_logger(__name__)
 
 Fit = Callable[[Canvas], Canvas]
 """The model's own resize: from the canvas after all ops to the one that the model sees."""
@@ -124,6 +129,25 @@ class Pipeline:
         telemetry = Telemetry(len(shapes), walk.dropped, tuple(applied), tuple(skipped), walk.padding_share(), bypassed)
         return AugmentResult(
             Scene(walk.canvas, walk.shapes, walk.captions), walk.source_index, walk.visible_fraction, plan, telemetry
+        )
+
+    def log_canvas_fit(self) -> None:
+        """Warn when the last op that sizes the canvas leaves sides that the model's own resize changes again.
+
+        What ops without such a multiple leave, such as crops, is told as information. Nothing is known, and said,
+        when no op sizes the canvas.
+        """
+        sized = [(stage.name, stage.op.canvas_multiple) for stage in self.stages if isinstance(stage.op, SizesCanvas)]
+        if not sized or sized[-1][1] % MULTIPLE == 0:
+            return
+        name, left = sized[-1]
+        logger.log(
+            logging.INFO if left == 1 else logging.WARNING,
+            "augmentation.ops: %s leaves sides %s; the model's own resize makes them multiples of %d, a second change "
+            "of size in the same single resample",
+            name,
+            "of any length" if left == 1 else f"that are multiples of {left}",
+            MULTIPLE,
         )
 
     def __call__(self, scene: Scene, rng: np.random.Generator, fit: Fit | None = None) -> AugmentResult:

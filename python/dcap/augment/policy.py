@@ -7,7 +7,7 @@ parameters; `sample` looks at the scene so far and returns what shall happen.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -100,6 +100,16 @@ class Op(Protocol):
 
     def sample(self, view: View, rng: np.random.Generator) -> Transform:
         """Draw what shall happen to the scene that `view` shows, from `rng` alone."""
+        ...
+
+
+@runtime_checkable
+class SizesCanvas(Protocol):
+    """An op that changes the canvas's size, and knows without pixels what to."""
+
+    @property
+    def canvas_multiple(self) -> int:
+        """What the sides of the canvas are multiples of afterwards; 1 for a size of any kind."""
         ...
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from dcap.augment.config import AugmentConfig
 from dcap.augment.pipeline import Pipeline
 from dcap.core.errors import ConfigError, RecordError
-from dcap.core.log import get_logger, progress
+from dcap.core.log import get_logger, is_main, progress
 from dcap.core.words import counted
 from dcap.data.builtin import resolve_data
 from dcap.data.check import CheckedRecords, ImageRules, check_records
@@ -100,6 +100,8 @@ class DenseCaptionDataset:
             profile=resolve_profile(data),
             seed=config.seed,
         )
+        if is_main():
+            self.planner.pipeline.log_canvas_fit()
         rules = ImageRules(data.root, data.max_image_pixels) if data.check_images else None
         self.records: CheckedRecords = check_records(
             [resolve_data(file) for file in data.files(split)],

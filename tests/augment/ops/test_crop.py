@@ -99,6 +99,31 @@ def test_any_object_stays_whole_on_any_canvas(height: int, width: int, seed: int
     assert result.scene.canvas.height >= min(least, height + 1)
 
 
+def test_crop_drops_below_min_coverage_with_the_reason() -> None:
+    params = {"scale": [0.3, 0.5], "min_coverage": 0.9, "min_objects": 0}
+    reasons = [r for seed in range(30) for r in plan_one("random_crop", seed, **params).telemetry.dropped.values()]
+    assert any("less than 90%" in r for r in reasons)
+    assert any("outside the canvas after random_crop" in r for r in reasons)
+    for seed in range(30):
+        assert (plan_one("random_crop", seed, **params).visible_fraction >= 0.9).all()
+
+
+def test_crop_is_skipped_when_too_few_objects_would_remain() -> None:
+    ops = [{"name": "random_crop", "params": {"scale": [0.1, 0.2], "min_objects": n}} for n in (3, 2)]
+    result = plan(ops)
+    assert [name for name, _ in result.telemetry.skipped] == ["random_crop", "random_crop"]
+    assert ["fewer than 3" in reason for _, reason in result.telemetry.skipped] == [True, False]
+    assert result.scene.shapes == SHAPES
+
+
+def test_crop_is_skipped_when_a_line_would_be_cut() -> None:
+    ops = [{"name": "random_crop", "params": {"scale": [0.3, 0.4], "min_objects": 0, "skip_if_line": True}}]
+    for seed in range(20):
+        result = plan(ops, seed)
+        assert 2 in result.source_index
+        assert result.visible_fraction[result.source_index == 2] == 1.0
+
+
 def test_no_anchor_is_a_skip_with_the_reason() -> None:
     result = plan_one("roi_crop", anchors=["dog"])
     assert result.telemetry.skipped == (("roi_crop", "no object has an anchor in its text"),)

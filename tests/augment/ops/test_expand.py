@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pytest
+import shapely
+
+from augment_cases import CANVAS, plan
+
+
+def test_expansion_keeps_what_a_rotation_moved_out() -> None:
+    rotate = {"name": "rotate", "params": {"max_deg": 45.0}}
+    expand = {"name": "expand_to_fit_affine", "params": {"multiple": 32}}
+    for seed in range(20):
+        result = plan([rotate, expand], seed)
+        assert (result.visible_fraction == 1.0).all()
+        assert len(result.plan.region) == 4
+        assert result.scene.canvas.height % 32 == 0
+        assert result.scene.canvas.width % 32 == 0
+        area = shapely.Polygon(result.plan.region).area
+        assert area == pytest.approx(CANVAS.num_pixels)
+
+
+def test_expansion_stays_below_max_pixels() -> None:
+    ops = [
+        {"name": "rotate", "params": {"max_deg": 45.0}},
+        {"name": "scale", "params": {"lo": 2.0, "hi": 3.0}},
+        {"name": "expand_to_fit_affine", "params": {"max_pixels": 30_000}},
+    ]
+    for seed in range(20):
+        canvas = plan(ops, seed).scene.canvas
+        assert canvas.num_pixels <= 30_000
+        assert canvas.height % 32 == canvas.width % 32 == 0
