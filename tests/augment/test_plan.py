@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dcap.augment import Pipeline, Plan, Scene, render
-from dcap.augment.color import Levels
+from dcap.augment.color import COLOR_STEPS, Levels
 from dcap.core.errors import ConfigError
 from dcap.core.random import generator
 from dcap.geometry import Canvas, ShapeArray
@@ -17,6 +17,10 @@ PIPELINE = Pipeline.from_config(
         {"name": "rotate", "params": {"max_deg": 40}},
         {"name": "random_crop"},
         {"name": "color_jitter", "params": {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.1}},
+        {"name": "gamma", "params": {"lo": 0.5, "hi": 2.0}},
+        {"name": "hsv", "params": {"hue": 0.1, "saturation": 0.3, "value": 0.3}},
+        {"name": "sharpness", "params": {"lo": 0.5, "hi": 2.0}},
+        *({"name": name} for name in ("solarize", "posterize", "auto_contrast", "clahe")),
     ]
 )
 
@@ -29,6 +33,7 @@ def test_json_gives_back_a_plan_that_renders_the_same_pixels() -> None:
     image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     again = Plan.from_json(plan().to_json())
     assert again.to_json() == plan().to_json()
+    assert {type(step) for step in again.color} == {COLOR_STEPS.get(name) for name in COLOR_STEPS}
     assert np.array_equal(render(image, again), render(image, plan()))
 
 

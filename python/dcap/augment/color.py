@@ -255,7 +255,7 @@ def apply_table(image: Image, table: Table | None) -> Image:
 
 
 def apply_up_to_table(image: Image, steps: Sequence[ColorStep]) -> tuple[Image, Table | None]:
-    """Apply `steps` but the `TableStep` ones at their end; return the image and their table, or None when there are none."""
+    """Apply `steps` but the `TableStep` ones at their end; return the image and the table of those, if any."""
     table: Table | None = None
     for step in steps:
         if isinstance(step, TableStep):
