@@ -6,7 +6,6 @@ and the rivals take turns, so that a busy moment of the machine hits all of them
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -18,6 +17,7 @@ import rivals
 from dcap import kernels
 from dcap.geometry import Affine, ShapeArray, area_or_length
 from shapes import contours, mixed_image, stars
+from timing import interleaved
 
 BACKENDS = ("dcap._core", "dcap.kernels._numba")
 RECT = (0.0, 0.0, 1000.0, 720.0)
@@ -33,23 +33,6 @@ FLOORS = {
     "100 x 12-gon": {"plain Python": 80, "shapely clip_by_rect": 6},
     "1000 x 64-star": {"plain Python": 120, "shapely clip_by_rect": 10, "Clipper2 (pyclipr)": 20},
 }
-
-
-def interleaved(calls: dict[str, Callable[[], object]], seconds: float = 4.0) -> dict[str, float]:
-    """Least seconds of each call, in turns; quick calls are repeated within a turn."""
-    repeats, times = {}, {name: [] for name in calls}
-    for name, call in calls.items():
-        begin = time.perf_counter()
-        call()
-        repeats[name] = max(1, round(0.02 / (time.perf_counter() - begin)))
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(next(iter(times.values()))) < 5:
-        for name, call in calls.items():
-            begin = time.perf_counter()
-            for _ in range(repeats[name]):
-                call()
-            times[name].append((time.perf_counter() - begin) / repeats[name])
-    return {name: min(samples) for name, samples in times.items()}
 
 
 def check_agreement(shapes: ShapeArray) -> None:

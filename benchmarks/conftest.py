@@ -1,4 +1,4 @@
-"""Lets the benchmarks import `rivals` and `shapes` by name."""
+"""Lets the benchmarks import `rivals`, `shapes` and `timing` by name."""
 
 from __future__ import annotations
 
