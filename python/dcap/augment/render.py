@@ -22,6 +22,8 @@ Image = npt.NDArray[np.uint8]
 FILL = 128
 """Mid grey: what shows where no source pixel is."""
 
+_SCANLINES = 8
+"""Per pixel; they measure which share of a pixel on the edge of the visible region lies inside."""
 _FLAGS = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
 
 
@@ -123,21 +125,42 @@ def _covers_canvas(plan: Plan) -> bool:
 
 
 def _fill_outside(image: Image, plan: Plan) -> Image:
-    for row, first, end in zip(image, *_row_spans(plan.region, plan.canvas), strict=True):
-        row[:first] = FILL
-        row[end:] = FILL
+    left, right = _scanlines(plan.region, plan.canvas)
+    first, end = np.floor(left.min(axis=1)).astype(int), np.ceil(right.max(axis=1)).astype(int)
+    for row, start, stop in zip(image, first.tolist(), end.tolist(), strict=True):
+        row[:start] = FILL
+        row[stop:] = FILL
+    # Pixels from `inner` to `outer` lie wholly inside; those between them and the grey are blended with it.
+    inner = np.ceil(left.max(axis=1)).astype(int)
+    outer = np.maximum(np.floor(right.min(axis=1)).astype(int), inner)
+    rows, columns = _ragged(np.concatenate([first, outer]), np.concatenate([np.minimum(inner, end), end]))
+    rows %= plan.canvas.height
+    width = np.minimum(right[rows], columns[:, None] + 1) - np.maximum(left[rows], columns[:, None])
+    share = np.maximum(width, 0.0).mean(axis=1)[:, None]
+    image[rows, columns] = np.rint(FILL + share * (image[rows, columns] - float(FILL))).astype(np.uint8)
     return image
 
 
-def _row_spans(region: npt.NDArray[np.float64], canvas: Canvas) -> tuple[list[int], list[int]]:
-    """Return for each row the first and the end of the pixels whose centre lies in a convex region."""
-    centers = np.arange(canvas.height) + 0.5
-    left, right = np.full(canvas.height, np.inf), np.full(canvas.height, -np.inf)
+def _scanlines(
+    region: npt.NDArray[np.float64], canvas: Canvas
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return where a convex region begins and ends on each scanline, x as (H, 8); width and 0 where it is absent."""
+    count = canvas.height * _SCANLINES
+    y = (np.arange(count) + 0.5) / _SCANLINES
+    left, right = np.full(count, float(canvas.width)), np.zeros(count)
     for (x1, y1), (x2, y2) in zip(region.tolist(), np.roll(region, -1, axis=0).tolist(), strict=True):
-        rows = slice(*np.searchsorted(centers, [min(y1, y2), max(y1, y2)]))
-        if rows.start == rows.stop:
+        part = slice(*np.searchsorted(y, [min(y1, y2), max(y1, y2)]))
+        if part.start == part.stop:
             continue
-        x = x1 + (centers[rows] - y1) * ((x2 - x1) / (y2 - y1))
-        left[rows], right[rows] = np.minimum(left[rows], x), np.maximum(right[rows], x)
-    first, end = (np.ceil(np.clip(side, 0.0, canvas.width) - 0.5).astype(int).tolist() for side in (left, right))
-    return first, end
+        x = x1 + (y[part] - y1) * ((x2 - x1) / (y2 - y1))
+        left[part], right[part] = np.minimum(left[part], x), np.maximum(right[part], x)
+    np.maximum(left, 0.0, out=left)
+    np.minimum(right, canvas.width, out=right)
+    return left.reshape(-1, _SCANLINES), right.reshape(-1, _SCANLINES)
+
+
+def _ragged(starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], ...]:
+    """Return the index of each range and its members, all ranges in a row."""
+    lengths = np.maximum(stops - starts, 0)
+    which = np.repeat(np.arange(len(starts)), lengths)
+    return which, np.arange(len(which)) + (starts - (np.cumsum(lengths) - lengths))[which]

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import shapely
 
-from augment_cases import CANVAS, plan
+from augment_cases import CANVAS, SHAPES, plan
+from dcap.augment import Pipeline, Scene
+from dcap.core.random import generator
 
 
 def test_expansion_keeps_what_a_rotation_moved_out() -> None:
@@ -29,3 +32,14 @@ def test_expansion_stays_below_max_pixels() -> None:
         canvas = plan(ops, seed).scene.canvas
         assert canvas.num_pixels <= 30_000
         assert canvas.height % 32 == canvas.width % 32 == 0
+
+
+def test_a_mere_shift_is_by_whole_pixels() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (96, 160, 3), dtype=np.uint8)
+    pipeline = Pipeline.from_config([{"name": "expand_to_fit_affine", "params": {"multiple": 101}}])
+    result = pipeline(Scene(CANVAS, SHAPES, ("",) * 3, image), generator(0))
+    assert result.scene.image is not None
+    assert result.scene.image.shape == (101, 202, 3)
+    assert np.array_equal(result.scene.image[2:98, 21:181], image)
+    assert (result.scene.image[:2] == 128).all()
+    assert (result.scene.image[:, 181:] == 128).all()

@@ -57,8 +57,9 @@ class ExpandToFitAffine:
             and (high < [canvas.width + _SLACK, canvas.height + _SLACK]).all()
         ):
             return Skip("everything is inside and aligned already")
-        dx = (canvas.width - width * factor) / 2 - low[0] * factor
-        dy = (canvas.height - height * factor) / 2 - low[1] * factor
+        # Whole pixels of padding: half a pixel would blur what is merely shifted.
+        dx = (canvas.width - width * factor) // 2 - low[0] * factor
+        dy = (canvas.height - height * factor) // 2 - low[1] * factor
         affine = Affine(factor, 0.0, float(dx), 0.0, factor, float(dy))
         shrunk = f", shrunk by {factor:.3f}" if factor < 1.0 else ""
         return Warp(affine, canvas, f"to {canvas.width}x{canvas.height}{shrunk}", cuts=True)
