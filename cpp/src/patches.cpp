@@ -1,5 +1,6 @@
 #include "dcap/patches.hpp"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <type_traits>
@@ -50,9 +51,13 @@ void write_portable(const Image& image, const std::uint8_t* table, std::span<T> 
     T* to = out.data();
     for (std::int64_t i = 0; to != out.data() + out.size(); ++i, to += kPatchValues<T>) {
         const std::uint8_t* from = image.rgb.data() + offset_of(i, image.width);
-        for (std::int64_t at = 0; at < kPatchValues<T>; ++at) {
-            const std::int64_t channel = at / (kSteps<T> * kArea), y = at % kArea / kPatch, x = at % kPatch;
-            to[at] = values[from[kChannels * (y * image.width + x) + channel]];
+        for (std::int64_t channel = 0; channel < kChannels; ++channel) {
+            T* plane = to + channel * kSteps<T> * kArea;
+            for (std::int64_t y = 0; y < kPatch; ++y) {
+                const std::uint8_t* row = from + kChannels * y * image.width + channel;
+                for (std::int64_t x = 0; x < kPatch; ++x) plane[y * kPatch + x] = values[row[kChannels * x]];
+            }
+            if constexpr (kSteps<T> == 2) std::copy_n(plane, kArea, plane + kArea);
         }
     }
 }
@@ -125,23 +130,12 @@ constexpr auto kGather = [] {
 }();
 
 template <class T>
-__attribute__((target("avx2"))) void write_avx2(const Image& image, const std::uint8_t* table,
-                                                std::span<T> out) noexcept {
-    constexpr std::int64_t kRow = kChannels * kPatch;
-    std::array<std::uint8_t, kPatch * kRow> replaced;
+__attribute__((target("avx2"))) void write_avx2(const Image& image, std::span<T> out) noexcept {
     T* to = out.data();
     for (std::int64_t i = 0; to != out.data() + out.size(); ++i, to += kPatchValues<T>) {
         const std::uint8_t* from = image.rgb.data() + offset_of(i, image.width);
-        std::int64_t stride = kChannels * image.width;
-        if (table) {
-            for (std::int64_t y = 0; y < kPatch; ++y) {
-                for (std::int64_t x = 0; x < kRow; ++x) replaced[y * kRow + x] = table[from[y * stride + x]];
-            }
-            from = replaced.data();
-            stride = kRow;
-        }
         for (std::int64_t y = 0; y < kPatch; ++y) {
-            const auto* row = reinterpret_cast<const __m128i*>(from + y * stride);
+            const auto* row = reinterpret_cast<const __m128i*>(from + y * kChannels * image.width);
             const __m128i thirds[3] = {_mm_loadu_si128(row), _mm_loadu_si128(row + 1), _mm_loadu_si128(row + 2)};
             for (std::int64_t channel = 0; channel < kChannels; ++channel) {
                 __m128i values = _mm_setzero_si128();
@@ -220,18 +214,18 @@ Status write(const Image& image, std::span<const std::uint8_t> table, std::span<
     if (static_cast<std::int64_t>(out.size()) != kSteps<T> * size) return Status::kBadArgument;
     if ((!table.empty() && table.size() != 256) || isa > widest_isa()) return Status::kBadArgument;
     const std::uint8_t* entries = table.empty() ? nullptr : table.data();
-    switch (isa) {
 #if defined(__x86_64__)
-        case Isa::kAvx512:
-            write_avx512(image, entries, out);
-            break;
-        case Isa::kAvx2:
-            write_avx2(image, entries, out);
-            break;
-#endif
-        default:
-            write_portable(image, entries, out);
+    if (isa == Isa::kAvx512) {
+        write_avx512(image, entries, out);
+        return Status::kOk;
     }
+    // AVX2 looks nothing up more quickly than plain loads do.
+    if (isa == Isa::kAvx2 && !entries) {
+        write_avx2(image, out);
+        return Status::kOk;
+    }
+#endif
+    write_portable(image, entries, out);
     return Status::kOk;
 }
 
