@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 
+from color_steps import STEPS, TABLES
 from dcap.augment.color import (
     ColorStep,
     FewerBits,
@@ -23,41 +24,15 @@ from dcap.augment.color import (
     SharpnessBlend,
     Stretch,
     TableStep,
-    apply_color,
 )
 
 NOISE = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
 DULL = cv2.GaussianBlur(NOISE, (0, 0), 2)
 
-LEVELS = st.builds(Levels, st.floats(0, 2), st.sampled_from([0.0, 128.0]), st.floats(-20, 20))
-TABLES = st.one_of(
-    LEVELS,
-    st.builds(PowerCurve, st.floats(0.2, 5)),
-    st.builds(Inversion, st.integers(0, 256)),
-    st.builds(FewerBits, st.integers(1, 8)),
-)
-PASSES = st.one_of(
-    st.builds(Saturation, st.floats(0, 2)),
-    st.builds(Hue, st.floats(-180, 180)),
-    st.builds(HsvScale, st.floats(-180, 180), st.floats(0, 2), st.floats(0, 2)),
-    st.builds(Stretch, st.floats(0, 0.4)),
-    st.builds(LocalContrast, st.floats(1, 8), st.tuples(st.integers(1, 8), st.integers(1, 8))),
-    st.builds(SharpnessBlend, st.floats(0, 3)),
-)
-STEPS = st.one_of(TABLES, TABLES, PASSES)
-
 
 def difference(got: Any, want: Any) -> int:
     """Largest difference in levels."""
     return int(np.abs(np.asarray(got, int) - np.asarray(want, int)).max())
-
-
-@given(st.lists(STEPS, max_size=6))
-def test_merged_tables_equal_one_step_at_a_time(steps: list[ColorStep]) -> None:
-    image = NOISE
-    for step in steps:
-        image = step.apply(image)
-    assert np.array_equal(apply_color(NOISE, steps), image)
 
 
 @given(st.floats(0, 2), st.sampled_from([0.0, 128.0]))

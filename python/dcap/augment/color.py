@@ -1,14 +1,13 @@
 """Colour steps: deterministic effects on 8-bit RGB.
 
-A step that maps each value on its own is a table of 256 entries; tables that follow each other are merged into one
-and cost one pass over the pixels together. Every other step costs a pass of its own. `Stretch` and `LocalContrast` look
-at the image as it is then, with the border repeated where grey will be.
+A step that maps each value on its own is a table of 256 entries. `Stretch`, `LocalContrast` and `SharpnessBlend` look
+at more than one pixel and cost a pass each; the first two look at the image as it is then, with the border repeated
+where grey will be. How steps are joined is in `dcap.augment.chain`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,7 +31,15 @@ class ColorStep(Protocol):
         ...
 
 
-class TableStep(ABC):
+class PixelStep(ABC):
+    """A colour step that maps each pixel on its own, wherever it lies."""
+
+    @abstractmethod
+    def apply(self, image: Image) -> Image:
+        """Return the changed image, uint8 (H, W, 3) RGB."""
+
+
+class TableStep(PixelStep):
     """A colour step that maps each value on its own."""
 
     @abstractmethod
@@ -118,7 +125,7 @@ class FewerBits(TableStep):
 
 @COLOR_STEPS.register("saturation")
 @dataclass(frozen=True, slots=True)
-class Saturation:
+class Saturation(PixelStep):
     """Blend with the grey image: 0 is grey, 1 leaves the image as it is.
 
     Args:
@@ -136,7 +143,7 @@ class Saturation:
 
 @COLOR_STEPS.register("hue")
 @dataclass(frozen=True, slots=True)
-class Hue:
+class Hue(PixelStep):
     """Turn the hue.
 
     Args:
@@ -154,7 +161,7 @@ class Hue:
 
 @COLOR_STEPS.register("hsv_scale")
 @dataclass(frozen=True, slots=True)
-class HsvScale:
+class HsvScale(PixelStep):
     """Turn the hue and scale saturation and value, in one pass through hue, saturation and value.
 
     It computes in float32, since 8 bits of hue would cost up to 9 levels.
@@ -242,27 +249,6 @@ class SharpnessBlend:
         kernel *= (1.0 - self.factor) / kernel.sum()
         kernel[1, 1] += self.factor
         return np.asarray(cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REPLICATE), np.uint8)
-
-
-def apply_color(image: Image, steps: Sequence[ColorStep]) -> Image:
-    """Apply `steps` in order; runs of `TableStep` cost one pass."""
-    return apply_table(*apply_up_to_table(image, steps))
-
-
-def apply_table(image: Image, table: Table | None) -> Image:
-    """Replace every value by its entry in `table`, uint8 (256,); None leaves the image as it is."""
-    return image if table is None else np.asarray(cv2.LUT(image, table), np.uint8)
-
-
-def apply_up_to_table(image: Image, steps: Sequence[ColorStep]) -> tuple[Image, Table | None]:
-    """Apply `steps` but the `TableStep` ones at their end; return the image and the table of those, if any."""
-    table: Table | None = None
-    for step in steps:
-        if isinstance(step, TableStep):
-            table = step.table() if table is None else step.table()[table]
-            continue
-        image, table = step.apply(apply_table(image, table)), None
-    return image, table
 
 
 def _rounded(values: npt.NDArray[np.float64]) -> Table:

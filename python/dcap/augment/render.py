@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as PillowImage
 
-from dcap.augment.color import apply_table, apply_up_to_table
+from dcap.augment.chain import apply_table, apply_up_to_table
 from dcap.augment.patches import PatchType, to_patches
 from dcap.augment.plan import Plan
 from dcap.core.errors import GeometryError
