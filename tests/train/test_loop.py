@@ -172,6 +172,32 @@ def test_sigterm_finishes_the_step_saves_and_resumes_to_the_same_bits(
     assert_same_run(config, run_standard(reference, run_config, photo_file))
 
 
+@pytest.mark.parametrize("name", ["evaluation", "save"])
+def test_sigterm_after_the_last_batch_of_a_validation_or_while_saving_costs_no_further_step(
+    run_config: RunMaker, photo_file: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    config = standard(run_config, photo_file)
+
+    def prepared(*args: Any) -> Any:
+        run = prepare(*args)
+        owner = run.tracker if name == "evaluation" else run.checkpoints
+        original = getattr(owner, name)
+
+        def signalled(*given: Any) -> Any:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return original(*given)
+
+        object.__setattr__(owner, name, signalled)
+        return run
+
+    monkeypatch.setattr(loop, "prepare", prepared)
+    with pytest.raises(StoppedError):
+        train(config)
+    first = 3 if name == "evaluation" else 2
+    assert steps(config)[-1] == f"step-{first:06d}"
+    assert metrics(config)[-1]["step"] == first
+
+
 def test_sigterm_saves_even_within_the_delay(run_config: RunMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     config = run_config(training={"save_delay_steps": 100})
     at_step(monkeypatch, 1, lambda: os.kill(os.getpid(), signal.SIGTERM))
@@ -239,7 +265,9 @@ def test_delay_best_and_limit_together(run_config: RunMaker, photo_file: Path, m
 def test_a_finished_run_is_left_as_it_is(reference: dict[str, Any], run_config: RunMaker, photo_file: Path) -> None:
     run_standard(reference, run_config, photo_file)
     config = standard(run_config, photo_file, output_dir=str(photo_file.parent / "reference"))
+    written = (photo_file.parent / "reference" / "final" / "final.json").stat().st_mtime_ns
     assert train(config).step == 5
+    assert (photo_file.parent / "reference" / "final" / "final.json").stat().st_mtime_ns == written
     assert_same_run(config, reference)
     last = (photo_file.parent / "reference" / "train.log").read_text().splitlines()[-1]
     assert "was finished before (5 steps, 2.50 epochs). To train on, raise training.max_steps; " in last

@@ -19,6 +19,7 @@ import json
 import os
 import re
 import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -103,15 +104,25 @@ class Checkpoints:
         meta = {"state": asdict(state), "world_size": self._accelerator.num_processes}
         (folder / MARKER).write_text(json.dumps(meta), "utf-8")
 
-    def save_final(self) -> Path:
-        """Write ``final/``: what trained, ready for prediction and export."""
+    def has_final(self, state: RunState) -> bool:
+        """Whether ``final/`` holds the weights of `state`, as the first rank sees it; all ranks must ask."""
+        found: list[Any] = [None]
+        if self._accelerator.is_main_process:
+            with suppress(CheckpointError):
+                found = [read_marker(self.output / "final", "final.json").get("step")]
+        broadcast_object_list(found)
+        return bool(found[0] == state.step)
+
+    def save_final(self, state: RunState) -> Path:
+        """Write ``final/``: what trained until `state`, ready for prediction and export."""
         target = self.output / "final"
         if self._accelerator.is_main_process:
             with whole_folder(target, "final.json") as folder:
                 dtype = getattr(torch, self.config.model.dtype)
                 save_weights(self.learner.bare_module.model, folder, self.source, dtype, self.config.model.revision)
                 save_profile(folder, self.profile)
-                (folder / "final.json").write_text(json.dumps({"base": self.config.model.name_or_path}), "utf-8")
+                meta = {"base": self.config.model.name_or_path, "step": state.step}
+                (folder / "final.json").write_text(json.dumps(meta), "utf-8")
             log.info("wrote %s", target)
         self._accelerator.wait_for_everyone()
         return target

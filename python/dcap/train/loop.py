@@ -17,7 +17,7 @@ from dcap.train.config import RunConfig
 from dcap.train.schedule import lr_factor
 from dcap.train.setup import Run, describe, prepare
 from dcap.train.state import Position, RunState
-from dcap.train.step import optimizer_step, validate
+from dcap.train.step import on_some_rank, optimizer_step, validate
 from dcap.train.stopping import stop_on_sigterm
 
 log = get_logger(__name__)
@@ -46,7 +46,9 @@ def fit(run: Run) -> RunState:
     state = run.checkpoints.restore()
     describe(run)
     run.tracker.start(state)
-    first = state.step
+    if run.due.end(state) and not state.unvalidated and run.checkpoints.has_final(state):
+        _tell_finished_before(run, state)
+        return state
     with stop_on_sigterm() as stop:
         if state.unvalidated:
             state = _finish_step(run, state, stop, saves=True)
@@ -63,26 +65,28 @@ def fit(run: Run) -> RunState:
                 state = _finish_step(run, state, stop, saves=run.due.save(state))
                 if run.due.end(state):
                     break
-    run.checkpoints.save_final()
+    run.checkpoints.save_final(state)
     if run.learner.accelerator.is_main_process:
-        _tell_end(run, state, first)
+        planned = "" if state.step == run.total_steps else f"; {run.total_steps} were expected from the first epoch"
+        log.info("finished after %s%s", _made(state), planned)
     return state
 
 
-def _tell_end(run: Run, state: RunState, first: int) -> None:
-    """Say where the run ended, and what to do where there was nothing left to do."""
+def _made(state: RunState) -> str:
+    return f"{counted(state.step, 'step')}, {state.epochs_done:.2f} epochs"
+
+
+def _tell_finished_before(run: Run, state: RunState) -> None:
+    """Say that there is nothing left to do, and how to go on."""
     training = run.config.training
-    made = f"{counted(state.step, 'step')}, {state.epochs_done:.2f} epochs"
-    if state.step == first:
-        more = "training.num_epochs" if training.max_steps is None else "training.max_steps"
+    if run.learner.accelerator.is_main_process:
         log.warning(
             "nothing to train: the run in %s was finished before (%s). To train on, raise %s; for another run, give "
             "another training.output_dir, or training.resume=none to start anew here",
-            training.output_dir, made, more,
-        )  # fmt: skip
-        return
-    planned = "" if state.step == run.total_steps else f"; {run.total_steps} were expected from the first epoch"
-    log.info("finished after %s%s", made, planned)
+            training.output_dir,
+            _made(state),
+            "training.num_epochs" if training.max_steps is None else "training.max_steps",
+        )
 
 
 def _epoch(run: Run, state: RunState) -> Iterator[tuple[Position, list[Batch], float]]:
@@ -95,9 +99,12 @@ def _epoch(run: Run, state: RunState) -> Iterator[tuple[Position, list[Batch], f
 
 
 def _finish_step(run: Run, state: RunState, stop: threading.Event, saves: bool) -> RunState:
-    """Validate if that is to be done, and save if that is due or there is a new best; return the state then."""
-    best = False
-    if run.val_loader is not None and state.unvalidated:
+    """Validate if that is to be done, and save if that is due or there is a new best; return the state then.
+
+    Both take long, so a stop that was asked for meanwhile is not left to the next step.
+    """
+    best, validates = False, run.val_loader is not None and state.unvalidated
+    if run.val_loader is not None and validates:
         metrics = validate(run.learner, run.val_loader.batches(), stop.is_set)
         if metrics is None:
             _stop(run, state)
@@ -106,14 +113,18 @@ def _finish_step(run: Run, state: RunState, stop: threading.Event, saves: bool) 
         metric = run.config.training.best_metric
         if metric is not None and run.due.best(metrics[metric], state):
             state, best = state.with_best(metrics[metric]), True
-    if best or saves:
+    saved = best or saves
+    if saved:
         run.checkpoints.save(state, best)
+    if (saved or validates) and not run.due.end(state) and on_some_rank(run.learner.accelerator, stop.is_set()):
+        _stop(run, state, saved)
     return state
 
 
-def _stop(run: Run, state: RunState) -> NoReturn:
-    """Save and leave; the log has the message, so that it is in the run's file too."""
-    run.checkpoints.save(state)
+def _stop(run: Run, state: RunState, saved: bool = False) -> NoReturn:
+    """Save, unless that is done, and leave; the log has the message, so that it is in the run's file too."""
+    if not saved:
+        run.checkpoints.save(state)
     message = f"stopped by SIGTERM after step {state.step} and saved; the same command resumes"
     log.warning("%s", message)
     raise StoppedError(message)

@@ -161,7 +161,7 @@ def validate(
     module.eval()
     sums = [0.0, 0.0, 0.0, 0.0]
     for batch in batches:
-        if _sum_over_ranks(learner.accelerator, [float(stop())])[0]:
+        if on_some_rank(learner.accelerator, stop()):
             return None
         output = module(**model_inputs(batch, learner.accelerator.device))
         counts = (float(output.loss_sum), float(output.num_correct), *_weights(batch))
@@ -247,6 +247,11 @@ def _sum_over_ranks(accelerator: Accelerator, values: Sequence[float]) -> list[f
     tensor = torch.tensor([float(v) for v in values], dtype=torch.float64, device=accelerator.device)
     summed: list[float] = accelerator.reduce(tensor, "sum").tolist()
     return summed
+
+
+def on_some_rank(accelerator: Accelerator, flag: bool) -> bool:
+    """Whether `flag` is set on at least one rank; all of them must ask."""
+    return _sum_over_ranks(accelerator, [float(flag)])[0] > 0
 
 
 def _finite(value: float) -> bool:
