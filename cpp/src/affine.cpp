@@ -8,6 +8,18 @@
 namespace dcap {
 namespace {
 
+// Write the numbers k of a vector to `out`, in that order. GCC has Clang's name for it since version 12 only. (The
+// vector is no return value, since how those are passed depends on the instruction set.)
+template <class Vector, std::size_t... k>
+__attribute__((always_inline)) inline void shuffle(const Vector& v, Vector& out, std::index_sequence<k...>) noexcept {
+#if defined(__clang__)
+    out = __builtin_shufflevector(v, v, k...);
+#else
+    typedef std::int64_t Order __attribute__((vector_size(8 * sizeof...(k))));
+    out = __builtin_shuffle(v, Order{static_cast<std::int64_t>(k)...});
+#endif
+}
+
 // Bounds of n mapped points, by two vectors of sizeof...(k) <= n numbers per step. The last step starts early enough to
 // be a full one: a point mapped twice from `in` is the same point, so `in` and `out` must not overlap.
 template <std::size_t... k>
@@ -17,14 +29,14 @@ __attribute__((always_inline)) inline Bounds map_in_vectors(const Matrix& m, con
     constexpr std::int64_t kWidth = sizeof...(k);
     typedef double Vector __attribute__((vector_size(8 * kWidth)));
     const Vector of_x{m[k % 2 * 3]...}, of_y{m[k % 2 * 3 + 1]...}, shift{m[k % 2 * 3 + 2]...};
-    Vector low[2], high[2], sum[2];
+    Vector low[2]{}, high[2]{}, sum[2]{};
     for (std::int64_t i = 0; i < n; i += kWidth) {
         const std::int64_t at = 2 * std::min(i, n - kWidth);
         for (int half = 0; half < 2; ++half) {
-            Vector v;
+            Vector v, x, y;
             std::memcpy(&v, in + at + half * kWidth, sizeof v);
-            const Vector x = __builtin_shufflevector(v, v, (k & ~std::size_t{1})...);
-            const Vector y = __builtin_shufflevector(v, v, (k | 1)...);
+            shuffle(v, x, std::index_sequence<(k & ~std::size_t{1})...>());
+            shuffle(v, y, std::index_sequence<(k | 1)...>());
             const Vector p = of_x * x + of_y * y + shift;
             std::memcpy(out + at + half * kWidth, &p, sizeof p);
             low[half] = i > 0 ? (p < low[half] ? p : low[half]) : p;
