@@ -19,6 +19,7 @@ def test_what_is_for_files_only_is_not_on_the_terminal(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     shown: list[str] = []
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setattr(log.RichHandler, "emit", lambda _, record: shown.append(record.getMessage()))
     log.setup()
     logger = log.get_logger("dcap.test")
@@ -42,3 +43,20 @@ def test_a_pipe_has_no_width(capsys: pytest.CaptureFixture[str], monkeypatch: py
     monkeypatch.setenv("COLUMNS", "20")
     log.output_console().print("word " * 100 + "[bold]")
     assert capsys.readouterr().out == "word " * 100 + "[bold]\n"
+
+
+def test_a_log_that_goes_to_a_file_is_neither_padded_nor_wrapped(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    log.setup()
+    logger = log.get_logger("dcap.test")
+    logger.info("short [bold]")
+    logger.warning("word " * 100)
+    logger.info("not here", extra=log.FILE_ONLY)
+    monkeypatch.setenv("RANK", "3")
+    log.setup()
+    logger.info("nor here")
+    logger.warning("late")
+    lines = ["INFO     short [bold]", "WARNING  " + " ".join(["word"] * 100), "WARNING  [rank 3] late"]
+    assert capsys.readouterr().err.splitlines() == lines

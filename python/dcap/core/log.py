@@ -23,6 +23,17 @@ PIPE_WIDTH = 100_000
 """Columns of what goes to a file or another program: no table is wide enough to be wrapped."""
 
 
+class _LineHandler(logging.Handler):
+    """Log for a file or another program: one line per message on stderr, neither wrapped nor padded."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            # In one piece, so that lines of several ranks do not mix.
+            sys.stderr.write(self.format(record).rstrip() + "\n")
+        except (OSError, ValueError):
+            self.handleError(record)
+
+
 def output_console() -> Console:
     """Return a console for a command's result on stdout; text is printed as it is, without markup."""
     return Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
@@ -46,11 +57,16 @@ def get_logger(name: str) -> logging.Logger:
 def setup(level: int = logging.INFO) -> None:
     """Send dcap's log to the terminal; ranks other than 0 show warnings only, with their rank in front."""
     root = logging.getLogger("dcap")
-    for handler in list(root.handlers):
-        root.removeHandler(handler)
-    handler = RichHandler(console=console, show_path=False, show_time=False, markup=False, rich_tracebacks=False)
-    if not is_main():
-        handler.setFormatter(logging.Formatter(f"[rank {rank()}] %(message)s"))
+    for old in list(root.handlers):
+        root.removeHandler(old)
+    where = "" if is_main() else f"[rank {rank()}] "
+    handler: logging.Handler
+    if sys.stderr.isatty():
+        handler = RichHandler(console=console, show_path=False, show_time=False, markup=False, rich_tracebacks=False)
+        handler.setFormatter(logging.Formatter(f"{where}%(message)s"))
+    else:
+        handler = _LineHandler()
+        handler.setFormatter(logging.Formatter(f"%(levelname)-8s {where}%(message)s"))
     handler.addFilter(lambda record: not getattr(record, "file_only", False))
     root.addHandler(handler)
     root.setLevel(level if is_main() else logging.WARNING)
