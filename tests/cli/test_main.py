@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dcap.cli import schema, train
+from dcap.cli import preview, replay, schema, train
 from dcap.cli.__main__ import COMMANDS, EXIT_BROKEN_PIPE, main
 from dcap.cli.packages import missing_package, requirements
 from dcap.core.errors import RecordError
@@ -150,3 +151,40 @@ def test_train_hands_config_and_overrides_over(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(train, "main", lambda argv: seen.append(argv) or 0)
     assert main(["train", "a.yaml", "seed=3", "training.max_steps=2"]) == 0
     assert seen == [["a.yaml", "seed=3", "training.max_steps=2"]]
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["preview", "a.yaml", "--out", "o", "seed=3", "data.x=--y"],
+        ["preview", "--out", "o", "a.yaml", "seed=3", "--draws", "2", "data.x=--y"],
+        ["replay", "--config", "a.yaml", "seed=3", "--out", "o", "data.x=--y"],
+    ],
+)
+def test_fields_stand_anywhere(argv: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[argparse.Namespace] = []
+    for command in (preview, replay):
+        monkeypatch.setattr(command, "run", lambda args: seen.append(args) or 0)
+    assert main(argv) == 0
+    assert (seen[0].overrides, str(seen[0].out)) == (["seed=3", "data.x=--y"], "o")
+
+
+@pytest.mark.parametrize(
+    ("argv", "named"),
+    [
+        (["preview", "a.yaml", "--out", "o", "seed=3", "more", "--seed=4"], "more --seed=4"),
+        (["predict", "--model", "m", "--data", "d", "--out", "o", "seed=3"], "seed=3"),
+        (["train", "a.yaml", "seed=3", "--fast", "x=1"], "--fast"),
+    ],
+)
+def test_what_no_command_takes_is_refused(argv: list[str], named: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(argv)
+    assert capsys.readouterr().err.endswith(f"dcap: error: unrecognized arguments: {named}\n")
+
+
+@pytest.mark.parametrize(("word", "hint"), [("valdate", "did you mean validate?"), ("xyz", "known are: doctor, ")])
+def test_a_misspelt_command_names_the_nearest(word: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([word, "--json"])
+    assert f"COMMAND must be one of dcap's, not '{word}'; {hint}" in capsys.readouterr().err

@@ -24,8 +24,16 @@ def test_config_gives_a_sheet_and_a_page(tmp_path, capsys):
     assert "left and right swapped" in page
     assert "2 of 4 records of train, 1 epoch of each" in page
     with Image.open(out / "sheet.png") as sheet:
-        assert sheet.height > 2 * 600, "no answer is cut short"
+        assert sheet.height < 2 * 1000, "a long answer is cut"
+    assert "… (whole text" not in page
     assert capsys.readouterr().out == ""
+
+
+def test_fields_may_stand_behind_options(tmp_path):
+    source = "builtin:photos/val.jsonl"
+    args = ["preview", source, "seed=3", "--out", str(tmp_path), "data.answer.format=qwen", "--num-samples", "1"]
+    assert main(args) == 0
+    assert "&quot;label&quot;" in (tmp_path / "index.html").read_text("utf-8")
 
 
 def test_validation_is_never_augmented(tmp_path):

@@ -33,6 +33,18 @@ def test_notes_make_a_tile_higher_up_to_their_limit():
     assert whole.shape[0] > 10 * heights[3]
 
 
+def test_cut_notes_say_where_the_rest_is(monkeypatch):
+    drawn = []
+    monkeypatch.setattr("dcap.data.sheet.ImageDraw.ImageDraw.text", lambda _, xy, text, *more: drawn.append(text))
+    contact_sheet([Tile(picture(10, 10, 0), notes=("word " * 500,))], 1, 520, 14, "whole text in index.html")
+    assert len(drawn) == 14
+    assert drawn[-1] == "… (whole text in index.html)"
+    assert drawn[-2].endswith("word")
+    drawn.clear()
+    contact_sheet([Tile(picture(10, 10, 0), notes=("few words",))], 1, 520, 14, "whole text in index.html")
+    assert drawn == ["few words"]
+
+
 def test_a_narrow_high_picture_is_shrunk():
     assert contact_sheet([Tile(picture(3000, 30, 0))], 1, tile_width=200).shape[0] < 300
 

@@ -11,7 +11,7 @@ from importlib import import_module
 from dcap import __version__
 from dcap.cli.packages import missing_package
 from dcap.core import log
-from dcap.core.errors import DcapError
+from dcap.core.errors import DcapError, nearest_hint
 
 COMMANDS = ("doctor", "validate", "preview", "train", "predict", "evaluate", "replay", "schema")
 
@@ -68,9 +68,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         130 when interrupted, 141 when the reader of the output went away.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
+    if argv[:1] and not argv[0].startswith("-") and argv[0] not in COMMANDS:
+        build_parser(()).error(f"COMMAND must be one of dcap's, not {argv[0]!r}{nearest_hint(argv[0], COMMANDS)}")
     # A known command loads its own code only: it starts sooner, and doctor works where another one is broken.
     parser = build_parser(argv[:1] if argv[:1] and argv[0] in COMMANDS else COMMANDS)
-    args = parser.parse_args(argv)
+    args = _parse(parser, argv)
     if not hasattr(args, "run"):
         parser.print_help(sys.stderr)
         return EXIT_ERROR
@@ -97,6 +99,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.print_error("interrupted")
         return EXIT_INTERRUPTED
     return code
+
+
+def _parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """Parse as ``parse_args`` does, with KEY=VALUE behind options too, where the command takes any."""
+    args, left = parser.parse_known_args(argv)
+    takes = hasattr(args, "overrides")
+    changes = [item for item in left if takes and "=" in item.lstrip("=") and not item.startswith("-")]
+    unknown = [item for item in left if item not in changes]
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if changes:
+        args.overrides = [*args.overrides, *changes]
+    return args
 
 
 def _fail(error: object) -> int:

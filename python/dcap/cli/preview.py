@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+NOTE_LINES = 14
+"""Lines below a picture of the sheet."""
+
 EPILOG = """\
 examples:
   dcap preview configs/demo.yaml --out preview                    what training will see
@@ -24,11 +27,10 @@ examples:
   dcap preview train.jsonl --out preview                          annotations as they are, no config
   dcap preview train.jsonl augmentation.ops='[{name: rotate, params: {max_deg: 20}}]' --out preview
 
-KEY=VALUE stands right behind the config or the records.
-
-writes sheet.png, one row per sample, and index.html, which needs no network: objects with their captions, those
-that were dropped with the reason, the plan in words, and the supervised text, whole. What is drawn on a sample is what
-its text holds: polygons as data.answer simplifies them, on its grid. Objects keep the numbers of the record.
+writes sheet.png, one row per sample with the beginning of its text, and index.html, which needs no network: objects
+with their captions, those that were dropped with the reason, the plan in words, and the supervised text, whole. What
+is drawn on a sample is what its text holds: polygons as data.answer simplifies them, on its grid. Objects keep the
+numbers of the record.
 """
 
 
@@ -85,7 +87,7 @@ def _write(folder: Path, previews: list[Preview], title: str, intro: str) -> Non
 
     side = 520
     pictures = [tile for preview in previews for tile in tiles(preview, side)]
-    sheet = contact_sheet(pictures, columns=1 + len(previews[0].draws), tile_width=side, max_note_lines=None)
+    sheet = contact_sheet(pictures, 1 + len(previews[0].draws), side, NOTE_LINES, "whole text in index.html")
     write_png(folder / "sheet.png", sheet)
     write_text(folder / "index.html", html_page(title, intro, [entry(preview) for preview in previews]))
     log.info("%s and index.html beside it: %s", folder / "sheet.png", intro)

@@ -34,7 +34,9 @@ class Tile:
     notes: tuple[str, ...] = ()
 
 
-def contact_sheet(tiles: Sequence[Tile], columns: int, tile_width: int = 480, max_note_lines: int | None = 8) -> Pixels:
+def contact_sheet(
+    tiles: Sequence[Tile], columns: int, tile_width: int = 480, max_note_lines: int | None = 8, rest: str = ""
+) -> Pixels:
     """Return the tiles in rows of `columns`, each as wide as `tile_width` pixels and as high as its row needs.
 
     Args:
@@ -42,6 +44,7 @@ def contact_sheet(tiles: Sequence[Tile], columns: int, tile_width: int = 480, ma
         columns: Tiles in a row.
         tile_width: Width of each picture, in pixels; a picture higher than 1.25 times that is shrunk to fit.
         max_note_lines: Longer notes are cut with an ellipsis; None shows all of them.
+        rest: Where cut notes stand whole; the last line below the picture says so.
 
     Returns:
         uint8 (H, W, 3) RGB.
@@ -51,7 +54,7 @@ def contact_sheet(tiles: Sequence[Tile], columns: int, tile_width: int = 480, ma
     """
     if not tiles:
         raise ValueError("tiles must hold at least one picture, not none")
-    pages = [_tile(tile, tile_width, max_note_lines) for tile in tiles]
+    pages = [_tile(tile, tile_width, max_note_lines, rest) for tile in tiles]
     rows = [pages[i : i + columns] for i in range(0, len(pages), columns)]
     heights = [max(page.height for page in row) for row in rows]
     width = _GAP + min(columns, len(tiles)) * (tile_width + _GAP)
@@ -64,7 +67,7 @@ def contact_sheet(tiles: Sequence[Tile], columns: int, tile_width: int = 480, ma
     return np.array(sheet)
 
 
-def _tile(tile: Tile, width: int, max_note_lines: int | None) -> Image.Image:
+def _tile(tile: Tile, width: int, max_note_lines: int | None, rest: str) -> Image.Image:
     size = max(12, width // 32)
     height = round(size * 1.45)
     picture = Image.fromarray(tile.image)
@@ -75,7 +78,8 @@ def _tile(tile: Tile, width: int, max_note_lines: int | None) -> Image.Image:
     title = wrap(tile.title, width, size)[:1] if tile.title else []
     notes = [line for note in tile.notes for line in wrap(note, width, size)]
     if max_note_lines is not None and len(notes) > max_note_lines:
-        notes = [*notes[: max_note_lines - 1], notes[max_note_lines - 1][:-1] + "…"]
+        last = f"… ({rest})" if rest else notes[max_note_lines - 1][:-1] + "…"
+        notes = [*notes[: max_note_lines - 1], last]
     page = Image.new("RGB", (width, (len(title) + len(notes)) * height + picture.height + 4), _PAPER)
     page.paste(picture, ((width - picture.width) // 2, len(title) * height))
     draw = ImageDraw.Draw(page)
