@@ -49,7 +49,7 @@ def test_every_problem_is_a_row(folder: Path, capsys: pytest.CaptureFixture[str]
     assert f"{folder}/b.png must be a readable file, not missing" in out
     assert "has 3 numbers, must be an even count >= 6" in out
     assert "2 good, 2 bad" in out
-    assert "clipped   1 shape partly" in out
+    assert "clipped   1 shape partly outside its image;" in out
     assert "images    1 missing" in out
     assert "problems  3" in out
 
@@ -62,6 +62,21 @@ def test_a_clipped_shape_is_a_note_and_no_problem(folder: Path, capsys: pytest.C
     report = json.loads(capsys.readouterr().out)
     assert report["problems"] == []
     assert [(note["line"], note["field"]) for note in report["notes"]] == [(1, "objects[0].line")]
+
+
+def test_several_clipped_shapes_have_images(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    objects = [{"desc": "c", "line": [1, 1, 99, 5]}] * 2
+    (folder / "clipped.jsonl").write_text(json.dumps({**GOOD, "objects": objects}))
+    assert main(["validate", str(folder / "clipped.jsonl")]) == 0
+    assert "clipped   2 shapes partly outside their images;" in capsys.readouterr().out
+
+
+def test_a_misspelt_key_is_a_note_and_no_problem(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "key.jsonl").write_text(json.dumps({**GOOD, "sumary": "a cup"}))
+    assert main(["validate", str(folder / "key.jsonl")]) == 0
+    out = capsys.readouterr().out
+    assert "key.jsonl:1  sumary  is not a known key; did you mean summary?" in out
+    assert "no problems" in out
 
 
 def test_an_empty_file_exits_1(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

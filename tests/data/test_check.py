@@ -64,6 +64,14 @@ def test_one_problem_is_one_sentence(write_jsonl: Write, make_record: Make) -> N
     )
 
 
+def test_a_question_ends_its_sentence(write_jsonl: Write, make_record: Make) -> None:
+    record = make_record()
+    record["image"] = record.pop("images")
+    with pytest.raises(RecordError) as caught:
+        check_records([write_jsonl([record])])
+    assert "did you mean images? Correct it, or set" in str(caught.value)
+
+
 def test_error_stops_at_the_first_fifty(write_jsonl: Write, make_record: Make) -> None:
     read: list[tuple[int, int]] = []
     path = write_jsonl([make_record(width=0)] * 200)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dcap.data.record_keys import FORMS, key_hint
+from dcap.data.record_keys import FORMS, key_hint, misspelt
 from dcap.geometry.objects import KEYS
 
 TOP = ("images",)
@@ -46,3 +46,12 @@ def test_another_key_is_no_hint(key: str) -> None:
 
 def test_every_shape_has_a_form() -> None:
     assert set(FORMS) == set(KEYS)
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [("sumary", "summary"), ("Summary", "summary"), ("summray", "summary"), ("meta_data", "metadata"),
+     ("summary_en", None), ("id", None), ("date", None), ("data", None)],
+)  # fmt: skip
+def test_a_letter_or_two_are_a_misspelling(key: str, meant: str | None) -> None:
+    assert misspelt(key, ("summary", "metadata")) == meant

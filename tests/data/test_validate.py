@@ -90,3 +90,23 @@ def test_progress_is_told() -> None:
     told: list[tuple[int, int]] = []
     validate([resolve_data("builtin:photos/photos.jsonl")], on_read=lambda *counts: told.append(counts))
     assert told == [(i, 5) for i in range(1, 6)]
+
+
+def test_a_misspelt_optional_key_is_noted_once_per_file(write_jsonl: Write, make_record: Make, photo: Path) -> None:
+    box = {"desc": "a", "bbox_2d": [0, 0, 5, 5]}
+    objects = [{**box, "score": 1}, {**box, "Atributes": {"red": True}}, {**box, "Atributes": {"red": False}}]
+    lines = [make_record(), make_record(sumary="all", objects=objects, summary_en="x"), make_record(sumary="none")]
+    path = write_jsonl(lines)
+    report = validate([path])
+    assert (report.records, report.bad, photo.exists()) == (3, 0, True)
+    assert report.notes == (
+        Finding(str(path), 2, "sumary", "is not a known key; did you mean summary?"),
+        Finding(str(path), 2, "objects[1].Atributes", "is not a known key; did you mean attributes?"),
+    )
+
+
+def test_a_key_beside_the_one_it_is_like_is_meant_so(write_jsonl: Write, make_record: Make, photo: Path) -> None:
+    box = {"desc": "a", "bbox_2d": [0, 0, 5, 5], "attributes": 1, "attributes2": 2}
+    path = write_jsonl([make_record(summary="all", summary2="more", objects=[box])])
+    report = validate([path])
+    assert (report.records, report.notes, photo.exists()) == (1, (), True)

@@ -33,7 +33,8 @@ a record is one line of JSON:
    "objects": [{"desc": "cup", "bbox_2d": [10, 20, 90, 120]}], "summary": "a cup on a table"}
 width, height and all coordinates are pixels of the image as displayed, its EXIF orientation applied.
 
-shapes partly outside their image are legal and listed as notes; a file without records is a problem.
+shapes partly outside their image and keys that look misspelt are legal and listed as notes; a file without records
+is a problem.
 
 exit codes: 0 no problems, 1 problems were listed, 2 a file could not be read at all.
 """
@@ -123,8 +124,9 @@ def _summary(report: Report) -> list[str]:
         f"objects   {sum(report.objects.values())}: {kinds}",
     ]
     if report.clipped:
+        whose = "its image" if report.clipped == 1 else "their images"
         lines.append(
-            f"clipped   {counted(report.clipped, 'shape')} partly outside their image; only the inner part is used"
+            f"clipped   {counted(report.clipped, 'shape')} partly outside {whose}; only the inner part is used"
         )
     if report.images_missing:
         lines.append(f"images    {report.images_missing} missing")

@@ -240,4 +240,5 @@ def _message(bad: Sequence[BadRecord], num_problems: int) -> str:
             f"{len(shown)}{more} problems in {counted(len(bad), 'record')}:\n" + "\n".join(shown),
             "\nCorrect them",
         )
-    return f"{head}{'' if head.endswith('.') or tail[0] == chr(10) else '.'}{tail}, or set data.on_bad_record: skip."
+    stop = "" if tail[0] == "\n" or head.endswith((".", "?", "!")) else "."
+    return f"{head}{stop}{tail}, or set data.on_bad_record: skip."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 
 from dcap.core.errors import nearest
 
@@ -21,6 +22,8 @@ _MEANT = {
     "h": "height",
 }
 _SURE = 0.6
+_MISSPELT = 0.85
+"""Likeness of a key with a letter or two wrong; ``summary_en`` is less like ``summary``."""
 
 
 def key_hint(given: Iterable[str], missing: Collection[str]) -> str:
@@ -39,3 +42,14 @@ def key_hint(given: Iterable[str], missing: Collection[str]) -> str:
             form = f", which is {FORMS[meant]}" if meant in FORMS else ""
             return f'; "{key}" is given: did you mean {meant}{form}?'
     return ""
+
+
+@lru_cache(maxsize=4096)
+def misspelt(key: str, optional: tuple[str, ...]) -> str | None:
+    """Return the optional key that an unknown one differs from by a letter or two, or None.
+
+    Args:
+        key: A key that dcap does not know.
+        optional: Keys of the contract that may be left out and are.
+    """
+    return nearest(key.casefold(), optional, _MISSPELT)

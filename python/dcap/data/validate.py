@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 from dcap.data.check import ImageRules, scan_records
 from dcap.data.formats.jsonl import JsonlFile
 from dcap.data.images import MAX_PIXELS
+from dcap.data.record_keys import misspelt
+from dcap.data.records import Record
 from dcap.geometry.objects import KEY_OF_KIND
 from dcap.geometry.shapes import GeometryKind
 
@@ -50,7 +52,7 @@ class Report:
     problems: tuple[Finding, ...]
     """All problems: of whole files, then of records in the order of files and lines."""
     notes: tuple[Finding, ...]
-    """What is legal and worth a look: each clipped shape."""
+    """What is legal and worth a look: each clipped shape; unknown keys like a known one, once per file and key."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain JSON data."""
@@ -85,6 +87,7 @@ def validate(
     problems = [Finding(str(file.path), 1, "file", NO_RECORDS) for file in opened if not len(file)]
     notes: list[Finding] = []
     counts: Counter[str] = Counter()
+    seen: set[tuple[str, str, str]] = set()
     for f, i, record, found in scan_records(opened, ImageRules(root, max_pixels, decode), on_read):
         origin = opened[f].origin(i)
         if record is None:
@@ -100,9 +103,27 @@ def validate(
         objects.update(keys)
         text = f"lies partly outside the image ({record.canvas.width} x {record.canvas.height}); the inner part is used"
         notes += [Finding(origin.file, origin.line, f"objects[{k}].{keys[k]}", text) for k in record.clipped]
+        for place, key, meant in _misspelt_keys(record):
+            if (origin.file, key, meant) not in seen:
+                seen.add((origin.file, key, meant))
+                text = f"is not a known key; did you mean {meant}?"
+                notes.append(Finding(origin.file, origin.line, place + key, text))
     return Report(
         files=tuple(str(file.path) for file in opened), records=counts["records"], bad=counts["bad"],
         objects=dict(objects), negatives=counts["negatives"], summaries=counts["summaries"],
         clipped=counts["clipped"], images_missing=counts["missing"], problems=tuple(problems),
         notes=tuple(notes),
     )  # fmt: skip
+
+
+def _misspelt_keys(record: Record) -> Iterator[tuple[str, str, str]]:
+    """Yield (place, key, known key) for each unknown key that looks like an optional one that is not there."""
+    given = {"summary": record.summary is not None, "metadata": bool(record.metadata)}
+    absent = tuple(name for name, there in given.items() if not there)
+    for key in record.extra:
+        if meant := misspelt(key, absent):
+            yield "", key, meant
+    for k, extra in enumerate(record.extras):
+        for key in sorted(extra):
+            if record.attributes[k] is None and (meant := misspelt(key, ("attributes",))):
+                yield f"objects[{k}].", key, meant
