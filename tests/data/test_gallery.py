@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from dcap.core.errors import ImageError
-from dcap.data.gallery import compare
+from dcap.data.gallery import answer_note, compare
 from dcap.data.records import Origin, parse_record
 from dcap.geometry.shapes import ShapeArray
 
@@ -32,3 +32,16 @@ def test_image_of_another_size_is_an_error(record, tmp_path):
     Image.new("RGB", (81, 40)).save(tmp_path / "a.png")
     with pytest.raises(ImageError, match=r"a\.jsonl:3"):
         compare(record, PRED, ("cup", "edge"), [], side=160)
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        (" <no> JSON\n", "answer: <no> JSON"),
+        (" \n\t ", "answer: (only white space)"),
+        ("", "answer: (empty)"),
+        (" " * 500 + "x" * 500, "answer: " + "x" * 400),
+    ],
+)
+def test_an_answer_without_words_is_named(text, note):
+    assert answer_note(text) == note

@@ -88,6 +88,14 @@ def test_tables_show_the_numbers_and_names_as_they_are(files):
     assert "lines, length within 10 px" in text
 
 
+def test_a_mean_over_nothing_is_a_dash(files, tmp_path):
+    nothing = tmp_path / "nothing.jsonl"
+    nothing.write_bytes(b"")
+    cells = [list(column.cells) for column in answer_table(evaluate([files[0]], nothing)).columns]
+    assert cells[1] == ["-", "4", "-", "-", "-", "-"]
+    assert "-" not in [cell for column in answer_table(evaluate([files[0]], files[1])).columns for cell in column.cells]
+
+
 def test_no_images_at_all(tmp_path):
     empty = tmp_path / "empty.jsonl"
     empty.write_bytes(b"")

@@ -12,6 +12,14 @@ from dcap.data.records import Record, image_path
 from dcap.data.sheet import Tile
 from dcap.geometry.shapes import ShapeArray
 
+_TEXT_CHARS = 400
+
+
+def answer_note(text: str) -> str:
+    """Return the beginning of an answer as a line below its picture; one without anything to read is named so."""
+    shown = text.strip()[:_TEXT_CHARS] or ("(only white space)" if text else "(empty)")
+    return f"answer: {shown}"
+
 
 def compare(
     record: Record,

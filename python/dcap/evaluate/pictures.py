@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from dcap.data.draw import Pixels
-from dcap.data.gallery import compare
+from dcap.data.gallery import answer_note, compare
 from dcap.data.sheet import Tile, contact_sheet
 from dcap.evaluate.report import ImageResult, Report
 from dcap.geometry.shapes import ShapeArray
 
 SIDE = 560
-_TEXT_CHARS = 400
 
 
 def score_sheet(report: Report, num_worst: int, num_best: int, root: Path | None = None) -> Pixels:
@@ -40,5 +39,5 @@ def _tiles(result: ImageResult, root: Path | None) -> list[Tile]:
     if pred is None:
         notes.append("no answer")
     elif pred.problems:
-        notes += [*pred.problems, f"answer: {pred.text[:_TEXT_CHARS]}"]
+        notes += [*pred.problems, answer_note(pred.text)]
     return compare(result.pair.truth, shapes, captions, notes, SIDE, root)

@@ -138,13 +138,22 @@ def answer_table(report: Report) -> Table:
     table = Table(show_header=False)
     table.add_column(justify="left")
     table.add_column(justify="right")
-    table.add_row("answers that parse without a problem", f"{total['parse_rate']:.3f}")
+    table.add_row("answers that parse without a problem", _mean_of(total["parse_rate"], total["answers"]))
     table.add_row("images without an answer", str(total["missing_answers"]))
-    table.add_row(f"equal captions among {captions['pairs']} matched pairs", f"{captions['exact']:.3f}")
-    table.add_row("token F1 of their captions", f"{captions['token_f1']:.3f}")
-    table.add_row("mean IoU (lines: agreement) of the pairs", f"{captions['mean_iou']:.3f}")
-    table.add_row(f"repeated predictions ({duplicates['count']})", f"{duplicates['rate']:.3f}")
+    table.add_row(
+        f"equal captions among {captions['pairs']} matched pairs", _mean_of(captions["exact"], captions["pairs"])
+    )
+    table.add_row("token F1 of their captions", _mean_of(captions["token_f1"], captions["pairs"]))
+    table.add_row("mean IoU (lines: agreement) of the pairs", _mean_of(captions["mean_iou"], captions["pairs"]))
+    table.add_row(
+        f"repeated predictions ({duplicates['count']})", _mean_of(duplicates["rate"], total["objects"]["predicted"])
+    )
     return table
+
+
+def _mean_of(value: float, count: int) -> str:
+    """Return a mean over `count` things in three digits; over none it has no value."""
+    return f"{value:.3f}" if count else "-"
 
 
 def worst_table(report: Report, count: int) -> Table:

@@ -9,12 +9,11 @@ import msgspec
 
 from dcap.data.draw import Pixels
 from dcap.data.formats.jsonl import JsonlFile
-from dcap.data.gallery import compare
+from dcap.data.gallery import answer_note, compare
 from dcap.data.sheet import Tile, contact_sheet
 from dcap.geometry.shapes import ShapeArray
 
 SIDE = 560
-_TEXT_CHARS = 400
 
 
 def prediction_sheet(out: Path, data: Sequence[Path], num_images: int, root: Path | None = None) -> Pixels | None:
@@ -39,6 +38,6 @@ def prediction_sheet(out: Path, data: Sequence[Path], num_images: int, root: Pat
             line = msgspec.json.decode(text)
             file, i = records[line["source"]["file"], line["source"]["line"]]
             shapes, captions = ShapeArray.from_objects(line["objects"]), [obj["desc"] for obj in line["objects"]]
-            notes = [*line["problems"], *([] if captions else [f"answer: {line['text'][:_TEXT_CHARS]}"])]
+            notes = [*line["problems"], *([] if captions else [answer_note(line["text"])])]
             tiles += compare(file[i], shapes, captions, notes, SIDE, root)
     return contact_sheet(tiles, 2, SIDE) if tiles else None
