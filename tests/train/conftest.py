@@ -110,3 +110,9 @@ def make_learner(tiny_folder: Path) -> MakeLearner:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Filled by the first test that runs the standard config to its end."""
+    return {}

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,64 +14,19 @@ import torch
 from safetensors.torch import load_file
 
 from dcap.core.config import dump_yaml
-from dcap.core.errors import StoppedError, TrainingError
+from dcap.core.errors import TrainingError
 from dcap.train import loop
-from dcap.train.checkpoint import all_checkpoints
-from dcap.train.config import RunConfig
 from dcap.train.loop import train
 from dcap.train.setup import prepare
-
-RunMaker = Callable[..., RunConfig]
-
-
-def final_weights(config: RunConfig) -> dict[str, torch.Tensor]:
-    file = Path(config.training.output_dir) / "final" / "adapter" / "adapter_model.safetensors"
-    tensors: dict[str, torch.Tensor] = load_file(file)
-    return tensors
-
-
-def metrics(config: RunConfig) -> list[dict[str, Any]]:
-    text = (Path(config.training.output_dir) / "metrics.jsonl").read_text()
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def outcome(config: RunConfig) -> list[tuple[Any, ...]]:
-    """What of the metrics must not depend on when a run was interrupted."""
-    keys = ("step", "epoch", "loss", "grad_norm", "lr/llm", "tokens", "samples", "token_accuracy", "eval/loss")
-    return [tuple(line.get(key) for key in keys) for line in metrics(config)]
-
-
-def steps(config: RunConfig) -> list[str]:
-    return [path.name for path in all_checkpoints(Path(config.training.output_dir))]
-
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Filled by the first test that runs the standard config to its end."""
-    return {}
-
-
-def standard(run_config: RunMaker, photo_file: Path, **training: Any) -> RunConfig:
-    """5 steps over 3 epochs, with dropout, augmentation and validation; a checkpoint at 2, 4 and the end."""
-    return run_config(
-        data={"val": str(photo_file)},
-        training={"max_steps": 5, "eval_steps": 3, "save_total_limit": 9, "best_metric": None, **training},
-    )
-
-
-def run_standard(reference: dict[str, Any], run_config: RunMaker, photo_file: Path) -> dict[str, Any]:
-    if not reference:
-        config = standard(run_config, photo_file, output_dir=str(photo_file.parent / "reference"))
-        train(config)
-        reference.update(weights=final_weights(config), outcome=outcome(config), steps=steps(config))
-    return reference
-
-
-def assert_same_run(config: RunConfig, reference: dict[str, Any]) -> None:
-    assert outcome(config) == reference["outcome"], "no step is missing, doubled or different"
-    weights = final_weights(config)
-    assert set(weights) == set(reference["weights"])
-    assert all(torch.equal(weights[name], value) for name, value in reference["weights"].items())
+from training_runs import (
+    RunMaker,
+    assert_same_run,
+    at_step,
+    metrics,
+    run_standard,
+    standard,
+    steps,
+)
 
 
 def test_a_run_leaves_what_it_promises(reference: dict[str, Any], run_config: RunMaker, photo_file: Path) -> None:
@@ -143,94 +97,6 @@ def test_a_killed_run_resumes_to_the_same_bits(
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert steps(config) == left
     train(config)
-    assert_same_run(config, run_standard(reference, run_config, photo_file))
-
-
-def at_step(monkeypatch: pytest.MonkeyPatch, number: int, action: Callable[[], None]) -> None:
-    """Do something while step `number` is being made."""
-    original = loop.optimizer_step
-
-    def acting(learner: Any, batches: Any, step: int, *args: Any) -> Any:
-        if step == number:
-            action()
-        return original(learner, batches, step, *args)
-
-    monkeypatch.setattr(loop, "optimizer_step", acting)
-
-
-def test_sigterm_finishes_the_step_saves_and_resumes_to_the_same_bits(
-    reference: dict[str, Any], run_config: RunMaker, photo_file: Path
-) -> None:
-    config = standard(run_config, photo_file)
-    with pytest.MonkeyPatch.context() as patch:
-        at_step(patch, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
-        with pytest.raises(StoppedError, match="stopped by SIGTERM after step 3 and saved; the same command resumes"):
-            train(config)
-    assert steps(config)[-1] == "step-000003", "the step at hand is the last"
-    assert not (Path(config.training.output_dir) / "final").exists()
-    assert train(config).step == 5
-    assert_same_run(config, run_standard(reference, run_config, photo_file))
-
-
-@pytest.mark.parametrize("name", ["evaluation", "save"])
-def test_sigterm_after_the_last_batch_of_a_validation_or_while_saving_costs_no_further_step(
-    run_config: RunMaker, photo_file: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    config = standard(run_config, photo_file)
-
-    def prepared(*args: Any) -> Any:
-        run = prepare(*args)
-        owner = run.tracker if name == "evaluation" else run.checkpoints
-        original = getattr(owner, name)
-
-        def signalled(*given: Any) -> Any:
-            os.kill(os.getpid(), signal.SIGTERM)
-            return original(*given)
-
-        object.__setattr__(owner, name, signalled)
-        return run
-
-    monkeypatch.setattr(loop, "prepare", prepared)
-    with pytest.raises(StoppedError):
-        train(config)
-    first = 3 if name == "evaluation" else 2
-    assert steps(config)[-1] == f"step-{first:06d}"
-    assert metrics(config)[-1]["step"] == first
-
-
-def test_sigterm_saves_even_within_the_delay(run_config: RunMaker, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = run_config(training={"save_delay_steps": 100})
-    at_step(monkeypatch, 1, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    with pytest.raises(StoppedError):
-        train(config)
-    assert steps(config) == ["step-000001"]
-
-
-@pytest.mark.parametrize(("step", "batch"), [(3, 2), (5, 6)])  # of the 2 x 4 batches of the two validations
-def test_sigterm_during_a_validation_saves_at_once_and_makes_up_for_it(
-    reference: dict[str, Any], run_config: RunMaker, photo_file: Path, step: int, batch: int
-) -> None:
-    config, original = standard(run_config, photo_file), loop.validate
-    seen: list[Any] = []
-
-    def interrupted(learner: Any, batches: Any, stop: Any) -> Any:
-        def counted() -> Iterator[Any]:
-            for each in batches:
-                seen.append(each)
-                if len(seen) == batch:
-                    os.kill(os.getpid(), signal.SIGTERM)
-                yield each
-
-        return original(learner, counted(), stop)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "validate", interrupted)
-        with pytest.raises(StoppedError, match=f"after step {step} and saved"):
-            train(config)
-    assert len(seen) == batch, "no batch more"
-    assert steps(config)[-1] == f"step-{step:06d}"
-    assert not (Path(config.training.output_dir) / "final").exists()
-    assert train(config).step == 5
     assert_same_run(config, run_standard(reference, run_config, photo_file))
 
 

@@ -1,0 +1,75 @@
+"""Runs of the trainer, and what of them must be the same whenever they were interrupted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dcap.train import loop
+from dcap.train.checkpoint import all_checkpoints
+from dcap.train.config import RunConfig
+from dcap.train.loop import train
+
+RunMaker = Callable[..., RunConfig]
+
+
+def final_weights(config: RunConfig) -> dict[str, torch.Tensor]:
+    file = Path(config.training.output_dir) / "final" / "adapter" / "adapter_model.safetensors"
+    tensors: dict[str, torch.Tensor] = load_file(file)
+    return tensors
+
+
+def metrics(config: RunConfig) -> list[dict[str, Any]]:
+    text = (Path(config.training.output_dir) / "metrics.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def outcome(config: RunConfig) -> list[tuple[Any, ...]]:
+    """What of the metrics must not depend on when a run was interrupted."""
+    keys = ("step", "epoch", "loss", "grad_norm", "lr/llm", "tokens", "samples", "token_accuracy", "eval/loss")
+    return [tuple(line.get(key) for key in keys) for line in metrics(config)]
+
+
+def steps(config: RunConfig) -> list[str]:
+    return [path.name for path in all_checkpoints(Path(config.training.output_dir))]
+
+
+def standard(run_config: RunMaker, photo_file: Path, **training: Any) -> RunConfig:
+    """5 steps over 3 epochs, with dropout, augmentation and validation; a checkpoint at 2, 4 and the end."""
+    return run_config(
+        data={"val": str(photo_file)},
+        training={"max_steps": 5, "eval_steps": 3, "save_total_limit": 9, "best_metric": None, **training},
+    )
+
+
+def run_standard(reference: dict[str, Any], run_config: RunMaker, photo_file: Path) -> dict[str, Any]:
+    if not reference:
+        config = standard(run_config, photo_file, output_dir=str(photo_file.parent / "reference"))
+        train(config)
+        reference.update(weights=final_weights(config), outcome=outcome(config), steps=steps(config))
+    return reference
+
+
+def assert_same_run(config: RunConfig, reference: dict[str, Any]) -> None:
+    assert outcome(config) == reference["outcome"], "no step is missing, doubled or different"
+    weights = final_weights(config)
+    assert set(weights) == set(reference["weights"])
+    assert all(torch.equal(weights[name], value) for name, value in reference["weights"].items())
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, number: int, action: Callable[[], None]) -> None:
+    """Do something while step `number` is being made."""
+    original = loop.optimizer_step
+
+    def acting(learner: Any, batches: Any, step: int, *args: Any) -> Any:
+        if step == number:
+            action()
+        return original(learner, batches, step, *args)
+
+    monkeypatch.setattr(loop, "optimizer_step", acting)
