@@ -48,6 +48,10 @@ def test_a_plan_that_lost_all_pixels_has_an_empty_region() -> None:
         ({"affine": {"a": 1}}, "must be given"),
         ({"canvas": {"height": 0, "width": 5}}, "height"),
         ({"canvas": {"height": 1_000_000, "width": 1_000_000}}, "at most 178956970 pixels"),
+        ({"affine": {"a": 1, "b": 0, "c": 10**400, "d": 0, "e": 1, "f": 0}}, "must be finite"),
+        ({"affine": {"a": 1, "b": 0, "c": 1e10, "d": 0, "e": 1, "f": 0}}, "at most 1e"),
+        ({"region": [[1e18, 0]]}, "at most 1e"),
+        ({"color": [{"step": "levels", "params": {"gain": 1}}] * 1001}, "at most 1000 steps"),
         ({"color": [{"step": "level", "params": {}}]}, "did you mean levels"),
         ({"color": [{"step": "levels", "params": {"gain": "x"}}]}, "gain must be a number"),
         ({"region": [[0, float("nan")]]}, "finite"),
@@ -61,7 +65,7 @@ def test_what_is_no_plan(change: dict[str, object], message: str) -> None:
 
 
 def test_text_that_is_no_json() -> None:
-    for text in ("", "[", "[1]", '"plan"', "[" * 100_000):
+    for text in ("", "[", "[1]", '"plan"', "[" * 100_000, '{"source": ' + "1" * 5000 + "}"):
         with pytest.raises(ConfigError, match="plan"):
             Plan.from_json(text)
 

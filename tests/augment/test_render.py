@@ -98,6 +98,10 @@ def test_the_plan_says_how_much_smaller_a_decoder_may_deliver(scale: float, shri
     assert plan_of(turned, interpolation="model").decode_shrink == 1
 
 
+def test_a_shear_shrinks_less_along_its_diagonal_than_along_either_axis() -> None:
+    assert plan_of(Affine(0.5, 0.4, 0, 0.4, 0.5, 0)).decode_shrink == 1
+
+
 def test_a_source_decoded_smaller_gives_the_same_picture() -> None:
     """Odd sides: the last column of the small source stands for half a block."""
     source = Canvas(301, 401)

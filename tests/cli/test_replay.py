@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,21 @@ def test_a_plan_replays_what_the_config_gave(tmp_path: Path) -> None:
         (["--config", str(CONFIG), "--index", "4"], r"--index must be within 0..3"),
         (["--config", str(CONFIG), "--image", "a.jpg"], "--image must go with --plan"),
         (["--plan", "plan.json", "seed=3"], "seed=3 must go with --config"),
+        (["--plan", "plan.json", "--index", "3"], "--index must go with --config"),
         (["--plan", "missing.json"], "missing.json must exist"),
     ],
 )
 def test_refusals(args: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", *args, "--out", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_an_image_that_moved_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert main(["replay", "--config", str(CONFIG), "--out", str(out)]) == 0
+    plan = json.loads((out / "plan.json").read_text("utf-8"))
+    (out / "plan.json").write_text(json.dumps({**plan, "image": "gone.jpg"}))
+    assert main(["replay", "--plan", str(out / "plan.json"), "--out", str(tmp_path / "again")]) == 2
+    assert "--image must name the source image, as there is no 'gone.jpg'" in capsys.readouterr().err
+    assert main(["replay", "--plan", str(out / "plan.json"), "--image", plan["image"], "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "image.png").read_bytes() == (out / "image.png").read_bytes()

@@ -10,7 +10,7 @@ from PIL import Image
 from dataset_cases import config
 from dcap.core.errors import ConfigError, ImageError
 from dcap.data.dataset import DenseCaptionDataset
-from dcap.data.records import image_path
+from dcap.data.preview import answer_objects
 from dcap.data.replay import Replay
 
 
@@ -22,10 +22,12 @@ def dataset(tiny_folder: Path) -> DenseCaptionDataset:
 def test_a_file_gives_back_the_very_pixels(dataset: DenseCaptionDataset, tmp_path: Path) -> None:
     for epoch, index in ((0, 0), (1, 1), (5, 2)):
         sample = dataset[(epoch, index)]
-        Replay.of_sample(sample, image_path(dataset.records[index], None)).write(tmp_path)
+        Replay.of_sample(dataset, epoch, index).write(tmp_path)
         again = Replay.read(tmp_path / "plan.json")
-        assert again.shapes == sample.scene.shapes
-        assert (again.captions, again.answer) == (sample.scene.captions, sample.answer)
+        seen = answer_objects(sample, dataset.planner.profile.answer, "dense")
+        assert again.shapes == seen.shapes
+        assert (again.captions, again.numbers, again.answer) == (seen.captions, seen.numbers, sample.answer)
+        assert again.name == f"{dataset.records[index].origin} {dataset.records[index].image}, epoch {epoch}"
         assert np.array_equal(again.pixels(), sample.scene.image)
         with Image.open(tmp_path / "image.png") as image:
             assert np.array_equal(np.asarray(image), sample.scene.image)
@@ -38,10 +40,12 @@ def test_what_is_no_replay(dataset: DenseCaptionDataset, tmp_path: Path) -> None
     path = tmp_path / "plan.json"
     with pytest.raises(ConfigError, match="must exist"):
         Replay.read(path)
-    Replay.of_sample(dataset[0], image_path(dataset.records[0], None)).write(tmp_path)
+    Replay.of_sample(dataset, 0, 0).write(tmp_path)
     good = json.loads(path.read_text())
     for name, value, message in (
-        ("objects", [{"poly": [1, 2]}], "poly"),
+        ("objects", [{"number": 1, "desc": "", "shape": {"poly": [1, 2]}}], "poly"),
+        ("objects", [{"number": 1, "desc": "", "shape": {"bbox_2d": [0, 0, 1, 1e300]}}], "at most 1e"),
+        ("answer", "\ud800", "surrogates"),
         ("answer", 3, "answer must be a string"),
         ("plan", {}, "must be given"),
     ):

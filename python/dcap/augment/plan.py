@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,12 +15,13 @@ from dcap.augment.telemetry import Telemetry
 from dcap.core.config import build, to_tree
 from dcap.core.errors import ConfigError, GeometryError
 from dcap.geometry.affine import Affine
-from dcap.geometry.canvas import Canvas
+from dcap.geometry.canvas import MAX_PIXELS, Canvas
 
 Interpolation = Literal["linear", "cubic", "model"]
 
-MAX_PIXELS = 178_956_970
-"""Largest canvas of a plan that is read from a file."""
+MAX_STEPS = 1000
+MAX_COORDINATE = 1e9
+"""Bounds of a plan that is read from a file: colour steps, coordinates in pixels."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -54,8 +54,8 @@ class Plan:
         if self.interpolation == "model":
             return 1
         a = self.affine
-        growth = max(math.hypot(a.a, a.d), math.hypot(a.b, a.e))
-        return next(k for k in (8, 4, 2, 1) if k == 1 or growth * k <= 1.0)
+        growth = float(np.linalg.norm([[a.a, a.b], [a.d, a.e]], 2))  # of the direction that shrinks least
+        return next(k for k in (8, 4, 2, 1) if k == 1 or growth * k <= 1.0 + 1e-9)
 
     def describe(self) -> str:
         """Return the plan in words, one line per step."""
@@ -82,16 +82,13 @@ class Plan:
             where: Name of its source, for messages.
 
         Raises:
-            ConfigError: It is no plan, or a canvas has more than 178 956 970 pixels.
+            ConfigError: It is no plan, or one beyond `MAX_PIXELS`, `MAX_STEPS` or `MAX_COORDINATE`.
         """
         try:
             tree = build(_PlanTree, json.loads(text), where)
-        except (json.JSONDecodeError, RecursionError, GeometryError) as error:
+        except (ValueError, RecursionError, GeometryError) as error:
             raise ConfigError(f"{where} must be a plan as dcap writes it ({error})") from None
-        for name in ("source", "canvas"):
-            canvas = getattr(tree, name)
-            if canvas.num_pixels > MAX_PIXELS:
-                raise ConfigError(f"{where}.{name} must have at most {MAX_PIXELS} pixels, not {canvas.num_pixels}")
+        _check_bounds(tree, where)
         color = [
             build(COLOR_STEPS.get(item.step, f"{where}.color[{i}].step"), item.params, f"{where}.color[{i}].params")
             for i, item in enumerate(tree.color)
@@ -115,6 +112,17 @@ class _PlanTree:
     color: tuple[_StepTree, ...]
     interpolation: Interpolation
     steps: tuple[str, ...]
+
+
+def _check_bounds(tree: _PlanTree, where: str) -> None:
+    for name, canvas in (("source", tree.source), ("canvas", tree.canvas)):
+        if canvas.num_pixels > MAX_PIXELS:
+            raise ConfigError(f"{where}.{name} must have at most {MAX_PIXELS} pixels, not {canvas.num_pixels}")
+    if len(tree.color) > MAX_STEPS:
+        raise ConfigError(f"{where}.color must have at most {MAX_STEPS} steps, not {len(tree.color)}")
+    far = max(abs(v) for v in (*tree.affine.coefficients, *(v for point in tree.region for v in point)))
+    if far > MAX_COORDINATE:
+        raise ConfigError(f"{where} must have coordinates of at most {MAX_COORDINATE:g}, not {far:g}")
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,9 +40,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     source.add_argument("--config", metavar="CONFIG.yaml", help="a run's config")
     source.add_argument("--plan", type=Path, metavar="PLAN.json", help="a plan that this command wrote")
     parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="config fields to change")
-    parser.add_argument("--epoch", type=int, default=0, metavar="N", help="epoch, from 0 (default: 0)")
-    parser.add_argument("--index", type=int, default=0, metavar="I", help="record, from 0 (default: 0)")
-    parser.add_argument("--split", choices=("train", "val"), default="train", help="default: train")
+    parser.add_argument("--epoch", type=int, metavar="N", help="with --config: epoch, from 0 (default: 0)")
+    parser.add_argument(
+        "--index", type=int, metavar="I", help="with --config: sample, from 0; counts the records kept (default: 0)"
+    )
+    parser.add_argument("--split", choices=("train", "val"), help="with --config (default: train)")
     parser.add_argument("--image", type=Path, metavar="FILE", help="with --plan: read the image from here")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the four files")
     parser.set_defaults(run=run)
@@ -56,19 +59,24 @@ def run(args: argparse.Namespace) -> int:
     """
     replay = _from_config(args) if args.config else _from_plan(args)
     replay.write(args.out)
-    log.info("%s: %s", args.out, ", ".join(replay.plan.describe().splitlines()))
+    log.info("%s: %s", replay.name, ", ".join(replay.plan.describe().splitlines()))
+    log.info("wrote image.png, overlay.png, answer.txt and plan.json into %s", args.out)
     return 0
 
 
 def _from_plan(args: argparse.Namespace) -> Replay:
-    from dataclasses import replace
-
     from dcap.data.replay import Replay
 
+    for name in ("epoch", "index", "split"):
+        if getattr(args, name) is not None:
+            raise ConfigError(f"--{name} must go with --config; a plan is one sample")
     if args.overrides:
         raise ConfigError(f"{args.overrides[0]} must go with --config; a plan has no fields to change")
     replay = Replay.read(args.plan)
-    return replay if args.image is None else replace(replay, image=args.image)
+    replay = replay if args.image is None else replace(replay, image=args.image)
+    if not replay.image.is_file():
+        raise ConfigError(f"--image must name the source image, as there is no {str(replay.image)!r}")
+    return replay
 
 
 def _from_config(args: argparse.Namespace) -> Replay:
@@ -80,15 +88,14 @@ def _from_config(args: argparse.Namespace) -> Replay:
     # The tokenizer comes with transformers, which takes seconds to import.
     from dcap.data.dataset import DenseCaptionDataset
     from dcap.data.encode import load_tokenizer
-    from dcap.data.records import image_path
     from dcap.data.replay import Replay
     from dcap.model.tiny import resolve_model
 
     tokenizer = load_tokenizer(resolve_model(config.model.name_or_path), config.model.revision)
-    dataset = DenseCaptionDataset(config, args.split, tokenizer)
-    if not 0 <= args.index < len(dataset) or args.epoch < 0:
+    dataset = DenseCaptionDataset(config, args.split or "train", tokenizer)
+    epoch, index = args.epoch or 0, args.index or 0
+    if not 0 <= index < len(dataset) or epoch < 0:
         raise ConfigError(
-            f"--index must be within 0..{len(dataset) - 1} and --epoch at least 0, not {args.index} and {args.epoch}"
+            f"--index must be within 0..{len(dataset) - 1} and --epoch at least 0, not {index} and {epoch}"
         )
-    sample = dataset[(args.epoch, args.index)]
-    return Replay.of_sample(sample, image_path(dataset.records[args.index], config.data.root))
+    return Replay.of_sample(dataset, epoch, index)

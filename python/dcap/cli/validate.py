@@ -17,8 +17,8 @@ from dcap.core.log import console as log_console
 from dcap.core.log import output_console
 from dcap.core.words import counted
 from dcap.data.builtin import resolve_data
-from dcap.data.images import MAX_PIXELS
 from dcap.data.validate import Finding, Report, validate
+from dcap.geometry.canvas import MAX_PIXELS
 
 EPILOG = """\
 examples:

@@ -22,6 +22,8 @@ from dcap.core.errors import ConfigError, nearest_hint
 C = TypeVar("C")
 
 MAX_CONFIG_BYTES = 1 << 20
+MAX_WHOLE_NUMBER = 1 << 1000
+"""Larger ones are no numbers to a float."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -204,7 +206,7 @@ def _convert_tuple(value: Any, args: tuple[Any, ...], where: str) -> tuple[Any, 
 
 def _convert_scalar(value: Any, hint: type, where: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = float(value) if abs(value) < MAX_WHOLE_NUMBER else math.inf
     if hint is Path and isinstance(value, str):
         return Path(value)
     if type(value) is not hint:

@@ -20,10 +20,11 @@ from dcap.core.errors import ImageError, RecordError
 from dcap.core.log import get_logger
 from dcap.core.words import counted
 from dcap.data.formats.jsonl import JsonlFile
-from dcap.data.images import MAX_PIXELS, check_header, decode_image
+from dcap.data.images import check_header, decode_image
 from dcap.data.preprocess import NO_CHAIN, Chain
 from dcap.data.record_json import Problem
 from dcap.data.records import Origin, Record, image_path, read_or_explain
+from dcap.geometry.canvas import MAX_PIXELS
 
 logger = get_logger(__name__)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dcap.core.errors import ConfigError
+from dcap.geometry.canvas import MAX_PIXELS
 from dcap.geometry.grid import Norm
 
 Mode = Literal["dense", "summary", "mixed"]
@@ -80,7 +81,7 @@ class DataConfig:
     """``error`` stops with all errors of the first 50 found; ``skip`` goes on, counts and lists them."""
     check_images: bool = True
     """Read every image's header at the start, so that a missing or wrong file is found before training."""
-    max_image_pixels: int = 178_956_970
+    max_image_pixels: int = MAX_PIXELS
     """Refuse larger images from their header, before pixels are allocated (height x width)."""
     mode: Mode = "dense"
     """``dense``: located objects; ``summary``: the record's summary; ``mixed``: drawn per sample."""

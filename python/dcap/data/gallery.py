@@ -7,9 +7,10 @@ from pathlib import Path
 
 from dcap.core.words import counted
 from dcap.data.draw import draw_shapes, fit
-from dcap.data.images import MAX_PIXELS, decode_image
+from dcap.data.images import decode_image
 from dcap.data.records import Record, image_path
 from dcap.data.sheet import Tile
+from dcap.geometry.canvas import MAX_PIXELS
 from dcap.geometry.shapes import ShapeArray
 
 _TEXT_CHARS = 400

@@ -23,13 +23,10 @@ from PIL.ExifTags import Base
 from dcap.core.errors import ImageError
 from dcap.data.image_modes import to_rgb
 from dcap.data.records import Origin
-from dcap.geometry.canvas import Canvas
+from dcap.geometry.canvas import MAX_PIXELS, Canvas
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO", "JPEG2000", "AVIF")
 """What is opened. Pillow knows more; some of those start other programs (EPS) or are no photos."""
-MAX_PIXELS = 178_956_970
-"""Default bound on height x width; Pillow itself refuses larger images, so a higher bound has no effect."""
-
 _BROKEN = (
     OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, OverflowError,
     NotImplementedError, MemoryError, struct.error, zlib.error,
@@ -165,8 +162,8 @@ def _opened(path: Path, origin: Origin | None) -> Iterator[tuple[Image.Image, Im
         is_file, size = path.is_file(), path.stat().st_size
     except (OSError, ValueError) as error:
         reason = "missing" if isinstance(error, FileNotFoundError) else str(error)
-        raise ImageError(f"{where}image {path} must be a readable file, not {reason}. "
-                         "Paths in a record start at the folder of its JSONL file.") from None  # fmt: skip
+        hint = ". Paths in a record start at the folder of its JSONL file." if origin else ""
+        raise ImageError(f"{where}image {path} must be a readable file, not {reason}{hint}") from None
     if not is_file or size == 0:
         actual = "an empty one" if is_file else "a folder or device"
         raise ImageError(f"{where}image {path} must be a file with an image in it, not {actual}")

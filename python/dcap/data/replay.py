@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dcap.augment.plan import Plan
+from dcap.augment.plan import MAX_COORDINATE, Plan
 from dcap.augment.render import render
 from dcap.core.config import build
 from dcap.core.errors import ConfigError, GeometryError
+from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.draw import Pixels, draw_shapes
-from dcap.data.images import MAX_PIXELS, decode_image
-from dcap.data.sample import Sample
+from dcap.data.images import decode_image
+from dcap.data.preview import answer_objects
+from dcap.data.records import image_path
 from dcap.data.sheet import write_png, write_text
+from dcap.geometry.canvas import MAX_PIXELS
 from dcap.geometry.shapes import ShapeArray
 
 MAX_FILE_BYTES = 1 << 26
@@ -25,24 +28,37 @@ class Replay:
     """What is needed to make a sample's picture and text again.
 
     Args:
+        name: Record and epoch, for people.
         image: The source image.
         plan: What it undergoes.
-        shapes: N shapes, pixel-edge frame of the plan's canvas.
+        shapes: N shapes as the answer holds them, pixel-edge frame of the plan's canvas; none for a summary.
         captions: One per shape.
+        numbers: Number of each object in the record, from 1.
         answer: The supervised text.
     """
 
+    name: str
     image: Path
     plan: Plan
     shapes: ShapeArray
     captions: tuple[str, ...]
+    numbers: tuple[int, ...]
     answer: str
 
     @classmethod
-    def of_sample(cls, sample: Sample, image: Path) -> Replay:
-        """Return the replay of a sample that was made from the file `image`."""
-        scene = sample.scene
-        return cls(image.resolve(), sample.augmented.plan, scene.shapes, scene.captions, sample.answer)
+    def of_sample(cls, dataset: DenseCaptionDataset, epoch: int, index: int) -> Replay:
+        """Return the replay of one sample of a data set.
+
+        Raises:
+            RecordError: As the dataset.
+            ImageError: The image cannot be decoded.
+        """
+        record, sample = dataset.records[index], dataset[(epoch, index)]
+        mode = dataset.planner.mode(record, epoch, index)
+        seen = answer_objects(sample, dataset.planner.profile.answer, mode)
+        image = image_path(record, dataset.config.data.root).resolve()
+        name = f"{record.origin} {record.image}, epoch {epoch}"
+        return cls(name, image, sample.augmented.plan, seen.shapes, seen.captions, seen.numbers, sample.answer)
 
     @classmethod
     def read(cls, path: Path) -> Replay:
@@ -57,17 +73,28 @@ class Replay:
             raise ConfigError(f"{path} must be at most {MAX_FILE_BYTES} bytes")
         try:
             tree = build(_ReplayTree, json.loads(path.read_text("utf-8")), str(path))
-            shapes = ShapeArray.from_objects(tree.objects)
+            shapes = ShapeArray.from_objects(item.shape for item in tree.objects)
+            "".join((tree.answer, tree.name, tree.image, *(item.desc for item in tree.objects))).encode("utf-8")
         except (ValueError, RecursionError, GeometryError) as error:
             raise ConfigError(f"{path} must be a plan.json that dcap replay wrote ({error})") from None
-        captions = tuple(str(item.get("desc", "")) for item in tree.objects)
-        return cls(Path(tree.image), Plan.from_json(json.dumps(tree.plan), str(path)), shapes, captions, tree.answer)
+        if len(shapes) and abs(shapes.xy).max() > MAX_COORDINATE:
+            raise ConfigError(f"{path} must have coordinates of at most {MAX_COORDINATE:g}")
+        return cls(
+            tree.name,
+            Path(tree.image),
+            Plan.from_json(json.dumps(tree.plan), str(path)),
+            shapes,
+            tuple(item.desc for item in tree.objects),
+            tuple(item.number for item in tree.objects),
+            tree.answer,
+        )
 
     def to_json(self) -> str:
         """Return the file's text."""
-        objects = [{"desc": c, **o} for c, o in zip(self.captions, self.shapes.to_objects(), strict=True)]
+        rows = zip(self.numbers, self.captions, self.shapes.to_objects(), strict=True)
+        objects = [{"number": number, "desc": desc, "shape": shape} for number, desc, shape in rows]
         plan = json.loads(self.plan.to_json())
-        tree = {"image": str(self.image), "answer": self.answer, "plan": plan, "objects": objects}
+        tree = {"name": self.name, "image": str(self.image), "answer": self.answer, "plan": plan, "objects": objects}
         return json.dumps(tree, ensure_ascii=False, indent=1) + "\n"
 
     def pixels(self) -> Pixels:
@@ -87,14 +114,22 @@ class Replay:
         """
         pixels = self.pixels()
         write_png(folder / "image.png", pixels)
-        write_png(folder / "overlay.png", draw_shapes(pixels, self.shapes, self.captions))
+        write_png(folder / "overlay.png", draw_shapes(pixels, self.shapes, self.captions, numbers=self.numbers))
         write_text(folder / "answer.txt", self.answer + "\n")
         write_text(folder / "plan.json", self.to_json())
 
 
 @dataclass(frozen=True)
+class _ObjectTree:
+    number: int
+    desc: str
+    shape: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class _ReplayTree:
+    name: str
     image: str
     answer: str
     plan: dict[str, Any]
-    objects: tuple[dict[str, Any], ...]
+    objects: tuple[_ObjectTree, ...]

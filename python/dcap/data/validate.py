@@ -10,9 +10,9 @@ from typing import Any
 
 from dcap.data.check import ImageRules, scan_records
 from dcap.data.formats.jsonl import JsonlFile
-from dcap.data.images import MAX_PIXELS
 from dcap.data.record_keys import misspelt
 from dcap.data.records import Record
+from dcap.geometry.canvas import MAX_PIXELS
 from dcap.geometry.objects import KEY_OF_KIND
 from dcap.geometry.shapes import GeometryKind
 

@@ -8,6 +8,9 @@ import numpy as np
 
 from dcap.core.errors import GeometryError
 
+MAX_PIXELS = 178_956_970
+"""Largest area that is decoded or rendered by default; Pillow refuses larger images."""
+
 
 @dataclass(frozen=True, slots=True)
 class Canvas:

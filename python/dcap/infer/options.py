@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from dcap.core.errors import ConfigError
-from dcap.data.images import MAX_PIXELS
+from dcap.geometry.canvas import MAX_PIXELS
 
 DType = Literal["float32", "bfloat16", "float16"]
 
