@@ -79,7 +79,7 @@ def _kernels() -> dict[str, Any]:
     elif has_core:
         why = "the compiled core is part of this install"
     else:
-        why = "this install has no compiled core: it found no working C++20 compiler"
+        why = "this install has no compiled core: no compiler was found, or none that could build it"
     return {"backend": BACKEND, "why": why, "has_core": has_core}
 
 
@@ -155,7 +155,7 @@ def _advice(report: dict[str, Any]) -> list[str]:
     advice = []
     if not report["kernels"]["has_core"]:
         advice.append(
-            "The C++ core is missing. Install a C++20 compiler (Debian, Ubuntu: apt-get install g++), then: "
+            "The C++ core is missing. Install GCC 11 or newer (Debian, Ubuntu: apt-get install g++), then: "
             "pip install --force-reinstall --no-deps --no-cache-dir dcap (or . in a source tree)"
         )
     for extra in _RUN_EXTRAS[1:]:

@@ -85,7 +85,9 @@ class Registry(Generic[T]):
                 self.register(name, item)
         if name not in self._items:
             prefix = f"{where}: " if where else ""
-            raise ConfigError(f"{prefix}{name!r} is not a known {self.kind}{nearest_hint(name, self)}")
+            hint = nearest_hint(name, self)
+            own = "" if hint.endswith("?") else f"; one of your own must be an entry point of {self.group}"
+            raise ConfigError(f"{prefix}{name!r} is not a known {self.kind}{hint}{own}")
         return self._items[name]
 
     def name_of(self, item: T) -> str:

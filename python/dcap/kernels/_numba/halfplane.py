@@ -32,7 +32,7 @@ def _measure(xy: F64, plane: F64) -> tuple[F64, bool, bool]:
 
 @jit
 def _put_meeting(xy: F64, h: F64, inner: int, outer: int, plane: F64, out: F64, at: int) -> None:
-    # From the end of the edge that is nearer to the line; see push_meeting in the C++ twin.
+    # From the end of the edge that is nearer to the line; see meet in the C++ twin.
     from_inner = h[inner] < -h[outer]
     near, far = (inner, outer) if from_inner else (outer, inner)
     t = h[near] / (h[near] - h[far])
