@@ -64,3 +64,18 @@ def test_an_entry_point_that_cannot_be_loaded_is_named(
 def test_an_error_of_dcap_from_outside_code_stays_what_it_is() -> None:
     with pytest.raises(ConfigError, match=r"^mine$"), calling("plugin"):
         raise ConfigError("mine")
+
+
+def test_the_name_of_what_is_registered_needs_no_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [EntryPoint("broken", "no_such:x", "dcap.some"), EntryPoint("pi", "math:pi", "dcap.some")]
+
+    def fake(group: str, name: str | None = None) -> list[EntryPoint]:
+        return [p for p in points if p.group == group and name in (None, p.name)]
+
+    monkeypatch.setattr(module, "entry_points", fake)
+    things: Registry[object] = Registry("thing", "dcap.some")
+    mine = object()
+    things.register("mine", mine)
+    assert things.name_of(mine) == "mine"
+    with pytest.raises(PluginError, match="broken"):
+        things.name_of(object())

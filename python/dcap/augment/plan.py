@@ -66,12 +66,20 @@ class Plan:
         """Return the plan as JSON; `from_json` gives back one that renders the same pixels.
 
         Raises:
+            ConfigError: As `to_tree`.
+        """
+        return json.dumps(self.to_tree(), ensure_ascii=False)
+
+    def to_tree(self) -> dict[str, Any]:
+        """Return the plan as plain dicts and lists; `from_tree` reads them back.
+
+        Raises:
             ConfigError: A colour step's class is not registered in `dcap.augment.color.COLOR_STEPS`.
         """
         color = [{"step": COLOR_STEPS.name_of(type(step)), "params": to_tree(step)} for step in self.color]
         names = ("source", "canvas", "affine", "interpolation", "steps")
         tree = {name: to_tree(getattr(self, name)) for name in names}
-        return json.dumps({**tree, "region": self.region.tolist(), "color": color}, ensure_ascii=False)
+        return {**tree, "region": self.region.tolist(), "color": color}
 
     @classmethod
     def from_json(cls, text: str, where: str = "plan") -> Plan:
@@ -82,11 +90,24 @@ class Plan:
             where: Name of its source, for messages.
 
         Raises:
+            ConfigError: The text is no JSON, or as `from_tree`.
+        """
+        try:
+            tree = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"{where} must be a plan as dcap writes it ({error})") from None
+        return cls.from_tree(tree, where)
+
+    @classmethod
+    def from_tree(cls, plain: Any, where: str = "plan") -> Plan:
+        """Read what `to_tree` returned.
+
+        Raises:
             ConfigError: It is no plan, or one beyond `MAX_PIXELS`, `MAX_STEPS` or `MAX_COORDINATE`.
         """
         try:
-            tree = build(_PlanTree, json.loads(text), where)
-        except (ValueError, RecursionError, GeometryError) as error:
+            tree = build(_PlanTree, plain, where)
+        except (ConfigError, GeometryError) as error:
             raise ConfigError(f"{where} must be a plan as dcap writes it ({error})") from None
         _check_bounds(tree, where)
         color = [

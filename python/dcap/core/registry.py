@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -96,7 +97,8 @@ class Registry(Generic[T]):
         Raises:
             ConfigError: It is not registered.
         """
-        for name in self:
+        # What is there already comes first: an entry point of someone else is not loaded for it, and cannot fail.
+        for name in itertools.chain(list(self._items), self):
             if self.get(name) is item:
                 return name
         raise ConfigError(f"{item!r} must be registered as a {self.kind} to be written down")

@@ -74,6 +74,7 @@ class Replay:
         try:
             tree = build(_ReplayTree, json.loads(path.read_text("utf-8")), str(path))
             shapes = ShapeArray.from_objects(item.shape for item in tree.objects)
+            # JSON can spell half a character, which no file can hold; better said here than when it is written.
             "".join((tree.answer, tree.name, tree.image, *(item.desc for item in tree.objects))).encode("utf-8")
         except (ValueError, RecursionError, GeometryError) as error:
             raise ConfigError(f"{path} must be a plan.json that dcap replay wrote ({error})") from None
@@ -82,7 +83,7 @@ class Replay:
         return cls(
             tree.name,
             Path(tree.image),
-            Plan.from_json(json.dumps(tree.plan), str(path)),
+            Plan.from_tree(tree.plan, str(path)),
             shapes,
             tuple(item.desc for item in tree.objects),
             tuple(item.number for item in tree.objects),
@@ -93,8 +94,8 @@ class Replay:
         """Return the file's text."""
         rows = zip(self.numbers, self.captions, self.shapes.to_objects(), strict=True)
         objects = [{"number": number, "desc": desc, "shape": shape} for number, desc, shape in rows]
-        plan = json.loads(self.plan.to_json())
-        tree = {"name": self.name, "image": str(self.image), "answer": self.answer, "plan": plan, "objects": objects}
+        head = {"name": self.name, "image": str(self.image), "answer": self.answer}
+        tree = {**head, "plan": self.plan.to_tree(), "objects": objects}
         return json.dumps(tree, ensure_ascii=False, indent=1) + "\n"
 
     def pixels(self) -> Pixels:
