@@ -35,7 +35,7 @@ class Tile:
 
 
 def contact_sheet(
-    tiles: Sequence[Tile], columns: int, tile_width: int = 480, max_note_lines: int | None = 8, rest: str = ""
+    tiles: Sequence[Tile], columns: int, tile_width: int = 480, max_note_lines: int = 8, rest: str = ""
 ) -> Pixels:
     """Return the tiles in rows of `columns`, each as wide as `tile_width` pixels and as high as its row needs.
 
@@ -43,7 +43,7 @@ def contact_sheet(
         tiles: At least one.
         columns: Tiles in a row.
         tile_width: Width of each picture, in pixels; a picture higher than 1.25 times that is shrunk to fit.
-        max_note_lines: Longer notes are cut with an ellipsis; None shows all of them.
+        max_note_lines: Longer notes are cut with an ellipsis.
         rest: Where cut notes stand whole; the last line below the picture says so.
 
     Returns:
@@ -67,7 +67,7 @@ def contact_sheet(
     return np.array(sheet)
 
 
-def _tile(tile: Tile, width: int, max_note_lines: int | None, rest: str) -> Image.Image:
+def _tile(tile: Tile, width: int, max_note_lines: int, rest: str) -> Image.Image:
     size = max(12, width // 32)
     height = round(size * 1.45)
     picture = Image.fromarray(tile.image)
@@ -77,7 +77,7 @@ def _tile(tile: Tile, width: int, max_note_lines: int | None, rest: str) -> Imag
     )
     title = wrap(tile.title, width, size)[:1] if tile.title else []
     notes = [line for note in tile.notes for line in wrap(note, width, size)]
-    if max_note_lines is not None and len(notes) > max_note_lines:
+    if len(notes) > max_note_lines:
         last = f"… ({rest})" if rest else notes[max_note_lines - 1][:-1] + "…"
         notes = [*notes[: max_note_lines - 1], last]
     page = Image.new("RGB", (width, (len(title) + len(notes)) * height + picture.height + 4), _PAPER)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from dcap.augment.telemetry import summarize
@@ -13,14 +12,9 @@ from dcap.data.collate import Batch
 
 
 class AugmentTally:
-    """Adds up the telemetry of this rank's samples; plain numbers, so nothing is exchanged until they are wanted.
+    """Adds up the telemetry of this rank's samples; plain numbers, so nothing is exchanged until they are wanted."""
 
-    Args:
-        accelerator: Ranks.
-    """
-
-    def __init__(self, accelerator: Accelerator) -> None:
-        self._accelerator = accelerator
+    def __init__(self) -> None:
         self._sums: defaultdict[str, float] = defaultdict(float)
 
     def add(self, batches: Sequence[Batch]) -> None:

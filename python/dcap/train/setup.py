@@ -98,7 +98,7 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
         val_loader=val_loader,
         checkpoints=Checkpoints(config, loader.dataset.planner.profile, source, learner),
         tracker=tracker,
-        tally=AugmentTally(accelerator),
+        tally=AugmentTally(),
         due=Due(config.training),
         total_steps=total,
     )
