@@ -50,6 +50,15 @@ OPS: dict[str, dict[str, Any]] = {
     "expand_to_fit_affine": {"max_pixels": 60_000},
     "random_crop": {"scale": [0.4, 0.9], **KEEP_ALL},
     "roi_crop": {"scale_range": [1.1, 2.5], "min_crop_size": 40, **KEEP_ALL},
+    "small_object_zoom_paste": {
+        "max_targets": 2,
+        "max_size": 90,
+        "scale": [0.4, 1.1],
+        "context": 0.1,
+        "overlap_threshold": 0.0,
+        "max_attempts": 200,
+        "min_coverage": 0.0,
+    },
 }
 
 

@@ -28,6 +28,7 @@ ops:
   - {name: roi_crop, prob: 0.5, params: {anchors: [box, poly], scale_range: [1.5, 3], min_crop_size: 32}}
   - {name: resize_by_scale, params: {lo: 0.8, hi: 1.5, align_multiple: 32}}
   - {name: pad_to_multiple, params: {multiple: 64}}
+  - {name: small_object_zoom_paste, params: {max_targets: 2, scale: [0.3, 0.5], max_size: 200, context: 0.1}}
   - {name: color_jitter, params: {brightness: 0.2, contrast: 0.2}}
   - {name: gamma, params: {lo: 0.7, hi: 1.4}}
   - {name: hsv, params: {hue: 0.05, saturation: 0.3, value: 0.2}}

@@ -8,7 +8,7 @@ from dcap.augment.telemetry import Telemetry, summarize
 
 
 def test_sums_of_samples_become_shares() -> None:
-    one = Telemetry(4, {2: "gone"}, ("rotate", "rotate"), (("random_crop", "no"),), 0.25, bypassed=False)
+    one = Telemetry(4, {2: "gone"}, ("rotate", "rotate"), (("random_crop", "no"),), 0.25, bypassed=False, num_pasted=3)
     two = Telemetry(2, {}, (), (), 0.0, bypassed=True)
     sums: Counter[str] = Counter()
     for telemetry in (one, two):
@@ -16,6 +16,7 @@ def test_sums_of_samples_become_shares() -> None:
     assert summarize(sums) == {
         "kept_share": pytest.approx(5 / 6),
         "objects": 3.0,
+        "pasted": 1.5,
         "bypassed_share": 0.5,
         "padding_share": 0.125,
         "megapixels": 0.5,

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dcap.core.errors import GeometryError
 from dcap.geometry import Canvas, GeometryKind, ShapeArray
@@ -101,3 +102,10 @@ def test_take_bounds_and_copies(shapes: ShapeArray) -> None:
 def test_canvas_sizes(size: Any) -> None:
     with pytest.raises(GeometryError, match="height"):
         Canvas(size, 5)
+
+
+@given(st.lists(shape_arrays(), max_size=4))
+def test_concatenate_keeps_every_shape_in_order(parts: list[ShapeArray]) -> None:
+    whole = ShapeArray.concatenate(parts)
+    assert whole.to_objects() == [item for part in parts for item in part.to_objects()]
+    assert ShapeArray(whole.xy, whole.offsets, whole.kinds) == whole

@@ -15,10 +15,10 @@ import numpy as np
 from dcap.augment.color import ColorStep
 from dcap.augment.config import AugmentConfig
 from dcap.augment.fit import MULTIPLE
-from dcap.augment.ops.crop import Crop
 from dcap.augment.ops.expand import ExpandToFitAffine
+from dcap.augment.ops.window import Window
 from dcap.augment.plan import AugmentResult, Plan
-from dcap.augment.policy import OPS, Op, Recolor, SizesCanvas, Skip, View, Warp
+from dcap.augment.policy import OPS, Copy, Op, Recolor, SizesCanvas, Skip, View, Warp
 from dcap.augment.render import render
 from dcap.augment.scene import Scene
 from dcap.augment.telemetry import Telemetry
@@ -110,6 +110,8 @@ class Pipeline:
             if isinstance(effect, Skip):
                 skipped.append((stage.name, effect.reason))
                 continue
+            if isinstance(effect, Copy):
+                walk = walk.copied(effect, stage.name)
             if isinstance(effect, Recolor):
                 color += effect.steps
             applied.append(stage.name)
@@ -125,8 +127,17 @@ class Pipeline:
             tuple(color),
             "model" if plain else self.config.interpolation,
             tuple(words),
+            walk.pastes,
         )
-        telemetry = Telemetry(len(shapes), walk.dropped, tuple(applied), tuple(skipped), walk.padding_share(), bypassed)
+        telemetry = Telemetry(
+            len(shapes),
+            walk.dropped,
+            tuple(applied),
+            tuple(skipped),
+            walk.padding_share(),
+            bypassed,
+            walk.num_copies(),
+        )
         return AugmentResult(
             Scene(walk.canvas, walk.shapes, walk.captions), walk.source_index, walk.visible_fraction, plan, telemetry
         )
@@ -166,7 +177,7 @@ def _stages(config: AugmentConfig) -> tuple[Stage, ...]:
         if not (isinstance(op, type) and is_dataclass(op)):
             raise ConfigError(f"{where}.name: op {item.name} must be a dataclass, its fields being its parameters")
         made: Any = build(op, item.params, f"{where}.params")
-        if isinstance(made, Crop) and made.completeness_threshold and config.completeness is None:
+        if isinstance(made, Window) and made.completeness_threshold and config.completeness is None:
             raise ConfigError(
                 f"{where}.params.completeness_threshold must have a rule that it applies, not none. Add "
                 "augmentation.completeness with the texts complete and partial, or leave the threshold out."

@@ -20,13 +20,31 @@ from dcap.geometry.canvas import MAX_PIXELS, Canvas
 Interpolation = Literal["linear", "cubic", "model"]
 
 MAX_STEPS = 1000
+MAX_PASTES = 1000
 MAX_COORDINATE = 1e9
-"""Bounds of a plan that is read from a file: colour steps, coordinates in pixels."""
+"""Bounds of a plan that is read from a file: colour steps, pastes, coordinates in pixels."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Paste:
+    """A part of the source that is shown a second time; it is read from the source as everything else.
+
+    Args:
+        affine: Source frame to final frame.
+        region: Convex outline of what it covers, float64 (K, 2), final frame.
+    """
+
+    affine: Affine
+    region: npt.NDArray[np.float64]
+
+    def mapped(self, affine: Affine) -> Paste:
+        """Return the paste after another map of the frame."""
+        return Paste(affine @ self.affine, affine.apply(self.region))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Plan:
-    """One map, one visible region, one list of colours.
+    """One map, one visible region, what is pasted over it, one list of colours.
 
     Args:
         source: Canvas of the decoded image.
@@ -38,6 +56,7 @@ class Plan:
         interpolation: ``linear`` or ``cubic`` for the one warp; ``model`` for a sample without augmentation, which
             is resized exactly as Hugging Face's processor does it.
         steps: What was done, in words.
+        pastes: Parts of the source that are shown a second time, the later over the earlier.
     """
 
     source: Canvas
@@ -47,14 +66,15 @@ class Plan:
     color: tuple[ColorStep, ...]
     interpolation: Interpolation
     steps: tuple[str, ...]
+    pastes: tuple[Paste, ...] = ()
 
     @property
     def decode_shrink(self) -> int:
-        """How many times smaller a decoder may deliver the source: 1, 2, 4 or 8, at most what the map shrinks by."""
+        """How many times smaller a decoder may deliver the source: 1, 2, 4 or 8, at most what all maps shrink by."""
         if self.interpolation == "model":
             return 1
-        a = self.affine
-        growth = float(np.linalg.norm([[a.a, a.b], [a.d, a.e]], 2))  # of the direction that shrinks least
+        maps = [self.affine, *(paste.affine for paste in self.pastes)]
+        growth = max(float(np.linalg.norm(a.matrix[:2, :2], 2)) for a in maps)  # of the direction that shrinks least
         return next(k for k in (8, 4, 2, 1) if k == 1 or growth * k <= 1.0 + 1e-9)
 
     def describe(self) -> str:
@@ -79,7 +99,8 @@ class Plan:
         color = [{"step": COLOR_STEPS.name_of(type(step)), "params": to_tree(step)} for step in self.color]
         names = ("source", "canvas", "affine", "interpolation", "steps")
         tree = {name: to_tree(getattr(self, name)) for name in names}
-        return {**tree, "region": self.region.tolist(), "color": color}
+        pastes = [{"affine": to_tree(paste.affine), "region": paste.region.tolist()} for paste in self.pastes]
+        return {**tree, "region": self.region.tolist(), "pastes": pastes, "color": color}
 
     @classmethod
     def from_json(cls, text: str, where: str = "plan") -> Plan:
@@ -103,7 +124,7 @@ class Plan:
         """Read what `to_tree` returned.
 
         Raises:
-            ConfigError: It is no plan, or one beyond `MAX_PIXELS`, `MAX_STEPS` or `MAX_COORDINATE`.
+            ConfigError: It is no plan, or one beyond `MAX_PIXELS`, `MAX_STEPS`, `MAX_PASTES` or `MAX_COORDINATE`.
         """
         try:
             tree = build(_PlanTree, plain, where)
@@ -114,14 +135,21 @@ class Plan:
             build(COLOR_STEPS.get(item.step, f"{where}.color[{i}].step"), item.params, f"{where}.color[{i}].params")
             for i, item in enumerate(tree.color)
         ]
-        region = np.array(tree.region, np.float64).reshape(-1, 2)
-        return cls(tree.source, tree.canvas, tree.affine, region, tuple(color), tree.interpolation, tree.steps)
+        pastes = tuple(Paste(item.affine, _points(item.region)) for item in tree.pastes)
+        region = _points(tree.region)
+        return cls(tree.source, tree.canvas, tree.affine, region, tuple(color), tree.interpolation, tree.steps, pastes)
 
 
 @dataclass(frozen=True)
 class _StepTree:
     step: str
     params: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _PasteTree:
+    affine: Affine
+    region: tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -133,6 +161,11 @@ class _PlanTree:
     color: tuple[_StepTree, ...]
     interpolation: Interpolation
     steps: tuple[str, ...]
+    pastes: tuple[_PasteTree, ...] = ()
+
+
+def _points(region: tuple[tuple[float, float], ...]) -> npt.NDArray[np.float64]:
+    return np.array(region, np.float64).reshape(-1, 2)
 
 
 def _check_bounds(tree: _PlanTree, where: str) -> None:
@@ -141,7 +174,13 @@ def _check_bounds(tree: _PlanTree, where: str) -> None:
             raise ConfigError(f"{where}.{name} must have at most {MAX_PIXELS} pixels, not {canvas.num_pixels}")
     if len(tree.color) > MAX_STEPS:
         raise ConfigError(f"{where}.color must have at most {MAX_STEPS} steps, not {len(tree.color)}")
-    far = max(abs(v) for v in (*tree.affine.coefficients, *(v for point in tree.region for v in point)))
+    if len(tree.pastes) > MAX_PASTES:
+        raise ConfigError(f"{where}.pastes must be at most {MAX_PASTES}, not {len(tree.pastes)}")
+    for i, paste in enumerate(tree.pastes):
+        if len(paste.region) < 3 or paste.affine.determinant == 0.0:
+            raise ConfigError(f"{where}.pastes[{i}] must have an outline of at least 3 points and a map with an area")
+    layers: list[_PlanTree | _PasteTree] = [tree, *tree.pastes]
+    far = max(abs(v) for x in layers for v in (*x.affine.coefficients, *(v for point in x.region for v in point)))
     if far > MAX_COORDINATE:
         raise ConfigError(f"{where} must have coordinates of at most {MAX_COORDINATE:g}, not {far:g}")
 

@@ -16,6 +16,7 @@ from dcap.augment.color import ColorStep
 from dcap.core.registry import Registry
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import Canvas
+from dcap.geometry.clip import Rect
 from dcap.geometry.shapes import ShapeArray
 
 
@@ -78,6 +79,41 @@ class Warp:
 
 
 @dataclass(frozen=True, slots=True)
+class Patch:
+    """A window of the scene that appears a second time, elsewhere on the canvas.
+
+    Args:
+        window: What is copied, current frame, within the canvas.
+        affine: Where the copy goes, current frame to current frame; it keeps boxes boxes.
+    """
+
+    window: Rect
+    affine: Affine
+
+    @property
+    def target(self) -> Rect:
+        """What the copy covers, current frame."""
+        x1, y1, x2, y2 = self.window
+        corners = self.affine.apply([[x1, y1], [x2, y2]])
+        return (*corners.min(axis=0).tolist(), *corners.max(axis=0).tolist())
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Patches that are pasted one over the other, with the objects that they show; all copied from the scene before.
+
+    Args:
+        patches: At least one.
+        words: The effect in words.
+        rules: Which objects come along; those whose text must change are rewritten.
+    """
+
+    patches: tuple[Patch, ...]
+    words: str
+    rules: DropRules = NO_RULES
+
+
+@dataclass(frozen=True, slots=True)
 class Recolor:
     """A colour effect, applied after all geometry."""
 
@@ -92,7 +128,7 @@ class Skip:
     reason: str
 
 
-Transform = Warp | Recolor | Skip
+Transform = Warp | Copy | Recolor | Skip
 
 
 class Op(Protocol):

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as PillowImage
 
 from dcap.augment.chain import apply_table, apply_up_to_table
+from dcap.augment.coverage import scanlines
+from dcap.augment.pasting import paste_all
 from dcap.augment.patches import PatchType, to_patches
 from dcap.augment.plan import Plan
+from dcap.augment.warp import Image, warp
 from dcap.core.errors import GeometryError
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import Canvas
 
-Image = npt.NDArray[np.uint8]
-
 FILL = 128
 """Mid grey: what shows where no source pixel is."""
-
-_SCANLINES = 8
-"""Per pixel; they measure which share of a pixel on the edge of the visible region lies inside."""
-_FLAGS = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
 
 
 def render(image: Image, plan: Plan) -> Image:
@@ -80,7 +75,9 @@ def _up_to_table(image: Image, plan: Plan) -> tuple[Image, npt.NDArray[np.uint8]
     if plan.interpolation == "model":
         return resize_for_model(image, plan.canvas), None
     affine = plan.affine @ Affine.scaling(shrink) if shrink > 1 else plan.affine
-    pixels, table = apply_up_to_table(_warp(image, affine, plan), plan.color)
+    pixels = warp(image, affine, plan.canvas, plan.interpolation)
+    pixels = paste_all(pixels, image, plan, shrink, plan.interpolation)
+    pixels, table = apply_up_to_table(pixels, plan.color)
     if _covers_canvas(plan):
         return pixels, table
     return _fill_outside(apply_table(pixels, table), plan), None
@@ -94,30 +91,6 @@ def resize_for_model(image: Image, canvas: Canvas) -> Image:
     return np.asarray(resized)
 
 
-def _warp(image: Image, affine: Affine, plan: Plan) -> Image:
-    image, affine = _shrunk(image, affine)
-    out = cv2.warpAffine(
-        image,
-        affine.opencv_matrix(),
-        (plan.canvas.width, plan.canvas.height),
-        flags=_FLAGS[plan.interpolation],
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    return np.asarray(out, np.uint8)
-
-
-def _shrunk(image: Image, affine: Affine) -> tuple[Image, Affine]:
-    """Average whole blocks first where the map shrinks by 2 or more, since a warp alone does not antialias."""
-    height, width = image.shape[:2]
-    kx = math.floor(1.0 / max(math.hypot(affine.a, affine.d), 1e-9) + 1e-9)
-    ky = math.floor(1.0 / max(math.hypot(affine.b, affine.e), 1e-9) + 1e-9)
-    small_w, small_h = max(1, width // max(kx, 1)), max(1, height // max(ky, 1))
-    if (small_h, small_w) == (height, width):
-        return image, affine
-    small = cv2.resize(image, (small_w, small_h), interpolation=cv2.INTER_AREA)
-    return np.asarray(small, np.uint8), affine @ Affine.scaling(width / small_w, height / small_h)
-
-
 def _covers_canvas(plan: Plan) -> bool:
     canvas, region = plan.canvas, plan.region
     corners = np.array([[0, 0], [canvas.width, 0], [canvas.width, canvas.height], [0, canvas.height]], float)
@@ -125,7 +98,7 @@ def _covers_canvas(plan: Plan) -> bool:
 
 
 def _fill_outside(image: Image, plan: Plan) -> Image:
-    left, right = _scanlines(plan.region, plan.canvas)
+    left, right = scanlines(plan.region, plan.canvas)
     first, end = np.floor(left.min(axis=1)).astype(int), np.ceil(right.max(axis=1)).astype(int)
     for row, start, stop in zip(image, first.tolist(), end.tolist(), strict=True):
         row[:start] = FILL
@@ -139,24 +112,6 @@ def _fill_outside(image: Image, plan: Plan) -> Image:
     share = np.maximum(width, 0.0).mean(axis=1)[:, None]
     image[rows, columns] = np.rint(FILL + share * (image[rows, columns] - float(FILL))).astype(np.uint8)
     return image
-
-
-def _scanlines(
-    region: npt.NDArray[np.float64], canvas: Canvas
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return where a convex region begins and ends on each scanline, x as (H, 8); width and 0 where it is absent."""
-    count = canvas.height * _SCANLINES
-    y = (np.arange(count) + 0.5) / _SCANLINES
-    left, right = np.full(count, float(canvas.width)), np.zeros(count)
-    for (x1, y1), (x2, y2) in zip(region.tolist(), np.roll(region, -1, axis=0).tolist(), strict=True):
-        part = slice(*np.searchsorted(y, [min(y1, y2), max(y1, y2)]))
-        if part.start == part.stop:
-            continue
-        x = x1 + (y[part] - y1) * ((x2 - x1) / (y2 - y1))
-        left[part], right[part] = np.minimum(left[part], x), np.maximum(right[part], x)
-    np.maximum(left, 0.0, out=left)
-    np.minimum(right, canvas.width, out=right)
-    return left.reshape(-1, _SCANLINES), right.reshape(-1, _SCANLINES)
 
 
 def _ragged(starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], ...]:

@@ -18,6 +18,7 @@ class Telemetry:
         skipped: Name and reason of each op that was drawn but did not act, in order; an op may stand there twice.
         padding_share: Share of the final canvas that shows no source pixel, 0..1.
         bypassed: Whether the sample was left as it is.
+        num_pasted: Objects in the result that are copies.
     """
 
     num_objects: int
@@ -26,6 +27,7 @@ class Telemetry:
     skipped: tuple[tuple[str, str], ...]
     padding_share: float
     bypassed: bool
+    num_pasted: int = 0
 
     @property
     def num_kept(self) -> int:
@@ -44,6 +46,7 @@ class Telemetry:
             "bypassed": self.bypassed,
             "objects": self.num_objects,
             "kept": self.num_kept,
+            "pasted": self.num_pasted,
             "padding": self.padding_share,
             "pixels": num_pixels,
             **counts,
@@ -53,14 +56,15 @@ class Telemetry:
 def summarize(sums: Mapping[str, float]) -> dict[str, float]:
     """Return what the sums of `Telemetry.tally` say of their samples.
 
-    ``kept_share`` is that of the objects; ``bypassed_share``, ``padding_share``, ``objects``, ``megapixels`` and how
-    often each op acted (``applied/rotate``) or could not (``skipped/rotate``) are per sample.
+    ``kept_share`` is that of the objects; ``bypassed_share``, ``padding_share``, ``objects``, ``pasted`` copies,
+    ``megapixels`` and how often each op acted (``applied/rotate``) or could not (``skipped/rotate``) are per sample.
     """
     samples = max(sums.get("samples", 0), 1)
     per_sample = {name: value / samples for name, value in sums.items() if "/" in name}
     return {
         "kept_share": sums.get("kept", 0) / max(sums.get("objects", 0), 1),
         "objects": sums.get("objects", 0) / samples,
+        "pasted": sums.get("pasted", 0) / samples,
         "bypassed_share": sums.get("bypassed", 0) / samples,
         "padding_share": sums.get("padding", 0) / samples,
         "megapixels": sums.get("pixels", 0) / samples / 1e6,

@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from dcap.augment.config import Completeness
-from dcap.augment.policy import NO_RULES, DropRules, Skip, Warp
+from dcap.augment.plan import Paste
+from dcap.augment.policy import NO_RULES, Copy, DropRules, Skip, Warp
 from dcap.core.words import counted
-from dcap.geometry import Clipped, ShapeArray, area_or_length, clip, transform
+from dcap.geometry import Clipped, ShapeArray, area_or_length, clip, transform, visible_fraction
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import Canvas
+from dcap.geometry.clip import Rect
 from dcap.geometry.shapes import GeometryKind
 
 _NOISE = 1e-9
@@ -27,17 +29,19 @@ class Walk:
 
     `source_index` and `visible_fraction` refer to the objects that came in; `dropped` holds a reason for each one
     of which nothing is left. `part_share` is the share of its object's area (length) that a part is by itself, where
-    parts of one object are kept side by side.
+    parts of one object are kept side by side. `instance` tells the parts of an object from those of its copies.
     """
 
     canvas: Canvas
     shapes: ShapeArray
     captions: tuple[str, ...]
     source_index: npt.NDArray[np.int64]
+    instance: npt.NDArray[np.int64]
     visible_fraction: npt.NDArray[np.float64]
     part_share: npt.NDArray[np.float64]
     affine: Affine
     region: npt.NDArray[np.float64]
+    pastes: tuple[Paste, ...]
     dropped: Mapping[int, str]
     box_policy: Literal["polygon", "aabb"]
     split_policy: Literal["largest", "all"]
@@ -62,10 +66,12 @@ class Walk:
             shapes,
             captions,
             np.arange(count),
+            np.arange(count),
             np.ones(count),
             np.ones(count),
             Affine.identity(),
             region,
+            (),
             {},
             box_policy,
             split_policy,
@@ -86,6 +92,7 @@ class Walk:
             shapes=transform(self.shapes, warp.affine, self.box_policy),
             affine=warp.affine @ self.affine,
             region=warp.affine.apply(self.region),
+            pastes=tuple(paste.mapped(warp.affine) for paste in self.pastes),
         )
         if not cut:
             return moved
@@ -101,10 +108,12 @@ class Walk:
 
     def cut(self, rules: DropRules = NO_RULES, name: str = "the border") -> Walk:
         """Return the state with everything outside the canvas cut off."""
-        clipped = clip(self.shapes, self.canvas, split_policy=self.split_policy)
-        region = clip(_polygon(self.region), self.canvas).shapes
+        return self._cut(self.canvas.rect, rules, name)
+
+    def _cut(self, rect: Rect, rules: DropRules, name: str) -> Walk:
+        clipped = clip(self.shapes, rect, split_policy=self.split_policy)
         source = self.source_index[clipped.source_index]
-        visible, part_share = self._shares(clipped, source)
+        visible, part_share = self._shares(clipped)
         visible[visible > 1.0 - _NOISE] = 1.0
         keep = visible >= rules.min_coverage
         kept = source[keep]
@@ -117,15 +126,15 @@ class Walk:
             shapes=clipped.shapes if keep.all() else clipped.shapes.take(keep),
             captions=tuple(captions),
             source_index=kept,
+            instance=self.instance[clipped.source_index][keep],
             visible_fraction=visible[keep],
             part_share=part_share[keep],
-            region=region.points(0) if len(region) else np.empty((0, 2)),
+            region=_cut_region(self.region, rect),
+            pastes=_cut_pastes(self.pastes, rect),
             dropped={**self.dropped, **self._reasons(clipped, visible, kept, rules, name)},
         )
 
-    def _shares(
-        self, clipped: Clipped, source: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def _shares(self, clipped: Clipped) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Return visible fraction and part share of each clipped shape."""
         before = clipped.source_index
         if self.split_policy == "largest":
@@ -133,7 +142,43 @@ class Walk:
         # A later cut may take one part of an object and leave another, so each part counts by itself.
         old, new = area_or_length(self.shapes)[before], area_or_length(clipped.shapes)
         share = self.part_share[before] * np.divide(new, old, out=np.ones_like(new), where=old > 0.0)
-        return np.minimum(np.bincount(source, share)[source], 1.0), share
+        return _summed(self.instance[before], share), share
+
+    def copied(self, copy: Copy, name: str) -> Walk:
+        """Return the state with patches pasted over it, each a window of the state before, with its objects.
+
+        What a patch covers stays as a label and is that much less visible.
+
+        Args:
+            copy: The effect.
+            name: The op's name, for the reasons of dropped objects.
+        """
+        after = self
+        for patch in copy.patches:
+            part = self._cut(patch.window, copy.rules, name)
+            layers = (Paste(self.affine, part.region), *part.pastes)
+            # Sorted, so that the parts of one object share the number of its copy.
+            instance = np.unique(part.instance, return_inverse=True)[1] + after.instance.max(initial=-1) + 1
+            covered = after._covered(patch.target)
+            after = replace(
+                covered,
+                shapes=ShapeArray.concatenate([after.shapes, transform(part.shapes, patch.affine, self.box_policy)]),
+                captions=after.captions + part.captions,
+                source_index=np.concatenate([after.source_index, part.source_index]),
+                instance=np.concatenate([after.instance, instance]),
+                visible_fraction=np.concatenate([covered.visible_fraction, part.visible_fraction]),
+                part_share=np.concatenate([covered.part_share, part.part_share]),
+                pastes=after.pastes + tuple(layer.mapped(patch.affine) for layer in layers if len(layer.region)),
+            )
+        return after
+
+    def _covered(self, rect: Rect) -> Walk:
+        """Return the state in which nothing inside `rect` is visible any more; no shape changes."""
+        left = 1.0 - visible_fraction(self.shapes, rect)
+        share = self.part_share * left
+        split = self.split_policy == "all"
+        visible = _summed(self.instance, share) if split else self.visible_fraction * left
+        return replace(self, visible_fraction=visible, part_share=share)
 
     def _reasons(
         self,
@@ -165,7 +210,12 @@ class Walk:
             shapes=ShapeArray.trusted(xy, self.shapes.offsets, self.shapes.kinds),
             affine=scale @ self.affine,
             region=scale.apply(self.region),
+            pastes=tuple(paste.mapped(scale) for paste in self.pastes),
         )
+
+    def num_copies(self) -> int:
+        """Objects that are copies, each counted once however many parts it has."""
+        return len(np.unique(self.instance)) - len(np.unique(self.instance[self.instance == self.source_index]))
 
     def padding_share(self) -> float:
         """Share of the canvas that shows no source pixel."""
@@ -181,8 +231,23 @@ def _polygon(points: npt.NDArray[np.float64]) -> ShapeArray:
     return ShapeArray.from_points([points], [GeometryKind.POLYGON])
 
 
+def _cut_region(region: npt.NDArray[np.float64], rect: Rect) -> npt.NDArray[np.float64]:
+    left = clip(_polygon(region), rect).shapes
+    return left.points(0) if len(left) else np.empty((0, 2))
+
+
+def _cut_pastes(pastes: tuple[Paste, ...], rect: Rect) -> tuple[Paste, ...]:
+    cut = (replace(paste, region=_cut_region(paste.region, rect)) for paste in pastes)
+    return tuple(paste for paste in cut if len(paste.region))
+
+
+def _summed(instance: npt.NDArray[np.int64], share: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Share of its whole object that all parts together show, for each part."""
+    return np.minimum(np.bincount(instance, share)[instance], 1.0) if len(instance) else share
+
+
 def _line_lengths_left(walk: Walk) -> float:
     is_line = walk.shapes.kinds == GeometryKind.LINE
     # Parts of one line all carry its fraction; it counts once.
-    _, first = np.unique(walk.source_index[is_line], return_index=True)
+    _, first = np.unique(walk.instance[is_line], return_index=True)
     return float(walk.visible_fraction[is_line][first].sum())

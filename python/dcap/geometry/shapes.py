@@ -5,7 +5,7 @@ Owns the ragged layout that every kernel reads, and the checks at its border.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -120,6 +120,19 @@ class ShapeArray:
         from dcap.geometry.objects import read_objects
 
         return read_objects(objects)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[ShapeArray]) -> ShapeArray:
+        """Return the shapes of all `parts`, in order."""
+        if not parts:
+            return cls.empty()
+        ends = np.cumsum([0, *(len(part.xy) for part in parts)])
+        offsets = [part.offsets[1:] + end for part, end in zip(parts, ends[:-1], strict=True)]
+        return cls.trusted(
+            np.concatenate([part.xy for part in parts]),
+            np.concatenate([[0], *offsets]),
+            np.concatenate([part.kinds for part in parts]),
+        )
 
     def to_objects(self) -> list[dict[str, list[float]]]:
         """Return one plain dict per shape, ``{"poly": [x1, y1, x2, y2, ...]}`` and the like."""

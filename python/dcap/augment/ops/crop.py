@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dcap.augment.ops.window import Window
 from dcap.augment.policy import OPS, DropRules, Skip, View, Warp
 from dcap.core.errors import ConfigError
 from dcap.geometry.affine import Affine
@@ -14,28 +15,16 @@ from dcap.geometry.canvas import Canvas
 
 
 @dataclass(frozen=True, kw_only=True)
-class Crop:
+class Crop(Window):
     """What every crop may cost; nothing is resized."""
 
-    min_coverage: float = 0.3
-    """Drop objects of which less than this share would be visible, 0..1."""
-    completeness_threshold: float = 0.0
-    """Rewrite the text of objects of which less than this share is visible by ``augmentation.completeness``, 0..1;
-    0 rewrites none."""
     min_objects: int = 1
     """Skip the crop when fewer objects would remain."""
     skip_if_line: bool = False
     """Skip the crop when it would cut or drop a line."""
 
     def __post_init__(self) -> None:
-        for name in ("min_coverage", "completeness_threshold"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ConfigError(f"{name} must be within 0..1, not {getattr(self, name)}")
-        if 0.0 < self.completeness_threshold <= self.min_coverage:
-            raise ConfigError(
-                f"completeness_threshold must be above min_coverage ({self.min_coverage}), below which objects are "
-                f"dropped, not {self.completeness_threshold}. Raise it, or set 0 to rewrite nothing."
-            )
+        super().__post_init__()
         if self.min_objects < 0:
             raise ConfigError(f"min_objects must be at least 0, not {self.min_objects}")
 

@@ -1,0 +1,125 @@
+"""small_object_zoom_paste: show small objects a second time, enlarged."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dcap.augment.ops.window import Window
+from dcap.augment.policy import OPS, Copy, DropRules, Patch, Skip, View
+from dcap.core.errors import ConfigError
+from dcap.geometry import ShapeArray, area_or_length, transform, visible_fraction
+from dcap.geometry.affine import Affine
+from dcap.geometry.clip import Rect
+from dcap.geometry.shapes import GeometryKind
+
+
+@OPS.register("small_object_zoom_paste")
+@dataclass(frozen=True, kw_only=True)
+class SmallObjectZoomPaste(Window):
+    """Copy small objects with what is around them, enlarged, to where they hide little.
+
+    A copy brings its caption with it, and so do other objects in its window that show at least `min_coverage`.
+    It is read from the source image at its final size: it costs no pass, and no sharpness.
+    """
+
+    max_targets: int = 1
+    """Most objects that are copied."""
+    scale: tuple[float, float] = (1.5, 3.0)
+    """Smallest and largest factor of enlargement, drawn evenly; a copy that the canvas could not hold gets less."""
+    max_size: float = 64.0
+    """Longest side of a box or of a polygon's bounding box that counts as small, pixels of the canvas at this point."""
+    max_line_length: float = 64.0
+    """Longest line that counts as small, same pixels; 0 copies no lines."""
+    overlap_threshold: float = 0.1
+    """Largest share of any object that a copy may hide, 0 to below 1."""
+    max_attempts: int = 20
+    """Places that are tried for each copy."""
+    context: float = 0.25
+    """Margin around the object, in longest sides of its bounding box."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0.0 < self.scale[0] <= self.scale[1]:
+            raise ConfigError(f"scale must fulfil 0 < lo <= hi, not {self.scale}")
+        if not 0.0 <= self.overlap_threshold < 1.0:
+            raise ConfigError(f"overlap_threshold must be from 0 to below 1, not {self.overlap_threshold}")
+        for name, least in (("max_targets", 1), ("max_attempts", 1), ("max_size", 0), ("max_line_length", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if self.context < 0.0:
+            raise ConfigError(f"context must be at least 0, not {self.context}")
+
+    def sample(self, view: View, rng: np.random.Generator) -> Copy | Skip:
+        """Draw the objects, their enlargement and their places."""
+        small = self._small(view)
+        if not len(small):
+            return Skip("no object is small enough")
+        patches: list[Patch] = []
+        words: list[str] = []
+        seen = view.shapes
+        for i in rng.permutation(small)[: self.max_targets].tolist():
+            patch = self._patch(view, i, seen, rng)
+            if patch is None:
+                continue
+            patches.append(patch)
+            # The next copy must not hide this one.
+            seen = ShapeArray.concatenate([seen, transform(view.shapes.take([i]), patch.affine)])
+            x, y = patch.target[:2]
+            words.append(f"{view.captions[i]!r} x{patch.affine.a:.2f} at ({x:.0f}, {y:.0f})")
+        if not patches:
+            return Skip("no place was found where a copy hides little enough")
+        rules = DropRules(self.min_coverage, self.completeness_threshold)
+        return Copy(tuple(patches), ", ".join(words), rules)
+
+    def _small(self, view: View) -> npt.NDArray[np.int64]:
+        low, high = np.split(view.shapes.bounds(), 2, axis=1)
+        inside = ((low >= 0.0) & (high <= [view.canvas.width, view.canvas.height])).all(axis=1)
+        size = (high - low).max(axis=1)
+        is_line = view.shapes.kinds == GeometryKind.LINE
+        if is_line.any():
+            fits = np.where(is_line, area_or_length(view.shapes) <= self.max_line_length, size <= self.max_size)
+        else:
+            fits = size <= self.max_size
+        return np.flatnonzero(inside & fits & (size > 0.0))
+
+    def _patch(self, view: View, i: int, seen: ShapeArray, rng: np.random.Generator) -> Patch | None:
+        """Draw the enlargement of object `i` and a place for it; None when no place is free."""
+        window = self._window(view, i)
+        x1, y1, x2, y2 = window
+        canvas = view.canvas
+        factor = min(float(rng.uniform(*self.scale)), canvas.width / (x2 - x1), canvas.height / (y2 - y1))
+        room = np.array([canvas.width - factor * (x2 - x1), canvas.height - factor * (y2 - y1)])
+        for _ in range(self.max_attempts):
+            x, y = np.floor(rng.uniform(size=2) * room).tolist()
+            patch = Patch(window, Affine(factor, 0.0, x - factor * x1, 0.0, factor, y - factor * y1))
+            hidden = visible_fraction(seen, patch.target)
+            if hidden.max() <= self.overlap_threshold and _holds(view.region, patch.target):
+                return patch
+        return None
+
+    def _window(self, view: View, i: int) -> Rect:
+        points = view.shapes.points(i)
+        low, high = points.min(axis=0), points.max(axis=0)
+        margin = self.context * float((high - low).max())
+        x1, y1 = (math.floor(max(v - margin, 0.0)) for v in low.tolist())
+        x2, y2 = (
+            math.ceil(min(max(v + margin, w + 1.0), side))
+            for v, w, side in zip(high.tolist(), (x1, y1), (view.canvas.width, view.canvas.height), strict=True)
+        )
+        return float(x1), float(y1), float(x2), float(y2)
+
+
+def _holds(region: npt.NDArray[np.float64], rect: Rect) -> bool:
+    """Whether a convex region holds all of a rectangle."""
+    if len(region) < 3:
+        return False
+    x1, y1, x2, y2 = rect
+    corners = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
+    edges = np.roll(region, -1, axis=0) - region
+    offsets = corners[:, None] - region
+    side = edges[:, 0] * offsets[..., 1] - edges[:, 1] * offsets[..., 0]
+    return bool((side >= -1e-6).all() or (side <= 1e-6).all())

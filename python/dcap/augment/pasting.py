@@ -1,0 +1,55 @@
+"""Pasting: parts of the source that a plan shows a second time, read at their final size."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from dcap.augment.coverage import coverage
+from dcap.augment.plan import Paste, Plan
+from dcap.augment.warp import Image, Resampling, warp
+from dcap.geometry.affine import Affine
+from dcap.geometry.canvas import Canvas
+
+_MARGIN = 4
+"""Pixels around what a paste shows that interpolation looks at."""
+
+
+def paste_all(pixels: Image, image: Image, plan: Plan, shrink: int, interpolation: Resampling) -> Image:
+    """Put every paste of `plan` over `pixels`, edges blended by the share of the pixel that they cover.
+
+    Args:
+        pixels: uint8 (H', W', 3), of the plan's final canvas; changed in place.
+        image: uint8 (H, W, 3), the source, as decoded.
+        plan: What is pasted.
+        shrink: How many times smaller than the plan's source `image` is.
+        interpolation: Between the pixels.
+    """
+    for paste in plan.pastes:
+        _paste(pixels, image, Paste(paste.affine @ Affine.scaling(shrink), paste.region), interpolation)
+    return pixels
+
+
+def _paste(pixels: Image, image: Image, paste: Paste, interpolation: Resampling) -> None:
+    target = _bounds(paste.region, 0, *pixels.shape[1::-1])
+    height, width = image.shape[:2]
+    margin = _MARGIN * math.ceil(1.0 / max(abs(paste.affine.determinant) ** 0.5, 1e-3))
+    source = _bounds(paste.affine.inverse().apply(paste.region), margin, width, height)
+    if target is None or source is None:
+        return
+    (x1, y1, x2, y2), (left, top, right, bottom) = target, source
+    affine = Affine.translation(-x1, -y1) @ paste.affine @ Affine.translation(left, top)
+    canvas = Canvas(y2 - y1, x2 - x1)
+    patch = warp(image[top:bottom, left:right], affine, canvas, interpolation)
+    share = coverage(paste.region - [x1, y1], canvas)[..., None]
+    place = pixels[y1:y2, x1:x2]
+    place[:] = np.rint(place + share * (patch - place.astype(np.float64)))
+
+
+def _bounds(points: npt.NDArray[np.float64], margin: int, width: int, height: int) -> tuple[int, int, int, int] | None:
+    """Whole pixels around points, within an image; None when there are none."""
+    low = np.clip(np.floor(points.min(axis=0)) - margin, 0, [width, height]).astype(int)
+    high = np.clip(np.ceil(points.max(axis=0)) + margin, 0, [width, height]).astype(int)
+    return (*low.tolist(), *high.tolist()) if (high > low).all() else None
