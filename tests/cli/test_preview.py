@@ -29,6 +29,20 @@ def test_config_gives_a_sheet_and_a_page(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_a_curriculum_is_shown_where_it_stands(tmp_path):
+    phases = "augmentation.curriculum=[{until_step: 10, ops: {hflip: {prob: 0}}}]"
+    (tmp_path / "run.yaml").write_text(CONFIG)
+    args = ["preview", str(tmp_path / "run.yaml"), phases, "--out", str(tmp_path), "--num-samples", "1"]
+    for more, said, told in (
+        ([], "after 0 steps", "hflip.prob 1"),
+        (["--step", "5"], "after 5 steps", "hflip.prob 0.5"),
+    ):
+        assert main([*args, *more]) == 0
+        page = (tmp_path / "index.html").read_text("utf-8")
+        assert said in page
+        assert f"curriculum: {told}" in page
+
+
 def test_fields_may_stand_behind_options(tmp_path):
     source = "builtin:photos/val.jsonl"
     args = ["preview", source, "seed=3", "--out", str(tmp_path), "data.answer.format=qwen", "--num-samples", "1"]

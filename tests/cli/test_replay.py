@@ -22,6 +22,24 @@ def test_a_plan_replays_what_the_config_gave(tmp_path: Path) -> None:
     assert (first / "plan.json").read_bytes() != (other / "plan.json").read_bytes()
 
 
+def test_a_curriculum_needs_the_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ops = "augmentation.ops=[{name: rotate, params: {max_deg: 0}}]"
+    for until in ("until_step: 48", "until_percent: 100"):  # of 12 epochs with 4 rows each
+        phases = f"augmentation.curriculum=[{{{until}, ops: {{rotate: {{max_deg: 40}}}}}}]"
+        args = ["replay", "--config", str(CONFIG), "data.global_max_length=1600", ops, phases, "--out", str(tmp_path)]
+        turns = []
+        for step in (0, 1000):
+            assert main([*args, "--step", str(step)]) == 0
+            plan = json.loads((tmp_path / "plan.json").read_text("utf-8"))
+            assert plan["name"].endswith(f"epoch 0, step {step}")
+            turns.append(plan["plan"]["affine"]["b"])
+        assert turns[0] == 0.0 != turns[1]
+        assert main(args) == 2
+        assert "--step must say how many steps were made" in capsys.readouterr().err
+    assert main(["replay", "--config", str(CONFIG), "--step", "3", "--out", str(tmp_path)]) == 2
+    assert "--step must go with augmentation.curriculum" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -29,6 +47,7 @@ def test_a_plan_replays_what_the_config_gave(tmp_path: Path) -> None:
         (["--config", str(CONFIG), "--image", "a.jpg"], "--image must go with --plan"),
         (["--plan", "plan.json", "seed=3"], "seed=3 must go with --config"),
         (["--plan", "plan.json", "--index", "3"], "--index must go with --config"),
+        (["--plan", "plan.json", "--step", "3"], "--step must go with --config"),
         (["--plan", "missing.json"], "missing.json must exist"),
     ],
 )

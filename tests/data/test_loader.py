@@ -3,6 +3,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,46 @@ def test_workers_give_the_same_bytes(tiny_folder: Path) -> None:
     for a, b in ((x, y) for step_a, step_b in pairs for x, y in zip(step_a, step_b, strict=True)):
         assert np.array_equal(a["input_ids"], b["input_ids"])
         assert np.array_equal(a["pixel_values"], b["pixel_values"])
+
+
+CURRICULUM = {
+    "ops": [{"name": "rotate", "params": {"max_deg": 0}}, {"name": "expand_to_fit_affine"}],
+    "curriculum": [{"until_percent": 50, "ops": {"rotate": {"max_deg": 80}}}],
+}
+
+
+def turns(loader: RowLoader, epoch: int, first_step: int, begin: int = 0) -> list[tuple[int, int, float]]:
+    """Step, sample and the curriculum's number of all samples that a rank gets."""
+    steps = enumerate(loader.steps_from(epoch, begin, first_step), first_step + begin)
+    return [
+        (step, int(info.sample_id.split(":")[1]), info.tally["curriculum/rotate.max_deg"])
+        for step, batches in steps
+        for info in (info for batch in batches for info in batch["samples"] if info.weight)
+    ]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("packing", [True, False])
+def test_a_curriculum_stands_where_the_step_is_that_trains_on_a_sample(
+    tiny_folder: Path, packing: bool, num_workers: int
+) -> None:
+    settings = config(tiny_folder, CURRICULUM, packing=packing, global_max_length=1600, num_workers=num_workers)
+    loader = RowLoader(DenseCaptionDataset(settings), total_steps=16)
+    seen = turns(loader, 1, 4)
+    assert sorted(i for _, i, _ in seen) == [1, 2, 3, 4]
+    assert len({step for step, _, _ in seen}) > 2
+    assert all(value == min(step * 10, 80) for step, _, value in seen)
+    # Prefetch, workers and a resumed epoch change nothing of it, nor do ranks.
+    assert turns(loader, 1, 4, begin=2) == [each for each in seen if each[0] >= 6]
+    ranks = [replace(loader, rank=rank, world_size=2) for rank in (0, 1)]
+    shared = [turns(each, 1, 4) for each in ranks]
+    assert sorted(i for turn in shared for _, i, _ in turn) == [1, 2, 3, 4]
+    assert all(value == min(step * 10, 80) for turn in shared for step, _, value in turn)
+
+
+def test_a_curriculum_stays_where_it_starts_without_the_number_of_steps(tiny_folder: Path) -> None:
+    loader = RowLoader(DenseCaptionDataset(config(tiny_folder, CURRICULUM)))
+    assert [value for _, _, value in turns(loader, 1, 4)] == [0.0] * 4
 
 
 def test_torch_pins_the_tensors_of_a_row(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dcap.core.errors import ConfigError
-from dcap.data.packing import epoch_rows, ordered_rows, pack_lengths
+from dcap.data.packing import RowRules, epoch_rows, epoch_rows_by_step, ordered_rows, pack_lengths
 
 CAPACITY = 100
 LENGTHS = st.lists(st.integers(1, CAPACITY), max_size=200)
@@ -49,18 +51,61 @@ def test_a_length_out_of_range_is_named(length: int) -> None:
 @given(LENGTHS, st.integers(0, 99), st.integers(0, 9), st.sampled_from([None, 1, 3]))
 def test_an_epoch_holds_every_sample_once(lengths: list[int], seed: int, epoch: int, per_row: int | None) -> None:
     sizes = np.array(lengths, np.int64)
-    rows = epoch_rows(sizes, seed, epoch, CAPACITY, 16, per_row)
+    rows = epoch_rows(sizes, seed, epoch, RowRules(CAPACITY, 16, per_row))
     assert sorted(i for row in rows for i in row) == list(range(len(lengths)))
-    assert rows == epoch_rows(sizes, seed, epoch, CAPACITY, 16, per_row)
-    assert sorted(i for row in ordered_rows(sizes, CAPACITY, 16, per_row) for i in row) == list(range(len(lengths)))
+    assert rows == epoch_rows(sizes, seed, epoch, RowRules(CAPACITY, 16, per_row))
+    assert sorted(i for row in ordered_rows(sizes, RowRules(CAPACITY, 16, per_row)) for i in row) == list(
+        range(len(lengths))
+    )
 
 
 def test_epochs_and_seeds_differ() -> None:
     sizes = np.full(64, 30)
-    orders = [epoch_rows(sizes, seed, epoch, 100, 16, None) for seed, epoch in ((0, 0), (0, 1), (1, 0))]
+    orders = [epoch_rows(sizes, seed, epoch, RowRules(100, 16)) for seed, epoch in ((0, 0), (0, 1), (1, 0))]
     assert orders[0] != orders[1]
     assert orders[0] != orders[2]
 
 
 def test_length_zero_is_left_out() -> None:
-    assert epoch_rows(np.array([0, 5, 0]), 0, 0, 10, 8, None) == [[1]]
+    assert epoch_rows(np.array([0, 5, 0]), 0, 0, RowRules(10, 8)) == [[1]]
+
+
+@given(st.integers(0, 700), st.integers(0, 3), st.sampled_from([None, 3]), st.integers(1, 5), st.integers(0, 40))
+def test_rows_by_step_hold_every_sample_once_at_the_length_it_has_then(
+    count: int, seed: int, per_row: int | None, rows_per_step: int, first_step: int
+) -> None:
+    def length_at(i: int, step: int) -> int:
+        """Grows and falls with the step, another way for each sample; some do not fit now and then."""
+        length = 5 + (i * 7919 + step * (i % 13)) % (CAPACITY + 4)
+        return length if length <= CAPACITY else 0
+
+    def step_of_row(row: int) -> int:
+        return first_step + row // rows_per_step
+
+    tracked: list[int] = []
+
+    def track(order: Sequence[int]) -> Iterator[int]:
+        for i in order:
+            tracked.append(i)
+            yield i
+
+    rules = RowRules(CAPACITY, 300, per_row)
+    rows = epoch_rows_by_step(count, length_at, step_of_row, seed, 1, rules, track)
+    assert rows == epoch_rows_by_step(count, length_at, step_of_row, seed, 1, rules)
+    assert sorted(tracked) == list(range(count))
+    seen = [i for row in rows for i in row]
+    assert len(seen) == len(set(seen))
+    for k, row in enumerate(rows):
+        lengths = [length_at(i, step_of_row(k)) for i in row]
+        assert row
+        assert min(lengths) > 0
+        assert len(row) <= per_row if per_row else sum(lengths) <= CAPACITY
+    steps = range(first_step, step_of_row(len(rows)) + 1)
+    lost = set(range(count)) - set(seen)
+    assert all(any(length_at(i, step) == 0 for step in steps) for i in lost)
+
+
+def test_rows_by_step_are_well_filled_where_samples_grow_by_a_half() -> None:
+    rows = epoch_rows_by_step(8000, lambda i, step: 20 + i % 40 + step // 50, lambda row: row, 0, 0, RowRules(400, 512))
+    fill = [sum(20 + i % 40 + k // 50 for i in row) / 400 for k, row in enumerate(rows)]
+    assert np.mean(fill[:-1]) > 0.95

@@ -9,7 +9,7 @@ from PIL import Image
 
 from dataset_cases import config
 from dcap.core.errors import ConfigError, ImageError
-from dcap.data.dataset import DenseCaptionDataset
+from dcap.data.dataset import DenseCaptionDataset, SampleKey
 from dcap.data.preview import answer_objects
 from dcap.data.replay import Replay
 
@@ -22,7 +22,7 @@ def dataset(tiny_folder: Path) -> DenseCaptionDataset:
 def test_a_file_gives_back_the_very_pixels(dataset: DenseCaptionDataset, tmp_path: Path) -> None:
     for epoch, index in ((0, 0), (1, 1), (5, 2)):
         sample = dataset[(epoch, index)]
-        Replay.of_sample(dataset, epoch, index).write(tmp_path)
+        Replay.of_sample(dataset, SampleKey(epoch, index)).write(tmp_path)
         again = Replay.read(tmp_path / "plan.json")
         seen = answer_objects(sample, dataset.planner.profile.answer, "dense")
         assert again.shapes == seen.shapes
@@ -40,7 +40,7 @@ def test_what_is_no_replay(dataset: DenseCaptionDataset, tmp_path: Path) -> None
     path = tmp_path / "plan.json"
     with pytest.raises(ConfigError, match="must exist"):
         Replay.read(path)
-    Replay.of_sample(dataset, 0, 0).write(tmp_path)
+    Replay.of_sample(dataset, SampleKey(0, 0)).write(tmp_path)
     good = json.loads(path.read_text())
     for name, value, message in (
         ("objects", [{"number": 1, "desc": "", "shape": {"poly": [1, 2]}}], "poly"),

@@ -53,6 +53,16 @@ def test_a_run_leaves_what_it_promises(reference: dict[str, Any], run_config: Ru
     assert (output / "final" / "answer_profile.json").is_file()
 
 
+def test_the_curriculum_is_logged_as_it_was(reference: dict[str, Any], run_config: RunMaker, photo_file: Path) -> None:
+    run_standard(reference, run_config, photo_file)
+    config = standard(run_config, photo_file, output_dir=str(photo_file.parent / "reference"))
+    lines = [line for line in metrics(config) if "augment/curriculum/rotate.max_deg" in line]
+    # One line per step: the value of the steps made before.
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5]
+    assert [line["augment/curriculum/rotate.max_deg"] for line in lines] == pytest.approx([0, 10, 20, 30, 40])
+    assert lines[-1]["augment/curriculum/hflip.prob"] == pytest.approx(0.8)
+
+
 KILLED = """
 import os, signal, sys, torch
 torch.set_num_threads(1)

@@ -67,3 +67,14 @@ def test_other_changes_are_followed_and_said(
 def test_how_to_resume_is_no_change(caplog: pytest.LogCaptureFixture) -> None:
     check_same_run(SAVED, change("training.resume", "out/checkpoints/step-000002"))
     assert not caplog.text
+
+
+@pytest.mark.parametrize(("until", "free"), [("until_step", True), ("until_percent", False)])
+def test_the_length_of_a_run_binds_a_curriculum_in_percent(until: str, free: bool) -> None:
+    saved = merge(SAVED, {"augmentation": {"curriculum": [{until: 50}]}})
+    longer = merge(saved, {"training": {"num_epochs": 3}})
+    if free:
+        check_same_run(saved, longer)
+        return
+    with pytest.raises(CheckpointError, match=r"training\.num_epochs was 1 and is 3"):
+        check_same_run(saved, longer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -47,6 +48,38 @@ class Completeness:
 
 
 @dataclass(frozen=True)
+class PhaseConfig:
+    """A part of the training, from the end of the phase before: numbers move in a line to what is given here.
+
+    What a phase does not name stays as it is; after the last phase nothing changes any more.
+    """
+
+    until_percent: float | None = None
+    """End of the phase, percent of all optimiser steps, above 0 and at most 100."""
+    until_step: int | None = None
+    """End of the phase, optimiser steps; all phases have the one or the other."""
+    bypass_prob: float | None = None
+    """``augmentation.bypass_prob`` at the end of the phase."""
+    ops: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By op, numbers at the end of the phase: its ``prob`` and its numeric parameters."""
+
+    def __post_init__(self) -> None:
+        if (self.until_percent is None) == (self.until_step is None):
+            raise ConfigError("until_percent or until_step must be given, and not both")
+        if self.until_percent is not None and not 0.0 < self.until_percent <= 100.0:
+            raise ConfigError(f"until_percent must be above 0 and at most 100, not {self.until_percent}")
+        if self.until_step is not None and self.until_step < 1:
+            raise ConfigError(f"until_step must be at least 1, not {self.until_step}")
+        if self.bypass_prob is not None and not 0.0 <= self.bypass_prob <= 1.0:
+            raise ConfigError(f"bypass_prob must be within 0..1, not {self.bypass_prob}")
+
+    @property
+    def until(self) -> float:
+        """End of the phase, in whichever unit it is given."""
+        return self.until_step or self.until_percent or 0.0
+
+
+@dataclass(frozen=True)
 class AugmentConfig:
     """What training samples undergo; validation and prediction never use it."""
 
@@ -62,7 +95,14 @@ class AugmentConfig:
     """What happens to a shape that a border cuts into parts: keep the largest, or all as objects of their own."""
     completeness: Completeness | None = None
     """Texts ``complete`` and ``partial``: what a crop's ``completeness_threshold`` writes, and in place of what."""
+    curriculum: tuple[PhaseConfig, ...] = ()
+    """Phases of the training, in order; numbers move from those above to those at each phase's end."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.bypass_prob <= 1.0:
             raise ConfigError(f"bypass_prob must be within 0..1, not {self.bypass_prob}")
+        for i, (before, phase) in enumerate(itertools.pairwise(self.curriculum), 1):
+            if (before.until_step is None) != (phase.until_step is None):
+                raise ConfigError("curriculum must have phases by until_percent or by until_step, not by both")
+            if phase.until <= before.until:
+                raise ConfigError(f"curriculum[{i}] must end after {before.until:g}, the end of the phase before")

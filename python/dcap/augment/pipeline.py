@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,16 +15,15 @@ import numpy as np
 from dcap.augment.color import ColorStep
 from dcap.augment.config import AugmentConfig
 from dcap.augment.fit import MULTIPLE
-from dcap.augment.ops.expand import ExpandToFitAffine
-from dcap.augment.ops.window import Window
 from dcap.augment.plan import AugmentResult, Plan
-from dcap.augment.policy import OPS, Copy, Op, Recolor, SizesCanvas, Skip, View, Warp
+from dcap.augment.policy import Copy, Recolor, SizesCanvas, Skip, View, Warp
 from dcap.augment.render import render
 from dcap.augment.scene import Scene
+from dcap.augment.schedule import Curriculum, TrainingStep
+from dcap.augment.stages import Stage, build_stages
 from dcap.augment.telemetry import Telemetry
 from dcap.augment.walk import Walk
 from dcap.core.config import build
-from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
@@ -36,38 +35,49 @@ Fit = Callable[[Canvas], Canvas]
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One op of a pipeline, ready to draw."""
-
-    name: str
-    prob: float
-    op: Op
-    keeps_outside: bool
-    """Whether what leaves the canvas here may stay until the expansion that follows."""
-    is_last_expansion: bool = False
-
-
-@dataclass(frozen=True)
 class Pipeline:
     """Augmentation of scenes; build one with `from_config`.
 
     ``pipeline(scene, rng)`` plans and renders; `plan` needs no pixels. Both draw the same from the same generator.
+    With a curriculum, this is the pipeline of the first step; `at` returns that of another one.
     """
 
     stages: tuple[Stage, ...] = ()
     config: AugmentConfig = field(default_factory=AugmentConfig)
+    curriculum: Curriculum = field(default_factory=Curriculum)
+    values: Mapping[str, float] = field(default_factory=dict)
+    """What the curriculum changes, as it is at this step; for the telemetry."""
 
     @classmethod
     def from_config(cls, config: AugmentConfig | Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Pipeline:
         """Build from the ``augmentation:`` section, or from a bare list of ops.
 
         Raises:
-            ConfigError: An unknown op or parameter (the message names the nearest), or a value that it refuses.
+            ConfigError: An unknown op or parameter (the message names the nearest), or a value that it refuses; in
+                the curriculum, also a parameter that is no number.
         """
         if not isinstance(config, AugmentConfig):
             tree = config if isinstance(config, Mapping) else {"ops": list(config)}
             config = build(AugmentConfig, tree, "augmentation")
-        return cls(_stages(config), config)
+        stages = build_stages(config)
+        curriculum = Curriculum.from_config(config, stages)
+        return cls(stages, config, curriculum, curriculum.values(curriculum.start))
+
+    def at(self, when: TrainingStep) -> Pipeline:
+        """Return the pipeline of a training step: itself, without a curriculum.
+
+        Raises:
+            ConfigError: The curriculum's phases are given in percent, and `when` does not say of what.
+        """
+        if not self.curriculum.phases:
+            return self
+        setting = self.curriculum.at(when)
+        return replace(
+            self,
+            stages=setting.stages,
+            config=replace(self.config, bypass_prob=setting.bypass_prob),
+            values=self.curriculum.values(setting),
+        )
 
     def plan(
         self,
@@ -137,6 +147,7 @@ class Pipeline:
             walk.padding_share(),
             bypassed,
             walk.num_copies(),
+            self.values,
         )
         return AugmentResult(
             Scene(walk.canvas, walk.shapes, walk.captions), walk.source_index, walk.visible_fraction, plan, telemetry
@@ -167,21 +178,3 @@ class Pipeline:
         if scene.image is None:
             return result
         return replace(result, scene=replace(result.scene, image=render(scene.image, result.plan)))
-
-
-def _stages(config: AugmentConfig) -> tuple[Stage, ...]:
-    stages: list[Stage] = []
-    for i, item in enumerate(config.ops):
-        where = f"augmentation.ops[{i}]"
-        op: Any = OPS.get(item.name, f"{where}.name")
-        if not (isinstance(op, type) and is_dataclass(op)):
-            raise ConfigError(f"{where}.name: op {item.name} must be a dataclass, its fields being its parameters")
-        made: Any = build(op, item.params, f"{where}.params")
-        if isinstance(made, Window) and made.completeness_threshold and config.completeness is None:
-            raise ConfigError(
-                f"{where}.params.completeness_threshold must have a rule that it applies, not none. Add "
-                "augmentation.completeness with the texts complete and partial, or leave the threshold out."
-            )
-        stages.append(Stage(item.name, item.prob, made, keeps_outside=False))
-    last = max((i for i, s in enumerate(stages) if isinstance(s.op, ExpandToFitAffine)), default=-1)
-    return tuple(replace(s, keeps_outside=i < last, is_last_expansion=i == last) for i, s in enumerate(stages))

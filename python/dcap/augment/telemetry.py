@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,7 @@ class Telemetry:
         padding_share: Share of the final canvas that shows no source pixel, 0..1.
         bypassed: Whether the sample was left as it is.
         num_pasted: Objects in the result that are copies.
+        curriculum: Each number that the curriculum changes, by name, as it was for this sample.
     """
 
     num_objects: int
@@ -28,6 +29,7 @@ class Telemetry:
     padding_share: float
     bypassed: bool
     num_pasted: int = 0
+    curriculum: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def num_kept(self) -> int:
@@ -50,6 +52,7 @@ class Telemetry:
             "padding": self.padding_share,
             "pixels": num_pixels,
             **counts,
+            **{f"curriculum/{name}": value for name, value in self.curriculum.items()},
         }
 
 
@@ -57,7 +60,8 @@ def summarize(sums: Mapping[str, float]) -> dict[str, float]:
     """Return what the sums of `Telemetry.tally` say of their samples.
 
     ``kept_share`` is that of the objects; ``bypassed_share``, ``padding_share``, ``objects``, ``pasted`` copies,
-    ``megapixels`` and how often each op acted (``applied/rotate``) or could not (``skipped/rotate``) are per sample.
+    ``megapixels``, how often each op acted (``applied/rotate``) or could not (``skipped/rotate``) and the numbers of
+    the curriculum (``curriculum/rotate.max_deg``) are per sample.
     """
     samples = max(sums.get("samples", 0), 1)
     per_sample = {name: value / samples for name, value in sums.items() if "/" in name}

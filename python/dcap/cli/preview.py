@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dcap.cli.training_step import add_step, training_step
 from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger, progress
 from dcap.core.words import counted
@@ -24,6 +25,7 @@ examples:
   dcap preview configs/demo.yaml --out preview                    what training will see
   dcap preview configs/mine.yaml --out preview --draws 3          three epochs of each sample
   dcap preview configs/mine.yaml --out preview --split val        validation: never augmented
+  dcap preview configs/mine.yaml --out preview --step 500         where augmentation.curriculum stands then
   dcap preview train.jsonl --out preview                          annotations as they are, no config
   dcap preview train.jsonl augmentation.ops='[{name: rotate, params: {max_deg: 20}}]' --out preview
 
@@ -49,6 +51,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--num-samples", type=int, default=8, metavar="N", help="records, spread evenly (default: 8)")
     parser.add_argument("--draws", type=int, default=1, metavar="M", help="epochs shown of each (default: 1)")
     parser.add_argument("--split", choices=("train", "val"), default="train", help="default: train")
+    add_step(parser)
     parser.set_defaults(run=run)
 
 
@@ -73,9 +76,11 @@ def run(args: argparse.Namespace) -> int:
     if not len(dataset):
         raise ConfigError(f"{args.source} must hold at least one record, not none")
     indices = choose(len(dataset), args.num_samples)
-    previews = [load_preview(dataset, index, args.draws) for index in progress(indices, "Preview")]
+    when = training_step(config, dataset, args.step, default=0)
+    previews = [load_preview(dataset, index, args.draws, when) for index in progress(indices, "Preview")]
     records, epochs = counted(len(dataset), "record"), counted(args.draws, "epoch")
-    intro = f"{len(previews)} of {records} of {args.split}, {epochs} of each"
+    at = "" if when is None else f", after {counted(when.step, 'step')}"
+    intro = f"{len(previews)} of {records} of {args.split}, {epochs} of each{at}"
     _write(args.out, previews, f"dcap preview: {Path(args.source).name}", intro)
     return 0
 

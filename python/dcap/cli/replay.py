@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dcap.cli.training_step import add_step, training_step
 from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger
 
@@ -19,6 +20,7 @@ EPILOG = """\
 examples:
   dcap replay --config configs/demo.yaml --epoch 3 --index 1 --out replay    what training saw of record 1
   dcap replay --config configs/demo.yaml seed=5 --index 1 --out replay       with fields changed
+  dcap replay --config mine.yaml --epoch 1 --index 1 --step 240 --out replay with a curriculum
   dcap replay --plan replay/plan.json --out again                            the same pixels, without the config
   dcap replay --plan replay/plan.json --image moved.jpg --out again          when the image lies elsewhere
 
@@ -45,6 +47,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--index", type=int, metavar="I", help="with --config: sample, from 0; counts the records kept (default: 0)"
     )
     parser.add_argument("--split", choices=("train", "val"), help="with --config (default: train)")
+    add_step(parser)
     parser.add_argument("--image", type=Path, metavar="FILE", help="with --plan: read the image from here")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the four files")
     parser.set_defaults(run=run)
@@ -67,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 def _from_plan(args: argparse.Namespace) -> Replay:
     from dcap.data.replay import Replay
 
-    for name in ("epoch", "index", "split"):
+    for name in ("epoch", "index", "split", "step"):
         if getattr(args, name) is not None:
             raise ConfigError(f"--{name} must go with --config; a plan is one sample")
     if args.overrides:
@@ -86,7 +89,7 @@ def _from_config(args: argparse.Namespace) -> Replay:
 
     config = load_run_config(args.config, args.overrides)
     # The tokenizer comes with transformers, which takes seconds to import.
-    from dcap.data.dataset import DenseCaptionDataset
+    from dcap.data.dataset import DenseCaptionDataset, SampleKey
     from dcap.data.encode import load_tokenizer
     from dcap.data.replay import Replay
     from dcap.model.tiny import resolve_model
@@ -98,4 +101,4 @@ def _from_config(args: argparse.Namespace) -> Replay:
         raise ConfigError(
             f"--index must be within 0..{len(dataset) - 1} and --epoch at least 0, not {index} and {epoch}"
         )
-    return Replay.of_sample(dataset, epoch, index)
+    return Replay.of_sample(dataset, SampleKey(epoch, index, when=training_step(config, dataset, args.step)))

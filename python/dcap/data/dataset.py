@@ -10,14 +10,15 @@ import numpy.typing as npt
 
 from dcap.augment.config import AugmentConfig
 from dcap.augment.pipeline import Pipeline
-from dcap.core.errors import ConfigError, RecordError
-from dcap.core.log import get_logger, is_main, progress
-from dcap.core.words import counted
+from dcap.augment.schedule import TrainingStep
+from dcap.core.errors import ConfigError
+from dcap.core.log import get_logger, is_main
 from dcap.data.builtin import resolve_data
 from dcap.data.check import CheckedRecords, ImageRules, check_records
 from dcap.data.config import DataConfig
 from dcap.data.encode import Encoder, Tokenizer, load_tokenizer
 from dcap.data.images import decode_image
+from dcap.data.lengths import EpochLengths
 from dcap.data.planning import PlannedSample, Planner
 from dcap.data.preprocess import Chain
 from dcap.data.profile import resolve_profile
@@ -32,11 +33,13 @@ Split = Literal["train", "val"]
 
 @dataclass(frozen=True, slots=True)
 class SampleKey:
-    """Which sample, in which epoch; a filler is the same sample with a loss weight of 0."""
+    """Which sample, in which epoch, and when it is trained on; a filler is the same sample with a loss weight of 0."""
 
     epoch: int
     index: int
     filler: bool = False
+    when: TrainingStep | None = None
+    """Only a curriculum looks at it; none is the first step."""
 
 
 class _ModelName(Protocol):
@@ -73,7 +76,8 @@ class DatasetConfig(Protocol):
 class DenseCaptionDataset:
     """Samples of one split, by ``(epoch, index)``.
 
-    An item depends on the config's seed, the epoch and the index alone: not on order, workers or ranks.
+    An item depends on the config's seed, the epoch and the index alone, and with a curriculum on the step that trains
+    on it: not on order, workers or ranks.
 
     Args:
         config: A run's config, or anything with its ``data``, ``augmentation``, ``model`` and ``seed``.
@@ -119,45 +123,25 @@ class DenseCaptionDataset:
         """Token id for padding."""
         return self.planner.encoder.pad_id
 
-    def plan(self, epoch: int, index: int) -> PlannedSample:
+    def plan(self, epoch: int, index: int, when: TrainingStep | None = None) -> PlannedSample:
         """Plan a sample without opening its image.
 
         Raises:
             RecordError: As `Planner.plan`.
         """
-        return self.planner.plan(self.records[index], epoch, index)
+        return self.planner.plan(self.records[index], epoch, index, when)
 
     def lengths(self, epoch: int) -> npt.NDArray[np.int64]:
         """Return the token count of every sample of an epoch, int64 (N,); 0 leaves a sample out.
 
-        A sample is left out when it is too long and ``data.overlong`` is ``drop``, or when it cannot be planned and
-        ``data.on_bad_record`` is ``skip``.
+        With a curriculum they are those at the first step.
 
         Raises:
-            RecordError: As `Planner.plan`.
+            RecordError: As `EpochLengths.of`.
         """
-        out = np.zeros(len(self), np.int64)
-        too_long, unplanned, kept_iou = 0, [], []
-        for i in progress(range(len(self)), f"Planning {self.split} epoch {epoch}"):
-            try:
-                planned = self.plan(epoch, i)
-            except RecordError as error:
-                if self.config.data.on_bad_record == "error":
-                    raise
-                unplanned.append(str(error))
-                continue
-            too_long += not planned.fits
-            out[i] = planned.length if planned.fits else 0
-            kept_iou.append(planned.kept_iou)
-        name = f"{self.split} epoch {epoch}"
-        if too_long:
-            logger.warning("%s: %s left out, too long", name, counted(too_long, "sample"))
-        if unplanned:
-            logger.warning("%s: %s left out, such as %s", name, counted(len(unplanned), "sample"), unplanned[0])
-        iou = np.concatenate([np.empty(0), *kept_iou])
-        if epoch == 0 and (iou < 1.0).any():  # the other epochs differ little
-            shapes, mean, least = counted(int((iou < 1).sum()), "shape"), float(iou.mean()), float(iou.min())
-            logger.info("%s: %s simplified; IoU kept: mean %.3f, least %.3f", name, shapes, mean, least)
+        lengths = EpochLengths(self, epoch)
+        out = lengths.all()
+        lengths.report()
         return out
 
     def __getitem__(self, key: SampleKey | tuple[int, int] | int) -> Sample:
@@ -169,7 +153,7 @@ class DenseCaptionDataset:
         """
         if not isinstance(key, SampleKey):
             key = SampleKey(0, key) if isinstance(key, int) else SampleKey(*key)
-        planned = self.plan(key.epoch, key.index)
+        planned = self.plan(key.epoch, key.index, key.when)
         record = planned.record
         path = image_path(record, self.config.data.root)
         shrink = planned.result.plan.decode_shrink

@@ -23,11 +23,13 @@ import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from dcap.augment.schedule import TrainingStep
 from dcap.core.errors import DcapError, ImageError, TrainingError
 from dcap.core.log import get_logger
 from dcap.data.collate import Batch, PackingCollator, PaddingCollator
 from dcap.data.dataset import DenseCaptionDataset, SampleKey
-from dcap.data.packing import epoch_rows, ordered_rows
+from dcap.data.lengths import EpochLengths
+from dcap.data.packing import RowRules, epoch_rows, epoch_rows_by_step, ordered_rows
 from dcap.data.sample import Sample
 
 logger = get_logger(__name__)
@@ -98,6 +100,7 @@ class RowLoader:
         accumulation: Micro-batches per optimiser step and rank.
         batch_size: Samples per batch in padded mode; packing makes its own rows.
         pin_memory: Whether batches go through page-locked memory; for CUDA.
+        total_steps: Steps of the whole run, which a curriculum goes by; without them it stays where it starts.
         on_skip: Called with the message of each image that could not be decoded, where ``on_bad_record`` is ``skip``.
     """
 
@@ -107,6 +110,7 @@ class RowLoader:
     accumulation: int = 1
     batch_size: int = 1
     pin_memory: bool = False
+    total_steps: int | None = None
     on_skip: Callable[[str], None] = logger.warning
 
     @cached_property
@@ -117,43 +121,75 @@ class RowLoader:
         return PaddingCollator(self.dataset.pad_id, config.global_max_length)
 
     @cached_property
-    def _rows_of_epoch(self) -> dict[int, list[Row]]:
+    def _rows_of_epoch(self) -> dict[tuple[int, int], list[Row]]:
         return {}
 
-    def rows(self, epoch: int) -> list[Row]:
-        """Return all rows of an epoch, over all ranks, in order: a pure function of (seed, epoch)."""
-        if epoch not in self._rows_of_epoch:
-            config = self.dataset.config.data
-            lengths = self.dataset.lengths(epoch)
-            per_row = None if config.packing else self.batch_size
-            if self.dataset.split == "val":
-                members = ordered_rows(lengths, config.global_max_length, config.packing_window, per_row)
-            else:
-                seed = self.dataset.config.seed
-                members = epoch_rows(lengths, seed, epoch, config.global_max_length, config.packing_window, per_row)
-            self._rows_of_epoch.clear()
-            self._rows_of_epoch[epoch] = [tuple(SampleKey(epoch, i) for i in row) for row in members]
-        return self._rows_of_epoch[epoch]
+    def rows(self, epoch: int, first_step: int = 0) -> list[Row]:
+        """Return all rows of an epoch, over all ranks, in order: a pure function of (seed, epoch, first_step).
 
-    def steps_per_epoch(self, epoch: int) -> int:
-        """Return the optimiser steps of an epoch.
+        Args:
+            epoch: Epoch, from 0.
+            first_step: Steps that the epochs before took, for a curriculum.
+        """
+        if (epoch, first_step) not in self._rows_of_epoch:
+            rows = self._rows_by_step(epoch, first_step) if self._has_curriculum else self._plain_rows(epoch)
+            self._rows_of_epoch.clear()
+            self._rows_of_epoch[epoch, first_step] = rows
+        return self._rows_of_epoch[epoch, first_step]
+
+    @property
+    def _has_curriculum(self) -> bool:
+        return self.total_steps is not None and bool(self.dataset.planner.pipeline.curriculum.phases)
+
+    @property
+    def _rules(self) -> RowRules:
+        config = self.dataset.config.data
+        return RowRules(config.global_max_length, config.packing_window, None if config.packing else self.batch_size)
+
+    def _plain_rows(self, epoch: int) -> list[Row]:
+        lengths = self.dataset.lengths(epoch)
+        if self.dataset.split == "val":
+            members = ordered_rows(lengths, self._rules)
+        else:
+            members = epoch_rows(lengths, self.dataset.config.seed, epoch, self._rules)
+        return [tuple(SampleKey(epoch, i) for i in row) for row in members]
+
+    def _rows_by_step(self, epoch: int, first_step: int) -> list[Row]:
+        rows_per_step = self.world_size * self.accumulation
+        lengths = EpochLengths(self.dataset, epoch)
+        members = epoch_rows_by_step(
+            len(self.dataset),
+            lambda i, step: lengths.of(i, TrainingStep(step, self.total_steps)),
+            lambda row: first_step + row // rows_per_step,
+            self.dataset.config.seed,
+            epoch,
+            self._rules,
+            lengths.track,
+        )
+        lengths.report()
+        steps = [TrainingStep(first_step + k // rows_per_step, self.total_steps) for k in range(len(members))]
+        return [tuple(SampleKey(epoch, i, when=when) for i in row) for row, when in zip(members, steps, strict=True)]
+
+    def steps_per_epoch(self, epoch: int, first_step: int = 0) -> int:
+        """Return the optimiser steps of an epoch; arguments as `rows`.
 
         Raises:
             TrainingError: No sample is left to train on.
         """
-        rows = len(self.rows(epoch))
+        rows = len(self.rows(epoch, first_step))
         if not rows:
             raise TrainingError("at least one sample must be left to load; all were dropped or there are none")
         return math.ceil(rows / (self.world_size * self.accumulation))
 
-    def steps_from(self, epoch: int, step: int) -> Iterator[list[Batch]]:
-        """Yield this rank's micro-batches of each optimiser step of an epoch, from `step` on.
+    def steps_from(self, epoch: int, step: int, first_step: int = 0) -> Iterator[list[Batch]]:
+        """Yield this rank's micro-batches of each optimiser step of an epoch, from its step `step` on.
 
         Raises:
             DcapError: What a worker met, with the sample's file and line.
             TrainingError: A worker process died.
         """
-        shares = [self._share(epoch, s) for s in range(step, self.steps_per_epoch(epoch))]
+        count = self.steps_per_epoch(epoch, first_step)
+        shares = [self._share(self.rows(epoch, first_step), s) for s in range(step, count)]
         batches = self._batches([row for share in shares for row in share])
         for share in shares:
             yield [next(batches) for _ in share]
@@ -167,9 +203,9 @@ class RowLoader:
         for step in self.steps_from(0, 0):
             yield from step
 
-    def _share(self, epoch: int, step: int) -> list[Row]:
+    def _share(self, all_rows: list[Row], step: int) -> list[Row]:
         per_step = self.world_size * self.accumulation
-        rows = self.rows(epoch)[step * per_step : (step + 1) * per_step]
+        rows = all_rows[step * per_step : (step + 1) * per_step]
         filler = tuple(replace(key, filler=True) for key in min(rows, key=len))
         micro_batches = math.ceil(len(rows) / self.world_size)
         rows = rows + [filler] * (micro_batches * self.world_size - len(rows))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +14,8 @@ from dcap.core.errors import ConfigError
 from dcap.core.random import generator
 
 _ORDER_PURPOSE = 1
+_PARTS, _LEAST_PART = 16, 256
+"""Into how many parts `epoch_rows_by_step` cuts an epoch, and the fewest samples of one, so that rows fill well."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -76,46 +80,103 @@ def _best_fit_decreasing(sizes: npt.NDArray[np.int64], capacity: int) -> npt.NDA
     return row_of
 
 
-def epoch_rows(
-    lengths: npt.NDArray[np.int64],
-    seed: int,
-    epoch: int,
-    capacity: int,
-    window: int,
-    samples_per_row: int | None,
-) -> list[list[int]]:
+@dataclass(frozen=True, slots=True)
+class RowRules:
+    """What a row may hold.
+
+    Args:
+        capacity: Tokens of a row.
+        window: Samples that are packed together.
+        samples_per_row: Padded mode: this many samples make a row, whatever their lengths.
+    """
+
+    capacity: int
+    window: int
+    samples_per_row: int | None = None
+
+    def rows(self, order: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+        """Return the samples of each row; `lengths` are those of all samples, `order` names the ones to take."""
+        if self.samples_per_row is not None:
+            return [order[i : i + self.samples_per_row] for i in range(0, len(order), self.samples_per_row)]
+        return [order[members] for members in pack_lengths(lengths[order], self.capacity, self.window).rows()]
+
+
+def epoch_rows(lengths: npt.NDArray[np.int64], seed: int, epoch: int, rules: RowRules) -> list[list[int]]:
     """Return the rows of an epoch, each a list of sample indices: a pure function of its arguments.
 
-    Samples are shuffled, packed window by window (or grouped by `samples_per_row` when that is given), and the
-    rows are shuffled again, since packing sorts them by fill.
+    Samples are shuffled, packed window by window, and the rows are shuffled again, since packing sorts them by fill.
 
     Args:
         lengths: Tokens of each sample, int64 (N,); a sample of length 0 is left out.
         seed: Run seed.
         epoch: Epoch, from 0.
-        capacity: Tokens of a row.
-        window: Samples that are packed together.
-        samples_per_row: Padded mode: this many samples make a row.
+        rules: What a row may hold.
     """
     rng = generator(seed, epoch, _ORDER_PURPOSE)
-    rows = _rows(rng.permutation(np.flatnonzero(lengths)), lengths, capacity, window, samples_per_row)
+    rows = rules.rows(rng.permutation(np.flatnonzero(lengths)), lengths)
     return [rows[i].tolist() for i in rng.permutation(len(rows))]
 
 
-def ordered_rows(
-    lengths: npt.NDArray[np.int64], capacity: int, window: int, samples_per_row: int | None
-) -> list[list[int]]:
+def ordered_rows(lengths: npt.NDArray[np.int64], rules: RowRules) -> list[list[int]]:
     """Return rows without a shuffle, for validation; arguments as `epoch_rows`."""
-    return [row.tolist() for row in _rows(np.flatnonzero(lengths), lengths, capacity, window, samples_per_row)]
+    return [row.tolist() for row in rules.rows(np.flatnonzero(lengths), lengths)]
 
 
-def _rows(
-    order: npt.NDArray[np.int64],
-    lengths: npt.NDArray[np.int64],
-    capacity: int,
-    window: int,
-    samples_per_row: int | None,
-) -> list[npt.NDArray[np.int64]]:
-    if samples_per_row is not None:
-        return [order[i : i + samples_per_row] for i in range(0, len(order), samples_per_row)]
-    return [order[members] for members in pack_lengths(lengths[order], capacity, window).rows()]
+def epoch_rows_by_step(
+    num_samples: int,
+    length_at: Callable[[int, int], int],
+    step_of_row: Callable[[int], int],
+    seed: int,
+    epoch: int,
+    rules: RowRules,
+    track: Callable[[Sequence[int]], Iterable[int]] = iter,
+) -> list[list[int]]:
+    """Return the rows of an epoch whose lengths depend on the step that trains on them: a pure function as well.
+
+    Which step that is depends on the rows before, which depend on lengths. So samples are packed in parts, with their
+    lengths at the step where the part begins, and what is longer at its own step and overflows its row goes to the
+    next part.
+
+    Args:
+        num_samples: N.
+        length_at: Tokens of a sample, 0..N-1, at a step; 0 leaves it out.
+        step_of_row: The step that trains on the row at a position; it does not fall.
+        seed: Run seed.
+        epoch: Epoch, from 0.
+        rules: What a row may hold; its window bounds a part.
+        track: Wraps the samples on their way, for a progress bar.
+    """
+    rng = generator(seed, epoch, _ORDER_PURPOSE)
+    coming = iter(track(rng.permutation(num_samples).tolist()))
+    size = min(rules.window, max(_LEAST_PART, -(-num_samples // _PARTS)))
+    lengths = np.zeros(num_samples, np.int64)
+    rows: list[list[int]] = []
+    late: list[int] = []
+    while part := late + list(islice(coming, max(size - len(late), 0))):
+        begin = step_of_row(len(rows))
+        lengths[part] = [length_at(i, begin) for i in part]
+        packed = rules.rows(np.array([i for i in part if lengths[i]], np.int64), lengths)
+        late = []
+        for at in rng.permutation(len(packed)).tolist():
+            step = step_of_row(len(rows))
+            if step != begin:
+                lengths[packed[at]] = [length_at(i, step) for i in packed[at].tolist()]
+            row, over = _fitting(packed[at].tolist(), lengths, rules)
+            late += over
+            if row:
+                rows.append(row)
+    return rows
+
+
+def _fitting(members: list[int], lengths: npt.NDArray[np.int64], rules: RowRules) -> tuple[list[int], list[int]]:
+    """Return what fits a row, and what does not; the longest first, so that little room stays empty."""
+    if rules.samples_per_row is not None:
+        return [i for i in members if lengths[i]], []
+    row, over, room = [], [], rules.capacity
+    for i in sorted(members, key=lambda i: (-lengths[i], i)):
+        if lengths[i] > room:
+            over.append(i)
+        elif lengths[i]:
+            row.append(i)
+            room -= int(lengths[i])
+    return row, over

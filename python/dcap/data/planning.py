@@ -12,6 +12,7 @@ import numpy.typing as npt
 from dcap.augment.fit import fit_canvas
 from dcap.augment.pipeline import Pipeline
 from dcap.augment.plan import AugmentResult
+from dcap.augment.schedule import TrainingStep
 from dcap.core.errors import GeometryError, RecordError
 from dcap.core.random import generator
 from dcap.data.codec import to_answer, write_answer
@@ -57,7 +58,7 @@ class PlannedSample:
 
 @dataclass(frozen=True)
 class Planner:
-    """Pure function of (record, epoch, index) for one data set.
+    """Pure function of (record, epoch, index, training step) for one data set.
 
     Args:
         config: The ``data:`` section.
@@ -88,8 +89,14 @@ class Planner:
             raise RecordError(f"{record.origin}: summary must be given in summary mode. Add it, or use mixed mode.")
         return "summary"
 
-    def plan(self, record: Record, epoch: int, index: int) -> PlannedSample:
+    def plan(self, record: Record, epoch: int, index: int, when: TrainingStep | None = None) -> PlannedSample:
         """Plan one sample.
+
+        Args:
+            record: What it is made of.
+            epoch: Epoch, from 0.
+            index: Which sample of the epoch.
+            when: The step that trains on it, for a curriculum; the first one when not given.
 
         Raises:
             RecordError: The image's sides, or those of what a crop left, differ by more than 200 times, a polygon
@@ -101,7 +108,8 @@ class Planner:
         fit = partial(fit_canvas, min_pixels=answer.min_pixels, max_pixels=answer.max_pixels)
         rng = generator(self.seed, epoch, index, _AUGMENT_PURPOSE)
         try:
-            result = self.pipeline.plan(record.canvas, record.shapes, rng, record.captions, fit)
+            pipeline = self.pipeline if when is None else self.pipeline.at(when)
+            result = pipeline.plan(record.canvas, record.shapes, rng, record.captions, fit)
             planned = self._planned(record, mode, result)
         except GeometryError as error:
             raise RecordError(f"{record.origin}: {error}") from None

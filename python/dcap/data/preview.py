@@ -12,10 +12,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from dcap.augment.schedule import TrainingStep
 from dcap.core.words import counted
 from dcap.data.codec import to_answer, to_canvas
 from dcap.data.config import AnswerProfile
-from dcap.data.dataset import DenseCaptionDataset
+from dcap.data.dataset import DenseCaptionDataset, SampleKey
 from dcap.data.draw import Pixels, draw_shapes, fit
 from dcap.data.images import decode_image
 from dcap.data.page import Entry, Panel
@@ -69,8 +70,14 @@ def choose(num_records: int, num_samples: int) -> list[int]:
     return [round(i) for i in np.linspace(0, num_records - 1, count)] if count else []
 
 
-def load_preview(dataset: DenseCaptionDataset, index: int, draws: int) -> Preview:
+def load_preview(dataset: DenseCaptionDataset, index: int, draws: int, when: TrainingStep | None = None) -> Preview:
     """Load one record and encode it as the first `draws` epochs would.
+
+    Args:
+        dataset: Whose record.
+        index: Which one.
+        draws: How many epochs.
+        when: The step at which a curriculum stands, in all of them; the first one when not given.
 
     Raises:
         RecordError: As the dataset.
@@ -79,7 +86,7 @@ def load_preview(dataset: DenseCaptionDataset, index: int, draws: int) -> Previe
     record = dataset.records[index]
     data = dataset.config.data
     image = decode_image(image_path(record, data.root), record.canvas, data.max_image_pixels, record.origin)
-    samples = tuple(dataset[(epoch, index)] for epoch in range(draws))
+    samples = tuple(dataset[SampleKey(epoch, index, when=when)] for epoch in range(draws))
     modes = [dataset.planner.mode(record, epoch, index) for epoch in range(draws)]
     profile = dataset.planner.profile.answer
     objects = tuple(answer_objects(s, profile, mode) for s, mode in zip(samples, modes, strict=True))
@@ -108,6 +115,8 @@ def describe(sample: Sample) -> list[str]:
     telemetry = sample.augmented.telemetry
     lines = [", ".join(sample.augmented.plan.describe().splitlines())]
     lines += [f"{name} did not act: {reason}" for name, reason in telemetry.skipped]
+    if telemetry.curriculum:
+        lines.append("curriculum: " + ", ".join(f"{name} {value:g}" for name, value in telemetry.curriculum.items()))
     image = int(sample.mm_token_type_ids.sum())
     lines.append(f"{len(sample.input_ids)} tokens: {image} image, {sample.num_supervised} supervised")
     numbers = (sample.augmented.source_index + 1).tolist()

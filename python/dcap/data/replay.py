@@ -11,7 +11,7 @@ from dcap.augment.plan import MAX_COORDINATE, Plan
 from dcap.augment.render import render
 from dcap.core.config import build
 from dcap.core.errors import ConfigError, GeometryError
-from dcap.data.dataset import DenseCaptionDataset
+from dcap.data.dataset import DenseCaptionDataset, SampleKey
 from dcap.data.draw import Pixels, draw_shapes
 from dcap.data.images import decode_image
 from dcap.data.preview import answer_objects
@@ -28,7 +28,7 @@ class Replay:
     """What is needed to make a sample's picture and text again.
 
     Args:
-        name: Record and epoch, for people.
+        name: Record, epoch and step, for people.
         image: The source image.
         plan: What it undergoes.
         shapes: N shapes as the answer holds them, pixel-edge frame of the plan's canvas; none for a summary.
@@ -46,18 +46,19 @@ class Replay:
     answer: str
 
     @classmethod
-    def of_sample(cls, dataset: DenseCaptionDataset, epoch: int, index: int) -> Replay:
+    def of_sample(cls, dataset: DenseCaptionDataset, key: SampleKey) -> Replay:
         """Return the replay of one sample of a data set.
 
         Raises:
             RecordError: As the dataset.
             ImageError: The image cannot be decoded.
         """
-        record, sample = dataset.records[index], dataset[(epoch, index)]
-        mode = dataset.planner.mode(record, epoch, index)
+        record, sample = dataset.records[key.index], dataset[key]
+        mode = dataset.planner.mode(record, key.epoch, key.index)
         seen = answer_objects(sample, dataset.planner.profile.answer, mode)
         image = image_path(record, dataset.config.data.root).resolve()
-        name = f"{record.origin} {record.image}, epoch {epoch}"
+        step = "" if key.when is None else f", step {key.when.step}"
+        name = f"{record.origin} {record.image}, epoch {key.epoch}{step}"
         return cls(name, image, sample.augmented.plan, seen.shapes, seen.captions, seen.numbers, sample.answer)
 
     @classmethod

@@ -92,8 +92,10 @@ def _tell_finished_before(run: Run, state: RunState) -> None:
 def _epoch(run: Run, state: RunState) -> Iterator[tuple[Position, list[Batch], float]]:
     """Yield the remaining steps of the state's epoch: position, this rank's micro-batches, seconds waited for them."""
     start = time.perf_counter()
-    steps = run.loader.steps_per_epoch(state.epoch)
-    for index, batches in enumerate(run.loader.steps_from(state.epoch, state.step_in_epoch), state.step_in_epoch):
+    first_step = state.step - state.step_in_epoch
+    steps = run.loader.steps_per_epoch(state.epoch, first_step)
+    shares = run.loader.steps_from(state.epoch, state.step_in_epoch, first_step)
+    for index, batches in enumerate(shares, state.step_in_epoch):
         yield Position(state.epoch, index, steps), batches, time.perf_counter() - start
         start = time.perf_counter()
 

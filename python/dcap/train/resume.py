@@ -21,6 +21,8 @@ BINDING = (
     "training.per_device_batch_size",
     "training.effective_batch_size",
 )
+# With a curriculum in percent, these make other samples too.
+LENGTH = ("training.num_epochs", "training.max_steps")
 # Inside those, these change neither samples nor what trains.
 FREE = ("data.num_workers", "data.val", "data.root", "model.attention")
 
@@ -34,7 +36,9 @@ def check_same_run(saved: Mapping[str, Any], current: Mapping[str, Any]) -> None
         CheckpointError: A binding field differs; the message names every one with both values.
     """
     changes = sorted(differences(saved, current))
-    binding = [text for name, text in changes if _below(name, BINDING) and not _below(name, FREE)]
+    in_percent = any(phase.get("until_percent") for phase in current["augmentation"].get("curriculum", ()))
+    binding_names = (*BINDING, *LENGTH) if in_percent else BINDING
+    binding = [text for name, text in changes if _below(name, binding_names) and not _below(name, FREE)]
     if binding:
         raise CheckpointError(
             f"a run must be resumed with the config it began with, but {'; '.join(binding)}. "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,9 @@ class Run:
     tally: AugmentTally
     due: Due
     total_steps: int
-    """Steps that the learning rate is planned for. Augmentation makes an epoch a row longer or shorter now and then,
-    so without `max_steps` it is that of the first epoch times the epochs; the run ends with the last epoch."""
+    """Steps that learning rate and curriculum are planned for. Augmentation makes an epoch a row longer or shorter now
+    and then, so without `max_steps` it is that of the first epoch, as the curriculum starts, times the epochs; the run
+    ends with the last epoch."""
 
 
 def prepare(config: RunConfig, closing: ExitStack) -> Run:
@@ -84,10 +85,10 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
         closing.callback(_tell_bad_records, bad_records)
     # Planned even where max_steps is given: a sample that does not fit stops the run here, and not after loading
     # the model, or hours later in the first validation.
-    epoch_steps = loader.steps_per_epoch(0)
+    total = planned_steps(config, loader)
     if val_loader is not None:
         val_loader.steps_per_epoch(0)
-    total = config.training.max_steps or config.training.num_epochs * epoch_steps
+    loader = replace(loader, total_steps=total)
     learner = build_learner(config, accelerator)
     tracker = Tracker(output, total, accelerator.is_main_process, config.training.tensorboard)
     closing.callback(tracker.close)
@@ -102,6 +103,17 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
         due=Due(config.training),
         total_steps=total,
     )
+
+
+def planned_steps(config: RunConfig, loader: RowLoader) -> int:
+    """Return the steps that a run is planned for: `max_steps`, else those of the first epoch times the epochs.
+
+    Raises:
+        RecordError: A sample of the first epoch does not fit; it is planned in either case.
+        TrainingError: No sample is left to train on.
+    """
+    epoch_steps = loader.steps_per_epoch(0)
+    return config.training.max_steps or config.training.num_epochs * epoch_steps
 
 
 def describe(run: Run) -> None:
