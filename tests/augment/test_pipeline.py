@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint
 from typing import Any, Literal
 
@@ -143,6 +143,23 @@ def test_parts_that_are_kept_apart_count_by_themselves() -> None:
     leg = legs.warped(Warp(Affine.identity(), Canvas(96, 60), ""), "left", cut=True)
     assert isinstance(leg, Walk)
     assert leg.visible_fraction == pytest.approx([40 * 30 / whole]), "the right leg is gone, and only that"
+
+
+def test_a_label_counts_by_what_it_shows() -> None:
+    arch = ShapeArray.from_objects([{"poly": [0, 50, 0, 0, 90, 0, 90, 50, 80, 50, 80, 10, 40, 10, 40, 50]}])
+    whole = area_or_length(arch)[0]
+    walk = Walk.start(CANVAS, arch, ("arch",), "polygon", "largest")
+    up = Warp(Affine.translation(0, -20), CANVAS, "")
+    leg = walk.warped(up, "up", cut=True)
+    assert isinstance(leg, Walk)
+    assert leg.visible_fraction == pytest.approx([40 * 30 / whole]), "the smaller leg has no label"
+    half = leg.warped(up, "up", cut=True)
+    assert isinstance(half, Walk)
+    assert half.visible_fraction == pytest.approx([40 * 10 / whole])
+    # Both legs together would be enough.
+    least = walk.warped(replace(up, rules=DropRules(min_coverage=0.6)), "up", cut=True)
+    assert isinstance(least, Walk)
+    assert least.dropped == {0: f"{40 * 30 / whole:.0%} visible after up, less than 60%"}
 
 
 @pytest.mark.parametrize("split_policy", ["largest", "all"])

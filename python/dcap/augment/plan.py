@@ -192,7 +192,10 @@ class AugmentResult:
     Args:
         scene: M shapes and captions in the final frame; with pixels when the scene came with some.
         source_index: int64 (M,): the input object from which each output object came.
-        visible_fraction: float64 (M,): share of that object's area (length for lines) that is still visible.
+        visible_fraction: float64 (M,): share of that object's area (length for lines) that the result shows. With
+            ``split_policy="largest"`` that is the part that was kept, however much else of the object is on the
+            canvas; with ``"all"`` all its parts together, the same number for each. A length is measured where it
+            is cut: on the canvas of the op that cuts it.
         plan: What was done.
         telemetry: What it cost.
     """

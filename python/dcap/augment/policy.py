@@ -42,6 +42,9 @@ class View:
 class DropRules:
     """When a warp may cost objects, and when it must not happen at all.
 
+    Visible is what the labels show, as in `dcap.augment.AugmentResult`: of an object that a cut splits the largest
+    part, or all its parts together where ``split_policy`` keeps them all.
+
     Args:
         min_coverage: Drop an object whose visible fraction would be below this.
         completeness_threshold: Rewrite the text of an object whose visible fraction would be below this.

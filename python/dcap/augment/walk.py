@@ -28,8 +28,9 @@ class Walk:
     """Shapes, map and visible region after the ops so far; all in the frame of `canvas`.
 
     `source_index` and `visible_fraction` refer to the objects that came in; `dropped` holds a reason for each one
-    of which nothing is left. `part_share` is the share of its object's area (length) that a part is by itself, where
-    parts of one object are kept side by side. `instance` tells the parts of an object from those of its copies.
+    of which nothing is left. `part_share` is the share of its object's area (length) that a part is by itself, and
+    `visible_fraction` the share of all its parts that are kept. `instance` tells the parts of an object from those of
+    its copies.
     """
 
     canvas: Canvas
@@ -137,11 +138,13 @@ class Walk:
     def _shares(self, clipped: Clipped) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Return visible fraction and part share of each clipped shape."""
         before = clipped.source_index
-        if self.split_policy == "largest":
-            return self.visible_fraction[before] * clipped.visible_fraction, self.part_share[before]
-        # A later cut may take one part of an object and leave another, so each part counts by itself.
-        old, new = area_or_length(self.shapes)[before], area_or_length(clipped.shapes)
-        share = self.part_share[before] * np.divide(new, old, out=np.ones_like(new), where=old > 0.0)
+        # A cut may take one part of an object and leave another, or the rules keep only the largest: each part counts
+        # by itself, and the object by the parts that are labelled.
+        share = self.part_share[before]
+        cut = np.flatnonzero(clipped.visible_fraction < 1.0)
+        if len(cut):
+            old, new = area_or_length(self.shapes.take(before[cut])), area_or_length(clipped.shapes.take(cut))
+            share[cut] *= np.divide(new, old, out=np.ones_like(new), where=old > 0.0)
         return _summed(self.instance[before], share), share
 
     def copied(self, copy: Copy, name: str) -> Walk:
@@ -176,9 +179,7 @@ class Walk:
         """Return the state in which nothing inside `rect` is visible any more; no shape changes."""
         left = 1.0 - visible_fraction(self.shapes, rect)
         share = self.part_share * left
-        split = self.split_policy == "all"
-        visible = _summed(self.instance, share) if split else self.visible_fraction * left
-        return replace(self, visible_fraction=visible, part_share=share)
+        return replace(self, visible_fraction=_summed(self.instance, share), part_share=share)
 
     def _reasons(
         self,
