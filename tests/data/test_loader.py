@@ -3,10 +3,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,7 @@ from dataset_cases import config, photo, records
 from dcap.core.errors import ImageError, TrainingError
 from dcap.data.collate import PackingCollator
 from dcap.data.dataset import DenseCaptionDataset, SampleKey
-from dcap.data.loader import RowLoader, _Rows
+from dcap.data.loader import RowLoader, _Rows, _start_worker
 
 
 @pytest.mark.parametrize("packing", [True, False])
@@ -48,13 +50,36 @@ def test_resuming_gives_the_rest_of_the_epoch(tiny_folder: Path) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(rest, whole[1:], strict=True))
 
 
-def test_workers_give_the_same_bytes(tiny_folder: Path) -> None:
+@pytest.fixture
+def start_method(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Start processes as the parameter says."""
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method(request.param, force=True)
+    yield
+    multiprocessing.set_start_method(before, force=True)
+
+
+@pytest.mark.usefixtures("start_method")
+@pytest.mark.parametrize(
+    ("start_method", "num_workers"),
+    [("fork", 1), ("fork", 2), ("spawn", 1), ("forkserver", 1)],
+    indirect=["start_method"],
+)
+def test_workers_give_the_same_bytes(tiny_folder: Path, num_workers: int) -> None:
     alone = DenseCaptionDataset(config(tiny_folder, global_max_length=4200))
-    helped = DenseCaptionDataset(config(tiny_folder, global_max_length=4200, num_workers=2))
+    helped = DenseCaptionDataset(config(tiny_folder, global_max_length=4200, num_workers=num_workers))
     pairs = zip(RowLoader(alone).steps_from(1, 0), RowLoader(helped).steps_from(1, 0), strict=True)
-    for a, b in ((x, y) for step_a, step_b in pairs for x, y in zip(step_a, step_b, strict=True)):
-        assert np.array_equal(a["input_ids"], b["input_ids"])
-        assert np.array_equal(a["pixel_values"], b["pixel_values"])
+    rows = [(x, y) for step_a, step_b in pairs for x, y in zip(step_a, step_b, strict=True)]
+    assert len(rows) > 1
+    for a, b in rows:
+        assert a["samples"] == b["samples"]
+        tensors = {name: value for name, value in a.items() if isinstance(value, torch.Tensor)}
+        assert len(tensors) == 8
+        assert [name for name, value in tensors.items() if not same_bytes(value, b[name])] == []
+
+
+def same_bytes(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.dtype == b.dtype and torch.equal(a, b)
 
 
 CURRICULUM = {
@@ -158,6 +183,17 @@ class _Signals(_Dies):
         if multiprocessing.parent_process() is not None:
             os.kill(os.getpid(), signal.SIGTERM)
         return self._inner[key]
+
+
+def test_a_worker_takes_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    before = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(3)
+        _start_worker(0)
+        assert cv2.getNumThreads() == 1
+    finally:
+        cv2.setNumThreads(before)
 
 
 def test_workers_leave_sigterm_to_the_trainer(tiny_folder: Path) -> None:

@@ -80,7 +80,9 @@ class _Rows(Dataset[_Made | DcapError]):
         return _Made(self.collator(samples or [self.dataset.filler()]), tuple(skipped))
 
 
-def _leave_sigterm_to_the_trainer(_: int) -> None:
+def _start_worker(_: int) -> None:
+    # A worker that is not forked, as by default from Python 3.14 on, begins with a thread pool of its own.
+    cv2.setNumThreads(0)
     # Launchers signal the whole process group; the trainer still needs its rows to finish the step and save.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
@@ -222,7 +224,7 @@ class RowLoader:
             batch_size=None,
             collate_fn=_as_is,
             num_workers=workers,
-            worker_init_fn=_leave_sigterm_to_the_trainer,
+            worker_init_fn=_start_worker,
             pin_memory=self.pin_memory,
         )
         items = iter(loader)
