@@ -50,6 +50,9 @@ def test_planned_and_rendered_agree(ops: list[dict[str, Any]], seed: int) -> Non
     full = pipeline(Scene(CANVAS, SHAPES, CAPTIONS, image), generator(seed))
     assert full.scene.shapes == planned.scene.shapes
     assert full.scene.captions == planned.scene.captions
+    assert full.scene.canvas == planned.scene.canvas
+    assert np.array_equal(full.source_index, planned.source_index)
+    assert np.array_equal(full.visible_fraction, planned.visible_fraction)
     assert full.plan.describe() == planned.plan.describe()
     assert full.scene.image.shape == (planned.scene.canvas.height, planned.scene.canvas.width, 3)
 
