@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import yaml
@@ -147,6 +147,24 @@ def test_schema_describes_fields() -> None:
     assert schema["properties"]["inner"]["properties"]["rate"]["description"] == "A rate."
     assert schema["properties"]["kind"]["enum"] == ["a", "b"]
     assert schema["additionalProperties"] is False
+
+
+@dataclass(frozen=True)
+class Longer(Inner):
+    extra: int = 3
+    """One more."""
+
+
+def test_inherited_fields_are_described() -> None:
+    assert field_docs(Longer) == {**field_docs(Inner), "extra": "One more."}
+    assert field_docs(Inner)
+
+
+def test_a_class_without_source_text_has_no_descriptions() -> None:
+    scope: dict[str, Any] = {"__name__": __name__, "dataclass": dataclass}
+    exec('@dataclass\nclass Typed:\n    count: int = 3\n    """How many."""', scope)
+    assert field_docs(scope["Typed"]) == {}
+    assert json_schema(scope["Typed"])["properties"]["count"] == {"type": "integer", "description": "", "default": 3}
 
 
 def test_every_difference_is_named() -> None:

@@ -18,7 +18,7 @@ class OpConfig:
     prob: float = 1.0
     """Chance that the op acts on a sample, 0..1."""
     params: dict[str, Any] = field(default_factory=dict)
-    """Parameters of the op; an unknown one is an error."""
+    """Parameters of the op, see ``dcap schema --ops``; an unknown one is an error."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.prob <= 1.0:
@@ -84,7 +84,7 @@ class AugmentConfig:
     """What training samples undergo; validation and prediction never use it."""
 
     ops: tuple[OpConfig, ...] = ()
-    """Ops in order; geometric ones first, colour ones act after all geometry."""
+    """Ops in order; colour ones act after all geometry. ``dcap schema --ops`` lists them with their parameters."""
     bypass_prob: float = 0.0
     """Chance that a sample is left exactly as it is, 0..1."""
     interpolation: Literal["linear", "cubic"] = "linear"

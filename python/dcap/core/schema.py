@@ -17,8 +17,23 @@ from dcap.core.config import to_tree
 
 
 def field_docs(cls: type) -> dict[str, str]:
-    """Return the string written under each field of a dataclass, keyed by the field's name."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+    """Return the string written under each field of a dataclass and of those it inherits, keyed by the field's name.
+
+    A class without source text, such as one typed into an interpreter, has none.
+    """
+    docs: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if dataclasses.is_dataclass(base):
+            docs |= _own_field_docs(base)
+    return docs
+
+
+def _own_field_docs(cls: type) -> dict[str, str]:
+    try:
+        source = inspect.getsource(cls)
+    except OSError:
+        return {}
+    body = ast.parse(textwrap.dedent(source)).body[0]
     docs: dict[str, str] = {}
     statements = getattr(body, "body", [])
     for field, text in itertools.pairwise(statements):
