@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+from plugin_cases import distribution, run_beside
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -42,8 +46,23 @@ def test_library_example() -> None:
 @pytest.fixture(scope="module")
 def extended() -> dict[str, Any]:
     scope: dict[str, Any] = {"__name__": __name__}
-    exec(next(block for block in blocks("python") if "@register" in block), scope)
+    for sign in ("@register(", "@PREPROCESSORS.register("):
+        exec(next(block for block in blocks("python") if sign in block), scope)
     return scope
+
+
+def test_an_op_is_added_as_shown(tmp_path: Path) -> None:
+    """File, test and line of registration as pasted, as an installed package has them."""
+    op, test = (next(block for block in blocks("python") if sign in block) for sign in ("@register(", "def test_"))
+    points = tomllib.loads(blocks("toml")[0])["project"]["entry-points"]
+    folder = distribution(tmp_path, "my-package", points, {"my_package.py": op})
+    (tmp_path / "test_my_package.py").write_text(test)
+    for command, said in (
+        (["pytest", "-q", "-c", "/dev/null", str(tmp_path / "test_my_package.py")], "1 passed"),
+        (["dcap.cli", "schema", "--ops"], "nudge: Shift by a few pixels.\n  max_px = 8.0\n      Largest shift along"),
+    ):
+        done = run_beside(folder, [sys.executable, "-m", *command])
+        assert (done.returncode, said in done.stdout) == (0, True), done.stdout + done.stderr
 
 
 @pytest.mark.usefixtures("extended")
