@@ -113,6 +113,6 @@ def _item(i: int, number: int, caption: str, reason: str | None) -> str:
     if reason is None:
         return f'<li data-i="{i}">{key}<span class="name">{escape(caption)}</span></li>'
     return (
-        f'<li data-i="{i}" class="dropped">{key}<span class="name">{escape(caption)}</span> '
-        f"<em>{escape(reason)}</em></li>"
+        f'<li data-i="{i}" class="dropped">{key}<span><span class="name">{escape(caption)}</span> '
+        f"<em>{escape(reason)}</em></span></li>"
     )

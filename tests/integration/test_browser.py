@@ -1,0 +1,86 @@
+"""The page of ``dcap preview`` in a real browser, where one is installed."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dcap.cli.__main__ import main
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+# Before everything else on the page, so that no error of it is missed.
+LISTEN = """<script>
+const errors = [];
+window.addEventListener("error", (event) => errors.push(String(event.message || event.target.outerHTML)), true);
+</script>"""
+
+# After the page's own script: load every picture once more as an image, which knows its size, and wait for all; then
+# point at the first object of each panel.
+PROBE = """<script>
+const images = [...document.querySelectorAll("svg image")].map((picture) => {
+  const image = document.createElement("img");
+  image.src = picture.getAttribute("href");
+  document.body.append(image);
+  return [image, picture];
+});
+window.addEventListener("load", () => {
+  const pictures = images.map(([image, picture]) =>
+    [image.naturalWidth, image.naturalHeight, picture.getBoundingClientRect().width]);
+  const focused = [...document.querySelectorAll(".panel")].map((panel) => {
+    const item = panel.querySelector("li");
+    item.dispatchEvent(new MouseEvent("mouseover", {bubbles: true}));
+    const tags = [...panel.querySelectorAll(".focus")].map((element) => element.tagName.toLowerCase());
+    item.dispatchEvent(new MouseEvent("mouseout", {bubbles: true}));
+    return [...tags, panel.querySelectorAll(".focus").length];
+  });
+  const found = {errors, pictures, focused, crossed: document.querySelectorAll("svg path").length};
+  document.body.append(Object.assign(document.createElement("output"), {textContent: JSON.stringify(found)}));
+});
+</script>"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> str:
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
+        pytest.skip(f"needs a browser: one of {', '.join(NAMES)}")
+    asked = subprocess.run([found, "--version"], capture_output=True, check=False, timeout=60)
+    if asked.returncode:
+        pytest.skip(f"needs a browser that starts, and {found} does not")
+    return found
+
+
+def opened(browser: str, page: Path, profile: Path) -> dict[str, Any]:
+    """Open a page and return what the probe on it found."""
+    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
+    command = [browser, *flags, f"--user-data-dir={profile}", "--virtual-time-budget=20000", "--dump-dom"]
+    done = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, check=False, timeout=120)
+    found = re.search(r"<output>(.+)</output>", done.stdout)
+    assert found, done.stderr
+    tree: dict[str, Any] = json.loads(html.unescape(found[1]))
+    return tree
+
+
+def test_every_picture_of_the_page_is_shown_and_no_script_fails(browser: str, tmp_path: Path) -> None:
+    ops = "augmentation.ops=[{name: random_crop, params: {scale: [0.3, 0.5]}}, {name: rotate, params: {max_deg: 20}}]"
+    assert main(["preview", "builtin:photos/photos.jsonl", ops, "--num-samples", "2", "--out", str(tmp_path)]) == 0
+    page = (tmp_path / "index.html").read_text("utf-8")
+    probed = page.replace("<head>", f"<head>{LISTEN}").replace("</body>", f"{PROBE}</body>")
+    (tmp_path / "probed.html").write_text(probed, "utf-8")
+    found = opened(browser, tmp_path / "probed.html", tmp_path / "profile")
+    assert found["errors"] == []
+    assert len(found["pictures"]) == 2 * 2
+    for width, height, shown in found["pictures"]:
+        assert f'viewBox="0 0 {width} {height}"' in page
+        assert shown > 200
+    # The item of the list, the shape and its number; and nothing once the pointer is away.
+    assert found["focused"] == [["g", "g", "li", 0]] * 4
+    assert found["crossed"] > 0
