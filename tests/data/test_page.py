@@ -2,7 +2,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 
-from dcap.data.page import Entry, Panel, html_page
+from dcap.data.page import Drop, Entry, Panel, html_page
 from dcap.geometry.shapes import ShapeArray
 
 
@@ -34,7 +34,15 @@ EVIL = "</pre><img src=x onerror=alert(1)>"
 
 def page(caption=EVIL, reason=EVIL, text=EVIL, title=EVIL):
     shapes = ShapeArray.from_objects([{"bbox_2d": [1, 1, 9, 9]}, {"line": [0, 0, 9, 9]}])
-    panel = Panel(title, np.zeros((10, 20, 3), np.uint8), shapes, (caption, "road"), {1: reason}, text)
+    panel = Panel(
+        title,
+        np.zeros((10, 20, 3), np.uint8),
+        shapes,
+        (caption, "road"),
+        {1: reason},
+        text,
+        gone=(Drop(7, caption, reason),),
+    )
     return html_page(title, text, [Entry(title, (panel, panel))])
 
 
@@ -42,8 +50,8 @@ def test_document_is_well_formed_and_names_every_object():
     tags = _Tags(page("cup", "outside the crop", '{"object_1": {}}', "photo"))
     assert tags.open == []
     items = [attrs for tag, attrs in tags.tags if tag == "li"]
-    assert [item["data-i"] for item in items] == ["0", "1", "0", "1"]
-    assert items[1]["class"] == "dropped"
+    assert [item.get("data-i") for item in items] == ["0", "1", None, "0", "1", None]
+    assert [item.get("class") for item in items[:3]] == [None, "dropped", "dropped"]
     assert "outside the crop" in tags.words
     assert '{"object_1": {}}' in tags.words
 

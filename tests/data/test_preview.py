@@ -9,7 +9,7 @@ from dcap.data.codec import parse, to_canvas
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.draw import DROPPED_COLOR, fit
 from dcap.data.encode import load_tokenizer
-from dcap.data.preview import PAGE_SIDE, choose, describe, drop_lines, dropped_objects, entry, load_preview, tiles
+from dcap.data.preview import PAGE_SIDE, choose, describe, dropped_objects, drops, entry, load_preview, tiles
 
 CROP = "augmentation.ops=[{name: random_crop, params: {scale: [0.3, 0.4]}}]"
 
@@ -50,7 +50,7 @@ def test_without_augmentation_nothing_is_dropped(preview):
     shown = preview(1)
     sample = shown.draws[0]
     assert dropped_objects(sample) == {}
-    assert drop_lines(shown, sample) == []
+    assert drops(shown, sample) == entry(shown).panels[1].gone == ()
     assert "no augmentation" in describe(sample)[0]
     assert describe(sample)[-1] == (
         f"{len(sample.input_ids)} tokens: {sample.mm_token_type_ids.sum()} image, {sample.num_supervised} supervised"
@@ -62,12 +62,26 @@ def test_dropped_objects_are_named_with_their_number_caption_and_reason(preview)
     sample = shown.draws[0]
     gone = dropped_objects(sample)
     assert 0 < len(gone) < NUM_OBJECTS
-    lines = drop_lines(shown, sample)
-    assert [line.partition(" (")[0] for line in lines] == [f"dropped: {i + 1} thing {i}" for i in sorted(gone)]
+    lost = drops(shown, sample)
+    assert [(drop.number, drop.caption, drop.reason) for drop in lost] == [
+        (i + 1, f"thing {i}", gone[i]) for i in sorted(gone)
+    ]
     panels = entry(shown).panels
     assert panels[0].dropped == gone
     assert list(panels[1].numbers) == [i + 1 for i in range(NUM_OBJECTS) if i not in gone]
-    assert set(lines) <= set(panels[1].notes)
+    assert panels[1].gone == lost
+    assert [note for note in tiles(shown, 200)[1].notes if note.startswith("dropped: ")] == [
+        f"dropped: {drop.number} {drop.caption} ({drop.reason})" for drop in lost
+    ]
+
+
+def test_each_draw_crosses_out_what_it_lost_itself(preview):
+    shown = preview(3, CROP)
+    panels = entry(shown).panels
+    assert panels[0].dropped == {}
+    lost = [{drop.number - 1 for drop in panel.gone} for panel in panels[1:]]
+    assert lost == [set(dropped_objects(sample)) for sample in shown.draws]
+    assert lost[0] != lost[1]
 
 
 def test_each_draw_is_what_the_dataset_gives_in_that_epoch(preview, records, tiny_folder):

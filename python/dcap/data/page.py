@@ -42,6 +42,15 @@ for (const panel of document.querySelectorAll(".panel")) {
 
 
 @dataclass(frozen=True, slots=True)
+class Drop:
+    """An object that is not in a picture, and why."""
+
+    number: int
+    caption: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Panel:
     """One picture with its objects listed below.
 
@@ -54,6 +63,7 @@ class Panel:
         text: Text below the list, such as an answer; kept to the letter.
         notes: Lines between the picture and the list.
         numbers: What the objects count with; none counts from 1.
+        gone: Objects that the picture has lost, crossed out at the end of the list.
     """
 
     title: str
@@ -64,6 +74,7 @@ class Panel:
     text: str = ""
     notes: tuple[str, ...] = ()
     numbers: Sequence[int] | None = None
+    gone: tuple[Drop, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,22 +108,25 @@ def _entry(entry: Entry) -> str:
 
 def _panel(panel: Panel) -> str:
     numbers = panel.numbers or range(1, len(panel.captions) + 1)
-    items = "\n".join(_item(i, numbers[i], caption, panel.dropped.get(i)) for i, caption in enumerate(panel.captions))
+    items = [_item(i, numbers[i], caption, panel.dropped.get(i)) for i, caption in enumerate(panel.captions)]
+    items += [_item(None, drop.number, drop.caption, drop.reason) for drop in panel.gone]
     notes = "".join(f'<p class="note">{escape(note)}</p>\n' for note in panel.notes)
     text = f"<pre>{escape(panel.text)}</pre>" if panel.text else ""
     picture = svg_overlay(panel.image, panel.shapes, panel.captions, panel.dropped, numbers)
     return (
-        f'<section class="panel">\n<h3>{escape(panel.title)}</h3>\n{picture}\n{notes}<ol>\n{items}\n</ol>\n'
-        f"{text}</section>"
+        f'<section class="panel">\n<h3>{escape(panel.title)}</h3>\n{picture}\n{notes}<ol>\n'
+        + "\n".join(items)
+        + f"\n</ol>\n{text}</section>"
     )
 
 
-def _item(i: int, number: int, caption: str, reason: str | None) -> str:
+def _item(i: int | None, number: int, caption: str, reason: str | None) -> str:
+    mark = "" if i is None else f' data-i="{i}"'
     color = css_color(caption, dropped=reason is not None)
     key = f'<span class="key" style="border-color: {color}">{number}</span>'
     if reason is None:
-        return f'<li data-i="{i}">{key}<span class="name">{escape(caption)}</span></li>'
+        return f'<li{mark}>{key}<span class="name">{escape(caption)}</span></li>'
     return (
-        f'<li data-i="{i}" class="dropped">{key}<span><span class="name">{escape(caption)}</span> '
+        f'<li{mark} class="dropped">{key}<span><span class="name">{escape(caption)}</span> '
         f"<em>{escape(reason)}</em></span></li>"
     )

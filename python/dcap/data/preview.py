@@ -19,7 +19,7 @@ from dcap.data.config import AnswerProfile
 from dcap.data.dataset import DenseCaptionDataset, SampleKey
 from dcap.data.draw import Pixels, draw_shapes, fit
 from dcap.data.images import decode_image
-from dcap.data.page import Entry, Panel
+from dcap.data.page import Drop, Entry, Panel
 from dcap.data.records import Record, image_path
 from dcap.data.sample import Sample
 from dcap.data.sheet import Tile
@@ -131,10 +131,10 @@ def simplified_lines(objects: AnswerObjects) -> list[str]:
     return [f"simplified: {counted(len(iou), 'shape')}, IoU kept: least {iou.min():.3f}"] if len(iou) else []
 
 
-def drop_lines(preview: Preview, sample: Sample) -> list[str]:
-    """Return one line per object that is gone, with the reason."""
+def drops(preview: Preview, sample: Sample) -> tuple[Drop, ...]:
+    """Return the objects that are gone, with their number in the record."""
     captions = preview.record.captions
-    return [f"dropped: {i + 1} {captions[i]} ({why})" for i, why in sorted(dropped_objects(sample).items())]
+    return tuple(Drop(i + 1, captions[i], why) for i, why in sorted(dropped_objects(sample).items()))
 
 
 def tiles(preview: Preview, side: int) -> list[Tile]:
@@ -151,7 +151,8 @@ def tiles(preview: Preview, side: int) -> list[Tile]:
         image, shapes = fit(_pixels(sample), objects.shapes, side)
         drawn = draw_shapes(image, shapes, objects.captions, numbers=objects.numbers)
         title = f"epoch {epoch}  {canvas.width}x{canvas.height}"
-        notes = (*_notes(preview, sample, objects), sample.answer)
+        gone = [f"dropped: {drop.number} {drop.caption} ({drop.reason})" for drop in drops(preview, sample)]
+        notes = (*_notes(sample, objects), *gone, sample.answer)
         out.append(Tile(drawn, title, notes))
     return out
 
@@ -167,15 +168,23 @@ def entry(preview: Preview) -> Entry:
         canvas = sample.scene.canvas
         image, shapes = fit(_pixels(sample), objects.shapes, PAGE_SIDE)
         title = f"as trained in epoch {epoch}, {canvas.width}x{canvas.height}"
-        notes = _notes(preview, sample, objects)
         panels.append(
-            Panel(title, image, shapes, objects.captions, text=sample.answer, notes=notes, numbers=objects.numbers)
+            Panel(
+                title,
+                image,
+                shapes,
+                objects.captions,
+                text=sample.answer,
+                notes=_notes(sample, objects),
+                numbers=objects.numbers,
+                gone=drops(preview, sample),
+            )
         )
     return Entry(f"{record.origin}  {record.image}", tuple(panels))
 
 
-def _notes(preview: Preview, sample: Sample, objects: AnswerObjects) -> tuple[str, ...]:
-    return (*describe(sample), *simplified_lines(objects), *drop_lines(preview, sample))
+def _notes(sample: Sample, objects: AnswerObjects) -> tuple[str, ...]:
+    return (*describe(sample), *simplified_lines(objects))
 
 
 def _pixels(sample: Sample) -> Pixels:
