@@ -63,11 +63,10 @@ OPS: dict[str, dict[str, Any]] = {
 
 
 class Match(NamedTuple):
-    """How far pixels and label of one shape are apart: centres in pixels, overlap, mean gap of the outlines."""
+    """How far pixels and label of one shape are apart: centres in pixels, overlap."""
 
     distance: float
     iou: float
-    gap: float
 
 
 @cache
@@ -114,8 +113,7 @@ def matches(result: AugmentResult) -> list[Match]:
         if area >= MIN_AREA:
             distance = float(np.hypot(*(center(drawn) - center(want))))
             overlap = iou(finer(drawn, ZOOM), labelled(result, source, ZOOM))
-            length = sum(shapely.LinearRing(ring).length for ring in outlines(result, source))
-            out.append(Match(distance, overlap, (1 - overlap) * area / length))
+            out.append(Match(distance, overlap))
     return out
 
 
@@ -123,9 +121,7 @@ def check(found: list[Match]) -> None:
     distances = np.array([match.distance for match in found])
     assert distances.mean() < 0.1
     assert distances.max() < 0.25
-    # A fifth of a pixel all round is more than 2 % of a narrow strip.
-    assert [match for match in found if match.iou < 0.98 and match.gap > 0.25] == []
-    assert np.mean([match.iou for match in found]) > 0.985
+    assert [match for match in found if match.iou < 0.98] == []
 
 
 @pytest.mark.parametrize("interpolation", ["linear", "cubic"])

@@ -189,8 +189,10 @@ class Walk:
         rules: DropRules,
         name: str,
     ) -> dict[int, str]:
+        gone = sorted(set(self.source_index.tolist()).difference(kept.tolist()))
+        if not gone:
+            return {}
         share = dict(zip(self.source_index[clipped.source_index].tolist(), visible.tolist(), strict=True))
-        gone = sorted(set(self.source_index.tolist()) - set(kept.tolist()))
         return {
             i: f"{share[i]:.0%} visible after {name}, less than {rules.min_coverage:.0%}"
             if i in share
@@ -229,10 +231,12 @@ class Walk:
 def _polygon(points: npt.NDArray[np.float64]) -> ShapeArray:
     if len(points) < 3:
         return ShapeArray.empty()
-    return ShapeArray.from_points([points], [GeometryKind.POLYGON])
+    return ShapeArray.trusted(points.copy(), np.array([0, len(points)]), np.array([GeometryKind.POLYGON], np.uint8))
 
 
 def _cut_region(region: npt.NDArray[np.float64], rect: Rect) -> npt.NDArray[np.float64]:
+    if len(region) and (region >= rect[:2]).all() and (region <= rect[2:]).all():
+        return region
     left = clip(_polygon(region), rect).shapes
     return left.points(0) if len(left) else np.empty((0, 2))
 

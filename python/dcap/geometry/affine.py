@@ -41,7 +41,7 @@ class Affine:
     f: float
 
     def __post_init__(self) -> None:
-        if not all(math.isfinite(v) for v in self.coefficients):
+        if not all(map(math.isfinite, self.coefficients)):
             raise GeometryError(f"affine must have six finite coefficients, not {self.coefficients}")
 
     @classmethod
@@ -141,7 +141,10 @@ class Affine:
         """Map points, float64 (..., 2), source frame to destination frame."""
         p = np.asarray(points, np.float64)
         x, y = p[..., 0], p[..., 1]
-        return np.stack([self.a * x + self.b * y + self.c, self.d * x + self.e * y + self.f], axis=-1)
+        out = np.empty(p.shape)
+        out[..., 0] = self.a * x + self.b * y + self.c
+        out[..., 1] = self.d * x + self.e * y + self.f
+        return out
 
     def opencv_matrix(self) -> npt.NDArray[np.float64]:
         """Return the (2, 3) matrix for OpenCV, whose coordinates are pixel centres: the one half-pixel shift."""
