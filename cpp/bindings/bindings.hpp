@@ -56,9 +56,12 @@ void register_affine(py::module_& m);
 void register_area(py::module_& m);
 void register_clip(py::module_& m);
 void register_hull(py::module_& m);
+void register_outside(py::module_& m);
 void register_overlap(py::module_& m);
 void register_patches(py::module_& m);
+void register_recolor(py::module_& m);
 void register_simplify(py::module_& m);
+void register_warp(py::module_& m);
 
 }  // namespace dcap::python
 

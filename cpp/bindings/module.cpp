@@ -18,7 +18,10 @@ PYBIND11_MODULE(_core, m) {
     register_area(m);
     register_clip(m);
     register_hull(m);
+    register_outside(m);
     register_overlap(m);
     register_patches(m);
+    register_recolor(m);
     register_simplify(m);
+    register_warp(m);
 }

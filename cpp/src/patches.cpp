@@ -18,7 +18,6 @@
 namespace dcap {
 namespace {
 
-constexpr std::int64_t kChannels = 3;
 // Patches for training hold the image twice, once per time step.
 template <class T>
 constexpr std::int64_t kSteps = std::is_same_v<T, std::uint8_t> ? 1 : 2;
@@ -77,8 +76,7 @@ constexpr bool is_exact() {
 }
 static_assert(is_exact());
 
-#define DCAP_AVX2 __attribute__((target("avx2"), always_inline)) inline
-#define DCAP_AVX512_FEATURES "avx512f,avx512bw,avx512vbmi"
+#define DCAP_AVX2 __attribute__((target(DCAP_AVX2_FEATURES), always_inline)) inline
 #define DCAP_AVX512 __attribute__((target(DCAP_AVX512_FEATURES), always_inline)) inline
 
 // The lower 8 values, normalised.
@@ -130,7 +128,7 @@ constexpr auto kGather = [] {
 }();
 
 template <class T>
-__attribute__((target("avx2"))) void write_avx2(const Image& image, std::span<T> out) noexcept {
+__attribute__((target(DCAP_AVX2_FEATURES))) void write_avx2(const Image& image, std::span<T> out) noexcept {
     T* to = out.data();
     for (std::int64_t i = 0; to != out.data() + out.size(); ++i, to += kPatchValues<T>) {
         const std::uint8_t* from = image.rgb.data() + offset_of(i, image.width);
@@ -208,9 +206,7 @@ template <class T>
 Status write(const Image& image, std::span<const std::uint8_t> table, std::span<T> out, Isa isa) noexcept {
     const auto size = static_cast<std::int64_t>(image.rgb.size()), height = image.height, width = image.width;
     if (height < kBlock || width < kBlock || height % kBlock != 0 || width % kBlock != 0) return Status::kBadImage;
-    // By division, since a product of sides that are not the image's could overflow.
-    const std::int64_t pixels = size / kChannels;
-    if (size % kChannels != 0 || pixels % width != 0 || pixels / width != height) return Status::kBadImage;
+    if (!is_image(image.rgb.size(), height, width)) return Status::kBadImage;
     if (static_cast<std::int64_t>(out.size()) != kSteps<T> * size) return Status::kBadArgument;
     if ((!table.empty() && table.size() != 256) || isa > widest_isa()) return Status::kBadArgument;
     const std::uint8_t* entries = table.empty() ? nullptr : table.data();
@@ -230,17 +226,6 @@ Status write(const Image& image, std::span<const std::uint8_t> table, std::span<
 }
 
 }  // namespace
-
-Isa widest_isa() noexcept {
-#if defined(__x86_64__)
-    static const Isa widest = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vbmi") ? Isa::kAvx512
-                              : __builtin_cpu_supports("avx2") ? Isa::kAvx2
-                                                               : Isa::kPortable;
-    return widest;
-#else
-    return Isa::kPortable;
-#endif
-}
 
 Status patchify(const Image& image, std::span<const std::uint8_t> table, std::span<float> out, Isa isa) noexcept {
     return write(image, table, out, isa);

@@ -1,5 +1,6 @@
 // Runs every kernel over a deterministic corpus of good, degenerate and broken input; built with ASan and UBSan.
 // Exits 1 with a message when a kernel breaks a promise that the sanitizers cannot see.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -11,9 +12,12 @@
 #include "dcap/area.hpp"
 #include "dcap/clip.hpp"
 #include "dcap/hull.hpp"
+#include "dcap/outside.hpp"
 #include "dcap/overlap.hpp"
 #include "dcap/patches.hpp"
+#include "dcap/recolor.hpp"
 #include "dcap/simplify.hpp"
+#include "dcap/warp.hpp"
 
 namespace {
 
@@ -173,6 +177,66 @@ void run_patches(Corpus& c) {
     run_patches<std::uint8_t>(c, image, 1);
 }
 
+std::vector<std::uint8_t> random_values(Corpus& c, std::int64_t count) {
+    std::vector<std::uint8_t> made(static_cast<std::size_t>(count));
+    for (std::uint8_t& v : made) v = static_cast<std::uint8_t>(c.whole(0, 255));
+    return made;
+}
+
+// Call a kernel that writes pixels with every instruction set that is here; what is refused must not be written.
+template <class Call>
+void run_everywhere(const std::vector<std::uint8_t>& before, const Call& call) {
+    std::vector<std::uint8_t> first;
+    Status expected = Status::kOk;
+    for (int isa = 0; isa <= static_cast<int>(dcap::widest_isa()); ++isa) {
+        std::vector<std::uint8_t> out = before;
+        const Status status = call(std::span<std::uint8_t>(out), static_cast<dcap::Isa>(isa));
+        if (isa == 0) expected = status, first = out;
+        require(status == expected && out == first, "instruction sets agree on pixels");
+        require(status == Status::kOk || out == before, "what is refused is not written");
+    }
+}
+
+void run_recolor(Corpus& c) {
+    static const float odd[] = {0.0f,  1.0f,  6.0f,          255.0f,
+                                1e30f, -1.0f, std::nanf(""), std::numeric_limits<float>::infinity()};
+    const std::int64_t n = c.whole(0, 4);
+    std::vector<std::uint8_t> kinds;
+    std::vector<float> numbers;
+    for (std::int64_t i = 0; i < n; ++i)
+        kinds.push_back(static_cast<std::uint8_t>(c.whole(0, c.whole(0, 19) ? 2 : 255)));
+    for (std::int64_t i = 0; i < 3 * n; ++i) {
+        numbers.push_back(c.whole(0, 5) ? static_cast<float>(c.real(0.0, 6.0))
+                                        : odd[c.whole(0, c.whole(0, 9) ? 4 : 7)]);
+    }
+    const auto tables = random_values(c, 256 * n + (c.whole(0, 19) ? 0 : 1));
+    const auto image = random_values(c, 3 * c.whole(0, 700) + (c.whole(0, 19) ? 0 : 1));
+    const dcap::RecolorSteps steps{kinds, tables, numbers};
+    run_everywhere(image, [&](auto out, dcap::Isa isa) { return dcap::recolor(out, steps, out, isa); });
+}
+
+void run_warp(Corpus& c, int style) {
+    const auto side = [&c] { return c.whole(0, 9) ? c.whole(1, 40) : c.whole(-1, 1); };
+    const std::int64_t height = side(), width = side(), out_height = side(), out_width = side();
+    const auto source = random_values(c, std::max<std::int64_t>(0, 3 * height * width) + (c.whole(0, 19) ? 0 : 3));
+    const auto before =
+        random_values(c, std::max<std::int64_t>(0, 3 * out_height * out_width) + (c.whole(0, 19) ? 0 : 3));
+    dcap::Matrix matrix{};
+    for (double& v : matrix) v = c.whole(0, 2) ? c.real(-3.0, 3.0) : c.coordinate(style);
+    const dcap::Samples samples{c.whole(1, c.whole(0, 9) ? 2 : 3), c.whole(c.whole(0, 9) ? 1 : 0, 2)};
+    run_everywhere(before, [&](auto out, dcap::Isa isa) {
+        return dcap::warp({source, height, width}, matrix, samples, {out, out_height, out_width}, isa);
+    });
+}
+
+void run_outside(Corpus& c, int style) {
+    const std::int64_t height = c.whole(0, 40), width = c.whole(0, 40);
+    auto rgb = random_values(c, 3 * height * width + (c.whole(0, 19) ? 0 : 3));
+    std::vector<double> region;
+    for (std::int64_t k = c.whole(0, 9) ? 2 * c.whole(0, 6) : 3; k > 0; --k) region.push_back(c.coordinate(style));
+    (void)dcap::fill_outside(region, 128, {rgb, height, width});
+}
+
 // A large ring: a comb, whose edges are long and near each other, or random points, which cross each
 // other far too often and must be refused in time.
 void run_large(bool comb) {
@@ -204,6 +268,9 @@ int main(int argc, char** argv) {
         break_layout(c, s);
         run_all(c, s, other, style);
         if (i % 16 == 0) run_patches(c);
+        run_recolor(c);
+        run_warp(c, style);
+        run_outside(c, style);
     }
     run_large(true);
     run_large(false);

@@ -6,6 +6,9 @@ the ``out`` arrays; only clipping, whose sizes nobody knows before, returns new 
 kinds, source shapes and visible fractions.
 
 `patchify` takes an image instead, uint8 (H, W, 3), and 256 values or None; the dtype of ``out`` says what it writes.
+`fill_outside` changes an image in place, `warp` fills one from another.
+`recolor` takes uint8 RGB values of any shape and N steps: kinds, tables (N, 256) and numbers float32 (N, 3), see
+`dcap.augment.color`; ``out`` may be the image.
 """
 
 import numpy as np
@@ -13,6 +16,7 @@ import numpy.typing as npt
 
 _F64 = npt.NDArray[np.float64]
 _I64 = npt.NDArray[np.int64]
+_F32 = npt.NDArray[np.float32]
 _U8 = npt.NDArray[np.uint8]
 _Matrix = tuple[float, float, float, float, float, float]
 _Rect = tuple[float, float, float, float]
@@ -25,11 +29,13 @@ def clip_convex(
 def clip_rect(
     xy: _F64, offsets: _I64, kinds: _U8, matrix: _Matrix, keep_boxes: bool, keep_largest: bool, rect: _Rect
 ) -> _Parts: ...
+def fill_outside(region: _F64, grey: int, out: _U8) -> None: ...
 def min_area_rect(xy: _F64, offsets: _I64, kinds: _U8, out: _F64) -> None: ...
 def pairwise_iou(
     xy_a: _F64, offsets_a: _I64, kinds_a: _U8, xy_b: _F64, offsets_b: _I64, kinds_b: _U8, out: _F64
 ) -> None: ...
 def patchify(image: _U8, table: _U8 | None, out: npt.NDArray[np.float32 | np.uint16 | np.uint8]) -> None: ...
+def recolor(image: _U8, kinds: _U8, tables: _U8, numbers: _F32, out: _U8) -> None: ...
 def simplify(xy: _F64, offsets: _I64, kinds: _U8, max_points: int, out_keep: _U8, out_score: _F64) -> None: ...
 def transform(
     xy: _F64,
@@ -41,3 +47,4 @@ def transform(
     out_offsets: _I64,
     out_kinds: _U8,
 ) -> int: ...
+def warp(image: _U8, matrix: _Matrix, samples: tuple[int, int], out: _U8) -> None: ...

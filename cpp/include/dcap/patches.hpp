@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <span>
 
+#include "dcap/image.hpp"
+#include "dcap/isa.hpp"
 #include "dcap/status.hpp"
 
 namespace dcap {
@@ -11,18 +13,6 @@ namespace dcap {
 inline constexpr std::int64_t kPatch = 16;          // side of a patch, pixels
 inline constexpr std::int64_t kBlock = 2 * kPatch;  // side of a block of 2x2 patches, which the model merges
 inline constexpr std::int64_t kArea = kPatch * kPatch;
-
-// The values of an interleaved RGB image, row after row.
-struct Image {
-    std::span<const std::uint8_t> rgb;
-    std::int64_t height, width;
-};
-
-// The instruction sets that there is code for, each with what the ones before it have. All write the same bits.
-enum class Isa : std::uint8_t { kPortable = 0, kAvx2 = 1, kAvx512 = 2 };
-
-// The widest one that this processor has.
-[[nodiscard]] Isa widest_isa() noexcept;
 
 // Write all patches of an image whose sides are multiples of kBlock, one row of `out` each: block by block, within a
 // block row by row. A row runs over (channel, time, y, x).

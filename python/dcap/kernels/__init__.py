@@ -36,8 +36,11 @@ _backend = import_module("dcap._core" if BACKEND == "cpp" else "dcap.kernels._nu
 area_or_length = _backend.area_or_length
 clip_convex = _backend.clip_convex
 clip_rect = _backend.clip_rect
+fill_outside = _backend.fill_outside
 min_area_rect = _backend.min_area_rect
 pairwise_iou = _backend.pairwise_iou
 patchify = _backend.patchify
+recolor = _backend.recolor
 simplify = _backend.simplify
 transform = _backend.transform
+warp = _backend.warp

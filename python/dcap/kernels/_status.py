@@ -14,6 +14,8 @@ BAD_REGION: Final = 4
 OUT_OF_MEMORY: Final = 5
 BAD_ARGUMENT: Final = 6
 BAD_IMAGE: Final = 7
+BAD_COLOR: Final = 8
+BAD_SOURCE: Final = 9
 
 _MESSAGES: Final = {
     BAD_LAYOUT: "shapes must have offsets that rise from 0 to the number of points, and 2 points per box, 3 or more "
@@ -23,6 +25,8 @@ _MESSAGES: Final = {
     BAD_REGION: "region must be x1 < x2, y1 < y2 or a convex polygon of 3 to 4096 points with an area, and finite",
     BAD_ARGUMENT: "output arrays must have the lengths that the kernel documents",
     BAD_IMAGE: "image must be uint8 (H, W, 3) with sides that are multiples of 32",
+    BAD_COLOR: "colour steps must have finite numbers: factors of at least 0, turns of 0 to 6 sixths",
+    BAD_SOURCE: "image must have sides of 1 to 65536 pixels and fewer than 2^31 values to be warped",
 }
 
 
