@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from color_steps import STEPS
-from dcap.augment.chain import apply_color, apply_table, apply_up_to_table
-from dcap.augment.color import ColorStep, Levels, Saturation, TableStep
+from dcap import kernels
+from dcap.augment.chain import apply_color
+from dcap.augment.color import ColorStep, HsvScale, Hue, Image, Levels, Saturation
 
 NOISE = np.random.default_rng(0).integers(0, 256, (37, 48, 3), dtype=np.uint8)
 
@@ -19,11 +21,34 @@ def test_a_chain_equals_one_step_at_a_time(steps: list[ColorStep]) -> None:
     assert np.array_equal(apply_color(NOISE, steps), image)
 
 
-@given(st.lists(STEPS, max_size=4))
-def test_the_tables_at_the_end_are_left_to_the_caller(steps: list[ColorStep]) -> None:
-    image, table = apply_up_to_table(NOISE, steps)
-    assert (table is not None) == (bool(steps) and isinstance(steps[-1], TableStep))
-    assert np.array_equal(apply_table(image, table), apply_color(NOISE, steps))
+class Mirror:
+    """A step of someone else, which returns a view of what it is given."""
+
+    def apply(self, image: Image) -> Image:
+        return image[:, ::-1]
+
+
+@given(st.lists(st.one_of(STEPS, st.just(Mirror())), max_size=6))
+def test_foreign_steps_may_come_between(steps: list[ColorStep]) -> None:
+    image = NOISE
+    for step in steps:
+        image = step.apply(image)
+    assert np.array_equal(apply_color(NOISE, steps), image)
+    assert np.array_equal(apply_color(NOISE.copy(), steps, in_place=True), image)
+
+
+@pytest.mark.parametrize("between", [[], [Levels(0.9), Hue(40.0), HsvScale(-20.0, 1.2, 0.9)]])
+def test_pixel_steps_are_one_pass(between: list[ColorStep], monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = []
+    recolor = kernels.recolor
+    monkeypatch.setattr(kernels, "recolor", lambda *arrays: (passes.append(len(arrays[1])), recolor(*arrays)))
+    apply_color(NOISE, [Levels(1.5), Levels(1.1), *between, Saturation(0.5)])
+    assert passes == [2 + max(0, len(between) - 1)]
+
+
+def test_in_place_takes_no_other_memory() -> None:
+    image = NOISE.copy()
+    assert apply_color(image, [Levels(1.5), Saturation(0.5)], in_place=True) is image
 
 
 def test_the_source_is_left_alone() -> None:

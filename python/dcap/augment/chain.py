@@ -1,7 +1,4 @@
-"""Chains of colour steps, in as few passes over the pixels as they allow.
-
-Tables that follow each other are merged into one, and a run of steps that map each pixel on its own costs one pass.
-"""
+"""Chains of colour steps, in as few passes over the pixels as they allow."""
 
 from __future__ import annotations
 
@@ -9,12 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
-import numpy as np
-
-from dcap.augment.color import ColorStep, Image, PixelStep, Table, TableStep
-
-_STRIP_ROWS = 16
+from dcap.augment.color import ColorStep, Image, PixelStep, Table, TableStep, recolored
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,29 +17,24 @@ class _Lookup(TableStep):
         return self.entries
 
 
-def apply_color(image: Image, steps: Sequence[ColorStep]) -> Image:
-    """Apply `steps` in order; runs of `TableStep` cost one pass, and so do runs of `PixelStep`."""
-    return apply_table(*apply_up_to_table(image, steps))
+def apply_color(image: Image, steps: Sequence[ColorStep], in_place: bool = False) -> Image:
+    """Apply `steps` in order; tables that follow each other are merged, and a run of `PixelStep` costs one pass.
 
-
-def apply_table(image: Image, table: Table | None) -> Image:
-    """Replace every value by its entry in `table`, uint8 (256,); None leaves the image as it is."""
-    return image if table is None else np.asarray(cv2.LUT(image, table), np.uint8)
-
-
-def apply_up_to_table(image: Image, steps: Sequence[ColorStep]) -> tuple[Image, Table | None]:
-    """Apply `steps` but the `TableStep` ones at their end; return the image and the table of those, if any."""
-    merged = _with_merged_tables(steps)
-    end = merged[-1] if merged and isinstance(merged[-1], _Lookup) else None
-    if end is not None:
-        merged.pop()
-    for by_pixel, run in itertools.groupby(merged, lambda step: isinstance(step, PixelStep)):
-        if by_pixel:
-            image = _in_strips(image, tuple(run))
+    Args:
+        image: uint8 (H, W, 3) RGB.
+        steps: Any number.
+        in_place: The image may be written over, which saves fresh memory.
+    """
+    for by_kernel, group in itertools.groupby(_with_merged_tables(steps), lambda step: isinstance(step, PixelStep)):
+        if by_kernel:
+            run = [step for step in group if isinstance(step, PixelStep)]
+            image = recolored(image, run, image if in_place else None)
+            in_place = True
             continue
-        for step in run:
-            image = step.apply(image)
-    return image, None if end is None else end.table()
+        for step in group:
+            # What a step returns may be the image itself or belong to someone else.
+            image, in_place = step.apply(image), False
+    return image
 
 
 def _with_merged_tables(steps: Sequence[ColorStep]) -> list[ColorStep]:
@@ -60,14 +47,3 @@ def _with_merged_tables(steps: Sequence[ColorStep]) -> list[ColorStep]:
         else:
             merged.append(_Lookup(step.table()))
     return merged
-
-
-def _in_strips(image: Image, steps: Sequence[ColorStep]) -> Image:
-    """Apply steps to a few rows at a time, which stay in the cache from one step to the next."""
-    out = np.empty_like(image)
-    for top in range(0, len(image), _STRIP_ROWS):
-        part = image[top : top + _STRIP_ROWS]
-        for step in steps:
-            part = step.apply(part)
-        out[top : top + _STRIP_ROWS] = part
-    return out

@@ -1,26 +1,33 @@
 """Colour steps: deterministic effects on 8-bit RGB.
 
-A step that maps each value on its own is a table of 256 entries. `Stretch`, `LocalContrast` and `SharpnessBlend` look
-at more than one pixel and cost a pass each; the first two look at the image as it is then, with the border repeated
-where grey will be. How steps are joined is in `dcap.augment.chain`.
+A step that maps each value on its own is a table of 256 entries. All steps that map each pixel on its own share one
+pass of `dcap.kernels.recolor`. `Stretch`, `LocalContrast` and `SharpnessBlend` look at more than one pixel and cost a
+pass each; the first two look at the image as it is then, with the border repeated where grey will be. How steps are
+joined is in `dcap.augment.chain`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, NamedTuple, Protocol
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from dcap import kernels
 from dcap.core.registry import Registry
 
 Image = npt.NDArray[np.uint8]
 Table = npt.NDArray[np.uint8]
 
 _VALUES = np.arange(256, dtype=np.float64)
+_IDENTITY: Final = np.arange(256, dtype=np.uint8)
+_TABLE, _SATURATION, _HSV = range(3)
+_MOST_FACTOR: Final = 1e30
+"""Larger factors do the same and are no float32."""
 
 
 class ColorStep(Protocol):
@@ -31,12 +38,51 @@ class ColorStep(Protocol):
         ...
 
 
+class KernelCode(NamedTuple):
+    """What `dcap.kernels.recolor` is told of a step.
+
+    Attributes:
+        kind: 0 for a table, 1 for a saturation, 2 for hue, saturation and value.
+        numbers: Of a saturation its factor; of the last the turn in sixths of the colour circle and two factors.
+        table: uint8 (256,), read for a table only.
+    """
+
+    kind: int
+    numbers: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    table: Table = _IDENTITY
+
+
 class PixelStep(ABC):
-    """A colour step that maps each pixel on its own, wherever it lies."""
+    """A colour step that maps each pixel on its own, wherever it lies, and that `dcap.kernels.recolor` knows."""
 
     @abstractmethod
+    def code(self) -> KernelCode:
+        """Return what the kernel is told."""
+
     def apply(self, image: Image) -> Image:
         """Return the changed image, uint8 (H, W, 3) RGB."""
+        return recolored(image, [self])
+
+
+def recolored(image: Image, steps: Sequence[PixelStep], out: Image | None = None) -> Image:
+    """Apply steps in order, in one pass without the GIL; each rounds to 8 bits before the next one.
+
+    Args:
+        image: uint8 (H, W, 3) RGB. Copied first when it is not C-contiguous.
+        steps: At least one.
+        out: Where to write, C-contiguous; may be the image. By default a new array.
+
+    Raises:
+        GeometryError: A factor is below 0 or not a number.
+    """
+    codes = [step.code() for step in steps]
+    kinds = np.array([code.kind for code in codes], np.uint8)
+    tables = np.concatenate([code.table for code in codes])
+    numbers = np.minimum([code.numbers for code in codes], _MOST_FACTOR).astype(np.float32)
+    if out is None:
+        out = np.empty(image.shape, np.uint8)
+    kernels.recolor(np.ascontiguousarray(image), kinds, tables, numbers, out)
+    return out
 
 
 class TableStep(PixelStep):
@@ -46,9 +92,9 @@ class TableStep(PixelStep):
     def table(self) -> Table:
         """Return what each of the values 0..255 becomes, uint8 (256,)."""
 
-    def apply(self, image: Image) -> Image:
-        """Return the changed image, uint8 (H, W, 3) RGB."""
-        return np.asarray(cv2.LUT(image, self.table()), np.uint8)
+    def code(self) -> KernelCode:
+        """Return what the kernel is told."""
+        return KernelCode(_TABLE, table=self.table())
 
 
 COLOR_STEPS: Registry[type[ColorStep]] = Registry("colour step", "dcap.color_steps")
@@ -134,11 +180,9 @@ class Saturation(PixelStep):
 
     factor: float
 
-    def apply(self, image: Image) -> Image:
-        """Return the changed image, uint8 (H, W, 3) RGB."""
-        grey = np.array([0.299, 0.587, 0.114]) * (1.0 - self.factor)
-        mix = np.tile(grey, (3, 1)) + np.eye(3) * self.factor
-        return np.asarray(cv2.transform(image, mix), np.uint8)
+    def code(self) -> KernelCode:
+        """Return what the kernel is told."""
+        return KernelCode(_SATURATION, (self.factor, 0.0, 0.0))
 
 
 @COLOR_STEPS.register("hue")
@@ -152,22 +196,18 @@ class Hue(PixelStep):
 
     shift_deg: float
 
-    def apply(self, image: Image) -> Image:
-        """Return the changed image, uint8 (H, W, 3) RGB."""
-        hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
-        hsv[..., 0] += np.uint8(round(self.shift_deg / 360.0 * 256.0) % 256)
-        return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL), np.uint8)
+    def code(self) -> KernelCode:
+        """Return what the kernel is told."""
+        return HsvScale(self.shift_deg, 1.0, 1.0).code()
 
 
 @COLOR_STEPS.register("hsv_scale")
 @dataclass(frozen=True, slots=True)
 class HsvScale(PixelStep):
-    """Turn the hue and scale saturation and value, in one pass through hue, saturation and value.
-
-    It computes in float32, since 8 bits of hue would cost up to 9 levels.
+    """Turn the hue and scale saturation and value, to the level.
 
     Args:
-        hue_deg: Degrees on the colour circle, -180..180.
+        hue_deg: Degrees on the colour circle.
         saturation: Factor, at least 0; saturation ends at 1.
         value: Factor, at least 0; value ends at 255.
     """
@@ -176,15 +216,9 @@ class HsvScale(PixelStep):
     saturation: float
     value: float
 
-    def apply(self, image: Image) -> Image:
-        """Return the changed image, uint8 (H, W, 3) RGB."""
-        hsv = cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2HSV)
-        # OpenCV wraps hues above 360 degrees, but none below 0.
-        turn = self.hue_deg % 360.0
-        hsv = cv2.transform(hsv, np.array([[1, 0, 0, turn], [0, self.saturation, 0, 0], [0, 0, self.value, 0]]))
-        for channel, most in ((1, 1.0), (2, 255.0)):
-            np.minimum(hsv[..., channel], most, out=hsv[..., channel])
-        return np.asarray(cv2.convertScaleAbs(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)), np.uint8)
+    def code(self) -> KernelCode:
+        """Return what the kernel is told."""
+        return KernelCode(_HSV, (self.hue_deg % 360.0 / 60.0, self.saturation, self.value))
 
 
 @COLOR_STEPS.register("stretch")

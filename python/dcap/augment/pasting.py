@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from dcap.augment.coverage import coverage
+from dcap import kernels
 from dcap.augment.plan import Paste, Plan
 from dcap.augment.warp import Image, Resampling, warp
 from dcap.geometry.affine import Affine
@@ -43,9 +43,10 @@ def _paste(pixels: Image, image: Image, paste: Paste, interpolation: Resampling)
     affine = Affine.translation(-x1, -y1) @ paste.affine @ Affine.translation(left, top)
     canvas = Canvas(y2 - y1, x2 - x1)
     patch = warp(image[top:bottom, left:right], affine, canvas, interpolation)
-    share = coverage(paste.region - [x1, y1], canvas)[..., None]
+    share = np.full_like(patch, 255)
+    kernels.fill_outside(paste.region - [x1, y1], 0, share)
     place = pixels[y1:y2, x1:x2]
-    place[:] = np.rint(place + share * (patch - place.astype(np.float64)))
+    place[:] = np.rint(place + share / 255.0 * (patch - place.astype(np.float64)))
 
 
 def _bounds(points: npt.NDArray[np.float64], margin: int, width: int, height: int) -> tuple[int, int, int, int] | None:
