@@ -16,6 +16,9 @@ import numpy.typing as npt
 from dcap.core.errors import GeometryError
 
 MIN_POINTS = (2, 3, 2)
+"""By kind."""
+_LEAST_POINTS = np.array(MIN_POINTS)
+_MOST_POINTS = np.array([2, *[np.iinfo(np.int64).max] * 2])
 
 _new = object.__new__
 
@@ -206,14 +209,13 @@ def _check_layout(xy: npt.NDArray[Any], offsets: npt.NDArray[Any], kinds: npt.ND
         raise GeometryError(f"xy must have 2 columns, not {xy.shape[1]}")
     if len(offsets) != len(kinds) + 1:
         raise GeometryError(f"offsets must have {len(kinds) + 1} entries for {len(kinds)} kinds, not {len(offsets)}")
-    if offsets[0] != 0 or offsets[-1] != len(xy) or (np.diff(offsets) < 0).any():
+    counts = offsets[1:] - offsets[:-1]
+    if offsets[0] != 0 or offsets[-1] != len(xy) or (counts < 0).any():
         raise GeometryError(f"offsets must rise from 0 to {len(xy)}, the number of points, not {offsets[:8]}...")
-    if len(kinds) and kinds.max() > GeometryKind.LINE:
+    if (kinds >= len(_LEAST_POINTS)).any():
         raise GeometryError(f"kinds must be 0 (box), 1 (polygon) or 2 (line), not {kinds.max()}")
-    counts = np.diff(offsets)
-    short = counts < np.array(MIN_POINTS)[kinds]
-    long_box = (kinds == GeometryKind.BOX) & (counts != 2)
-    for i in np.flatnonzero(short | long_box)[:1]:
+    wrong = (counts < _LEAST_POINTS[kinds]) | (counts > _MOST_POINTS[kinds])
+    for i in wrong.nonzero()[0][:1]:
         kind = GeometryKind(int(kinds[i])).name.lower()
         rule = "2 points" if kind == "box" else f"at least {MIN_POINTS[kinds[i]]} points"
         raise GeometryError(f"{kind} {i} must have {rule}, not {counts[i]}")
