@@ -1,31 +1,26 @@
 #include "dcap/patches.hpp"
 
-#include <optional>
-
 #include "bindings.hpp"
 
 namespace dcap::python {
 namespace {
 
 template <class T>
-void patchify_array(const Array<std::uint8_t>& image, const std::optional<Array<std::uint8_t>>& table, Array<T>& out) {
+void patchify_array(const Array<std::uint8_t>& image, Array<T>& out) {
     if (image.ndim() != 3 || image.shape(2) != 3) raise_if_failed(Status::kBadImage);
-    if (table && table->size() != 256) raise_if_failed(Status::kBadArgument);
     const Image pixels{view(image), image.shape(0), image.shape(1)};
-    const auto entries = table ? view(*table) : std::span<const std::uint8_t>{};
     const auto patches = fill(out);
     Status status;
     {
         const py::gil_scoped_release release;
-        status = patchify(pixels, entries, patches);
+        status = patchify(pixels, patches);
     }
     raise_if_failed(status);
 }
 
 template <class T>
 void define(py::module_& m) {
-    m.def("patchify", &patchify_array<T>, py::arg("image").noconvert(), py::arg("table").noconvert(),
-          py::arg("out").noconvert());
+    m.def("patchify", &patchify_array<T>, py::arg("image").noconvert(), py::arg("out").noconvert());
 }
 
 }  // namespace

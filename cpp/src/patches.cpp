@@ -44,9 +44,9 @@ constexpr T convert(std::uint8_t value) noexcept {
 }
 
 template <class T>
-void write_portable(const Image& image, const std::uint8_t* table, std::span<T> out) noexcept {
+void write_portable(const Image& image, std::span<T> out) noexcept {
     std::array<T, 256> values;
-    for (int v = 0; v < 256; ++v) values[v] = convert<T>(table ? table[v] : static_cast<std::uint8_t>(v));
+    for (int v = 0; v < 256; ++v) values[v] = convert<T>(static_cast<std::uint8_t>(v));
     T* to = out.data();
     for (std::int64_t i = 0; to != out.data() + out.size(); ++i, to += kPatchValues<T>) {
         const std::uint8_t* from = image.rgb.data() + offset_of(i, image.width);
@@ -173,25 +173,17 @@ DCAP_AVX512 void put_avx512(__m128i values, std::uint8_t* out) noexcept {
 }
 
 template <class T>
-__attribute__((target(DCAP_AVX512_FEATURES))) void write_avx512(const Image& image, const std::uint8_t* table,
-                                                                std::span<T> out) noexcept {
+__attribute__((target(DCAP_AVX512_FEATURES))) void write_avx512(const Image& image, std::span<T> out) noexcept {
     constexpr __mmask64 kRow = (__mmask64{1} << kChannels * kPatch) - 1;
     alignas(64) std::array<std::uint8_t, 64> gather{};
     for (int k = 0; k < kChannels * kPatch; ++k) gather[k] = static_cast<std::uint8_t>(k % kPatch * 3 + k / kPatch);
     const __m512i by_channel = _mm512_load_si512(gather.data());
-    __m512i quarters[4] = {};
-    for (int k = 0; table && k < 4; ++k) quarters[k] = _mm512_loadu_si512(table + 64 * k);
     T* to = out.data();
     for (std::int64_t i = 0; to != out.data() + out.size(); ++i, to += kPatchValues<T>) {
         const std::uint8_t* from = image.rgb.data() + offset_of(i, image.width);
         for (std::int64_t y = 0; y < kPatch; ++y) {
-            __m512i row = _mm512_maskz_loadu_epi8(kRow, from + y * kChannels * image.width);
-            if (table) {
-                const __m512i dark = _mm512_permutex2var_epi8(quarters[0], row, quarters[1]);
-                const __m512i light = _mm512_permutex2var_epi8(quarters[2], row, quarters[3]);
-                row = _mm512_mask_blend_epi8(_mm512_movepi8_mask(row), dark, light);
-            }
-            row = _mm512_permutexvar_epi8(by_channel, row);
+            const __m512i pixels = _mm512_maskz_loadu_epi8(kRow, from + y * kChannels * image.width);
+            const __m512i row = _mm512_permutexvar_epi8(by_channel, pixels);
             T* at = to + y * kPatch;
             put_avx512(_mm512_castsi512_si128(row), at);
             put_avx512(_mm512_extracti32x4_epi32(row, 1), at + kSteps<T> * kArea);
@@ -203,42 +195,32 @@ __attribute__((target(DCAP_AVX512_FEATURES))) void write_avx512(const Image& ima
 #endif
 
 template <class T>
-Status write(const Image& image, std::span<const std::uint8_t> table, std::span<T> out, Isa isa) noexcept {
+Status write(const Image& image, std::span<T> out, Isa isa) noexcept {
     const auto size = static_cast<std::int64_t>(image.rgb.size()), height = image.height, width = image.width;
     if (height < kBlock || width < kBlock || height % kBlock != 0 || width % kBlock != 0) return Status::kBadImage;
     if (!is_image(image.rgb.size(), height, width)) return Status::kBadImage;
     if (static_cast<std::int64_t>(out.size()) != kSteps<T> * size) return Status::kBadArgument;
-    if ((!table.empty() && table.size() != 256) || isa > widest_isa()) return Status::kBadArgument;
-    const std::uint8_t* entries = table.empty() ? nullptr : table.data();
+    if (isa > widest_isa()) return Status::kBadArgument;
 #if defined(__x86_64__)
     if (isa == Isa::kAvx512) {
-        write_avx512(image, entries, out);
+        write_avx512(image, out);
         return Status::kOk;
     }
-    // AVX2 looks nothing up more quickly than plain loads do.
-    if (isa == Isa::kAvx2 && !entries) {
+    if (isa == Isa::kAvx2) {
         write_avx2(image, out);
         return Status::kOk;
     }
 #endif
-    write_portable(image, entries, out);
+    write_portable(image, out);
     return Status::kOk;
 }
 
 }  // namespace
 
-Status patchify(const Image& image, std::span<const std::uint8_t> table, std::span<float> out, Isa isa) noexcept {
-    return write(image, table, out, isa);
-}
+Status patchify(const Image& image, std::span<float> out, Isa isa) noexcept { return write(image, out, isa); }
 
-Status patchify(const Image& image, std::span<const std::uint8_t> table, std::span<std::uint16_t> out,
-                Isa isa) noexcept {
-    return write(image, table, out, isa);
-}
+Status patchify(const Image& image, std::span<std::uint16_t> out, Isa isa) noexcept { return write(image, out, isa); }
 
-Status patchify(const Image& image, std::span<const std::uint8_t> table, std::span<std::uint8_t> out,
-                Isa isa) noexcept {
-    return write(image, table, out, isa);
-}
+Status patchify(const Image& image, std::span<std::uint8_t> out, Isa isa) noexcept { return write(image, out, isa); }
 
 }  // namespace dcap

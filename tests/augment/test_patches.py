@@ -35,6 +35,26 @@ def test_memory_is_contiguous_and_starts_on_a_cache_line(dtype: PatchType) -> No
         assert patches.flags.writeable
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "uint8"])
+def test_patches_are_written_into_a_batch(dtype: PatchType) -> None:
+    want = to_patches(IMAGE, dtype)
+    batch = np.full((len(want) + 9, want.shape[1]), 7, want.dtype)
+    made = to_patches(IMAGE, dtype, batch[4:28])
+    assert np.array_equal(made, want)
+    assert np.shares_memory(made, batch)
+    assert np.array_equal(batch[4:28], want)
+    assert (batch[:4] == 7).all()
+    assert (batch[28:] == 7).all()
+
+
+def test_an_output_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(GeometryError, match="lengths"):
+        to_patches(IMAGE, "float32", np.empty((23, 1536), np.float32))
+    for wrong in (np.empty((24, 1536), np.uint16), np.empty((1536, 24), np.float32).T):
+        with pytest.raises(TypeError):
+            to_patches(IMAGE, "float32", wrong)
+
+
 def test_a_strided_image_is_copied() -> None:
     assert np.array_equal(to_patches(IMAGE[:, ::-1]), to_patches(IMAGE[:, ::-1].copy()))
 
@@ -49,7 +69,5 @@ def test_a_shape_that_does_not_fit_is_refused(shape: tuple[int, ...]) -> None:
 def test_other_numbers_are_refused() -> None:
     with pytest.raises(TypeError):
         to_patches(IMAGE.astype(np.float32))  # type: ignore[arg-type]
-    with pytest.raises(TypeError):
-        to_patches(IMAGE, table=np.arange(256))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="float32, bfloat16, uint8, not 'float16'"):
         to_patches(IMAGE, "float16")  # type: ignore[arg-type]

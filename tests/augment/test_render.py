@@ -207,7 +207,11 @@ def test_patches_are_those_of_the_rendered_image(
 ) -> None:
     scale = Affine.scaling(0.96)
     plan = replace(plan_of(scale @ affine, Canvas(288, 384)), color=color)
-    assert np.array_equal(render_patches(noise(), plan, dtype), to_patches(render(noise(), plan), dtype))
+    want = to_patches(render(noise(), plan), dtype)
+    assert np.array_equal(render_patches(noise(), plan, dtype), want)
+    out = np.empty_like(want)
+    assert np.shares_memory(render_patches(noise(), plan, dtype, out), out)
+    assert np.array_equal(out, want)
 
 
 def test_patches_of_an_unaugmented_sample() -> None:

@@ -16,16 +16,12 @@ inline constexpr std::int64_t kArea = kPatch * kPatch;
 
 // Write all patches of an image whose sides are multiples of kBlock, one row of `out` each: block by block, within a
 // block row by row. A row runs over (channel, time, y, x).
-//   table   what each value is replaced by first: 256 entries, or none to take the values as they are
 //   out     one of these, not overlapping the image:
 //             float           (x - 127.5f) / 127.5f to the bit, both time steps
 //             std::uint16_t   the same as bfloat16, rounded to nearest even
 //             std::uint8_t    x, one time step only
-[[nodiscard]] Status patchify(const Image& image, std::span<const std::uint8_t> table, std::span<float> out,
-                              Isa isa = widest_isa()) noexcept;
-[[nodiscard]] Status patchify(const Image& image, std::span<const std::uint8_t> table, std::span<std::uint16_t> out,
-                              Isa isa = widest_isa()) noexcept;
-[[nodiscard]] Status patchify(const Image& image, std::span<const std::uint8_t> table, std::span<std::uint8_t> out,
-                              Isa isa = widest_isa()) noexcept;
+[[nodiscard]] Status patchify(const Image& image, std::span<float> out, Isa isa = widest_isa()) noexcept;
+[[nodiscard]] Status patchify(const Image& image, std::span<std::uint16_t> out, Isa isa = widest_isa()) noexcept;
+[[nodiscard]] Status patchify(const Image& image, std::span<std::uint8_t> out, Isa isa = widest_isa()) noexcept;
 
 }  // namespace dcap

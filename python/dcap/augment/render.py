@@ -49,23 +49,27 @@ def render(image: Image, plan: Plan) -> Image:
     return pixels
 
 
-def render_patches(image: Image, plan: Plan, dtype: PatchType = "float32") -> npt.NDArray[Any]:
+def render_patches(
+    image: Image, plan: Plan, dtype: PatchType = "float32", out: npt.NDArray[Any] | None = None
+) -> npt.NDArray[Any]:
     """Apply `plan` to pixels and return what the vision tower takes.
 
     Args:
         image: As for `render`.
         plan: From `Pipeline.plan`; the sides of its final canvas are multiples of 32.
         dtype: ``float32``, ``bfloat16`` (as uint16 bits) or ``uint8``; see `dcap.augment.patches.to_patches`.
+        out: Where to write, see there.
 
     Returns:
         One row per patch: (N, 1536), or (N, 768) for ``uint8``.
 
     Raises:
         GeometryError: The image has another extent than the plan's source, or a side of the final canvas is not a
-            multiple of 32.
+            multiple of 32, or `out` has another length.
+        TypeError: `out` has another type.
         ConfigError: There is no such dtype.
     """
-    return to_patches(render(image, plan), dtype)
+    return to_patches(render(image, plan), dtype, out)
 
 
 def _decode_shrink(image: Image, plan: Plan) -> int:

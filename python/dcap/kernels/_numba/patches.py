@@ -22,12 +22,10 @@ _VALUES: Final[dict[type, npt.NDArray[Any]]] = {
 }
 
 
-def patchify(image: U8, table: U8 | None, out: npt.NDArray[Any]) -> None:
+def patchify(image: U8, out: npt.NDArray[Any]) -> None:
     """Fill `out` with the patches of an image. See `dcap.augment.patches.to_patches`."""
     dtype = next((kind for kind in _VALUES if isinstance(out, np.ndarray) and out.dtype == kind), np.float32)
     check_types((image, np.uint8), (out, dtype))
-    if table is not None:
-        check_types((table, np.uint8))
     check_writable(out)
     block, steps = 2 * PATCH, 1 if dtype is np.uint8 else 2
     if (
@@ -37,10 +35,9 @@ def patchify(image: U8, table: U8 | None, out: npt.NDArray[Any]) -> None:
         or image.shape[0] % block + image.shape[1] % block
     ):
         status.raise_if_failed(status.BAD_IMAGE)
-    if out.size != steps * image.size or (table is not None and table.size != 256):
+    if out.size != steps * image.size:
         status.raise_if_failed(status.BAD_ARGUMENT)
     height, width, _ = image.shape
     blocks = image.reshape(height // block, 2, PATCH, width // block, 2, PATCH, CHANNELS)
     patches = blocks.transpose(0, 3, 1, 4, 6, 2, 5)  # block row, block column, row, column, channel, y, x
-    values = _VALUES[dtype] if table is None else _VALUES[dtype][table.reshape(-1)]
-    out.reshape(*patches.shape[:5], steps, PATCH, PATCH)[:] = values[patches][:, :, :, :, :, None]
+    out.reshape(*patches.shape[:5], steps, PATCH, PATCH)[:] = _VALUES[dtype][patches][:, :, :, :, :, None]
