@@ -25,6 +25,7 @@ from dcap.augment.color import (
     Stretch,
     TableStep,
 )
+from dcap.core.errors import GeometryError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
 DULL = cv2.GaussianBlur(NOISE, (0, 0), 2)
@@ -52,14 +53,30 @@ def test_saturation_ends() -> None:
 
 def test_hue_turns_red_to_green_to_blue() -> None:
     red = np.full((1, 1, 3), (200, 0, 0), np.uint8)
-    assert Hue(120.0).apply(red)[0, 0].tolist() == pytest.approx([0, 200, 0], abs=6)
-    assert Hue(240.0).apply(red)[0, 0].tolist() == pytest.approx([0, 0, 200], abs=6)
+    assert Hue(120.0).apply(red)[0, 0].tolist() == [0, 200, 0]
+    assert Hue(240.0).apply(red)[0, 0].tolist() == [0, 0, 200]
 
 
 def test_hue_keeps_value() -> None:
     turned = Hue(77.0).apply(NOISE)
-    assert np.abs(turned.max(axis=2).astype(int) - NOISE.max(axis=2)).max() <= 1
-    assert cv2.cvtColor(turned, cv2.COLOR_RGB2GRAY).shape == (32, 48)
+    assert np.array_equal(turned.max(axis=2), NOISE.max(axis=2))
+    assert np.array_equal(turned, HsvScale(77.0 - 360.0, 1.0, 1.0).apply(NOISE))
+
+
+@pytest.mark.parametrize("factor", [-0.1, float("nan"), float("-inf")])
+def test_a_factor_that_is_none_is_refused(factor: float) -> None:
+    for step in (Saturation(factor), HsvScale(0.0, factor, 1.0), HsvScale(0.0, 1.0, factor), Hue(float("nan"))):
+        with pytest.raises(GeometryError, match="colour steps must have finite numbers"):
+            step.apply(NOISE)
+
+
+def test_factors_beyond_all_measure_end_at_full_colour() -> None:
+    for factor in (1e30, 1e300, float("inf")):
+        full = HsvScale(0.0, factor, 1.0).apply(NOISE)
+        grey = NOISE.max(axis=2) == NOISE.min(axis=2)
+        assert (full.min(axis=2) == np.where(grey, NOISE.min(axis=2), 0)).all()
+        assert np.isin(Saturation(factor).apply(NOISE)[~grey], [0, 255]).all()
+        assert (HsvScale(0.0, 1.0, factor).apply(NOISE).max(axis=2) == 255 * (NOISE.max(axis=2) > 0)).all()
 
 
 @given(STEPS, st.integers(1, 5), st.integers(1, 5))

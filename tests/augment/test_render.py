@@ -95,7 +95,7 @@ def test_shrinking_antialiases() -> None:
 @pytest.mark.parametrize("angle", [0.0, 10.0, 90.0])
 def test_a_map_that_shrinks_averages_what_a_pixel_covers(shrink: float, angle: float) -> None:
     rng = np.random.default_rng(0)
-    image = np.kron(rng.integers(0, 256, (150, 200, 3)), np.ones((2, 2, 1))).astype(np.uint8)
+    image = np.kron(rng.integers(0, 256, (151, 201, 3)), np.ones((2, 2, 1))).astype(np.uint8)[:301, :401]
     canvas = Canvas(96, 96)
     affine = (
         Affine.translation(48, 48)
@@ -106,11 +106,20 @@ def test_a_map_that_shrinks_averages_what_a_pixel_covers(shrink: float, angle: f
     # 64 points of each output pixel, of nearest source pixels, are its exact mean but for noise.
     y, x = (np.indices((96 * 8, 96 * 8)) + 0.5) / 8
     source = np.floor(affine.inverse().apply(np.stack([x, y], axis=-1).reshape(-1, 2))).astype(int)
-    rows, columns = np.clip(source[:, 1], 0, 299), np.clip(source[:, 0], 0, 399)
+    rows, columns = np.clip(source[:, 1], 0, 300), np.clip(source[:, 0], 0, 400)
     want = image[rows, columns].reshape(96, 8, 96, 8, 3).mean(axis=(1, 3))
-    got = render(image, plan_of(affine, canvas)).astype(float)
+    got = render(image, plan_of(affine, canvas, Canvas(301, 401))).astype(float)
     off = [np.sqrt(((shown - want)[8:-8, 8:-8] ** 2).mean()) for shown in (got, _one_point(image, affine))]
     assert off[0] < 0.75 * off[1]
+
+
+@pytest.mark.parametrize("sides", [(1, 400), (300, 1), (3, 3), (301, 2)])
+@pytest.mark.parametrize("shrink", [1.5, 2.9, 40.0])
+def test_the_smallest_sources_are_shrunk_too(sides: tuple[int, int], shrink: float) -> None:
+    image = np.full((*sides, 3), 200, np.uint8)
+    plan = plan_of(Affine.scaling(1 / shrink), Canvas(40, 50), Canvas(*sides))
+    shown = 128 + 72 * cover(plan.canvas, plan.region)[..., None]
+    assert np.abs(render(image, plan) - shown).max() < 1
 
 
 def _one_point(image: npt.NDArray[np.uint8], affine: Affine) -> npt.NDArray[np.float64]:

@@ -16,8 +16,8 @@ from dcap.core.errors import ConfigError
 class ColorJitter:
     """Draw a factor from [1 - x, 1 + x] for each of the first three, an angle from [-hue, hue] for the last.
 
-    Contrast turns about mid grey instead of the image's mean, so that planning needs no pixels. Brightness and
-    contrast share a pass with other per-value ops beside them; saturation and hue cost one each.
+    Contrast turns about mid grey instead of the image's mean, so that planning needs no pixels. All four share a
+    pass with the colour ops beside them.
     """
 
     brightness: float = 0.0
@@ -53,7 +53,7 @@ class ColorJitter:
 @OPS.register("hsv")
 @dataclass(frozen=True)
 class Hsv:
-    """Change hue, saturation and value together, in one pass and to the level; saturation is that of the HSV space.
+    """Change hue, saturation and value together, to the level; saturation is that of the HSV space.
 
     Unlike the grey blend of color_jitter, saturation here leaves the largest of red, green and blue in place.
     """
