@@ -16,7 +16,7 @@ from dcap.augment.color import ColorStep
 from dcap.augment.config import AugmentConfig
 from dcap.augment.fit import MULTIPLE
 from dcap.augment.plan import AugmentResult, Plan
-from dcap.augment.policy import Copy, Recolor, SizesCanvas, Skip, View, Warp
+from dcap.augment.policy import Copy, Recolor, SizesCanvas, Skip, Warp
 from dcap.augment.render import render
 from dcap.augment.scene import Scene
 from dcap.augment.schedule import Curriculum, TrainingStep
@@ -112,7 +112,7 @@ class Pipeline:
                 # What was to wait for the last expansion is cut now: a later op must not bring it back.
                 walk = walk.cut() if stage.is_last_expansion else walk
                 continue
-            effect = stage.op.sample(View(walk.canvas, walk.shapes, walk.captions, walk.region), rng)
+            effect = stage.op.sample(walk, rng)
             if isinstance(effect, Warp):
                 moved = walk.warped(effect, stage.name, cut=effect.cuts or not stage.keeps_outside)
                 effect = moved if isinstance(moved, Skip) else effect

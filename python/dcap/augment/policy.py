@@ -20,22 +20,31 @@ from dcap.geometry.clip import Rect
 from dcap.geometry.shapes import ShapeArray
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """What a policy may look at: the scene as it is when the op's turn comes, without pixels.
+class View(Protocol):
+    """What a policy may look at: the scene as it is when the op's turn comes, without pixels."""
 
-    Args:
-        canvas: Current canvas.
-        shapes: Current shapes, pixel-edge frame of `canvas`.
-        captions: One text per shape.
-        region: Convex outline of the pixels that are still there, float64 (K, 2), same frame. It reaches over the
-            canvas only between affine ops that an `expand_to_fit_affine` follows.
-    """
+    @property
+    def canvas(self) -> Canvas:
+        """Current canvas."""
+        ...
 
-    canvas: Canvas
-    shapes: ShapeArray
-    captions: tuple[str, ...]
-    region: npt.NDArray[np.float64]
+    @property
+    def shapes(self) -> ShapeArray:
+        """Current shapes, pixel-edge frame of `canvas`; mapped anew each time, so look once."""
+        ...
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """One text per shape."""
+        ...
+
+    @property
+    def region(self) -> npt.NDArray[np.float64]:
+        """Convex outline of the pixels that are still there, float64 (K, 2), same frame.
+
+        It reaches over the canvas only between affine ops that an `expand_to_fit_affine` follows.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)

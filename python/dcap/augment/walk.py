@@ -13,20 +13,22 @@ from dcap.augment.config import Completeness
 from dcap.augment.plan import Paste
 from dcap.augment.policy import NO_RULES, Copy, DropRules, Skip, Warp
 from dcap.core.words import counted
-from dcap.geometry import Clipped, ShapeArray, area_or_length, clip, transform, visible_fraction
+from dcap.geometry import Clipped, ShapeArray, area_or_length, clip, transform, transform_and_clip, visible_fraction
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.clip import Rect
 from dcap.geometry.shapes import GeometryKind
 
+_IDENTITY = Affine.identity()
 _NOISE = 1e-9
 """A shape that lost less than this share was not cut: float noise moved it over the border."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Walk:
-    """Shapes, map and visible region after the ops so far; all in the frame of `canvas`.
+    """Shapes, map and visible region after the ops so far; all in the frame of `canvas`. What an op sees as `View`.
 
+    Shapes are mapped only when someone looks at them: `base` holds them as they were before the ops of `since`.
     `source_index` and `visible_fraction` refer to the objects that came in; `dropped` holds a reason for each one
     of which nothing is left. `part_share` is the share of its object's area (length) that a part is by itself, and
     `visible_fraction` the share of all its parts that are kept. `instance` tells the parts of an object from those of
@@ -34,7 +36,8 @@ class Walk:
     """
 
     canvas: Canvas
-    shapes: ShapeArray
+    base: ShapeArray
+    since: Affine
     captions: tuple[str, ...]
     source_index: npt.NDArray[np.int64]
     instance: npt.NDArray[np.int64]
@@ -47,6 +50,16 @@ class Walk:
     box_policy: Literal["polygon", "aabb"]
     split_policy: Literal["largest", "all"]
     completeness: Completeness | None
+    is_cut: bool = False
+    """Whether nothing lies outside the canvas."""
+
+    @property
+    def shapes(self) -> ShapeArray:
+        """One per caption."""
+        return self._mapped(self.base)
+
+    def _mapped(self, shapes: ShapeArray) -> ShapeArray:
+        return shapes if self.since == _IDENTITY else transform(shapes, self.since, self.box_policy)
 
     @classmethod
     def start(
@@ -65,12 +78,13 @@ class Walk:
         return cls(
             canvas,
             shapes,
+            _IDENTITY,
             captions,
             np.arange(count),
             np.arange(count),
             np.ones(count),
             np.ones(count),
-            Affine.identity(),
+            _IDENTITY,
             region,
             (),
             {},
@@ -90,10 +104,11 @@ class Walk:
         moved = replace(
             self,
             canvas=warp.canvas,
-            shapes=transform(self.shapes, warp.affine, self.box_policy),
+            since=warp.affine @ self.since,
             affine=warp.affine @ self.affine,
             region=warp.affine.apply(self.region),
             pastes=tuple(paste.mapped(warp.affine) for paste in self.pastes),
+            is_cut=False,
         )
         if not cut:
             return moved
@@ -101,18 +116,18 @@ class Walk:
         return self._forbidden(after, warp.rules) or after
 
     def _forbidden(self, after: Walk, rules: DropRules) -> Skip | None:
-        if len(after.shapes) < rules.min_objects:
-            return Skip(f"{counted(len(after.shapes), 'object')} would remain, fewer than {rules.min_objects}")
+        if len(after.captions) < rules.min_objects:
+            return Skip(f"{counted(len(after.captions), 'object')} would remain, fewer than {rules.min_objects}")
         if rules.skip_if_line and _line_lengths_left(after) < _line_lengths_left(self):
             return Skip("a line would be cut")
         return None
 
     def cut(self, rules: DropRules = NO_RULES, name: str = "the border") -> Walk:
         """Return the state with everything outside the canvas cut off."""
-        return self._cut(self.canvas.rect, rules, name)
+        return self if self.is_cut else replace(self._cut(self.canvas.rect, rules, name), is_cut=True)
 
     def _cut(self, rect: Rect, rules: DropRules, name: str) -> Walk:
-        clipped = clip(self.shapes, rect, split_policy=self.split_policy)
+        clipped = transform_and_clip(self.base, self.since, rect, self.split_policy, self.box_policy)
         source = self.source_index[clipped.source_index]
         visible, part_share = self._shares(clipped)
         visible[visible > 1.0 - _NOISE] = 1.0
@@ -124,7 +139,8 @@ class Walk:
                 captions[i] = self.completeness.rewrite(captions[i])
         return replace(
             self,
-            shapes=clipped.shapes if keep.all() else clipped.shapes.take(keep),
+            base=clipped.shapes if keep.all() else clipped.shapes.take(keep),
+            since=_IDENTITY,
             captions=tuple(captions),
             source_index=kept,
             instance=self.instance[clipped.source_index][keep],
@@ -143,7 +159,10 @@ class Walk:
         share = self.part_share[before]
         cut = np.flatnonzero(clipped.visible_fraction < 1.0)
         if len(cut):
-            old, new = area_or_length(self.shapes.take(before[cut])), area_or_length(clipped.shapes.take(cut))
+            old, new = (
+                area_or_length(self._mapped(self.base.take(before[cut]))),
+                area_or_length(clipped.shapes.take(cut)),
+            )
             share[cut] *= np.divide(new, old, out=np.ones_like(new), where=old > 0.0)
         return _summed(self.instance[before], share), share
 
@@ -165,7 +184,8 @@ class Walk:
             covered = after._covered(patch.target)
             after = replace(
                 covered,
-                shapes=ShapeArray.concatenate([after.shapes, transform(part.shapes, patch.affine, self.box_policy)]),
+                base=ShapeArray.concatenate([after.shapes, transform(part.base, patch.affine, self.box_policy)]),
+                since=_IDENTITY,
                 captions=after.captions + part.captions,
                 source_index=np.concatenate([after.source_index, part.source_index]),
                 instance=np.concatenate([after.instance, instance]),
@@ -205,12 +225,14 @@ class Walk:
         if canvas == self.canvas:
             return self
         scale = Affine.scaling(canvas.width / self.canvas.width, canvas.height / self.canvas.height)
-        xy = scale.apply(self.shapes.xy)
+        shapes = self.shapes
+        xy = scale.apply(shapes.xy)
         np.clip(xy, 0.0, [canvas.width, canvas.height], out=xy)
         return replace(
             self,
             canvas=canvas,
-            shapes=ShapeArray.trusted(xy, self.shapes.offsets, self.shapes.kinds),
+            base=ShapeArray.trusted(xy, shapes.offsets, shapes.kinds),
+            since=_IDENTITY,
             affine=scale @ self.affine,
             region=scale.apply(self.region),
             pastes=tuple(paste.mapped(scale) for paste in self.pastes),
@@ -252,7 +274,7 @@ def _summed(instance: npt.NDArray[np.int64], share: npt.NDArray[np.float64]) -> 
 
 
 def _line_lengths_left(walk: Walk) -> float:
-    is_line = walk.shapes.kinds == GeometryKind.LINE
+    is_line = walk.base.kinds == GeometryKind.LINE
     # Parts of one line all carry its fraction; it counts once.
     _, first = np.unique(walk.instance[is_line], return_index=True)
     return float(walk.visible_fraction[is_line][first].sum())

@@ -35,7 +35,7 @@ class Crop(Window):
 
     def _window(self, view: View, x: int, y: int, height: int, width: int, of: str = "") -> Warp:
         rules = DropRules(
-            self.min_coverage, self.completeness_threshold, min(self.min_objects, len(view.shapes)), self.skip_if_line
+            self.min_coverage, self.completeness_threshold, min(self.min_objects, len(view.captions)), self.skip_if_line
         )
         words = f"{width}x{height} window at ({x}, {y}){of}"
         return Warp(Affine.translation(-x, -y), Canvas(height, width), words, rules, cuts=True)

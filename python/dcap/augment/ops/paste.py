@@ -13,6 +13,7 @@ from dcap.augment.policy import OPS, Copy, DropRules, Patch, Skip, View
 from dcap.core.errors import ConfigError
 from dcap.geometry import ShapeArray, area_or_length, transform, visible_fraction
 from dcap.geometry.affine import Affine
+from dcap.geometry.canvas import Canvas
 from dcap.geometry.clip import Rect
 from dcap.geometry.shapes import GeometryKind
 
@@ -55,19 +56,20 @@ class SmallObjectZoomPaste(Window):
 
     def sample(self, view: View, rng: np.random.Generator) -> Copy | Skip:
         """Draw the objects, their enlargement and their places."""
-        small = self._small(view)
+        shapes = view.shapes
+        small = self._small(shapes, view.canvas)
         if not len(small):
             return Skip("no object is small enough")
         patches: list[Patch] = []
         words: list[str] = []
-        seen = view.shapes
+        seen = shapes
         for i in rng.permutation(small)[: self.max_targets].tolist():
-            patch = self._patch(view, i, seen, rng)
+            patch = self._patch(view, self._window(shapes.points(i), view.canvas), seen, rng)
             if patch is None:
                 continue
             patches.append(patch)
             # The next copy must not hide this one.
-            seen = ShapeArray.concatenate([seen, transform(view.shapes.take([i]), patch.affine)])
+            seen = ShapeArray.concatenate([seen, transform(shapes.take([i]), patch.affine)])
             x, y = patch.target[:2]
             words.append(f"{view.captions[i]!r} x{patch.affine.a:.2f} at ({x:.0f}, {y:.0f})")
         if not patches:
@@ -75,20 +77,18 @@ class SmallObjectZoomPaste(Window):
         rules = DropRules(self.min_coverage, self.completeness_threshold)
         return Copy(tuple(patches), ", ".join(words), rules)
 
-    def _small(self, view: View) -> npt.NDArray[np.int64]:
-        low, high = np.split(view.shapes.bounds(), 2, axis=1)
-        inside = ((low >= 0.0) & (high <= [view.canvas.width, view.canvas.height])).all(axis=1)
+    def _small(self, shapes: ShapeArray, canvas: Canvas) -> npt.NDArray[np.int64]:
+        low, high = np.split(shapes.bounds(), 2, axis=1)
+        inside = ((low >= 0.0) & (high <= [canvas.width, canvas.height])).all(axis=1)
         size = (high - low).max(axis=1)
-        is_line = view.shapes.kinds == GeometryKind.LINE
+        is_line = shapes.kinds == GeometryKind.LINE
+        fits = size <= self.max_size
         if is_line.any():
-            fits = np.where(is_line, area_or_length(view.shapes) <= self.max_line_length, size <= self.max_size)
-        else:
-            fits = size <= self.max_size
+            fits = np.where(is_line, area_or_length(shapes) <= self.max_line_length, fits)
         return np.flatnonzero(inside & fits & (size > 0.0))
 
-    def _patch(self, view: View, i: int, seen: ShapeArray, rng: np.random.Generator) -> Patch | None:
-        """Draw the enlargement of object `i` and a place for it; None when no place is free."""
-        window = self._window(view, i)
+    def _patch(self, view: View, window: Rect, seen: ShapeArray, rng: np.random.Generator) -> Patch | None:
+        """Draw the enlargement of a window and a place for it; None when no place is free."""
         x1, y1, x2, y2 = window
         canvas = view.canvas
         factor = min(float(rng.uniform(*self.scale)), canvas.width / (x2 - x1), canvas.height / (y2 - y1))
@@ -101,14 +101,14 @@ class SmallObjectZoomPaste(Window):
                 return patch
         return None
 
-    def _window(self, view: View, i: int) -> Rect:
-        points = view.shapes.points(i)
+    def _window(self, points: npt.NDArray[np.float64], canvas: Canvas) -> Rect:
+        """Return the whole pixels around points, with the margin, within the canvas."""
         low, high = points.min(axis=0), points.max(axis=0)
         margin = self.context * float((high - low).max())
         x1, y1 = (math.floor(max(v - margin, 0.0)) for v in low.tolist())
         x2, y2 = (
             math.ceil(min(max(v + margin, w + 1.0), side))
-            for v, w, side in zip(high.tolist(), (x1, y1), (view.canvas.width, view.canvas.height), strict=True)
+            for v, w, side in zip(high.tolist(), (x1, y1), (canvas.width, canvas.height), strict=True)
         )
         return float(x1), float(y1), float(x2), float(y2)
 
