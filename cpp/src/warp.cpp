@@ -152,19 +152,19 @@ struct Avx2 {
     __attribute__((target(DCAP_AVX2_FEATURES))) static void write(const Group& g, std::uint8_t* rgb) noexcept {
         const __m256i half = _mm256_set1_epi16(64), flip = _mm256_set1_epi8(-128);
         const __m256i packed = _mm256_setr_epi8(DCAP_PACKED, DCAP_PACKED);
-        // 4 bytes too many are written with every 12; those of the last 12 stay here.
-        std::array<std::uint8_t, kChannels * kGroup + 4> buffer;
         for (int i = 0; i < kGroup; i += 8) {
             const auto* sums = reinterpret_cast<const __m256i*>(&g.sums[kLanes * i]);
             const __m256i first = _mm256_srai_epi16(_mm256_add_epi16(_mm256_load_si256(sums), half), 7);
             const __m256i second = _mm256_srai_epi16(_mm256_add_epi16(_mm256_load_si256(sums + 1), half), 7);
             const __m256i all = _mm256_permute4x64_epi64(_mm256_packs_epi16(first, second), 0xd8);
             const __m256i bytes = _mm256_shuffle_epi8(_mm256_xor_si256(all, flip), packed);
-            std::uint8_t* to = buffer.data() + kChannels * i;
-            _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(bytes));
-            _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 12), _mm256_extracti128_si256(bytes, 1));
+            // 12 bytes each: the first store writes 4 too many, which the second one mends.
+            const __m128i low = _mm256_castsi256_si128(bytes), high = _mm256_extracti128_si256(bytes, 1);
+            std::uint8_t* to = rgb + kChannels * i;
+            _mm_storeu_si128(reinterpret_cast<__m128i*>(to), low);
+            _mm_storeu_si64(to + 12, high);
+            _mm_storeu_si32(to + 20, _mm_srli_si128(high, 8));
         }
-        std::memcpy(rgb, buffer.data(), kChannels * kGroup);
     }
 };
 
