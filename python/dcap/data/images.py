@@ -116,7 +116,7 @@ def decode_image(
             which antialiases and is faster. Other files, and turned ones whose sides it does not divide, come whole.
 
     Returns:
-        uint8 (H, W, 3), C-contiguous and writable; (ceil(H / shrink), ceil(W / shrink), 3) where it was shrunk.
+        uint8 (H, W, 3), C-contiguous and read-only; (ceil(H / shrink), ceil(W / shrink), 3) where it was shrunk.
 
     Raises:
         ImageError: As `check_header`; or the pixels are truncated or damaged.
@@ -139,7 +139,7 @@ def decode_image(
             ) from None
         if header.orientation in _TRANSPOSE and not upright:
             rgb = rgb.transpose(_TRANSPOSE[header.orientation])
-        return np.array(rgb, np.uint8)
+        return np.asarray(rgb, np.uint8)
 
 
 def _shrink(image: Image.Image, header: ImageHeader, factor: int) -> None:
