@@ -91,7 +91,7 @@ class Encoder:
             user: What the model is asked.
             canvas: The canvas that the model sees, or None for a sample without an image.
         """
-        before, after = self._prompt_parts(system, user, canvas is not None)
+        before, after = _prompt_parts(self.tokenizer, system, user, canvas is not None)
         if canvas is None:
             return before
         return np.concatenate([before, np.full(num_image_tokens(canvas), self.image_pad_id), after])
@@ -105,18 +105,6 @@ class Encoder:
     def pad_id(self) -> int:
         """Id of the padding token."""
         return self.tokenizer.convert_tokens_to_ids("<|endoftext|>")
-
-    def _prompt_parts(
-        self, system: str | None, user: str, with_image: bool
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        text = _render_prompt(self.tokenizer, system, user, with_image)
-        before, _, after = text.partition(IMAGE_PAD) if with_image else (text, "", "")
-        # Special tokens split the text before anything else does, so the two halves tokenise as the whole would.
-        return self._ids(before), self._ids(after)
-
-    def _ids(self, text: str) -> npt.NDArray[np.int64]:
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return np.asarray(ids, np.int64)
 
     def answer_ids(self, text: str) -> npt.NDArray[np.int64]:
         """Return the ids of an answer and its ``<|im_end|>``; control tokens inside `text` stay text."""
@@ -141,13 +129,21 @@ def _without_added_tokens(tokenizer: Tokenizer) -> Any:
 
 
 @lru_cache(maxsize=256)
-def _render_prompt(tokenizer: Tokenizer, system: str | None, user: str, with_image: bool) -> str:
+def _prompt_parts(
+    tokenizer: Tokenizer, system: str | None, user: str, with_image: bool
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the ids before and after the image placeholders; the same few prompts stand before every answer."""
     image = [{"type": "image"}] if with_image else []
     messages: list[dict[str, Any]] = [{"role": "user", "content": [*image, {"type": "text", "text": user}]}]
     if system is not None:
         messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
     text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    return text
+    before, _, after = text.partition(IMAGE_PAD) if with_image else (text, "", "")
+    # Special tokens split the text before anything else does, so the two halves tokenise as the whole would.
+    ids = [np.asarray(tokenizer(part, add_special_tokens=False)["input_ids"], np.int64) for part in (before, after)]
+    for part in ids:
+        part.setflags(write=False)
+    return ids[0], ids[1]
 
 
 def num_image_tokens(canvas: Canvas) -> int:
