@@ -35,7 +35,7 @@ class PlannedSample:
         mode: Which answer it trains.
         result: Plan, final shapes and captions; the scene has no pixels.
         answer: The supervised text.
-        answer_ids: Its tokens with ``<|im_end|>``, int64.
+        num_answer_tokens: Its tokens with ``<|im_end|>``.
         num_prompt_tokens: Tokens before the answer, image placeholders included.
         fits: Whether the sample fits the length knob.
         kept_iou: float64 (N,): what simplification left of each polygon (IoU) or line (share of its length).
@@ -45,7 +45,7 @@ class PlannedSample:
     mode: Literal["dense", "summary"]
     result: AugmentResult
     answer: str
-    answer_ids: npt.NDArray[np.int64]
+    num_answer_tokens: int
     num_prompt_tokens: int
     fits: bool
     kept_iou: npt.NDArray[np.float64]
@@ -53,7 +53,7 @@ class PlannedSample:
     @property
     def length(self) -> int:
         """Tokens of the whole sample."""
-        return self.num_prompt_tokens + len(self.answer_ids)
+        return self.num_prompt_tokens + self.num_answer_tokens
 
 
 @dataclass(frozen=True)
@@ -134,13 +134,13 @@ class Planner:
         if mode == "dense":
             answer = to_answer(scene.shapes, scene.captions, scene.canvas, self.profile.answer)
             text, kept_iou = write_answer(answer, self.profile.answer), answer.kept_iou
-        ids = self.encoder.answer_ids(text)
+        num_answer = self.encoder.num_answer_tokens(text)
         user = getattr(self.profile.prompts, mode)
         # Counted around the smallest image: without one the text would stand elsewhere and might tokenise otherwise.
         around_image = len(self.encoder.prompt_ids(self.profile.prompts.system, user, _ONE_TOKEN)) - 1
         num_prompt = around_image + num_image_tokens(scene.canvas)
-        fits = num_prompt + len(ids) <= self.config.global_max_length
-        return PlannedSample(record, mode, result, text, ids, num_prompt, fits, kept_iou)
+        fits = num_prompt + num_answer <= self.config.global_max_length
+        return PlannedSample(record, mode, result, text, num_answer, num_prompt, fits, kept_iou)
 
     def _without_least_visible(self, planned: PlannedSample) -> PlannedSample:
         """Drop objects, least visible and then last first, until the sample fits; binary search on how many."""

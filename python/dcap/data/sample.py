@@ -76,8 +76,9 @@ def encode_sample(planner: Planner, planned: PlannedSample, image: npt.NDArray[n
     pixels = render(image, planned.result.plan)
     canvas = planned.result.scene.canvas
     prompt = planner.prompt_ids(planned)
-    ids = np.concatenate([prompt, planned.answer_ids])
-    labels = np.concatenate([np.full(len(prompt), IGNORE_INDEX), planned.answer_ids])
+    answer = planner.encoder.answer_ids(planned.answer)
+    ids = np.concatenate([prompt, answer])
+    labels = np.concatenate([np.full(len(prompt), IGNORE_INDEX), answer])
     kinds = (ids == planner.encoder.image_pad_id).astype(np.int64)
     kinds[len(prompt) :] = 0
     grid = grid_thw(canvas)

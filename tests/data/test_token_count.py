@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from dcap.data.encode import Encoder, load_tokenizer
+from dcap.data.token_count import TokenCounter
+
+PIECES = st.one_of(
+    st.text(max_size=6),
+    st.text("0123456789", max_size=5),
+    st.text(" \t\n\r\u00a0\u2003\u3000", max_size=4),
+    st.text("٣४\u0301\u20e3\u0338½²ⅷ", max_size=3),  # digits of other scripts, marks that join what is before them
+    st.sampled_from(
+        ['", "bbox_2d": [', "], [", "'s", "'LL", "<|im_end|>", "<think>", "螺丝,显示完整", "ﬁ", "e\u0301", "각"]
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_folder: Path) -> Encoder:
+    return Encoder(load_tokenizer(str(tiny_folder)))
+
+
+@given(st.lists(PIECES, max_size=12).map("".join))
+def test_a_count_is_the_number_of_tokens(encoder: Encoder, text: str) -> None:
+    assert encoder.num_answer_tokens(text) == len(encoder.answer_ids(text))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "7", " 7", "  7", "7 ", "7  ", "\n\n 7\n", "a 7 b", "no digit at all", "x" * 5000]
+)
+def test_spaces_beside_digits(encoder: Encoder, text: str) -> None:
+    assert encoder.num_answer_tokens(text) == len(encoder.answer_ids(text))
+
+
+def test_segments_are_counted_once(encoder: Encoder) -> None:
+    class Counting:
+        def __init__(self) -> None:
+            self.texts: list[str] = []
+
+        def encode(self, text: str) -> Any:
+            self.texts.append(text)
+            return encoder.tokenizer.backend_tokenizer.encode(text)
+
+    backend = Counting()
+    counter = TokenCounter(backend)
+    backend.texts.clear()
+    assert counter("box 1; 2; 3 end") == counter("box 1; 22; 3 end") - 1 == 10
+    assert backend.texts == [" end", "box 0", "; 0", " end"]
+
+
+def test_a_tokenizer_that_joins_digits_is_asked_for_every_text() -> None:
+    vocabulary = {"[UNK]": 0, "12": 1, "a": 2}
+    joins = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    joins.pre_tokenizer = pre_tokenizers.Whitespace()
+    assert TokenCounter(joins)("12 a 12") == 3
