@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -18,7 +17,7 @@ from dataset_cases import config, photo, records
 from dcap.core.errors import ImageError, TrainingError
 from dcap.data.collate import PackingCollator
 from dcap.data.dataset import DenseCaptionDataset, SampleKey
-from dcap.data.loader import RowLoader, _Rows, _start_worker
+from dcap.data.loader import RowLoader, _Rows
 
 
 @pytest.mark.parametrize("packing", [True, False])
@@ -183,17 +182,6 @@ class _Signals(_Dies):
         if multiprocessing.parent_process() is not None:
             os.kill(os.getpid(), signal.SIGTERM)
         return self._inner[key]
-
-
-def test_a_worker_takes_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-    before = cv2.getNumThreads()
-    try:
-        cv2.setNumThreads(3)
-        _start_worker(0)
-        assert cv2.getNumThreads() == 1
-    finally:
-        cv2.setNumThreads(before)
 
 
 def test_workers_leave_sigterm_to_the_trainer(tiny_folder: Path) -> None:

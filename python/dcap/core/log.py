@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import track
+from rich.progress import Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
 
 T = TypeVar("T")
 
@@ -81,7 +82,20 @@ def print_error(error: object) -> None:
 
 def progress(items: Sequence[T], description: str) -> Iterator[T]:
     """Yield `items` with a progress bar on the first rank's terminal; silent for short work and for logs."""
-    if len(items) < 100 or not is_main() or not console.is_terminal:
+    return progress_of(items, len(items), description)
+
+
+def progress_of(items: Iterable[T], total: int, description: str) -> Iterator[T]:
+    """As `progress`, for `total` items that come one by one; shows how many come per second."""
+    if total < 100 or not is_main() or not console.is_terminal:
         yield from items
         return
-    yield from track(items, description, console=console, transient=True)
+    columns = (*Progress.get_default_columns(), TextColumn("{task.completed}/{task.total}"), _Rate())
+    with Progress(*columns, console=console, transient=True) as bar:
+        yield from bar.track(items, total, description=description)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        """Return items per second."""
+        return Text(f"{task.speed:,.0f}/s" if task.speed else "")

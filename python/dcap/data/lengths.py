@@ -3,20 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from torch.utils.data import Dataset
 
 from dcap.augment.schedule import TrainingStep
-from dcap.core.errors import RecordError
-from dcap.core.log import get_logger, progress
+from dcap.core.errors import DcapError, RecordError
+from dcap.core.log import get_logger, progress, progress_of
 from dcap.core.words import counted
+from dcap.data.workers import from_workers
 
 if TYPE_CHECKING:
     from dcap.data.dataset import DenseCaptionDataset
 
 logger = get_logger(__name__)
+
+_CHUNK = 256
+"""Samples that a worker process plans at a time."""
+
+
+@dataclass
+class Findings:
+    """What planning met: samples that were left out, and what simplification cost, each by the sample's index."""
+
+    too_long: set[int] = field(default_factory=set)
+    unplanned: dict[int, str] = field(default_factory=dict)
+    kept_iou: dict[int, npt.NDArray[np.float64]] = field(default_factory=dict)
+
+    def update(self, more: Findings) -> None:
+        """Add what was met elsewhere."""
+        self.too_long |= more.too_long
+        self.unplanned |= more.unplanned
+        self.kept_iou |= more.kept_iou
 
 
 class EpochLengths:
@@ -29,9 +50,7 @@ class EpochLengths:
 
     def __init__(self, dataset: DenseCaptionDataset, epoch: int) -> None:
         self.dataset, self.epoch = dataset, epoch
-        self._too_long: set[int] = set()
-        self._unplanned: dict[int, str] = {}
-        self._kept_iou: dict[int, npt.NDArray[np.float64]] = {}
+        self.findings = Findings()
 
     @property
     def name(self) -> str:
@@ -52,34 +71,66 @@ class EpochLengths:
         except RecordError as error:
             if self.dataset.config.data.on_bad_record == "error":
                 raise
-            self._unplanned[index] = str(error)
+            self.findings.unplanned[index] = str(error)
             return 0
-        self._kept_iou[index] = planned.kept_iou
+        if self.epoch == 0:  # the other epochs differ little
+            self.findings.kept_iou[index] = planned.kept_iou
         if planned.fits:
             return planned.length
-        self._too_long.add(index)
+        self.findings.too_long.add(index)
         return 0
 
     def all(self) -> npt.NDArray[np.int64]:
-        """Return the tokens of every sample, int64 (N,).
+        """Return the tokens of every sample, int64 (N,); ``data.num_workers`` processes share the work.
 
         Raises:
             RecordError: As `of`.
+            TrainingError: A worker process died.
         """
-        return np.array([self.of(i) for i in self.track(range(len(self.dataset)))], np.int64)
+        count, workers = len(self.dataset), self.dataset.config.data.num_workers
+        chunks = _Chunks(self.dataset, self.epoch)
+        # Processes take a moment to start, which a few samples are not worth.
+        planned = self._collected(from_workers(chunks, workers if len(chunks) > 2 * workers else 0))
+        return np.fromiter(progress_of(planned, count, f"Planning {self.name}"), np.int64, count)
+
+    def _collected(self, chunks: Iterator[tuple[list[int], Findings]]) -> Iterator[int]:
+        for lengths, findings in chunks:
+            self.findings.update(findings)
+            yield from lengths
 
     def track(self, indices: Sequence[int]) -> Iterator[int]:
         """Yield `indices` with a progress bar."""
         return progress(indices, f"Planning {self.name}")
 
     def report(self) -> None:
-        """Log what was left out, and in the first epoch what was simplified; the others differ little."""
-        if self._too_long:
-            logger.warning("%s: %s left out, too long", self.name, counted(len(self._too_long), "sample"))
-        if self._unplanned:
-            count, example = counted(len(self._unplanned), "sample"), next(iter(self._unplanned.values()))
+        """Log what was left out, and in the first epoch what was simplified."""
+        found = self.findings
+        if found.too_long:
+            logger.warning("%s: %s left out, too long", self.name, counted(len(found.too_long), "sample"))
+        if found.unplanned:
+            count, example = counted(len(found.unplanned), "sample"), next(iter(found.unplanned.values()))
             logger.warning("%s: %s left out, such as %s", self.name, count, example)
-        iou = np.concatenate([np.empty(0), *self._kept_iou.values()])
-        if self.epoch == 0 and (iou < 1.0).any():
+        iou = np.concatenate([np.empty(0), *found.kept_iou.values()])
+        if (iou < 1.0).any():
             shapes, mean, least = counted(int((iou < 1).sum()), "shape"), float(iou.mean()), float(iou.min())
             logger.info("%s: %s simplified; IoU kept: mean %.3f, least %.3f", self.name, shapes, mean, least)
+
+
+class _Chunks(Dataset[tuple[list[int], Findings] | DcapError]):
+    """The lengths of some samples at a time, and what was met in planning them."""
+
+    def __init__(self, dataset: DenseCaptionDataset, epoch: int) -> None:
+        self.dataset, self.epoch = dataset, epoch
+
+    def __len__(self) -> int:
+        return -(-len(self.dataset) // _CHUNK)
+
+    def __getitem__(self, i: int) -> tuple[list[int], Findings] | DcapError:
+        lengths = EpochLengths(self.dataset, self.epoch)
+        if not 0 <= i < len(self):
+            raise IndexError(i)
+        try:
+            made = [lengths.of(k) for k in range(i * _CHUNK, min((i + 1) * _CHUNK, len(self.dataset)))]
+        except DcapError as error:
+            return error
+        return made, lengths.findings

@@ -13,15 +13,13 @@ every step and no sample counts twice.
 from __future__ import annotations
 
 import math
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, cast
+from typing import cast
 
-import cv2
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from dcap.augment.schedule import TrainingStep
 from dcap.core.errors import DcapError, ImageError, TrainingError
@@ -31,6 +29,7 @@ from dcap.data.dataset import DenseCaptionDataset, SampleKey
 from dcap.data.lengths import EpochLengths
 from dcap.data.packing import RowRules, epoch_rows, epoch_rows_by_step, ordered_rows
 from dcap.data.sample import Sample
+from dcap.data.workers import from_workers
 
 logger = get_logger(__name__)
 
@@ -78,17 +77,6 @@ class _Rows(Dataset[_Made | DcapError]):
                     raise
                 skipped.append(str(error))
         return _Made(self.collator(samples or [self.dataset.filler()]), tuple(skipped))
-
-
-def _start_worker(_: int) -> None:
-    # A worker that is not forked, as by default from Python 3.14 on, begins with a thread pool of its own.
-    cv2.setNumThreads(0)
-    # Launchers signal the whole process group; the trainer still needs its rows to finish the step and save.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
-def _as_is(item: Any) -> Any:
-    return item
 
 
 @dataclass(frozen=True)
@@ -214,38 +202,8 @@ class RowLoader:
         return rows[self.rank :: self.world_size]
 
     def _batches(self, rows: Sequence[Row]) -> Iterator[Batch]:
-        workers = self.dataset.config.data.num_workers
-        if workers:
-            # A forked worker inherits OpenCV's thread pool without its threads and waits for them for ever; with the
-            # pool gone, workers run one thread each, which is what they should do.
-            cv2.setNumThreads(0)
-        loader = DataLoader(
-            _Rows(self.dataset, self._collator, rows),
-            batch_size=None,
-            collate_fn=_as_is,
-            num_workers=workers,
-            worker_init_fn=_start_worker,
-            pin_memory=self.pin_memory,
-        )
-        items = iter(loader)
-        try:
-            while True:
-                try:
-                    item = next(items)
-                except StopIteration:
-                    return
-                except RuntimeError as error:
-                    if "DataLoader worker" not in str(error):
-                        raise
-                    raise TrainingError(
-                        f"a loader process died ({error}). Most often memory ran out: lower data.num_workers."
-                    ) from error
-                if isinstance(item, DcapError):
-                    raise item
-                for message in item.skipped:
-                    self.on_skip(message)
-                yield item.batch
-        finally:
-            # This ends the workers. A raised item holds this frame, which holds the item: without it they would live
-            # on, and as they ignore SIGTERM, Python would wait for them at its exit for ever.
-            del items
+        made = _Rows(self.dataset, self._collator, rows)
+        for each in from_workers(made, self.dataset.config.data.num_workers, self.pin_memory):
+            for message in each.skipped:
+                self.on_skip(message)
+            yield each.batch
