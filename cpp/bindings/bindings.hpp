@@ -58,6 +58,7 @@ void register_clip(py::module_& m);
 void register_hull(py::module_& m);
 void register_outside(py::module_& m);
 void register_overlap(py::module_& m);
+void register_pack(py::module_& m);
 void register_patches(py::module_& m);
 void register_recolor(py::module_& m);
 void register_simplify(py::module_& m);

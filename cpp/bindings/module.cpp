@@ -20,6 +20,7 @@ PYBIND11_MODULE(_core, m) {
     register_hull(m);
     register_outside(m);
     register_overlap(m);
+    register_pack(m);
     register_patches(m);
     register_recolor(m);
     register_simplify(m);

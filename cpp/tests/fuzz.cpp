@@ -5,15 +5,16 @@
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
-#include <random>
 #include <vector>
 
+#include "corpus.hpp"
 #include "dcap/affine.hpp"
 #include "dcap/area.hpp"
 #include "dcap/clip.hpp"
 #include "dcap/hull.hpp"
 #include "dcap/outside.hpp"
 #include "dcap/overlap.hpp"
+#include "dcap/pack.hpp"
 #include "dcap/patches.hpp"
 #include "dcap/recolor.hpp"
 #include "dcap/simplify.hpp"
@@ -22,29 +23,6 @@
 namespace {
 
 using dcap::Status;
-
-struct Corpus {
-    std::mt19937_64 random{20240607};
-
-    std::int64_t whole(std::int64_t low, std::int64_t high) {
-        return low + static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(high - low + 1));
-    }
-    double real(double low, double high) {
-        return low + (high - low) * (static_cast<double>(random() >> 11) / 9007199254740992.0);
-    }
-
-    double coordinate(int style) {
-        static const double odd[] = {0.0, -0.0, 1e12, -1e12, 1e150, 5e-324, 1e-300, 0.1, 640.0, 1e16};
-        static const double broken[] = {std::nan(""), std::numeric_limits<double>::infinity(),
-                                        -std::numeric_limits<double>::infinity(), 1e308, -1e300};
-        if (style == 0) return static_cast<double>(whole(0, 6));
-        if (style == 1) return real(-10.0, 110.0);
-        if (style == 2) return odd[whole(0, 9)];
-        if (style == 3) return real(-1e12, 1e12);
-        if (style == 4) return real(0.0, 1.0) * 1e-9 + 50.0;
-        return whole(0, 20) == 0 ? broken[whole(0, 4)] : real(0.0, 100.0);
-    }
-};
 
 struct Sample {
     std::vector<double> xy;
@@ -79,12 +57,6 @@ void break_layout(Corpus& c, Sample& s) {
     if (how == 2) s.offsets.pop_back();
     if (how == 3) s.xy.push_back(1.0);
     if (how == 4 && !s.xy.empty()) s.xy.pop_back();
-}
-
-void require(bool holds, const char* what) {
-    if (holds) return;
-    std::fprintf(stderr, "fuzz: %s\n", what);
-    std::exit(1);
 }
 
 void check_clip(const dcap::ClipOutput& out, const dcap::Shapes& in) {
@@ -235,6 +207,31 @@ void run_outside(Corpus& c, int style) {
     (void)dcap::fill_outside(region, 128, {rgb, height, width});
 }
 
+// Lengths near each other, far apart or broken, in rows up to the largest number that there is.
+void run_pack(Corpus& c) {
+    constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
+    static const std::int64_t capacities[] = {1, 2, 7, 100, 12'000, 1LL << 31, most};
+    static const std::int64_t wrong[] = {0, -1, std::numeric_limits<std::int64_t>::min()};
+    const std::int64_t capacity = capacities[c.whole(0, 6)];
+    const std::int64_t longest = std::min(capacity, c.whole(0, 1) ? capacity / 8 + 1 : most - 1);
+    const std::int64_t shortest = c.whole(0, 1) ? 1 : std::max<std::int64_t>(1, longest - 30);
+    std::vector<std::int64_t> lengths(static_cast<std::size_t>(c.whole(1, c.whole(0, 9) ? 40 : 3000)));
+    for (std::int64_t& length : lengths) length = c.whole(shortest, longest);
+    const std::int64_t fault = c.whole(0, 15);
+    if (fault == 0) lengths.back() = wrong[c.whole(0, 2)];
+    const std::int64_t window = fault == 1 ? wrong[c.whole(0, 2)] : c.whole(0, 2) ? c.whole(1, 70) : most;
+    std::vector<std::int64_t> row_of(lengths.size() + (fault == 2 ? 1 : 0), -7);
+    std::int64_t num_rows = 0;
+    const Status status = dcap::pack(lengths, capacity, window, row_of, num_rows);
+    require(status == (fault <= 2 ? Status::kBadArgument : Status::kOk), "what cannot be packed is refused");
+    std::vector<std::int64_t> room(static_cast<std::size_t>(num_rows), capacity);
+    for (std::size_t i = 0; i < lengths.size() && status == Status::kOk; ++i) {
+        require(row_of[i] >= 0 && row_of[i] < num_rows, "rows exist");
+        require((room[row_of[i]] -= lengths[i]) >= 0, "no row overflows");
+    }
+    for (std::int64_t left : room) require(left < capacity, "no row is empty");
+}
+
 // A large ring: a comb, whose edges are long and near each other, or random points, which cross each
 // other far too often and must be refused in time.
 void run_large(bool comb) {
@@ -269,6 +266,7 @@ int main(int argc, char** argv) {
         run_recolor(c);
         run_warp(c, style);
         run_outside(c, style);
+        run_pack(c);
     }
     run_large(true);
     run_large(false);

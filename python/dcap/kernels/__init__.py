@@ -38,6 +38,7 @@ clip_convex = _backend.clip_convex
 clip_rect = _backend.clip_rect
 fill_outside = _backend.fill_outside
 min_area_rect = _backend.min_area_rect
+pack = _backend.pack
 pairwise_iou = _backend.pairwise_iou
 patchify = _backend.patchify
 recolor = _backend.recolor

@@ -23,7 +23,7 @@ _MESSAGES: Final = {
     NOT_FINITE: "coordinates must be finite and below 1e150, before and after the affine",
     TOO_COMPLEX: "polygon must not cross itself millions of times. Simplify or drop it.",
     BAD_REGION: "region must be x1 < x2, y1 < y2 or a convex polygon of 3 to 4096 points with an area, and finite",
-    BAD_ARGUMENT: "output arrays must have the lengths that the kernel documents",
+    BAD_ARGUMENT: "output arrays must have the lengths, and numbers the values, that the kernel documents",
     BAD_IMAGE: "image must be uint8 (H, W, 3) with sides that are multiples of 32",
     BAD_COLOR: "colour steps must have finite numbers: factors of at least 0, turns of 0 to 6 sixths",
     BAD_SOURCE: "image must have sides of 1 to 65536 pixels and fewer than 2^31 values to be warped",
@@ -38,6 +38,6 @@ def raise_if_failed(status: int) -> None:
         MemoryError: A scratch buffer could not be allocated.
     """
     if status == OUT_OF_MEMORY:
-        raise MemoryError("scratch memory of a geometry kernel")
+        raise MemoryError("scratch memory of a kernel")
     if status != OK:
         raise GeometryError(_MESSAGES[status])

@@ -6,6 +6,7 @@ from dcap.kernels._numba.clip import clip_convex, clip_rect
 from dcap.kernels._numba.hull import min_area_rect
 from dcap.kernels._numba.outside import fill_outside
 from dcap.kernels._numba.overlap import pairwise_iou
+from dcap.kernels._numba.pack import pack
 from dcap.kernels._numba.patches import patchify
 from dcap.kernels._numba.recolor import recolor
 from dcap.kernels._numba.simplify import simplify
@@ -17,6 +18,7 @@ __all__ = [
     "clip_rect",
     "fill_outside",
     "min_area_rect",
+    "pack",
     "pairwise_iou",
     "patchify",
     "recolor",

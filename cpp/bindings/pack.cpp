@@ -1,0 +1,29 @@
+#include "dcap/pack.hpp"
+
+#include "bindings.hpp"
+
+namespace dcap::python {
+namespace {
+
+std::int64_t pack_array(const Array<std::int64_t>& lengths, std::int64_t capacity, std::int64_t window,
+                        Array<std::int64_t>& out) {
+    const auto sizes = view(lengths);
+    const auto row_of = fill(out);
+    std::int64_t num_rows = 0;
+    Status status;
+    {
+        const py::gil_scoped_release release;
+        status = pack(sizes, capacity, window, row_of, num_rows);
+    }
+    raise_if_failed(status);
+    return num_rows;
+}
+
+}  // namespace
+
+void register_pack(py::module_& m) {
+    m.def("pack", &pack_array, py::arg("lengths").noconvert(), py::arg("capacity"), py::arg("window"),
+          py::arg("out").noconvert());
+}
+
+}  // namespace dcap::python
