@@ -48,6 +48,19 @@ def test_a_length_out_of_range_is_named(length: int) -> None:
         pack_lengths([5, length], 100)
 
 
+def test_a_negative_window_is_refused() -> None:
+    with pytest.raises(ConfigError, match="window must be at least 1, not -1"):
+        pack_lengths([5], 100, window=-1)
+
+
+def test_windows_fill_rows_nearly_as_well_as_all_at_once() -> None:
+    rng = np.random.default_rng(0)
+    lengths = np.clip(np.round(rng.lognormal(np.log(900), 1.0, 100_000)), 100, 12_000).astype(np.int64)
+    best = -(-int(lengths.sum()) // 12_000)
+    assert best / pack_lengths(lengths, 12_000).num_rows >= 0.9995
+    assert best / pack_lengths(lengths, 12_000, window=8192).num_rows >= 0.998
+
+
 @given(LENGTHS, st.integers(0, 99), st.integers(0, 9), st.sampled_from([None, 1, 3]))
 def test_an_epoch_holds_every_sample_once(lengths: list[int], seed: int, epoch: int, per_row: int | None) -> None:
     sizes = np.array(lengths, np.int64)

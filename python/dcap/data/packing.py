@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -10,6 +9,7 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
+from dcap import kernels
 from dcap.core.errors import ConfigError
 from dcap.core.random import generator
 
@@ -47,37 +47,17 @@ def pack_lengths(lengths: npt.ArrayLike, capacity: int, window: int | None = Non
             better but sorts samples by length.
 
     Raises:
-        ConfigError: A length is outside 1..capacity; the message names its index.
+        ConfigError: A length is outside 1..capacity; the message names its index. Or the window is negative.
 
     Source: best-fit-decreasing bin packing, Johnson 1973.
     """
-    sizes = np.asarray(lengths, np.int64)
+    sizes = np.ascontiguousarray(lengths, np.int64)
     for i in np.flatnonzero((sizes < 1) | (sizes > capacity))[:1]:
         raise ConfigError(f"lengths[{i}] must be within 1..{capacity}, not {sizes[i]}")
+    if window is not None and window < 0:
+        raise ConfigError(f"window must be at least 1, not {window}")
     row_of = np.empty(len(sizes), np.int64)
-    num_rows = 0
-    step = window or max(1, len(sizes))
-    for start in range(0, len(sizes), step):
-        local = _best_fit_decreasing(sizes[start : start + step], capacity)
-        row_of[start : start + step] = local + num_rows
-        num_rows += int(local.max()) + 1
-    return Packing(row_of, num_rows)
-
-
-def _best_fit_decreasing(sizes: npt.NDArray[np.int64], capacity: int) -> npt.NDArray[np.int64]:
-    row_of = np.empty(len(sizes), np.int64)
-    open_rows: list[tuple[int, int]] = []  # (room left, row), ascending
-    num_rows = 0
-    for i in np.argsort(-sizes, kind="stable").tolist():
-        size = int(sizes[i])
-        at = bisect_left(open_rows, (size, -1))
-        if at < len(open_rows):
-            room, row = open_rows.pop(at)
-        else:
-            room, row, num_rows = capacity, num_rows, num_rows + 1
-        row_of[i] = row
-        insort(open_rows, (room - size, row))
-    return row_of
+    return Packing(row_of, kernels.pack(sizes, capacity, window or max(1, len(sizes)), row_of))
 
 
 @dataclass(frozen=True, slots=True)
