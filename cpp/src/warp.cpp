@@ -21,10 +21,12 @@
 namespace dcap {
 namespace {
 
-// Positions are whole numbers of 2^-14 pixels: sides of 2^16 pixels fit into 32 bits, with room for steps outside.
+// Positions are whole numbers of 2^-14 pixels. A group that begins 2^16 pixels away, where positions end, never gets
+// back to an image of 2^15 pixels with steps of 2^10.
 constexpr int kBits = 14;
-constexpr double kUnit = 1 << kBits, kFarthest = 1 << 30, kLongestStep = 1 << 25;
+constexpr double kUnit = 1 << kBits, kFarthest = 1 << 30, kLongestStep = kMaxStep * kUnit;
 constexpr int kGroup = 32;
+static_assert(kGroup * kMaxStep + kMaxSide <= kFarthest / kUnit);
 constexpr int kLanes = 4;  // values per pixel while it is computed: red, green, blue and one that is not used
 
 // Pixels of an output row: the top left one of the four source pixels between which each lies, and where between them.
@@ -273,6 +275,10 @@ Status warp(const Image& image, const Matrix& matrix, Samples samples, const Can
     }
     for (const double number : matrix) {
         if (!(std::fabs(number) <= kMaxCoordinate)) return Status::kNotFinite;
+    }
+    // Where a side is one pixel, all steps lead to it.
+    if ((image.width > 1 && std::fabs(matrix[0]) > kMaxStep) || (image.height > 1 && std::fabs(matrix[3]) > kMaxStep)) {
+        return Status::kBadSource;
     }
     const Source source(image);
 #if defined(__x86_64__)

@@ -26,7 +26,8 @@ _MESSAGES: Final = {
     BAD_ARGUMENT: "output arrays must have the lengths, and numbers the values, that the kernel documents",
     BAD_IMAGE: "image must be uint8 (H, W, 3) with sides that are multiples of 32",
     BAD_COLOR: "colour steps must have finite numbers: factors of at least 0, turns of 0 to 6 sixths",
-    BAD_SOURCE: "image must have sides of 1 to 65536 pixels and fewer than 2^31 values to be warped",
+    BAD_SOURCE: "image must have sides of 1 to 32768 pixels and fewer than 2^31 values to be warped, by a map that "
+    "steps over at most 1024 of them",
 }
 
 

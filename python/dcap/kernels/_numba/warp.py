@@ -10,12 +10,13 @@ from dcap.kernels import _status as status
 from dcap.kernels._types import MAX_COORDINATE, U8, Matrix, check_types, check_writable, jit
 
 CHANNELS: Final = 3
-MAX_SIDE: Final = 65536
+MAX_SIDE: Final = 32768
+MAX_STEP: Final = 1024.0
 BITS: Final = 14
 UNIT: Final = float(1 << BITS)
 FRACTION: Final = (1 << BITS) - 1
 FARTHEST: Final = float(1 << 30)
-LONGEST_STEP: Final = float(1 << 25)
+LONGEST_STEP: Final = MAX_STEP * UNIT
 GROUP: Final = 32
 
 
@@ -31,6 +32,9 @@ def warp(image: U8, matrix: Matrix, samples: tuple[int, int], out: U8) -> None:
         status.raise_if_failed(status.BAD_SOURCE)
     if not (np.abs(matrix) <= MAX_COORDINATE).all():
         status.raise_if_failed(status.NOT_FINITE)
+    height, width, _ = image.shape
+    if (width > 1 and abs(matrix[0]) > MAX_STEP) or (height > 1 and abs(matrix[3]) > MAX_STEP):
+        status.raise_if_failed(status.BAD_SOURCE)
     _fill(image, tuple(float(v) for v in matrix), *samples, out)
 
 
