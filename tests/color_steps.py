@@ -10,12 +10,10 @@ from dcap.augment.color import (
     Hue,
     Inversion,
     Levels,
-    LocalContrast,
     PowerCurve,
     Saturation,
-    SharpnessBlend,
-    Stretch,
 )
+from dcap.augment.filters import LocalContrast, SharpnessBlend, Stretch
 
 LEVELS = st.builds(Levels, st.floats(0, 2), st.sampled_from([0.0, 128.0]), st.floats(-20, 20))
 TABLES = st.one_of(

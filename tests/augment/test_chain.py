@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from color_steps import STEPS
 from dcap import kernels
 from dcap.augment.chain import apply_color
 from dcap.augment.color import ColorStep, HsvScale, Hue, Image, Levels, Saturation
+from dcap.core.errors import PluginError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (37, 48, 3), dtype=np.uint8)
 
@@ -55,3 +58,16 @@ def test_the_source_is_left_alone() -> None:
     before = NOISE.copy()
     apply_color(NOISE, [Levels(1.5), Saturation(0.5), Levels(0.5)])
     assert np.array_equal(NOISE, before)
+
+
+@pytest.mark.parametrize(
+    ("made", "got"),
+    [(NOISE / np.float32(255), "float32"), (NOISE[::2], r"uint8 \("), (NOISE[..., 0], r"uint8 \("), (None, "NoneType")],
+)
+def test_a_step_that_returns_something_else_is_named(made: Any, got: str) -> None:
+    class Other:
+        def apply(self, image: Any) -> Any:
+            return made
+
+    with pytest.raises(PluginError, match=rf"colour step Other must return uint8 .*, not {got}"):
+        apply_color(NOISE, [Other()])

@@ -110,6 +110,7 @@ def test_without_a_step_it_is_the_first() -> None:
 @dataclass(frozen=True)
 class Fussy:
     limit: float = 0.0
+    size: float = 8  # a whole number, as people write it
     word: str = ""
     pair: tuple[float, ...] = (1.0, 2.0)
     maybe: float | None = None
@@ -121,6 +122,26 @@ class Fussy:
 
     def sample(self, view: Any, rng: Any) -> Skip:
         return Skip("it is fussy")
+
+
+@OPS.register("gap")
+@dataclass(frozen=True)
+class Gap(Fussy):
+    def __post_init__(self) -> None:
+        if 0.0 < self.limit < 0.001:
+            raise ConfigError(f"limit must be 0 or at least 0.001, not {self.limit}")
+
+
+def test_a_whole_default_of_a_number_moves_in_parts() -> None:
+    made = Pipeline.from_config(
+        {"ops": [{"name": "fussy"}], "curriculum": [{"until_step": 4, "ops": {"fussy": {"size": 9}}}]}
+    )
+    assert [made.at(TrainingStep(k)).values["fussy.size"] for k in range(5)] == [8.0, 8.25, 8.5, 8.75, 9.0]
+
+
+def test_a_step_is_not_negative() -> None:
+    with pytest.raises(ConfigError, match="step must be at least 0, not -5"):
+        TrainingStep(-5)
 
 
 @pytest.mark.parametrize(
@@ -145,6 +166,14 @@ class Fussy:
         ([{"until_step": 5, "ops": {"fussy": {"flag": True}}}], "fussy.flag must be made of numbers"),
         ([{"until_step": 5, "ops": {"fussy": {"maybe": 1.0}}}], "fussy.maybe must be made of numbers"),
         ([{"until_step": 5, "ops": {"fussy": {"pair": [1, 2, 3]}}}], "fussy.pair must be made of numbers"),
+        (
+            [{"until_step": 5, "ops": {"fussy": {"limit": 0.01}}}],
+            "limit must be 0 or at least 0.5, not 0.01",
+        ),
+        (
+            [{"until_step": 5, "ops": {"gap": {"limit": 1}}}],
+            r"legal values on the way to its end as well .*not 1e-09",
+        ),
         ([{"until_step": 5, "ops": {"fussy": {"limit": 1}}}], "legal values on the way to its end as well .limit must"),
         (
             [{"until_step": 5, "ops": {"random_crop": {"completeness_threshold": 0.9}}}],
@@ -153,6 +182,11 @@ class Fussy:
     ],
 )
 def test_what_a_curriculum_cannot_be(phases: list[dict[str, Any]], message: str) -> None:
-    ops = [*OPS_LIST, {"name": "fussy"}, *[{"name": "shear", "params": {"max_deg_x": 5, "max_deg_y": 5}}] * 2]
+    ops = [
+        *OPS_LIST,
+        {"name": "fussy"},
+        {"name": "gap"},
+        *[{"name": "shear", "params": {"max_deg_x": 5, "max_deg_y": 5}}] * 2,
+    ]
     with pytest.raises(ConfigError, match=message):
         Pipeline.from_config({"ops": ops, "curriculum": phases})

@@ -34,8 +34,8 @@ def test_a_curriculum_is_shown_where_it_stands(tmp_path):
     (tmp_path / "run.yaml").write_text(CONFIG)
     args = ["preview", str(tmp_path / "run.yaml"), phases, "--out", str(tmp_path), "--num-samples", "1"]
     for more, said, told in (
-        ([], "after 0 steps", "hflip.prob 1"),
-        (["--step", "5"], "after 5 steps", "hflip.prob 0.5"),
+        ([], "1 epoch of each<", "hflip.prob 1"),
+        (["--step", "5"], "1 epoch of each, as after 5 steps", "hflip.prob 0.5"),
     ):
         assert main([*args, *more]) == 0
         page = (tmp_path / "index.html").read_text("utf-8")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,20 +23,33 @@ def test_a_plan_replays_what_the_config_gave(tmp_path: Path) -> None:
     assert (first / "plan.json").read_bytes() != (other / "plan.json").read_bytes()
 
 
-def test_a_curriculum_needs_the_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("until", ["until_step: 40", "until_percent: 100"])
+def test_a_curriculum_is_replayed_as_it_stood(until: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ops = "augmentation.ops=[{name: rotate, params: {max_deg: 0}}]"
-    for until in ("until_step: 48", "until_percent: 100"):  # of 12 epochs with 4 rows each
-        phases = f"augmentation.curriculum=[{{{until}, ops: {{rotate: {{max_deg: 40}}}}}}]"
-        args = ["replay", "--config", str(CONFIG), "data.global_max_length=1600", ops, phases, "--out", str(tmp_path)]
-        turns = []
-        for step in (0, 1000):
-            assert main([*args, "--step", str(step)]) == 0
-            plan = json.loads((tmp_path / "plan.json").read_text("utf-8"))
-            assert plan["name"].endswith(f"epoch 0, step {step}")
-            turns.append(plan["plan"]["affine"]["b"])
-        assert turns[0] == 0.0 != turns[1]
-        assert main(args) == 2
-        assert "--step must say how many steps were made" in capsys.readouterr().err
+    phases = f"augmentation.curriculum=[{{{until}, ops: {{rotate: {{max_deg: 40}}}}}}]"
+    sizes = ["data.global_max_length=1600", "data.num_workers=0"]
+    args = ["replay", "--config", str(CONFIG), *sizes, ops, phases, "--out", str(tmp_path)]
+
+    def replayed(*more: str) -> dict[str, Any]:
+        assert main([*args, *more]) == 0
+        made: dict[str, Any] = json.loads((tmp_path / "plan.json").read_text("utf-8"))
+        return made
+
+    assert replayed("--step", "0")["plan"]["affine"]["b"] == 0.0
+    late = replayed("--epoch", "2", "--index", "1")
+    assert late["plan"]["affine"]["b"] != 0.0
+    # Each epoch has four rows at most, one for each photo, and trains on each once.
+    step = int(late["name"].rpartition("step ")[2])
+    assert 4 <= step < 12
+    assert replayed("--epoch", "2", "--index", "1", "--step", str(step)) == late
+    other = replayed("--epoch", "2", "--index", "1", "--step", str(step + 1))
+    assert other["plan"]["affine"] != late["plan"]["affine"]
+    if "percent" in until:
+        assert main([*args, "--step", "1000"]) == 2
+        assert "--step must be below" in capsys.readouterr().err
+
+
+def test_a_step_needs_a_curriculum(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", "--config", str(CONFIG), "--step", "3", "--out", str(tmp_path)]) == 2
     assert "--step must go with augmentation.curriculum" in capsys.readouterr().err
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import logging
 import pickle
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,15 @@ import pytest
 from PIL import Image
 
 from dataset_cases import config, photo, records
+from dcap.augment import OPS
+from dcap.augment.policy import View, Warp
 from dcap.core.errors import ConfigError, RecordError, TrainingError
 from dcap.data.codec import parse, to_canvas
 from dcap.data.dataset import DenseCaptionDataset, SampleKey
 from dcap.data.encode import IGNORE_INDEX
 from dcap.data.loader import RowLoader
 from dcap.data.preprocess import PREPROCESSORS
+from dcap.geometry import Affine
 
 
 @pytest.fixture(scope="module")
@@ -172,3 +175,18 @@ def test_preprocessors_run_first_and_drops_are_counted(tiny_folder: Path) -> Non
 def test_a_split_without_files_is_a_config_error(tiny_folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"data\.val must name at least one JSONL file"):
         DenseCaptionDataset(config(tiny_folder, val=[]), "val")
+
+
+@OPS.register("squash")
+@dataclass(frozen=True)
+class Squash:
+    """Maps everything to a line, as no op should."""
+
+    def sample(self, view: View, rng: np.random.Generator) -> Warp:
+        return Warp(Affine.scaling(1.0, 0.0), view.canvas, "flat")
+
+
+def test_an_image_that_cannot_be_warped_is_named(tiny_folder: Path) -> None:
+    dataset = DenseCaptionDataset(config(tiny_folder, {"ops": [{"name": "squash"}]}))
+    with pytest.raises(RecordError, match=r"^train.jsonl:1: affine must be invertible"):
+        dataset[0]

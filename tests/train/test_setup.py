@@ -12,7 +12,10 @@ import pytest
 import torch
 from accelerate.utils import DistributedType
 
+from dcap.augment.schedule import TrainingStep
 from dcap.core.errors import ConfigError, DcapError
+from dcap.data.dataset import DenseCaptionDataset
+from dcap.data.planning import PlannedSample
 from dcap.train import setup
 from dcap.train.config import RunConfig, load_run_config
 from dcap.train.setup import accumulation, build_accelerator, describe, prepare
@@ -114,6 +117,25 @@ def test_a_prepared_run_is_the_one_the_config_describes(run_config: RunMaker) ->
         again = prepare(config, closing)
         assert all(torch.equal(first[name], p) for name, p in again.learner.parameters.items())
     assert not (Path(config.training.output_dir) / "config.yaml").exists(), "a refused resume must not replace it"
+
+
+@pytest.mark.parametrize("curriculum", [False, True])
+def test_no_epoch_is_planned_twice(run_config: RunMaker, curriculum: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[int, int]] = []
+    original = DenseCaptionDataset.plan
+
+    def plan(self: DenseCaptionDataset, epoch: int, index: int, when: TrainingStep | None = None) -> PlannedSample:
+        calls.append((epoch, index))
+        return original(self, epoch, index, when)
+
+    monkeypatch.setattr(DenseCaptionDataset, "plan", plan)
+    phases = [{"until_percent": 100, "ops": {"hflip": {"prob": 1.0}}}] if curriculum else []
+    config = run_config(augmentation={"curriculum": phases}, training={"max_steps": None, "num_epochs": 3})
+    with ExitStack() as closing:
+        run = prepare(config, closing)
+        run.loader.steps_per_epoch(0)
+    # A curriculum in percent needs the number of steps first, and looks again at samples of later steps.
+    assert len(calls) <= 12 if curriculum else sorted(calls) == [(0, i) for i in range(4)]
 
 
 def test_the_run_is_described_in_its_folder(run_config: RunMaker) -> None:

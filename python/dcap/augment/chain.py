@@ -6,7 +6,10 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from dcap.augment.color import ColorStep, Image, PixelStep, Table, TableStep, recolored
+from dcap.core.errors import PluginError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,6 +27,9 @@ def apply_color(image: Image, steps: Sequence[ColorStep], in_place: bool = False
         image: uint8 (H, W, 3) RGB.
         steps: Any number.
         in_place: The image may be written over, which saves fresh memory.
+
+    Raises:
+        PluginError: A step returns another shape or type than it was given.
     """
     for by_kernel, group in itertools.groupby(_with_merged_tables(steps), lambda step: isinstance(step, PixelStep)):
         if by_kernel:
@@ -33,8 +39,15 @@ def apply_color(image: Image, steps: Sequence[ColorStep], in_place: bool = False
             continue
         for step in group:
             # What a step returns may be the image itself or belong to someone else.
-            image, in_place = step.apply(image), False
+            image, in_place = _checked(step.apply(image), image, step), False
     return image
+
+
+def _checked(made: Image, image: Image, step: ColorStep) -> Image:
+    if not isinstance(made, np.ndarray) or made.dtype != np.uint8 or made.shape != image.shape:
+        got = f"{made.dtype} {made.shape}" if isinstance(made, np.ndarray) else type(made).__name__
+        raise PluginError(f"colour step {type(step).__name__} must return uint8 {image.shape}, as it got, not {got}")
+    return made
 
 
 def _with_merged_tables(steps: Sequence[ColorStep]) -> list[ColorStep]:

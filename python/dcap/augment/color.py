@@ -1,29 +1,30 @@
 """Colour steps: deterministic effects on 8-bit RGB.
 
 A step that maps each value on its own is a table of 256 entries. All steps that map each pixel on its own share one
-pass of `dcap.kernels.recolor`. `Stretch`, `LocalContrast` and `SharpnessBlend` look at more than one pixel and cost a
-pass each; the first two look at the image as it is then, with the border repeated where grey will be. How steps are
-joined is in `dcap.augment.chain`.
+pass of `dcap.kernels.recolor`. Those that look at more pixels are in `dcap.augment.filters`. How steps are joined is in
+`dcap.augment.chain`.
 """
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from dcap import kernels
+from dcap.core.errors import ConfigError
 from dcap.core.registry import Registry
 
 Image = npt.NDArray[np.uint8]
 Table = npt.NDArray[np.uint8]
 
-_VALUES = np.arange(256, dtype=np.float64)
+VALUES = np.arange(256, dtype=np.float64)
+"""What a table maps."""
 _IDENTITY: Final = np.arange(256, dtype=np.uint8)
 _TABLE, _SATURATION, _HSV = range(3)
 _MOST_FACTOR: Final = 1e30
@@ -116,9 +117,13 @@ class Levels(TableStep):
     pivot: float = 0.0
     offset: float = 0.0
 
+    def __post_init__(self) -> None:
+        for name in ("gain", "pivot", "offset"):
+            check_range(name, getattr(self, name), -1e6, 1e6)
+
     def table(self) -> Table:
         """Return the line, rounded half to even and clipped, uint8 (256,)."""
-        return _rounded(self.gain * (_VALUES - self.pivot) + self.pivot + self.offset)
+        return rounded(self.gain * (VALUES - self.pivot) + self.pivot + self.offset)
 
 
 @COLOR_STEPS.register("power_curve")
@@ -132,9 +137,12 @@ class PowerCurve(TableStep):
 
     exponent: float
 
+    def __post_init__(self) -> None:
+        check_range("exponent", self.exponent, sys.float_info.min, sys.float_info.max)
+
     def table(self) -> Table:
         """Return the curve, rounded half to even, uint8 (256,)."""
-        return _rounded(255.0 * (_VALUES / 255.0) ** self.exponent)
+        return rounded(255.0 * (VALUES / 255.0) ** self.exponent)
 
 
 @COLOR_STEPS.register("inversion")
@@ -148,9 +156,12 @@ class Inversion(TableStep):
 
     threshold: int
 
+    def __post_init__(self) -> None:
+        check_range("threshold", self.threshold, 0, 256)
+
     def table(self) -> Table:
         """Return the inverted and the kept values, uint8 (256,)."""
-        return _rounded(np.where(self.threshold > _VALUES, _VALUES, 255.0 - _VALUES))
+        return rounded(np.where(self.threshold > VALUES, VALUES, 255.0 - VALUES))
 
 
 @COLOR_STEPS.register("fewer_bits")
@@ -163,6 +174,9 @@ class FewerBits(TableStep):
     """
 
     bits: int
+
+    def __post_init__(self) -> None:
+        check_range("bits", self.bits, 1, 8)
 
     def table(self) -> Table:
         """Return the shortened values, uint8 (256,)."""
@@ -221,69 +235,16 @@ class HsvScale(PixelStep):
         return KernelCode(_HSV, (self.hue_deg % 360.0 / 60.0, self.saturation, self.value))
 
 
-@COLOR_STEPS.register("stretch")
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """Stretch each channel to 0..255; as `PIL.ImageOps.autocontrast`, but rounded instead of cut off.
-
-    Args:
-        cutoff: Share of the pixels that is cut off at the dark and at the bright end of each channel, 0..0.5.
-    """
-
-    cutoff: float
-
-    def apply(self, image: Image) -> Image:
-        """Return the changed image, uint8 (H, W, 3) RGB."""
-        tables = [self._table(image[..., channel]) for channel in range(3)]
-        return np.asarray(cv2.LUT(image, np.stack(tables, axis=-1)[None]), np.uint8)
-
-    def _table(self, channel: Image) -> Table:
-        counts = np.bincount(channel.ravel(), minlength=256)
-        cut = int(channel.size * self.cutoff)
-        low = int(np.argmax(counts.cumsum() > cut))
-        high = 255 - int(np.argmax(counts[::-1].cumsum() > cut))
-        return _rounded(_VALUES if high <= low else (_VALUES - low) * (255.0 / (high - low)))
-
-
-@COLOR_STEPS.register("local_contrast")
-@dataclass(frozen=True, slots=True)
-class LocalContrast:
-    """Equalise the lightness of each tile, with a limit on the contrast it may gain (CLAHE), in the Lab space.
-
-    Args:
-        clip_limit: Largest bin of a tile's histogram, in mean bins.
-        tile_grid: Rows and columns of tiles.
-    """
-
-    clip_limit: float
-    tile_grid: tuple[int, int]
-
-    def apply(self, image: Image) -> Image:
-        """Return the changed image, uint8 (H, W, 3) RGB."""
-        lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
-        lab[..., 0] = cv2.createCLAHE(self.clip_limit, self.tile_grid[::-1]).apply(lab[..., 0])
-        return np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), np.uint8)
-
-
-@COLOR_STEPS.register("sharpness_blend")
-@dataclass(frozen=True, slots=True)
-class SharpnessBlend:
-    """Blend with the smoothed image; as `PIL.ImageEnhance.Sharpness`, which leaves the outermost pixels alone.
-
-    Args:
-        factor: 0 is smooth, 1 leaves the image as it is, above 1 sharpens.
-    """
-
-    factor: float
-
-    def apply(self, image: Image) -> Image:
-        """Return the changed image, uint8 (H, W, 3) RGB."""
-        kernel = np.ones((3, 3))
-        kernel[1, 1] = 5.0
-        kernel *= (1.0 - self.factor) / kernel.sum()
-        kernel[1, 1] += self.factor
-        return np.asarray(cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REPLICATE), np.uint8)
-
-
-def _rounded(values: npt.NDArray[np.float64]) -> Table:
+def rounded(values: npt.NDArray[np.float64]) -> Table:
+    """Return values to the nearest level, halves to even, clipped to 0..255."""
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def check_range(name: str, value: float, least: float, most: float) -> None:
+    """Check a number of a step, which may come from a plan's file.
+
+    Raises:
+        ConfigError: It is not within least..most.
+    """
+    if not least <= value <= most:
+        raise ConfigError(f"{name} must be within {least:g}..{most:g}, not {value}")

@@ -14,7 +14,7 @@ from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import Canvas
 
 _MARGIN = 4
-"""Pixels around what a paste shows that interpolation looks at."""
+"""Output pixels around what a paste shows that interpolation looks at."""
 
 
 def paste_all(pixels: Image, image: Image, plan: Plan, shrink: int, interpolation: Resampling) -> Image:
@@ -35,8 +35,9 @@ def paste_all(pixels: Image, image: Image, plan: Plan, shrink: int, interpolatio
 def _paste(pixels: Image, image: Image, paste: Paste, interpolation: Resampling) -> None:
     target = _bounds(paste.region, 0, *pixels.shape[1::-1])
     height, width = image.shape[:2]
-    margin = _MARGIN * math.ceil(1.0 / max(abs(paste.affine.determinant) ** 0.5, 1e-3))
-    source = _bounds(paste.affine.inverse().apply(paste.region), margin, width, height)
+    back = paste.affine.inverse()
+    step = max(math.hypot(back.a, back.d), math.hypot(back.b, back.e), 1.0)
+    source = _bounds(back.apply(paste.region), math.ceil(_MARGIN * step), width, height)
     if target is None or source is None:
         return
     (x1, y1, x2, y2), (left, top, right, bottom) = target, source
@@ -45,8 +46,11 @@ def _paste(pixels: Image, image: Image, paste: Paste, interpolation: Resampling)
     patch = warp(image[top:bottom, left:right], affine, canvas, interpolation)
     share = np.full_like(patch, 255)
     kernels.fill_outside(paste.region - [x1, y1], 0, share)
-    place = pixels[y1:y2, x1:x2]
-    place[:] = np.rint(place + share / 255.0 * (patch - place.astype(np.float64)))
+    place, whole = pixels[y1:y2, x1:x2], share == 255
+    np.copyto(place, patch, where=whole)
+    edge = (share > 0) & ~whole
+    under = place[edge].astype(np.float64)
+    place[edge] = np.rint(under + share[edge] / 255.0 * (patch[edge] - under))
 
 
 def _bounds(points: npt.NDArray[np.float64], margin: int, width: int, height: int) -> tuple[int, int, int, int] | None:

@@ -16,7 +16,7 @@ from dcap.augment.color import ColorStep
 from dcap.augment.config import AugmentConfig
 from dcap.augment.fit import MULTIPLE
 from dcap.augment.plan import AugmentResult, Plan
-from dcap.augment.policy import Copy, Recolor, SizesCanvas, Skip, Warp
+from dcap.augment.policy import Copy, Recolor, SizesCanvas, Skip, Transform, Warp
 from dcap.augment.render import render
 from dcap.augment.scene import Scene
 from dcap.augment.schedule import Curriculum, TrainingStep
@@ -24,6 +24,7 @@ from dcap.augment.stages import Stage, build_stages
 from dcap.augment.telemetry import Telemetry
 from dcap.augment.walk import Walk
 from dcap.core.config import build
+from dcap.core.errors import PluginError
 from dcap.core.log import get_logger
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
@@ -98,6 +99,9 @@ class Pipeline:
 
         Returns:
             The result, its scene without an image.
+
+        Raises:
+            PluginError: An op returned something else than an effect.
         """
         texts = tuple(captions) if captions is not None else ("",) * len(shapes)
         rules = self.config
@@ -113,6 +117,8 @@ class Pipeline:
                 walk = walk.cut() if stage.is_last_expansion else walk
                 continue
             effect = stage.op.sample(walk, rng)
+            if not isinstance(effect, Transform):
+                raise PluginError(f"op {stage.name} must return a Warp, Copy, Recolor or Skip, not {effect!r}")
             if isinstance(effect, Warp):
                 moved = walk.warped(effect, stage.name, cut=effect.cuts or not stage.keeps_outside)
                 effect = moved if isinstance(moved, Skip) else effect
@@ -146,12 +152,11 @@ class Pipeline:
             tuple(skipped),
             walk.padding_share(),
             bypassed,
-            walk.num_copies(),
+            int(walk.is_copy.sum()),
             self.values,
         )
-        return AugmentResult(
-            Scene(walk.canvas, walk.shapes, walk.captions), walk.source_index, walk.visible_fraction, plan, telemetry
-        )
+        scene = Scene(walk.canvas, walk.shapes, walk.captions)
+        return AugmentResult(scene, walk.source_index, walk.visible_fraction, walk.is_copy, plan, telemetry)
 
     def log_canvas_fit(self) -> None:
         """Warn when the last op that sizes the canvas leaves sides that the model's own resize changes again.

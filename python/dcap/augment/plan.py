@@ -21,8 +21,10 @@ Interpolation = Literal["linear", "cubic", "model"]
 
 MAX_STEPS = 1000
 MAX_PASTES = 1000
+MAX_SIDE = 1 << 16
+MAX_POINTS = 1000
 MAX_COORDINATE = 1e9
-"""Bounds of a plan that is read from a file: colour steps, pastes, coordinates in pixels."""
+"""Bounds of a plan that is read from a file: colour steps, pastes, sides, points of an outline, coordinates."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -124,7 +126,7 @@ class Plan:
         """Read what `to_tree` returned.
 
         Raises:
-            ConfigError: It is no plan, or one beyond `MAX_PIXELS`, `MAX_STEPS`, `MAX_PASTES` or `MAX_COORDINATE`.
+            ConfigError: It is no plan, or one beyond a bound, such as `MAX_PIXELS` and `MAX_STEPS`.
         """
         try:
             tree = build(_PlanTree, plain, where)
@@ -172,14 +174,21 @@ def _check_bounds(tree: _PlanTree, where: str) -> None:
     for name, canvas in (("source", tree.source), ("canvas", tree.canvas)):
         if canvas.num_pixels > MAX_PIXELS:
             raise ConfigError(f"{where}.{name} must have at most {MAX_PIXELS} pixels, not {canvas.num_pixels}")
+        if max(canvas.height, canvas.width) > MAX_SIDE:
+            raise ConfigError(f"{where}.{name} must have sides of at most {MAX_SIDE} pixels, not {canvas}")
     if len(tree.color) > MAX_STEPS:
         raise ConfigError(f"{where}.color must have at most {MAX_STEPS} steps, not {len(tree.color)}")
     if len(tree.pastes) > MAX_PASTES:
         raise ConfigError(f"{where}.pastes must be at most {MAX_PASTES}, not {len(tree.pastes)}")
-    for i, paste in enumerate(tree.pastes):
-        if len(paste.region) < 3 or paste.affine.determinant == 0.0:
-            raise ConfigError(f"{where}.pastes[{i}] must have an outline of at least 3 points and a map with an area")
     layers: list[_PlanTree | _PasteTree] = [tree, *tree.pastes]
+    for layer in layers:
+        try:
+            layer.affine.inverse()
+        except GeometryError as error:
+            raise ConfigError(f"{where}: {error}") from None
+        least = 3 if isinstance(layer, _PasteTree) else 0
+        if not least <= len(layer.region) <= MAX_POINTS:
+            raise ConfigError(f"{where} must have outlines of {least} to {MAX_POINTS} points, not {len(layer.region)}")
     far = max(abs(v) for x in layers for v in (*x.affine.coefficients, *(v for point in x.region for v in point)))
     if far > MAX_COORDINATE:
         raise ConfigError(f"{where} must have coordinates of at most {MAX_COORDINATE:g}, not {far:g}")
@@ -196,6 +205,7 @@ class AugmentResult:
             ``split_policy="largest"`` that is the part that was kept, however much else of the object is on the
             canvas; with ``"all"`` all its parts together, the same number for each. A length is measured where it
             is cut: on the canvas of the op that cuts it.
+        is_copy: bool (M,): whether an op pasted it, beside what it is a copy of.
         plan: What was done.
         telemetry: What it cost.
     """
@@ -203,5 +213,6 @@ class AugmentResult:
     scene: Scene
     source_index: npt.NDArray[np.int64]
     visible_fraction: npt.NDArray[np.float64]
+    is_copy: npt.NDArray[np.bool_]
     plan: Plan
     telemetry: Telemetry

@@ -57,7 +57,7 @@ class DropRules:
     Args:
         min_coverage: Drop an object whose visible fraction would be below this.
         completeness_threshold: Rewrite the text of an object whose visible fraction would be below this.
-        min_objects: Skip the warp when fewer objects would remain.
+        min_objects: Skip the warp when fewer objects would remain; where there are fewer, when any would go.
         skip_if_line: Skip the warp when it would cut or drop a line.
     """
 

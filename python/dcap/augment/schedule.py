@@ -11,8 +11,9 @@ from dcap.augment.stages import Stage, check_rule
 from dcap.core.config import build, to_tree
 from dcap.core.errors import ConfigError, nearest_hint
 
-_CHECKS = 16
-"""Points within a phase at which its numbers are tried when the config is read."""
+_TRIED = (1e-9, *(k / 16 for k in range(1, 16)), 1.0 - 1e-9)
+"""Shares of a phase at which its numbers are tried when the config is read: what a parameter allows has few gaps, and
+those lie at its ends, such as between 0 for off and the least value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +23,17 @@ class TrainingStep:
     Args:
         step: Optimiser steps made before, from 0.
         total: Steps that the run is planned for; only phases in percent need it.
+
+    Raises:
+        ConfigError: The step is negative.
     """
 
     step: int
     total: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.step < 0:
+            raise ConfigError(f"step must be at least 0, not {self.step}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +185,9 @@ def _count(value: Any) -> int:
 
 
 def _check_between(start: Setting, end: Setting, where: str) -> None:
-    for i in range(1, _CHECKS):
+    for share in _TRIED:
         try:
-            _mixed(start, end, i / _CHECKS)
+            _mixed(start, end, share)
         except ConfigError as error:
             raise ConfigError(f"{where} must have legal values on the way to its end as well ({error})") from None
 
@@ -204,4 +212,5 @@ def _between(start: Any, end: Any, share: float) -> Any:
     if isinstance(start, tuple):
         return tuple(_between(a, b, share) for a, b in zip(start, end, strict=True))
     value = start + share * (end - start)
-    return round(value) if isinstance(start, int) else value
+    # A default may be a whole number where the parameter is not; what was read is what the parameter is.
+    return round(value) if isinstance(start, int) and isinstance(end, int) else value

@@ -18,7 +18,7 @@ class Telemetry:
         skipped: Name and reason of each op that was drawn but did not act, in order; an op may stand there twice.
         padding_share: Share of the final canvas that shows no source pixel, 0..1.
         bypassed: Whether the sample was left as it is.
-        num_pasted: Objects in the result that are copies.
+        num_pasted: Shapes in the result that are copies.
         curriculum: Each number that the curriculum changes, by name, as it was for this sample.
     """
 

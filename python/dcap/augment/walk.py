@@ -15,7 +15,7 @@ from dcap.augment.policy import NO_RULES, Copy, DropRules, Skip, Warp
 from dcap.core.words import counted
 from dcap.geometry import Clipped, ShapeArray, area_or_length, clip, transform, transform_and_clip, visible_fraction
 from dcap.geometry.affine import Affine
-from dcap.geometry.canvas import Canvas
+from dcap.geometry.canvas import MAX_PIXELS, Canvas
 from dcap.geometry.clip import Rect
 from dcap.geometry.shapes import GeometryKind
 
@@ -101,6 +101,8 @@ class Walk:
             name: The op's name, for the reasons of dropped objects.
             cut: Whether what lies outside the new canvas is cut off now.
         """
+        if warp.canvas.num_pixels > MAX_PIXELS:
+            return Skip(f"the canvas would have {warp.canvas.num_pixels} pixels, more than {MAX_PIXELS}")
         moved = replace(
             self,
             canvas=warp.canvas,
@@ -116,8 +118,10 @@ class Walk:
         return self._forbidden(after, warp.rules) or after
 
     def _forbidden(self, after: Walk, rules: DropRules) -> Skip | None:
-        if len(after.captions) < rules.min_objects:
-            return Skip(f"{counted(len(after.captions), 'object')} would remain, fewer than {rules.min_objects}")
+        # Parts of one object count once, and where there are fewer anyway, all must remain.
+        before, left = len(np.unique(self.instance)), len(np.unique(after.instance))
+        if left < min(rules.min_objects, before):
+            return Skip(f"{counted(left, 'object')} would remain, fewer than {min(rules.min_objects, before)}")
         if rules.skip_if_line and _line_lengths_left(after) < _line_lengths_left(self):
             return Skip("a line would be cut")
         return None
@@ -238,9 +242,10 @@ class Walk:
             pastes=tuple(paste.mapped(scale) for paste in self.pastes),
         )
 
-    def num_copies(self) -> int:
-        """Objects that are copies, each counted once however many parts it has."""
-        return len(np.unique(self.instance)) - len(np.unique(self.instance[self.instance == self.source_index]))
+    @property
+    def is_copy(self) -> npt.NDArray[np.bool_]:
+        """Which objects were pasted, bool, one per shape; what came in has its own index as its instance."""
+        return np.not_equal(self.instance, self.source_index)
 
     def padding_share(self) -> float:
         """Share of the canvas that shows no source pixel."""

@@ -51,7 +51,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--num-samples", type=int, default=8, metavar="N", help="records, spread evenly (default: 8)")
     parser.add_argument("--draws", type=int, default=1, metavar="M", help="epochs shown of each (default: 1)")
     parser.add_argument("--split", choices=("train", "val"), default="train", help="default: train")
-    add_step(parser)
+    add_step(parser, "0, its start")
     parser.set_defaults(run=run)
 
 
@@ -76,10 +76,10 @@ def run(args: argparse.Namespace) -> int:
     if not len(dataset):
         raise ConfigError(f"{args.source} must hold at least one record, not none")
     indices = choose(len(dataset), args.num_samples)
-    when = training_step(config, dataset, args.step, default=0)
+    when = training_step(config, dataset, args.step)
     previews = [load_preview(dataset, index, args.draws, when) for index in progress(indices, "Preview")]
     records, epochs = counted(len(dataset), "record"), counted(args.draws, "epoch")
-    at = "" if when is None else f", after {counted(when.step, 'step')}"
+    at = "" if when is None else f", as after {counted(when.step, 'step')}"
     intro = f"{len(previews)} of {records} of {args.split}, {epochs} of each{at}"
     _write(args.out, previews, f"dcap preview: {Path(args.source).name}", intro)
     return 0

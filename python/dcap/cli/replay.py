@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dcap.cli.training_step import add_step, training_step
+from dcap.cli.training_step import add_step, run_loader, training_step
 from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger
 
@@ -20,7 +20,7 @@ EPILOG = """\
 examples:
   dcap replay --config configs/demo.yaml --epoch 3 --index 1 --out replay    what training saw of record 1
   dcap replay --config configs/demo.yaml seed=5 --index 1 --out replay       with fields changed
-  dcap replay --config mine.yaml --epoch 1 --index 1 --step 240 --out replay with a curriculum
+  dcap replay --config mine.yaml --index 1 --step 240 --out replay           with a curriculum, as after 240 steps
   dcap replay --plan replay/plan.json --out again                            the same pixels, without the config
   dcap replay --plan replay/plan.json --image moved.jpg --out again          when the image lies elsewhere
 
@@ -47,7 +47,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--index", type=int, metavar="I", help="with --config: sample, from 0; counts the records kept (default: 0)"
     )
     parser.add_argument("--split", choices=("train", "val"), help="with --config (default: train)")
-    add_step(parser)
+    add_step(parser, "the step that trains on the sample, found by planning the epochs up to it")
     parser.add_argument("--image", type=Path, metavar="FILE", help="with --plan: read the image from here")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the four files")
     parser.set_defaults(run=run)
@@ -101,4 +101,7 @@ def _from_config(args: argparse.Namespace) -> Replay:
         raise ConfigError(
             f"--index must be within 0..{len(dataset) - 1} and --epoch at least 0, not {index} and {epoch}"
         )
-    return Replay.of_sample(dataset, SampleKey(epoch, index, when=training_step(config, dataset, args.step)))
+    when = training_step(config, dataset, args.step)
+    if args.step is None and dataset.planner.pipeline.curriculum.phases:
+        return Replay.of_sample(dataset, run_loader(config, dataset).key(epoch, index))
+    return Replay.of_sample(dataset, SampleKey(epoch, index, when=when))

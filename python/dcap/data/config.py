@@ -94,7 +94,8 @@ class DataConfig:
     packing: bool = True
     """Pack samples into rows of `global_max_length` tokens; false pads a batch to its longest sample."""
     packing_window: int = 8192
-    """Samples that are packed together; smaller keeps the shuffle, larger fills rows better."""
+    """Samples that are packed together; smaller keeps the shuffle, larger fills rows better. A curriculum packs no more
+    than a sixteenth of the epoch, or 256 samples."""
     global_max_length: int = 4096
     """The one length knob: tokens of a row, and so of a sample."""
     overlong: Literal["error", "drop", "drop_objects"] = "error"

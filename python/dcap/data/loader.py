@@ -22,7 +22,7 @@ import torch
 from torch.utils.data import Dataset
 
 from dcap.augment.schedule import TrainingStep
-from dcap.core.errors import DcapError, ImageError, TrainingError
+from dcap.core.errors import ConfigError, DcapError, ImageError, TrainingError
 from dcap.core.log import get_logger
 from dcap.data.collate import Batch, PackingCollator, PaddingCollator
 from dcap.data.dataset import DenseCaptionDataset, SampleKey
@@ -110,9 +110,32 @@ class RowLoader:
             return PackingCollator(config.global_max_length)
         return PaddingCollator(self.dataset.pad_id, config.global_max_length)
 
+    def planned_for(self, total_steps: int) -> RowLoader:
+        """Return the loader of a run of so many steps; itself where nothing depends on them."""
+        return replace(self, total_steps=total_steps) if self.dataset.planner.pipeline.curriculum.phases else self
+
     @cached_property
     def _rows_of_epoch(self) -> dict[tuple[int, int], list[Row]]:
         return {}
+
+    def key(self, epoch: int, index: int) -> SampleKey:
+        """Return what a run asks for when it trains on a sample in an epoch, with the step that does.
+
+        With a curriculum, all epochs before are planned.
+
+        Raises:
+            ConfigError: The sample is left out in that epoch.
+        """
+        if not self._has_curriculum:
+            return SampleKey(epoch, index)
+        first_step = 0
+        for before in range(epoch):
+            first_step += self.steps_per_epoch(before, first_step)
+        for row in self.rows(epoch, first_step):
+            for key in row:
+                if key.index == index:
+                    return key
+        raise ConfigError(f"sample {index} must be trained on in epoch {epoch}, and is left out there")
 
     def rows(self, epoch: int, first_step: int = 0) -> list[Row]:
         """Return all rows of an epoch, over all ranks, in order: a pure function of (seed, epoch, first_step).

@@ -171,11 +171,13 @@ def _dropped(result: AugmentResult, gone: npt.NDArray[np.int64]) -> AugmentResul
     reason = "left out: the sample was longer than data.global_max_length"
     still = set(result.source_index[keep].tolist())
     lost = {int(i): reason for i in result.source_index[gone] if int(i) not in still}
-    telemetry = replace(result.telemetry, dropped={**result.telemetry.dropped, **lost})
+    is_copy = result.is_copy[keep]
+    telemetry = replace(result.telemetry, dropped={**result.telemetry.dropped, **lost}, num_pasted=int(is_copy.sum()))
     return replace(
         result,
         scene=scene,
         source_index=result.source_index[keep],
         visible_fraction=result.visible_fraction[keep],
+        is_copy=is_copy,
         telemetry=telemetry,
     )

@@ -119,8 +119,10 @@ def describe(sample: Sample) -> list[str]:
         lines.append("curriculum: " + ", ".join(f"{name} {value:g}" for name, value in telemetry.curriculum.items()))
     image = int(sample.mm_token_type_ids.sum())
     lines.append(f"{len(sample.input_ids)} tokens: {image} image, {sample.num_supervised} supervised")
-    numbers = (sample.augmented.source_index + 1).tolist()
-    shares = zip(numbers, sample.augmented.visible_fraction.tolist(), strict=True)
+    made = sample.augmented
+    copies = zip((made.source_index + 1).tolist(), made.is_copy.tolist(), strict=True)
+    numbers = [f"copy of {number}" if is_copy else str(number) for number, is_copy in copies]
+    shares = zip(numbers, made.visible_fraction.tolist(), strict=True)
     cut = [f"{number} ({share:.0%} visible)" for number, share in shares if share < _WHOLE]
     return [*lines, "cut: " + ", ".join(cut)] if cut else lines
 

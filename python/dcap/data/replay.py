@@ -84,7 +84,7 @@ class Replay:
         return cls(
             tree.name,
             Path(tree.image),
-            Plan.from_tree(tree.plan, str(path)),
+            Plan.from_tree(tree.plan, f"{path}: plan"),
             shapes,
             tuple(item.desc for item in tree.objects),
             tuple(item.number for item in tree.objects),

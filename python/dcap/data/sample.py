@@ -11,6 +11,7 @@ from dcap.augment.pipeline import Pipeline
 from dcap.augment.plan import AugmentResult
 from dcap.augment.render import render
 from dcap.augment.scene import Scene
+from dcap.core.errors import GeometryError, RecordError
 from dcap.core.random import generator
 from dcap.data.encode import IGNORE_INDEX, grid_thw, mrope_positions, patchify
 from dcap.data.planning import PlannedSample, Planner
@@ -72,8 +73,14 @@ def encode_sample(planner: Planner, planned: PlannedSample, image: npt.NDArray[n
         planned: The plan.
         image: uint8 (H, W, 3) RGB of the record's canvas.
         weight: Loss weight of its supervised tokens.
+
+    Raises:
+        RecordError: The image is too long to be warped, or an op of a plugin maps it to nothing.
     """
-    pixels = render(image, planned.result.plan)
+    try:
+        pixels = render(image, planned.result.plan)
+    except GeometryError as error:
+        raise RecordError(f"{planned.record.origin}: {error}") from None
     canvas = planned.result.scene.canvas
     prompt = planner.prompt_ids(planned)
     answer = planner.encoder.answer_ids(planned.answer)

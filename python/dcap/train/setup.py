@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
     total = planned_steps(config, loader)
     if val_loader is not None:
         val_loader.steps_per_epoch(0)
-    loader = replace(loader, total_steps=total)
+    loader = loader.planned_for(total)
     learner = build_learner(config, accelerator)
     tracker = Tracker(output, total, accelerator.is_main_process, config.training.tensorboard)
     closing.callback(tracker.close)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from augment_cases import plan_one
-from dcap.augment.color import LocalContrast, Stretch
+from dcap.augment.filters import LocalContrast, Stretch
 from dcap.core.errors import ConfigError
 
 
@@ -26,8 +26,8 @@ def test_clahe_draws_its_limit() -> None:
     [
         ("auto_contrast", {"cutoff": -0.1}, "cutoff must be within 0..0.49, not -0.1"),
         ("auto_contrast", {"cutoff": 2}, "cutoff must be within 0..0.49, not 2"),
-        ("clahe", {"clip_limit": 0.5}, "clip_limit must be at least 1, not 0.5"),
-        ("clahe", {"tile_grid": [0, 8]}, "tile_grid must have at least 1 row and 1 column"),
+        ("clahe", {"clip_limit": 0.5}, "clip_limit must be within 1..1e6, not 0.5"),
+        ("clahe", {"tile_grid": [0, 8]}, "tile_grid must have 1 to 256 rows and columns"),
         ("clahe", {"tile_grid": 8}, "tile_grid must be a list, not 8"),
     ],
 )

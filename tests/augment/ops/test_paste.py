@@ -79,13 +79,27 @@ def test_texts_say_what_the_window_cut() -> None:
 def test_no_object_is_hidden_by_more_than_the_threshold(threshold: float) -> None:
     least = 1.0
     for seed in range(60):
-        result = paste(seed, max_targets=3, overlap_threshold=threshold, scale=[2.0, 5.0], context=0.1)
-        assert result.visible_fraction.min() >= 1.0 - 2 * threshold - 1e-9  # two other copies at most
+        params = {"max_targets": 3, "scale": [2.0, 5.0], "context": 0.1, "min_coverage": 1.0}
+        result = paste(seed, overlap_threshold=threshold, **params)
+        assert result.visible_fraction.min() >= 1.0 - threshold - 1e-9
         for at in result.plan.pastes:
             hidden = visible_fraction(SHAPES, (*at.region.min(axis=0), *at.region.max(axis=0)))
             assert hidden.max() <= threshold + 1e-9
         least = min(least, float(result.visible_fraction.min()))
     assert (least < 1.0) == (threshold > 0.0)
+
+
+@pytest.mark.parametrize("width", [100, 111, 200, 333])
+@pytest.mark.parametrize("side", [7, 22, 50])
+def test_an_object_as_large_as_the_canvas_allows_finds_its_one_place(width: int, side: int) -> None:
+    shapes = ShapeArray.from_objects([{"bbox_2d": [0, 0, side, side]}])
+    op = {"name": NAME, "params": {"scale": [90, 90], "context": 0, "overlap_threshold": 0.99, "max_size": 99}}
+    result = Pipeline.from_config([op]).plan(Canvas(width, width), shapes, generator(0))
+    # It would hide its own original, all of it.
+    assert result.telemetry.skipped == ((NAME, "no place was found where a copy hides little enough"),)
+    free = {**op, "params": {**op["params"], "scale": [(width - side) / side] * 2, "max_attempts": 5000}}
+    result = Pipeline.from_config([free]).plan(Canvas(width, width), shapes, generator(0))
+    assert len(result.plan.pastes) == 1
 
 
 def test_copies_do_not_hide_each_other() -> None:
@@ -139,6 +153,7 @@ def test_lines_are_copied_up_to_their_own_limit() -> None:
     ("params", "message"),
     [
         ({"scale": [2.0, 1.0]}, "lo <= hi"),
+        ({"scale": [0.01, 1.0]}, "0.1 <= lo"),
         ({"overlap_threshold": 1.0}, "below 1"),
         ({"max_targets": 0}, "max_targets must be at least 1"),
         ({"max_attempts": 0}, "max_attempts must be at least 1"),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from augment_cases import plan_one
-from dcap.augment.color import SharpnessBlend
+from dcap.augment.filters import SharpnessBlend
 from dcap.core.errors import ConfigError
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dcap.augment.color import LocalContrast, Stretch
+from dcap.augment.filters import MAX_TILES, LocalContrast, Stretch
 from dcap.augment.policy import OPS, Recolor, View
 from dcap.core.errors import ConfigError
 
@@ -36,13 +36,13 @@ class Clahe:
     clip_limit: float = 4.0
     """Largest limit, in mean bins of a tile's histogram, at least 1; the limit is drawn evenly from [1, clip_limit]."""
     tile_grid: tuple[int, int] = (8, 8)
-    """Rows and columns of tiles, at least 1."""
+    """Rows and columns of tiles, 1..256."""
 
     def __post_init__(self) -> None:
-        if self.clip_limit < 1.0:
-            raise ConfigError(f"clip_limit must be at least 1, not {self.clip_limit}")
-        if min(self.tile_grid) < 1:
-            raise ConfigError(f"tile_grid must have at least 1 row and 1 column, not {self.tile_grid}")
+        if not 1.0 <= self.clip_limit <= 1e6:
+            raise ConfigError(f"clip_limit must be within 1..1e6, not {self.clip_limit}")
+        if not 1 <= min(self.tile_grid) <= max(self.tile_grid) <= MAX_TILES:
+            raise ConfigError(f"tile_grid must have 1 to {MAX_TILES} rows and columns, not {self.tile_grid}")
 
     def sample(self, view: View, rng: np.random.Generator) -> Recolor:
         """Draw the limit."""

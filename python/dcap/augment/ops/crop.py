@@ -19,7 +19,7 @@ class Crop(Window):
     """What every crop may cost; nothing is resized."""
 
     min_objects: int = 1
-    """Skip the crop when fewer objects would remain."""
+    """Skip the crop when fewer objects would remain; where there are fewer, when any would go."""
     skip_if_line: bool = False
     """Skip the crop when it would cut or drop a line."""
 
@@ -34,9 +34,7 @@ class Crop(Window):
         return 1
 
     def _window(self, view: View, x: int, y: int, height: int, width: int, of: str = "") -> Warp:
-        rules = DropRules(
-            self.min_coverage, self.completeness_threshold, min(self.min_objects, len(view.captions)), self.skip_if_line
-        )
+        rules = DropRules(self.min_coverage, self.completeness_threshold, self.min_objects, self.skip_if_line)
         words = f"{width}x{height} window at ({x}, {y}){of}"
         return Warp(Affine.translation(-x, -y), Canvas(height, width), words, rules, cuts=True)
 

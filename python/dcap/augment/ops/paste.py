@@ -11,7 +11,7 @@ import numpy.typing as npt
 from dcap.augment.ops.window import Window
 from dcap.augment.policy import OPS, Copy, DropRules, Patch, Skip, View
 from dcap.core.errors import ConfigError
-from dcap.geometry import ShapeArray, area_or_length, transform, visible_fraction
+from dcap.geometry import ShapeArray, area_or_length, clip, transform, visible_fraction
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.clip import Rect
@@ -23,20 +23,22 @@ from dcap.geometry.shapes import GeometryKind
 class SmallObjectZoomPaste(Window):
     """Copy small objects with what is around them, enlarged, to where they hide little.
 
-    A copy brings its caption with it, and so do other objects in its window that show at least `min_coverage`.
-    It is read from the source image at its final size: it costs no pass, and no sharpness.
+    A copy brings its caption with it, and so do other objects in its window that show at least `min_coverage`; of
+    larger ones it shows a part without a label, as a crop does. It is read from the source image at its final size,
+    so it costs its own area and no pass over the image.
     """
 
     max_targets: int = 1
     """Most objects that are copied."""
     scale: tuple[float, float] = (1.5, 3.0)
-    """Smallest and largest factor of enlargement, drawn evenly; a copy that the canvas could not hold gets less."""
+    """Smallest and largest factor of enlargement, at least 0.1, drawn evenly; less where the canvas could not hold the
+    copy."""
     max_size: float = 64.0
     """Longest side of a box or of a polygon's bounding box that counts as small, pixels of the canvas at this point."""
     max_line_length: float = 64.0
     """Longest line that counts as small, same pixels; 0 copies no lines."""
     overlap_threshold: float = 0.1
-    """Largest share of any object that a copy may hide, 0 to below 1."""
+    """Largest share of any object that all copies together may hide, 0 to below 1."""
     max_attempts: int = 20
     """Places that are tried for each copy."""
     context: float = 0.25
@@ -44,8 +46,8 @@ class SmallObjectZoomPaste(Window):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0.0 < self.scale[0] <= self.scale[1]:
-            raise ConfigError(f"scale must fulfil 0 < lo <= hi, not {self.scale}")
+        if not 0.1 <= self.scale[0] <= self.scale[1]:
+            raise ConfigError(f"scale must fulfil 0.1 <= lo <= hi, not {self.scale}")
         if not 0.0 <= self.overlap_threshold < 1.0:
             raise ConfigError(f"overlap_threshold must be from 0 to below 1, not {self.overlap_threshold}")
         for name, least in (("max_targets", 1), ("max_attempts", 1), ("max_size", 0), ("max_line_length", 0)):
@@ -62,14 +64,17 @@ class SmallObjectZoomPaste(Window):
             return Skip("no object is small enough")
         patches: list[Patch] = []
         words: list[str] = []
-        seen = shapes
+        seen, hidden = shapes, np.zeros(len(shapes))
         for i in rng.permutation(small)[: self.max_targets].tolist():
-            patch = self._patch(view, self._window(shapes.points(i), view.canvas), seen, rng)
+            window = self._window(shapes.points(i), view.canvas)
+            patch = self._patch(view, window, seen, self.overlap_threshold - hidden, rng)
             if patch is None:
                 continue
             patches.append(patch)
-            # The next copy must not hide this one.
-            seen = ShapeArray.concatenate([seen, transform(shapes.take([i]), patch.affine)])
+            # The next copies must not hide this one, nor what is hidden in part already.
+            copies = transform(clip(shapes, window).shapes, patch.affine)
+            hidden = np.concatenate([hidden + visible_fraction(seen, patch.target), np.zeros(len(copies))])
+            seen = ShapeArray.concatenate([seen, copies])
             x, y = patch.target[:2]
             words.append(f"{view.captions[i]!r} x{patch.affine.a:.2f} at ({x:.0f}, {y:.0f})")
         if not patches:
@@ -87,17 +92,32 @@ class SmallObjectZoomPaste(Window):
             fits = np.where(is_line, area_or_length(shapes) <= self.max_line_length, fits)
         return np.flatnonzero(inside & fits & (size > 0.0))
 
-    def _patch(self, view: View, window: Rect, seen: ShapeArray, rng: np.random.Generator) -> Patch | None:
-        """Draw the enlargement of a window and a place for it; None when no place is free."""
+    def _patch(
+        self,
+        view: View,
+        window: Rect,
+        seen: ShapeArray,
+        may_hide: npt.NDArray[np.float64],
+        rng: np.random.Generator,
+    ) -> Patch | None:
+        """Draw the enlargement of a window and a place for it; None when no place is free.
+
+        Args:
+            view: The scene before.
+            window: What is copied.
+            seen: N shapes, those of earlier copies among them.
+            may_hide: Share of each that this copy may hide, float64 (N,).
+            rng: Source of chance.
+        """
         x1, y1, x2, y2 = window
         canvas = view.canvas
         factor = min(float(rng.uniform(*self.scale)), canvas.width / (x2 - x1), canvas.height / (y2 - y1))
-        room = np.array([canvas.width - factor * (x2 - x1), canvas.height - factor * (y2 - y1)])
+        # Where the canvas bounds the factor, rounding may leave a little less than nothing.
+        room = np.maximum([canvas.width - factor * (x2 - x1), canvas.height - factor * (y2 - y1)], 0.0)
         for _ in range(self.max_attempts):
             x, y = np.floor(rng.uniform(size=2) * room).tolist()
             patch = Patch(window, Affine(factor, 0.0, x - factor * x1, 0.0, factor, y - factor * y1))
-            hidden = visible_fraction(seen, patch.target)
-            if hidden.max() <= self.overlap_threshold and _holds(view.region, patch.target):
+            if (visible_fraction(seen, patch.target) <= may_hide).all() and _holds(view.region, patch.target):
                 return patch
         return None
 

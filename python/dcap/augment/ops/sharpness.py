@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dcap.augment.color import SharpnessBlend
+from dcap.augment.filters import SharpnessBlend
 from dcap.augment.policy import OPS, Recolor, View
 from dcap.core.errors import ConfigError
 
