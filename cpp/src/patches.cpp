@@ -5,15 +5,7 @@
 #include <bit>
 #include <type_traits>
 
-#if defined(__x86_64__)
-// GCC warns of the undefined values in its own header when the sanitizers are on.
-#pragma GCC diagnostic push
-#if !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-#pragma GCC diagnostic pop
-#endif
+#include "dcap/vectors.hpp"
 
 namespace dcap {
 namespace {

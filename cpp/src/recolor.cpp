@@ -5,20 +5,11 @@
 #include <cmath>
 #include <cstring>
 
-#if defined(__x86_64__)
-// GCC warns of the undefined values in its own header when the sanitizers are on.
-#pragma GCC diagnostic push
-#if !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-#pragma GCC diagnostic pop
-#endif
+#include "dcap/vectors.hpp"
 
 // The loops below are plain so that the compiler vectorises them, once for each instruction set that they are inlined
 // into; it needs to know that no comparison traps (CMakeLists.txt). Every float operation rounds as IEEE 754 says,
 // which gives the same bits everywhere.
-#define DCAP_INLINE __attribute__((always_inline)) inline
 
 namespace dcap {
 namespace {

@@ -6,17 +6,7 @@
 #include <cstring>
 #include <limits>
 
-#if defined(__x86_64__)
-// GCC warns of the undefined values in its own header when the sanitizers are on.
-#pragma GCC diagnostic push
-#if !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-#pragma GCC diagnostic pop
-#endif
-
-#define DCAP_INLINE __attribute__((always_inline)) inline
+#include "dcap/vectors.hpp"
 
 namespace dcap {
 namespace {
