@@ -56,6 +56,7 @@ void register_affine(py::module_& m);
 void register_area(py::module_& m);
 void register_clip(py::module_& m);
 void register_hull(py::module_& m);
+void register_lines(py::module_& m);
 void register_outside(py::module_& m);
 void register_overlap(py::module_& m);
 void register_pack(py::module_& m);

@@ -18,6 +18,7 @@ PYBIND11_MODULE(_core, m) {
     register_area(m);
     register_clip(m);
     register_hull(m);
+    register_lines(m);
     register_outside(m);
     register_overlap(m);
     register_pack(m);

@@ -19,6 +19,7 @@
 #include "dcap/recolor.hpp"
 #include "dcap/simplify.hpp"
 #include "dcap/warp.hpp"
+#include "fuzz_lines.hpp"
 
 namespace {
 
@@ -267,6 +268,7 @@ int main(int argc, char** argv) {
         run_warp(c, style);
         run_outside(c, style);
         run_pack(c);
+        require(dcap::fuzz::lines_hold(c.random), "lines are those of the whole text");
     }
     run_large(true);
     run_large(false);

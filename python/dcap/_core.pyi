@@ -10,6 +10,8 @@ kinds, source shapes and visible fractions.
 `recolor` takes uint8 RGB values of any shape and N steps: kinds, tables (N, 256) and numbers float32 (N, 3), see
 `dcap.augment.color`; ``out`` may be the image.
 `pack` takes the lengths of samples, int64 (N,), and returns the number of rows.
+`find_lines` takes the bytes of a file, chunk by chunk, and what it knows between two of them, int64 (4,); the ``out``
+arrays are half as long as the chunk, rounded up, and it returns how many lines it wrote.
 """
 
 import numpy as np
@@ -31,6 +33,7 @@ def clip_rect(
     xy: _F64, offsets: _I64, kinds: _U8, matrix: _Matrix, keep_boxes: bool, keep_largest: bool, rect: _Rect
 ) -> _Parts: ...
 def fill_outside(region: _F64, grey: int, out: _U8) -> None: ...
+def find_lines(chunk: _U8, state: _I64, out_starts: _I64, out_numbers: _I64) -> int: ...
 def min_area_rect(xy: _F64, offsets: _I64, kinds: _U8, out: _F64) -> None: ...
 def pack(lengths: _I64, capacity: int, window: int, out: _I64) -> int: ...
 def pairwise_iou(

@@ -37,6 +37,7 @@ area_or_length = _backend.area_or_length
 clip_convex = _backend.clip_convex
 clip_rect = _backend.clip_rect
 fill_outside = _backend.fill_outside
+find_lines = _backend.find_lines
 min_area_rect = _backend.min_area_rect
 pack = _backend.pack
 pairwise_iou = _backend.pairwise_iou

@@ -4,6 +4,7 @@ from dcap.kernels._numba.affine import transform
 from dcap.kernels._numba.area import area_or_length
 from dcap.kernels._numba.clip import clip_convex, clip_rect
 from dcap.kernels._numba.hull import min_area_rect
+from dcap.kernels._numba.lines import find_lines
 from dcap.kernels._numba.outside import fill_outside
 from dcap.kernels._numba.overlap import pairwise_iou
 from dcap.kernels._numba.pack import pack
@@ -17,6 +18,7 @@ __all__ = [
     "clip_convex",
     "clip_rect",
     "fill_outside",
+    "find_lines",
     "min_area_rect",
     "pack",
     "pairwise_iou",
