@@ -11,7 +11,6 @@ import hashlib
 import importlib.util
 import itertools
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from dcap.core.cache import cache_folder
 from dcap.core.errors import MissingPackageError
 from dcap.core.log import get_logger
 
@@ -110,7 +110,7 @@ def resolve_model(name_or_path: str) -> str:
         given = Path(name_or_path)
         inside = (given / "model" / "config.json").is_file() and not (given / "config.json").is_file()
         return str(given / "model") if inside else name_or_path
-    folder = _cache_root() / f"tiny-{_fingerprint()}"
+    folder = cache_folder() / f"tiny-{_fingerprint()}"
     if not (folder / "model.safetensors").is_file():
         log.info("building %s in %s", BUILTIN_TINY, folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -125,10 +125,6 @@ def resolve_model(name_or_path: str) -> str:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return str(folder)
-
-
-def _cache_root() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dcap"
 
 
 def _fingerprint() -> str:

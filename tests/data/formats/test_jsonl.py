@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcap.core.errors import RecordError
-from dcap.data.formats import jsonl
+from dcap.data.formats import line_index
 from dcap.data.formats.jsonl import JsonlFile
 
 LINE = b'{"images": ["a.png"], "width": 4, "height": 3, "objects": []}'
@@ -71,7 +71,7 @@ def test_chunk_borders_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyP
     expected = lines_of(file_of(tmp_path / "a.jsonl", data))
     assert [number for number, _ in expected] == [1, 3, 5, 6]
     for size in (1, 2, 7, 41, 64):
-        monkeypatch.setattr(jsonl, "_CHUNK_BYTES", size)
+        monkeypatch.setattr(line_index, "_CHUNK_BYTES", size)
         assert lines_of(JsonlFile(tmp_path / "a.jsonl")) == expected
 
 

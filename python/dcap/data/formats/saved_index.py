@@ -1,0 +1,160 @@
+"""Line indices kept on disk, so that a large file is searched once and its index is shared by all processes.
+
+Owns layout and places of these files. Whatever is wrong with one, it is made again; nothing here fails a run::
+
+    offset  0      8        12      16    24        32     40      72      72 + 8N      72 + 16N
+            magic  version  arrays  size  mtime_ns  count  digest  starts  [numbers]    crc32 of all before
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import mmap
+import os
+import secrets
+import struct
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dcap.core.cache import cache_folder
+from dcap.data.formats.line_index import LineIndex, find_lines
+
+SUFFIX = ".dcap-index"
+LEAST_BYTES = 1 << 20
+"""Size of the smallest file whose index is kept: a smaller one is searched in less time than an index is opened."""
+
+_MAGIC = b"dcapline"
+_VERSION = 1
+_HEADER = struct.Struct("<8sIIqqq32s")
+_CHECKSUM = struct.Struct("<I")
+_DIGESTED_BYTES = 16 << 10
+
+
+class ContentKey(NamedTuple):
+    """What an index belongs to: a file of the same key has, as far as anyone can tell without reading it, its lines."""
+
+    size: int
+    mtime_ns: int
+    digest: bytes
+    """SHA-256 of the first and the last 16 KiB."""
+
+    @classmethod
+    def of(cls, fd: int) -> ContentKey:
+        """Return the key of an open file."""
+        status = os.fstat(fd)
+        head = os.pread(fd, _DIGESTED_BYTES, 0)
+        tail = os.pread(fd, _DIGESTED_BYTES, max(0, status.st_size - _DIGESTED_BYTES))
+        return cls(status.st_size, status.st_mtime_ns, hashlib.sha256(head + tail).digest())
+
+
+def open_index(fd: int, path: Path, first: int) -> LineIndex:
+    """Return the lines of a file: from its saved index, or found and, for a large file, saved.
+
+    The index lies beside the file or, where that folder cannot be written, in the user's cache; where neither can, it
+    is not saved. Several processes may do this at once.
+
+    Args:
+        fd: The file, open.
+        path: Its path.
+        first: Where its text begins, in bytes.
+    """
+    if os.fstat(fd).st_size < LEAST_BYTES:
+        return find_lines(fd, first)
+    key, places = ContentKey.of(fd), _places(path)
+    for place in places:
+        if (saved := load(place, key)) is not None:
+            return saved
+    index = find_lines(fd, first)
+    # Of a file that is being written nothing is kept: its lines may be those of any moment.
+    if ContentKey.of(fd) == key:
+        for place in places:
+            if save(place, key, index):
+                return load(place, key) or index
+    return index
+
+
+def load(place: Path, key: ContentKey) -> LineIndex | None:
+    """Map a saved index into memory.
+
+    Args:
+        place: Where it may lie.
+        key: What it must belong to.
+
+    Returns:
+        The index, or None: it is absent, cannot be read, is stale, or is torn.
+    """
+    try:
+        with place.open("rb") as file:
+            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except (OSError, ValueError):  # ValueError: an empty file cannot be mapped
+        return None
+    end = len(data) - _CHECKSUM.size
+    if end < _HEADER.size:
+        return None
+    magic, version, num_arrays, *given_key, count, digest = _HEADER.unpack_from(data)
+    if (magic, version) != (_MAGIC, _VERSION) or (*given_key, digest) != key or num_arrays not in (1, 2):
+        return None
+    if count < 0 or _HEADER.size + 8 * num_arrays * count != end:
+        return None
+    if _CHECKSUM.unpack_from(data, end) != (zlib.crc32(data[:end]),):
+        return None
+    arrays = np.frombuffer(data[_HEADER.size : end], np.dtype("<i8")).reshape(num_arrays, count)
+    starts, numbers = arrays[0], arrays[1] if num_arrays == 2 else None
+    if not _rises(starts, 0, key.size - 1) or (numbers is not None and not _rises(numbers, 1, key.size)):
+        return None
+    return LineIndex(starts, numbers, saved=True)
+
+
+def save(place: Path, key: ContentKey, index: LineIndex) -> bool:
+    """Write an index under another name, then rename it, so that `place` has a whole one at any time.
+
+    It is not flushed to the disk: `load` finds out what a power cut left of it, and the index is made again.
+
+    Args:
+        place: Where it shall lie.
+        key: What it belongs to.
+        index: The lines.
+
+    Returns:
+        Whether it was written; False where the folder or the disk does not allow it.
+    """
+    arrays = [index.starts] if index.numbers is None else [index.starts, index.numbers]
+    parts: list[bytes | memoryview] = [
+        _HEADER.pack(_MAGIC, _VERSION, len(arrays), key.size, key.mtime_ns, len(index), key.digest)
+    ]
+    parts += [array.astype("<i8", copy=False).view(np.uint8).data for array in arrays]
+    checksum = 0
+    for part in parts:
+        checksum = zlib.crc32(part, checksum)
+    scratch = place.with_name(f".{place.name}.{secrets.token_hex(8)}")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with scratch.open("xb") as file:
+            file.writelines([*parts, _CHECKSUM.pack(checksum)])
+        scratch.replace(place)
+    except OSError:
+        return False
+    finally:
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)
+    return True
+
+
+def _places(path: Path) -> list[Path]:
+    places = [path.with_name(path.name + SUFFIX)]
+    try:
+        name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]
+        places.append(cache_folder() / "lines" / f"{name}{SUFFIX}")
+    except (OSError, RuntimeError):  # RuntimeError: no home folder
+        pass
+    return places
+
+
+def _rises(values: npt.NDArray[np.int64], low: int, high: int) -> bool:
+    """Whether each value is larger than the one before, and all are between `low` and `high`."""
+    return not len(values) or bool(low <= values[0] and values[-1] <= high and (values[1:] > values[:-1]).all())
