@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcap.core.errors import RecordError
-from dcap.data.record_json import MAX_LINE_BYTES, Problem, decode_line, show
+from dcap.data import record_json
+from dcap.data.record_json import MAX_DEPTH, MAX_LINE_BYTES, Problem, decode_line, show
 
 
 @pytest.mark.parametrize(
@@ -74,6 +75,50 @@ values = st.recursive(
 def test_every_object_is_decoded_as_python_s_json_does(data: dict[str, object], ascii_only: bool) -> None:
     line = json.dumps(data, ensure_ascii=ascii_only).encode()
     assert decode_line(line) == json.loads(line)
+
+
+items = st.dictionaries(st.sampled_from(["desc", "poly", "attributes"]), values, max_size=3)
+records = st.fixed_dictionaries(
+    {"objects": st.lists(items, max_size=3)}, optional={"images": values, "metadata": values}
+)
+
+
+@given(st.one_of(records, st.dictionaries(st.just("objects"), values)))
+def test_keys_are_counted_in_both_ways_alike(data: dict[str, object]) -> None:
+    assert record_json._num_plain_keys(data, json.dumps(data).encode()) in (None, record_json._num_keys(data, 64))
+
+
+def test_keys_of_what_most_records_hold_are_counted_quickly() -> None:
+    data = {"images": ["a"], "objects": [{"poly": [1], "attributes": {"a": [1]}}, {"line": [2]}], "metadata": {"b": 1}}
+    assert record_json._num_plain_keys(data, json.dumps(data).encode()) == 8
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"objects": [], "objects": []}',
+        b'{"objects": [{"a": 1, "a": 2}]}',
+        b'{"objects": [{"a": {"a": 1}, "a": 2}]}',
+        b'{"objects": [{"a": [1], "b": 2, "a": "["}]}',
+        b'{"objects": [], "metadata": {"a": 1, "a": 1}}',
+        b'{"objects": [], "metadata": {"a": {}, "b": [{"c": 1 , "c" : 1}]}}',
+    ],
+)
+def test_a_repeated_key_is_found_at_any_depth(line: bytes) -> None:
+    with pytest.raises(RecordError, match=r'key "(objects|a|c)" must be given once in an object, not 2 times'):
+        decode_line(line)
+
+
+@pytest.mark.parametrize(
+    ("outer", "used"),
+    [('{"objects": [%s]}', 2), ('{"objects": [{"a": %s}]}', 3), ('{"objects": [], "metadata": %s}', 1)],
+)
+@pytest.mark.parametrize(("left", "right"), [("[", "]"), ('{"a":', "}")])
+def test_depth_is_bounded_in_every_place(outer: str, used: int, left: str, right: str) -> None:
+    depth = MAX_DEPTH - used
+    assert decode_line((outer % (left * depth + "1" + right * depth)).encode())
+    with pytest.raises(RecordError, match="must not be nested deeper than 64 levels"):
+        decode_line((outer % (left * (depth + 1) + "1" + right * (depth + 1))).encode())
 
 
 @given(st.binary(max_size=60))

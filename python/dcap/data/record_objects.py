@@ -25,7 +25,8 @@ COORDINATE_LIMIT = 1e9
 """Largest magnitude of a coordinate, in pixels; farther out is a mistake of units, not a shape partly outside."""
 
 _NUMBER_TYPES = frozenset((int, float))
-_OWN_KEYS = frozenset((*KEYS, "desc", "attributes", "poly_points", "line_points"))
+_COUNT_KEYS = ("poly_points", "line_points")
+_OWN_KEYS = frozenset((*KEYS, *_COUNT_KEYS, "desc", "attributes"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +91,10 @@ def read_objects(objects: Any, canvas: Canvas | None, problems: list[Problem]) -
         return None
     return ObjectList(
         shapes,
-        tuple(obj["desc"] for obj in objects),
-        tuple(obj.get("attributes") for obj in objects),
-        tuple({key: obj[key] for key in obj.keys() - _OWN_KEYS} for obj in objects),
+        tuple([obj["desc"] for obj in objects]),
+        tuple([obj.get("attributes") for obj in objects]),
+        # Most have a caption and a shape, nothing else.
+        tuple([{} if len(obj) == 2 else {k: v for k, v in obj.items() if k not in _OWN_KEYS} for obj in objects]),
         clipped,
     )
 
@@ -125,7 +127,7 @@ def _read_one(obj: dict[str, Any], i: int, columns: _Columns, problems: list[Pro
     if not plain or len(values) % 2 or len(values) < least or (kind is GeometryKind.BOX and len(values) != 4):
         problems.append(_problem_of(obj, i))
         return
-    for name in ("poly_points", "line_points"):
+    for name in _COUNT_KEYS:
         if name in obj:
             problem = _check_count(obj[name], f"objects[{i}].{name}", name == f"{key}_points", len(values) // 2)
             if problem:
@@ -161,6 +163,8 @@ def _shapes(columns: _Columns, objects: Sequence[Any], problems: list[Problem]) 
         xy = np.array(columns.flat, np.float64).reshape(-1, 2)
     except OverflowError:
         xy = np.array([_to_float(value) for value in columns.flat]).reshape(-1, 2)
+    if _is_clean(xy, offsets, kinds):
+        return ShapeArray.trusted(xy, offsets, kinds)
     far = np.maximum.reduceat(~(np.abs(xy) <= COORDINATE_LIMIT).all(axis=1), offsets[:-1])
     xy, offsets = _without_repeats(xy, offsets, kinds)
     counts = np.diff(offsets)
@@ -177,6 +181,18 @@ def _shapes(columns: _Columns, objects: Sequence[Any], problems: list[Problem]) 
         else:
             problems.append(_problem_of(objects[i], i))
     return None if far.any() or bad.any() else ShapeArray.trusted(xy, offsets, kinds)
+
+
+def _is_clean(xy: npt.NDArray[np.float64], offsets: npt.NDArray[np.int64], kinds: npt.NDArray[np.uint8]) -> bool:
+    """Whether no shape breaks a rule or has a point to drop, as in nearly all records; False: that is not sure."""
+    if not np.abs(xy).max() <= COORDINATE_LIMIT:
+        return False
+    points = xy.view(np.complex128)[:, 0]  # x and y are compared at once
+    first, last = points[offsets[:-1]], points[offsets[1:] - 1]
+    if (points[1:] == points[:-1]).any() or ((first == last) & (kinds == GeometryKind.POLYGON)).any():
+        return False
+    rises = (first.real < last.real) & (first.imag < last.imag)
+    return bool((rises | (kinds != GeometryKind.BOX)).all())
 
 
 def _to_float(value: float) -> float:
@@ -212,10 +228,12 @@ def _into_canvas(
     Returns:
         The shapes, and which objects were clipped.
     """
+    if not len(shapes) or (
+        shapes.xy.min() >= 0 and shapes.xy[:, 0].max() <= canvas.width and shapes.xy[:, 1].max() <= canvas.height
+    ):
+        return shapes, ()
     limit = np.array([canvas.width, canvas.height], np.float64)
     inside = (shapes.xy >= 0).all(axis=1) & (shapes.xy <= limit).all(axis=1)
-    if inside.all():
-        return shapes, ()
     cut = np.flatnonzero(~np.minimum.reduceat(inside, shapes.offsets[:-1]))
     try:
         parts = clip(shapes.take(cut), canvas, split_policy="largest")
