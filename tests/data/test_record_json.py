@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcap.core.errors import RecordError
-from dcap.data import record_json
 from dcap.data.record_json import MAX_DEPTH, MAX_LINE_BYTES, Problem, decode_line, show
 
 
@@ -75,22 +74,6 @@ values = st.recursive(
 def test_every_object_is_decoded_as_python_s_json_does(data: dict[str, object], ascii_only: bool) -> None:
     line = json.dumps(data, ensure_ascii=ascii_only).encode()
     assert decode_line(line) == json.loads(line)
-
-
-items = st.dictionaries(st.sampled_from(["desc", "poly", "attributes"]), values, max_size=3)
-records = st.fixed_dictionaries(
-    {"objects": st.lists(items, max_size=3)}, optional={"images": values, "metadata": values}
-)
-
-
-@given(st.one_of(records, st.dictionaries(st.just("objects"), values)))
-def test_keys_are_counted_in_both_ways_alike(data: dict[str, object]) -> None:
-    assert record_json._num_plain_keys(data, json.dumps(data).encode()) in (None, record_json._num_keys(data, 64))
-
-
-def test_keys_of_what_most_records_hold_are_counted_quickly() -> None:
-    data = {"images": ["a"], "objects": [{"poly": [1], "attributes": {"a": [1]}}, {"line": [2]}], "metadata": {"b": 1}}
-    assert record_json._num_plain_keys(data, json.dumps(data).encode()) == 8
 
 
 @pytest.mark.parametrize(

@@ -223,9 +223,9 @@ shapes = st.one_of(
 @given(objects=st.lists(shapes, max_size=4))
 def test_records_that_look_clean_are_read_as_all_others(objects: list[dict[str, Any]]) -> None:
     results = []
-    for looks_clean in (record_objects._is_clean, lambda *_: False):
+    for looks_clean in (record_objects.is_clean, lambda *_: False):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(record_objects, "_is_clean", looks_clean)
+            patch.setattr(record_objects, "is_clean", looks_clean)
             problems: list[Problem] = []
             results.append((read_objects(objects, CANVAS, problems), problems))
     assert results[0] == results[1]

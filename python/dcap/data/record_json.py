@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import msgspec
@@ -66,43 +65,32 @@ def decode_line(line: bytes) -> dict[str, Any]:
         data = _DECODER.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RecordError(_malformed(line, error)) from None
-    num_keys = _num_plain_keys(data, line)
-    if num_keys is None:
-        num_keys = _num_keys(data, MAX_DEPTH)
+    count = num_keys(data, MAX_DEPTH)
     if not isinstance(data, dict):
         raise RecordError(f"column 1: line must be a JSON object, not {show(data)}")
-    if len(_KEY_END.findall(line)) > num_keys:
+    if num_key_ends(line) > count:
         _refuse_repeated_keys(line)
     return data
 
 
-def _num_plain_keys(data: Any, line: bytes) -> int | None:
-    """Count the keys of a record that has dicts and lists where nearly all have them; None: of no such record.
+def num_key_ends(line: bytes) -> int:
+    """Return how often something like the end of a key stands in a line: once per key, and where a text has one."""
+    return len(_KEY_END.findall(line))
 
-    Where the line has no more brackets than these have, there are no others, however deep.
+
+def num_keys(value: Any, depth: int) -> int:
+    """Count the keys of all dicts in a value.
+
+    Raises:
+        RecordError: It is nested deeper than `depth` levels.
     """
-    objects = data.get("objects") if type(data) is dict else None
-    if type(objects) is not list:
-        return None
-    dicts = [data, *objects]
-    if set(map(type, dicts)) != {dict}:
-        return None
-    values = [*chain.from_iterable(map(dict.values, dicts))]
-    inner = [value for value in values if type(value) is dict]
-    values += chain.from_iterable(map(dict.values, inner))
-    if line.count(b"{") != len(dicts) + len(inner) or line.count(b"[") != [*map(type, values)].count(list):
-        return None
-    return len(values)
-
-
-def _num_keys(value: Any, depth: int) -> int:
     if type(value) is not dict and type(value) is not list:
         return 0
     if depth == 0:
         raise RecordError(_TOO_DEEP)
     if isinstance(value, dict):
-        return len(value) + sum([_num_keys(v, depth - 1) for v in value.values()])
-    return sum([_num_keys(v, depth - 1) for v in value if type(v) is dict or type(v) is list])
+        return len(value) + sum([num_keys(v, depth - 1) for v in value.values()])
+    return sum([num_keys(v, depth - 1) for v in value if type(v) is dict or type(v) is list])
 
 
 def _refuse_repeated_keys(line: bytes) -> None:

@@ -163,10 +163,10 @@ def _shapes(columns: _Columns, objects: Sequence[Any], problems: list[Problem]) 
         xy = np.array(columns.flat, np.float64).reshape(-1, 2)
     except OverflowError:
         xy = np.array([_to_float(value) for value in columns.flat]).reshape(-1, 2)
-    if _is_clean(xy, offsets, kinds):
+    if is_clean(xy, offsets, kinds):
         return ShapeArray.trusted(xy, offsets, kinds)
     far = np.maximum.reduceat(~(np.abs(xy) <= COORDINATE_LIMIT).all(axis=1), offsets[:-1])
-    xy, offsets = _without_repeats(xy, offsets, kinds)
+    xy, offsets = without_repeats(xy, offsets, kinds)
     counts = np.diff(offsets)
     bad = counts < np.array(MIN_POINTS)[kinds]
     boxes = np.flatnonzero((kinds == GeometryKind.BOX) & (counts == 2))
@@ -183,8 +183,14 @@ def _shapes(columns: _Columns, objects: Sequence[Any], problems: list[Problem]) 
     return None if far.any() or bad.any() else ShapeArray.trusted(xy, offsets, kinds)
 
 
-def _is_clean(xy: npt.NDArray[np.float64], offsets: npt.NDArray[np.int64], kinds: npt.NDArray[np.uint8]) -> bool:
-    """Whether no shape breaks a rule or has a point to drop, as in nearly all records; False: that is not sure."""
+def is_clean(xy: npt.NDArray[np.float64], offsets: npt.NDArray[np.int64], kinds: npt.NDArray[np.uint8]) -> bool:
+    """Whether no shape breaks a rule or has a point to drop, as in nearly all records; False: that is not sure.
+
+    Args:
+        xy: Points of at least one shape, float64 (P, 2).
+        offsets: int64 (N + 1,); each shape has at least as many points as its kind must have.
+        kinds: uint8 (N,).
+    """
     if not np.abs(xy).max() <= COORDINATE_LIMIT:
         return False
     points = xy.view(np.complex128)[:, 0]  # x and y are compared at once
@@ -202,7 +208,7 @@ def _to_float(value: float) -> float:
         return np.inf
 
 
-def _without_repeats(
+def without_repeats(
     xy: npt.NDArray[np.float64], offsets: npt.NDArray[np.int64], kinds: npt.NDArray[np.uint8]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Drop consecutive repeats, then the repeated closing point of rings; boxes keep both corners."""
@@ -220,6 +226,12 @@ def _without_repeats(
     return np.ascontiguousarray(xy[keep]), new_offsets
 
 
+def is_inside(shapes: ShapeArray, width: int, height: int) -> bool:
+    """Whether no point is outside the image."""
+    xy = shapes.xy
+    return not len(xy) or bool(xy.min() >= 0 and xy[:, 0].max() <= width and xy[:, 1].max() <= height)
+
+
 def _into_canvas(
     shapes: ShapeArray, index: Sequence[int], canvas: Canvas, problems: list[Problem]
 ) -> tuple[ShapeArray, tuple[int, ...]]:
@@ -228,9 +240,7 @@ def _into_canvas(
     Returns:
         The shapes, and which objects were clipped.
     """
-    if not len(shapes) or (
-        shapes.xy.min() >= 0 and shapes.xy[:, 0].max() <= canvas.width and shapes.xy[:, 1].max() <= canvas.height
-    ):
+    if is_inside(shapes, canvas.width, canvas.height):
         return shapes, ()
     limit = np.array([canvas.width, canvas.height], np.float64)
     inside = (shapes.xy >= 0).all(axis=1) & (shapes.xy <= limit).all(axis=1)

@@ -15,6 +15,7 @@ from dcap.core.errors import RecordError
 from dcap.data.record_json import Problem, decode_line, show
 from dcap.data.record_keys import key_hint
 from dcap.data.record_objects import check_text, read_objects
+from dcap.data.record_plain import read_plain
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
 
@@ -120,6 +121,12 @@ def read_or_explain(line: bytes, origin: Origin) -> tuple[Record | None, tuple[P
 
 
 def _read(line: bytes, origin: Origin) -> tuple[Record | None, list[Problem]]:
+    plain = read_plain(line, MAX_SIDE)
+    if plain is not None:
+        size = Canvas(height=plain.height, width=plain.width)
+        return Record(
+            plain.image, size, plain.shapes, plain.captions, plain.attributes, plain.summary, plain.metadata, origin
+        ), []
     data = decode_line(line)
     problems: list[Problem] = []
     image = _image(data, problems)

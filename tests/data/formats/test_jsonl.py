@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcap.core.errors import RecordError
-from dcap.data.formats import line_index
+from dcap.data.formats import line_index, saved_index
 from dcap.data.formats.jsonl import JsonlFile
 
 LINE = b'{"images": ["a.png"], "width": 4, "height": 3, "objects": []}'
@@ -144,3 +144,23 @@ def test_open_files_are_closed_with_the_object(tmp_path: Path) -> None:
     for _ in range(50):
         file_of(tmp_path / "a.jsonl", LINE)
     assert len(os.listdir("/proc/self/fd")) <= before + 2
+
+
+def test_a_worker_maps_a_saved_index_and_is_not_sent_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saved_index, "LEAST_BYTES", 1)
+    sent = pickle.dumps(file_of(tmp_path / "a.jsonl", (LINE + b"\n\n") * 5000))
+    assert len(sent) < 1000
+    monkeypatch.delattr(saved_index, "find_lines")
+    received = pickle.loads(sent)
+    assert (len(received), received.origin(-1).line, received.line(4999)) == (5000, 9999, LINE)
+    assert len(pickle.dumps(received)) < 1000
+
+
+def test_a_worker_sees_that_the_file_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saved_index, "LEAST_BYTES", 1)
+    sent = pickle.dumps(file_of(tmp_path / "a.jsonl", LINE + b"\n" + LINE))
+    (tmp_path / "a.jsonl").write_bytes(LINE)
+    received = pickle.loads(sent)
+    for use in (received.__len__, lambda: received.origin(0), lambda: received[0]):
+        with pytest.raises(RecordError, match="must not change while it is in use"):
+            use()

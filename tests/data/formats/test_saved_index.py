@@ -278,26 +278,6 @@ def test_processes_that_build_at_once(tmp_path: Path) -> None:
     assert sorted(os.listdir(path.parent)) == ["a.jsonl", "a.jsonl.dcap-index"]
 
 
-def test_a_worker_maps_the_index_and_is_not_sent_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, _ = written(tmp_path, (LINE + b"\n\n") * 5000)
-    sent = pickle.dumps(JsonlFile(path))
-    assert len(sent) < 1000
-    monkeypatch.setattr(saved_index, "find_lines", no_search)
-    received = pickle.loads(sent)
-    assert (len(received), received.origin(-1).line, received.line(4999)) == (5000, 9999, LINE)
-    assert len(pickle.dumps(received)) < 1000
-
-
-def test_a_worker_sees_that_the_file_has_changed(tmp_path: Path) -> None:
-    path, _ = written(tmp_path)
-    sent = pickle.dumps(JsonlFile(path))
-    path.write_bytes(LINE)
-    received = pickle.loads(sent)
-    for use in (received.__len__, lambda: received.origin(0), lambda: received[0]):
-        with pytest.raises(RecordError, match="must not change while it is in use"):
-            use()
-
-
 def test_an_index_in_use_outlives_its_replacement(tmp_path: Path) -> None:
     path, place = written(tmp_path)
     file = JsonlFile(path)
