@@ -88,8 +88,8 @@ class AugmentConfig:
     bypass_prob: float = 0.0
     """Chance that a sample is left exactly as it is, 0..1."""
     interpolation: Literal["linear", "cubic"] = "linear"
-    """Resampling of the one warp. Linear is faster and has the same bits on every CPU; cubic keeps more fine detail, and
-    may differ by a level between kinds of CPU."""
+    """Resampling of the one warp. Linear is faster and has the same bits on every CPU; cubic keeps more fine detail,
+    and may differ by a level between kinds of CPU."""
     box_policy: Literal["polygon", "aabb"] = "polygon"
     """What a box becomes under a rotation: its exact four corners, or their bounding box."""
     split_policy: Literal["largest", "all"] = "largest"
