@@ -196,6 +196,8 @@ class Walk:
                 visible_fraction=np.concatenate([covered.visible_fraction, part.visible_fraction]),
                 part_share=np.concatenate([covered.part_share, part.part_share]),
                 pastes=after.pastes + tuple(layer.mapped(patch.affine) for layer in layers if len(layer.region)),
+                # A copy as large as the canvas may reach over it by float noise.
+                is_cut=False,
             )
         return after
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from augment_cases import plan_one
@@ -117,6 +117,7 @@ def test_an_enlargement_that_the_canvas_cannot_hold_is_less() -> None:
 
 
 @given(st.integers(0, 10_000), st.floats(0, 3), st.floats(0.2, 8))
+@example(seed=491, context=0.0, factor=7.0)  # as high as the canvas, and a bit more by rounding
 def test_copies_lie_on_visible_pixels_of_the_canvas(seed: int, context: float, factor: float) -> None:
     params = {"context": context, "scale": [factor, factor], "max_targets": 3, "overlap_threshold": 0.9}
     turn = {"name": "rotate", "params": {"max_deg": 40}}
