@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from dataset_cases import config
+from dcap.augment import Scene
 from dcap.core.errors import TrainingError
 from dcap.data.collate import PackingCollator, PaddingCollator
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import IGNORE_INDEX
+from dcap.geometry import Canvas, ShapeArray
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,9 @@ def test_rows_hold_samples_end_to_end(dataset: DenseCaptionDataset) -> None:
         assert np.array_equal(batch["labels"][0, part], sample.labels)
         assert np.array_equal(batch["position_ids"][:, 0, part], sample.position_ids)
     assert batch["image_grid_thw"].tolist() == [list(s.grid_thw or ()) for s in samples]
-    assert len(batch["pixel_values"]) == sum(len(s.pixel_values) for s in samples if s.pixel_values is not None)
+    patches = [s.pixel_values for s in samples if s.pixel_values is not None]
+    assert np.array_equal(batch["pixel_values"], np.concatenate(patches))
+    assert [len(p) for p in patches] == [s.num_patches for s in samples]
     assert [info.sample_id for info in batch["samples"]] == [f"train.jsonl:{i}" for i in (1, 2, 3)]
     assert [info.tally["objects"] for info in batch["samples"]] == [s.augmented.telemetry.num_objects for s in samples]
 
@@ -53,10 +57,11 @@ def test_rows_are_checked_before_the_model_sees_them(dataset: DenseCaptionDatase
     labels, kinds = sample.labels.copy(), sample.mm_token_type_ids
     labels[np.argmax(kinds)] = 5
     nothing = np.full_like(sample.labels, IGNORE_INDEX)
+    scene = Scene(Canvas(32, 32), ShapeArray.empty(), (), np.zeros((32, 32, 3), np.uint8))
     cases = [
         (replace(sample, planned_length=3), "planned 3 tokens"),
         (replace(sample, grid_thw=(1, 2, 2)), "a quarter of the 4 patches"),
-        (replace(sample, pixel_values=sample.pixel_values[:-1]), "pixel_values must have"),
+        (replace(sample, augmented=replace(sample.augmented, scene=scene)), "pixel_values must have"),
         (replace(sample, labels=nothing), "at least one token must be supervised"),
         (replace(sample, labels=labels), "no image token may carry a label"),
     ]

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from dcap.augment.patches import PATCH, TEMPORAL
 from dcap.core.errors import TrainingError
-from dcap.data.encode import IGNORE_INDEX, MERGE
+from dcap.data.encode import IGNORE_INDEX, MERGE, patchify
 from dcap.data.sample import FILLER, Sample
 
 
@@ -128,12 +129,21 @@ def _padded(array: npt.NDArray[np.int64], length: int, fill: int) -> npt.NDArray
 
 
 def _finished(batch: Batch, samples: Sequence[Sample]) -> Batch:
-    pixels = [s.pixel_values for s in samples if s.pixel_values is not None]
-    if pixels:
-        batch["pixel_values"] = torch.from_numpy(np.concatenate(pixels))
+    images = [s.scene.image for s in samples if s.scene.image is not None]
+    if images:
+        batch["pixel_values"] = _patches(images)
         batch["image_grid_thw"] = torch.tensor([s.grid_thw for s in samples if s.grid_thw is not None])
     batch["samples"] = [_info(s) for s in samples]
     return batch
+
+
+def _patches(images: Sequence[npt.NDArray[np.uint8]]) -> torch.Tensor:
+    """Write the patches of all images into one tensor; fresh memory for each would cost as much again."""
+    rows = [image.shape[0] * image.shape[1] // PATCH**2 for image in images]
+    out = torch.empty((sum(rows), 3 * TEMPORAL * PATCH**2))  # torch's memory begins with a cache line
+    for image, part in zip(images, np.split(out.numpy(), np.cumsum(rows)[:-1]), strict=True):
+        patchify(image, part)
+    return out
 
 
 def _info(sample: Sample) -> SampleInfo:
@@ -163,9 +173,8 @@ def _problem(sample: Sample) -> str | None:
     placeholders = int((sample.mm_token_type_ids == 1).sum())
     if placeholders * MERGE**2 != patches:
         return f"image placeholders must be a quarter of the {patches} patches, not {placeholders}"
-    rows = 0 if sample.pixel_values is None else len(sample.pixel_values)
-    if rows != patches:
-        return f"pixel_values must have {patches} rows, not {rows}"
+    if sample.num_patches != patches:
+        return f"pixel_values must have {patches} rows, not {sample.num_patches}"
     supervised = sample.labels != IGNORE_INDEX
     if not supervised.any() or supervised[0]:
         return "at least one token must be supervised, and the first must not be"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from dcap.augment.patches import PATCH
 from dcap.augment.pipeline import Pipeline
 from dcap.augment.plan import AugmentResult
 from dcap.augment.render import render
@@ -31,7 +32,6 @@ class Sample:
         labels: int64 (L,): the answer and its ``<|im_end|>``, -100 elsewhere.
         mm_token_type_ids: int64 (L,): 1 at image placeholders, 0 elsewhere.
         position_ids: int64 (4, L): text, temporal, height and width positions.
-        pixel_values: float32 (N, 1536), or None without an image.
         grid_thw: Patch grid of the image, or None.
         dataset: Name of the data set.
         sample_id: File and line of the record.
@@ -45,7 +45,6 @@ class Sample:
     labels: npt.NDArray[np.int64]
     mm_token_type_ids: npt.NDArray[np.int64]
     position_ids: npt.NDArray[np.int64]
-    pixel_values: npt.NDArray[np.float32] | None
     grid_thw: tuple[int, int, int] | None
     dataset: str
     sample_id: str
@@ -58,6 +57,18 @@ class Sample:
     def num_supervised(self) -> int:
         """Tokens that carry a label."""
         return int((self.labels != IGNORE_INDEX).sum())
+
+    @property
+    def num_patches(self) -> int:
+        """Rows of `pixel_values`; 0 without an image."""
+        image = self.scene.image
+        return 0 if image is None else image.shape[0] * image.shape[1] // PATCH**2
+
+    @property
+    def pixel_values(self) -> npt.NDArray[np.float32] | None:
+        """What the vision tower takes, float32 (N, 1536), made anew each time; None without an image."""
+        image = self.scene.image
+        return None if image is None else patchify(image)
 
     @property
     def scene(self) -> Scene:
@@ -94,7 +105,6 @@ def encode_sample(planner: Planner, planned: PlannedSample, image: npt.NDArray[n
         labels=labels,
         mm_token_type_ids=kinds,
         position_ids=mrope_positions(kinds, [grid]),
-        pixel_values=patchify(pixels),
         grid_thw=grid,
         dataset=planned.record.origin.dataset,
         sample_id=str(planned.record.origin),
@@ -117,7 +127,6 @@ def text_filler(planner: Planner) -> Sample:
         labels=np.concatenate([np.full(len(prompt), IGNORE_INDEX), answer]),
         mm_token_type_ids=kinds,
         position_ids=mrope_positions(kinds, []),
-        pixel_values=None,
         grid_thw=None,
         dataset=FILLER,
         sample_id=FILLER,
