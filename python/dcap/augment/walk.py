@@ -118,10 +118,11 @@ class Walk:
         return self._forbidden(after, warp.rules) or after
 
     def _forbidden(self, after: Walk, rules: DropRules) -> Skip | None:
-        # Parts of one object count once, and where there are fewer anyway, all must remain.
-        before, left = len(np.unique(self.instance)), len(np.unique(after.instance))
-        if left < min(rules.min_objects, before):
-            return Skip(f"{counted(left, 'object')} would remain, fewer than {min(rules.min_objects, before)}")
+        if rules.min_objects:
+            # Parts of one object count once, and where there are fewer anyway, all must remain.
+            before, left = len(np.unique(self.instance)), len(np.unique(after.instance))
+            if left < min(rules.min_objects, before):
+                return Skip(f"{counted(left, 'object')} would remain, fewer than {min(rules.min_objects, before)}")
         if rules.skip_if_line and _line_lengths_left(after) < _line_lengths_left(self):
             return Skip("a line would be cut")
         return None

@@ -7,7 +7,6 @@ import pickle
 import struct
 import subprocess
 import sys
-import time
 import zlib
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -260,9 +259,12 @@ def test_a_file_that_is_being_written_is_not_kept(tmp_path: Path, monkeypatch: p
         file[0]
 
 
-def opened_at_once(path: str, start: float) -> list[int]:
+MEETING: dict[str, Any] = {}
+
+
+def opened_at_once(path: str) -> list[int]:
     saved_index.LEAST_BYTES = 1
-    time.sleep(max(0.0, start - time.time()))
+    MEETING["barrier"].wait(60)
     file = JsonlFile(path)
     return [file.origin(i).line for i in range(len(file))]
 
@@ -270,9 +272,9 @@ def opened_at_once(path: str, start: float) -> list[int]:
 def test_processes_that_build_at_once(tmp_path: Path) -> None:
     data = (LINE + b"\n\n") * 5000
     path, place = written(tmp_path, data)
-    with ProcessPoolExecutor(4, mp_context=get_context("fork")) as pool:
-        start = time.time() + 0.3
-        found = [f.result(timeout=60) for f in [pool.submit(opened_at_once, str(path), start) for _ in range(4)]]
+    context = get_context("fork")
+    with ProcessPoolExecutor(4, context, MEETING.__setitem__, ("barrier", context.Barrier(4))) as pool:
+        found = [f.result(timeout=60) for f in [pool.submit(opened_at_once, str(path)) for _ in range(4)]]
     assert found == [list(range(1, 10_000, 2))] * 4
     assert load(place, key_of(path)) is not None
     assert sorted(os.listdir(path.parent)) == ["a.jsonl", "a.jsonl.dcap-index"]
