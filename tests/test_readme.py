@@ -89,8 +89,8 @@ def test_extensions_are_used_by_name(tmp_path: Path, tiny_folder: Path) -> None:
     assert '"name": "cup"' in sample.answer
     assert "nudge: by (" in sample.augmented.plan.describe()
     dataset = DenseCaptionDataset(build(RunConfig, tree))
-    assert dataset.planner.profile.prompts.dense == "List the objects."
-    assert parse(sample.answer, dataset.planner.profile.answer).captions == ("cup",)
+    assert dataset.profile.prompts.dense == "List the objects."
+    assert parse(sample.answer, dataset.profile.answer).captions == ("cup",)
 
 
 def test_the_config_is_complete() -> None:

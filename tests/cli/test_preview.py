@@ -66,7 +66,7 @@ def test_records_alone_need_no_config(tmp_path):
 
 def test_records_alone_get_no_augmentation_and_any_length():
     config = load_config("a.jsonl", ["seed=3"])
-    assert (config.data.files("train"), config.augmentation.ops, config.seed) == (("a.jsonl",), (), 3)
+    assert (config.data.train, config.augmentation.ops, config.seed) == (("a.jsonl",), (), 3)
     assert "a.jsonl" in dump_yaml(config)
 
 

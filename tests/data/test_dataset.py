@@ -63,7 +63,7 @@ def test_an_image_too_narrow_for_the_model_is_named(tiny_folder: Path, tmp_path:
 
 
 def test_labels_are_the_answer_and_its_end(dataset: DenseCaptionDataset) -> None:
-    tokenizer: Any = dataset.planner.encoder.tokenizer
+    tokenizer: Any = dataset.planners[0].encoder.tokenizer
     sample = dataset[(0, 1)]
     supervised = sample.labels != IGNORE_INDEX
     assert tokenizer.decode(sample.labels[supervised]) == sample.answer + "<|im_end|>"
@@ -74,7 +74,7 @@ def test_labels_are_the_answer_and_its_end(dataset: DenseCaptionDataset) -> None
 
 
 def test_the_answer_says_where_the_shapes_are(dataset: DenseCaptionDataset) -> None:
-    profile = dataset.planner.profile.answer
+    profile = dataset.profile.answer
     for i in range(len(dataset)):
         sample = dataset[(1, i)]
         parsed = parse(sample.answer, profile, strict=True)

@@ -53,7 +53,6 @@ def test_the_contract_s_example_is_read() -> None:
     assert record.attributes == (None, None, None)
     assert (record.summary, record.metadata, record.clipped) == (data["summary"], {"source": "coco"}, ())
     assert str(record.origin) == "train.jsonl:1841"
-    assert record.origin.dataset == "train"
 
 
 def test_a_record_without_objects_is_a_negative_sample(make_record: Make) -> None:

@@ -102,6 +102,6 @@ def _from_config(args: argparse.Namespace) -> Replay:
             f"--index must be within 0..{len(dataset) - 1} and --epoch at least 0, not {index} and {epoch}"
         )
     when = training_step(config, dataset, args.step)
-    if args.step is None and dataset.planner.pipeline.curriculum.phases:
+    if args.step is None and dataset.curriculum.phases:
         return Replay.of_sample(dataset, run_loader(config, dataset).key(epoch, index))
     return Replay.of_sample(dataset, SampleKey(epoch, index, when=when))

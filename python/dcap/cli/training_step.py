@@ -31,7 +31,7 @@ def training_step(config: RunConfig, dataset: DenseCaptionDataset, step: int | N
     Raises:
         ConfigError: There is a step and no curriculum, or the step is negative or beyond the run.
     """
-    phases = dataset.planner.pipeline.curriculum.phases
+    phases = dataset.curriculum.phases
     if not phases and step is not None:
         raise ConfigError("--step must go with augmentation.curriculum, which this split does not have")
     if not step:

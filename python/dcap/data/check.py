@@ -95,6 +95,12 @@ class CheckedRecords:
             raise RecordError(f"preprocessor {dropped_by!r} must give the same result each time it sees a record")
         return record
 
+    def counts(self, num_files: Sequence[int]) -> list[int]:
+        """Return the number of good records of consecutive groups of files, given the number of files of each."""
+        stops = np.searchsorted(self.file_index, np.cumsum(num_files))
+        counts: list[int] = np.diff(stops, prepend=0).tolist()
+        return counts
+
     def summary(self) -> str:
         """Return one sentence about what was read, skipped, dropped and clipped."""
         parts = [counted(len(self), "record")]

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
-from dcap.core.errors import ConfigError
+from dcap.core.config import build, merge, to_tree
+from dcap.core.errors import ConfigError, nearest_hint
 from dcap.geometry.canvas import MAX_PIXELS
 from dcap.geometry.grid import Norm
 
 Mode = Literal["dense", "summary", "mixed"]
+Split = Literal["train", "val"]
+
+_NAME = re.compile(r"[\w.+-]+")
+_WILD = re.compile(r"[-_.]*[*?\[{].*")
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,68 @@ class PreprocessorConfig:
 
 
 @dataclass(frozen=True)
+class MixtureEntry:
+    """One data set of a mixture, and what it does in its own way.
+
+    Without `ratio` and `weight` it is a target: all its records are trained on once per epoch.
+    """
+
+    name: str
+    """Its name in logs and metrics; letters, digits, ``_``, ``.``, ``+`` and ``-``."""
+    train: tuple[str, ...] | str = ()
+    """File(s) of training records, as in `data.train`; none for a data set that is only validated on."""
+    val: tuple[str, ...] | str = ()
+    """File(s) of validation records."""
+    ratio: float | None = None
+    """Samples per epoch for each record of the targets together, drawn anew in every epoch, with replacement."""
+    weight: float | None = None
+    """How often each record is taken per epoch: 2 is twice; with 0.5 two epochs take each record once."""
+    loss_weight: float = 1.0
+    """Weight of its supervised tokens in the loss."""
+    mode: Mode | None = None
+    """As `data.mode`, for this data set."""
+    summary_ratio: float | None = None
+    """As `data.summary_ratio`, for this data set."""
+    domain: str | None = None
+    """One of `data.domains`, whose prompts it takes."""
+    prompts: dict[str, Any] = field(default_factory=dict)
+    """Fields of `data.answer.prompts` that differ; they win over those of the domain."""
+    answer: dict[str, Any] = field(default_factory=dict)
+    """Fields of `data.answer` that differ, `prompts` apart."""
+    max_objects: int | None = None
+    """Most objects of a sample; of more, so many are drawn anew in every epoch. None keeps all."""
+    augmentation: bool = True
+    """Whether `augmentation` acts on its training samples."""
+    curriculum: bool = True
+    """Whether `augmentation.curriculum` does; without it they stay where the curriculum starts."""
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ConfigError(f"name must be letters, digits, _, ., + and -, not {self.name!r}")
+        if not self.train and not self.val:
+            raise ConfigError("train or val must name at least one file")
+        if self.ratio is not None and self.weight is not None:
+            raise ConfigError("ratio and weight must not both be given")
+        for name in ("ratio", "weight", "loss_weight"):
+            value = getattr(self, name)
+            if value is not None and value <= 0.0:
+                raise ConfigError(f"{name} must be above 0, not {value}")
+        if self.max_objects is not None and self.max_objects < 1:
+            raise ConfigError(f"max_objects must be at least 1, not {self.max_objects}")
+        if "prompts" in self.answer:
+            raise ConfigError("answer.prompts must be given as prompts, beside answer")
+
+    def files(self, split: Split) -> tuple[str, ...]:
+        """Return the files of a split."""
+        return _files(self.train if split == "train" else self.val)
+
+    @property
+    def is_target(self) -> bool:
+        """Whether each of its records is trained on once per epoch."""
+        return bool(self.train) and self.ratio is None and self.weight is None
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Where samples come from and how they become rows."""
 
@@ -75,6 +144,10 @@ class DataConfig:
     """JSONL file(s) of training records; ``builtin:photos/train.jsonl`` is bundled."""
     val: tuple[str, ...] | str = ()
     """JSONL file(s) of validation records; never augmented."""
+    mixture: tuple[MixtureEntry, ...] = ()
+    """Several data sets, each with a name, a share and settings of its own, in place of `train` and `val`."""
+    domains: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Prompts shared by data sets of a mixture: by name, fields of `data.answer.prompts` that differ."""
     root: str | None = None
     """Folder that image paths must stay in; none allows any path that the records name."""
     on_bad_record: Literal["error", "skip"] = "error"
@@ -115,7 +188,70 @@ class DataConfig:
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}, not {getattr(self, name)}")
 
-    def files(self, split: Literal["train", "val"]) -> tuple[str, ...]:
-        """Return the files of a split."""
-        value = self.train if split == "train" else self.val
-        return (value,) if isinstance(value, str) else value
+        if self.mixture:
+            self._check_mixture()
+
+    def _check_mixture(self) -> None:
+        if self.train or self.val:
+            raise ConfigError("train and val must be empty where mixture is given. Name the files in its entries")
+        names = [entry.name for entry in self.mixture]
+        for i, entry in enumerate(self.mixture):
+            if entry.name in names[:i]:
+                raise ConfigError(f"mixture[{i}].name must be given once, and {entry.name!r} is given twice")
+            if entry.domain is not None and entry.domain not in self.domains:
+                hint = nearest_hint(entry.domain, self.domains)
+                raise ConfigError(f"mixture[{i}].domain must be one of data.domains, not {entry.domain!r}{hint}")
+            self.of_entry(entry)
+        shared = [i for i, entry in enumerate(self.mixture) if entry.ratio is not None]
+        if shared and not any(entry.is_target for entry in self.mixture):
+            raise ConfigError(
+                f"mixture[{shared[0]}].ratio must be of a target, and there is none: a data set for training without "
+                "ratio and weight"
+            )
+
+    def entries(self, split: Split) -> tuple[MixtureEntry, ...]:
+        """Return the data sets of a split; those of `train` and `val` are named after their files."""
+        if self.mixture:
+            return tuple(entry for entry in self.mixture if entry.files(split))
+        files: dict[str, list[str]] = {}
+        for file in _files(self.train if split == "train" else self.val):
+            files.setdefault(dataset_name(file), []).append(file)
+        return tuple(MixtureEntry(name, train=tuple(each), val=tuple(each)) for name, each in files.items())
+
+    def of_entry(self, entry: MixtureEntry) -> DataConfig:
+        """Return the section as it is for one data set, without a mixture.
+
+        Raises:
+            ConfigError: A field of its answer or prompts is unknown or wrong.
+        """
+        where = f"mixture[{self.mixture.index(entry)}]" if entry in self.mixture else ""
+        prompts = to_tree(self.answer.prompts)
+        if entry.domain is not None:
+            prompts = merge(prompts, self.domains[entry.domain])
+            build(PromptConfig, prompts, f"domains.{entry.domain}")
+        answer = merge(to_tree(self.answer), entry.answer)
+        answer["prompts"] = to_tree(build(PromptConfig, merge(prompts, entry.prompts), f"{where}.prompts"))
+        return replace(
+            self,
+            train=entry.train,
+            val=entry.val,
+            mixture=(),
+            answer=build(AnswerProfile, answer, f"{where}.answer"),
+            mode=entry.mode or self.mode,
+            summary_ratio=self.summary_ratio if entry.summary_ratio is None else entry.summary_ratio,
+        )
+
+    def has(self, split: Split) -> bool:
+        """Whether a split has any file."""
+        return bool(self.entries(split))
+
+
+def dataset_name(file: str) -> str:
+    """Return the name of a data set that has none: that of its file, folder or shards without endings and wildcards."""
+    path = Path(file.removeprefix("builtin:"))
+    name = _WILD.sub("", path.name) or path.parent.name
+    return re.sub(r"[^\w.+-]+", "_", re.sub(r"(\.jsonl)?\.\w+$", "", name)) or "data"
+
+
+def _files(value: tuple[str, ...] | str) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value

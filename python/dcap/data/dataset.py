@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from dcap.augment.config import AugmentConfig
 from dcap.augment.pipeline import Pipeline
-from dcap.augment.schedule import TrainingStep
+from dcap.augment.schedule import Curriculum, TrainingStep
 from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger, is_main
-from dcap.data.builtin import resolve_data
-from dcap.data.check import CheckedRecords, ImageRules, check_records
-from dcap.data.config import DataConfig
+from dcap.data.config import DataConfig, MixtureEntry, Split
 from dcap.data.encode import Encoder, Tokenizer, load_tokenizer
 from dcap.data.images import decode_image
 from dcap.data.lengths import EpochLengths
+from dcap.data.mixture import EpochSamples, read_mixture
 from dcap.data.planning import PlannedSample, Planner
-from dcap.data.preprocess import Chain
 from dcap.data.profile import resolve_profile
 from dcap.data.records import image_path
 from dcap.data.sample import Sample, encode_sample, text_filler
 
 logger = get_logger(__name__)
-
-
-Split = Literal["train", "val"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +35,8 @@ class SampleKey:
     filler: bool = False
     when: TrainingStep | None = None
     """Only a curriculum looks at it; none is the first step."""
+    draw: int = 0
+    """How many samples of the same record the epoch takes before this one; a mixture may take it several times."""
 
 
 class _ModelName(Protocol):
@@ -91,28 +88,19 @@ class DenseCaptionDataset:
 
     def __init__(self, config: DatasetConfig, split: Split = "train", tokenizer: Tokenizer | None = None) -> None:
         data = config.data
-        if not data.files(split):
+        if not data.has(split):
             raise ConfigError(f"data.{split} must name at least one JSONL file")
         self.config = config
         self.split: Split = split
+        self.profile = resolve_profile(data)
         if tokenizer is None:
             tokenizer = load_tokenizer(config.model.name_or_path, config.model.revision)
-        self.planner = Planner(
-            config=data,
-            pipeline=Pipeline.from_config(config.augmentation if split == "train" else AugmentConfig()),
-            encoder=Encoder(tokenizer),
-            profile=resolve_profile(data),
-            seed=config.seed,
-        )
+        pipeline = Pipeline.from_config(config.augmentation if split == "train" else AugmentConfig())
         if is_main():
-            self.planner.pipeline.log_canvas_fit()
-        rules = ImageRules(data.root, data.max_image_pixels) if data.check_images else None
-        self.records: CheckedRecords = check_records(
-            [resolve_data(file) for file in data.files(split)],
-            data.on_bad_record,
-            rules,
-            Chain.from_config(data.preprocessors),
-        )
+            pipeline.log_canvas_fit()
+        encoder = Encoder(tokenizer)
+        self.planners = tuple(_planner(config, entry, pipeline, encoder) for entry in data.entries(split))
+        self.records, self.mixture = read_mixture(data, split)
         logger.info("%s: %s", split, self.records.summary())
 
     def __len__(self) -> int:
@@ -121,18 +109,35 @@ class DenseCaptionDataset:
     @property
     def pad_id(self) -> int:
         """Token id for padding."""
-        return self.planner.encoder.pad_id
+        return self.planners[0].encoder.pad_id
 
-    def plan(self, epoch: int, index: int, when: TrainingStep | None = None) -> PlannedSample:
-        """Plan a sample without opening its image.
+    @property
+    def curriculum(self) -> Curriculum:
+        """The curriculum that some data set follows; one without phases when none does."""
+        return next((p.pipeline.curriculum for p in self.planners if p.pipeline.curriculum.phases), Curriculum())
+
+    def planner_of(self, index: int) -> Planner:
+        """Return what plans the samples of record `index`: that of its data set."""
+        return self.planners[self.mixture.part_of(index)]
+
+    def samples(self, epoch: int) -> EpochSamples:
+        """Return the samples of an epoch, before they are ordered; without a mixture each record once."""
+        if self.split == "val":
+            return EpochSamples.of_all(len(self))
+        return self.mixture.samples(self.config.seed, epoch)
+
+    def plan(self, epoch: int, index: int, when: TrainingStep | None = None, draw: int = 0) -> PlannedSample:
+        """Plan a sample without opening its image; arguments as those of `SampleKey`.
 
         Raises:
             RecordError: As `Planner.plan`.
         """
-        return self.planner.plan(self.records[index], epoch, index, when)
+        return self.planner_of(index).plan(self.records[index], epoch, index, when, draw)
 
     def lengths(self, epoch: int) -> npt.NDArray[np.int64]:
         """Return the token count of every sample of an epoch, int64 (N,); 0 leaves a sample out.
+
+        They are in the order of `samples`.
 
         With a curriculum they are those at the first step.
 
@@ -153,13 +158,23 @@ class DenseCaptionDataset:
         """
         if not isinstance(key, SampleKey):
             key = SampleKey(0, key) if isinstance(key, int) else SampleKey(*key)
-        planned = self.plan(key.epoch, key.index, key.when)
+        planned = self.plan(key.epoch, key.index, key.when, key.draw)
         record = planned.record
         path = image_path(record, self.config.data.root)
         shrink = planned.result.plan.decode_shrink
         image = decode_image(path, record.canvas, self.config.data.max_image_pixels, record.origin, shrink)
-        return encode_sample(self.planner, planned, image, weight=0.0 if key.filler else 1.0)
+        return encode_sample(self.planner_of(key.index), planned, image, weight=0.0 if key.filler else 1.0)
 
     def filler(self) -> Sample:
         """Return a short sample without an image whose loss weighs nothing, for a row that lost all its own."""
-        return text_filler(self.planner)
+        return text_filler(self.planners[0])
+
+
+def _planner(config: DatasetConfig, entry: MixtureEntry, pipeline: Pipeline, encoder: Encoder) -> Planner:
+    """Return what plans the samples of one data set of a mixture."""
+    if not entry.augmentation:
+        pipeline = Pipeline()
+    elif not entry.curriculum:
+        pipeline = replace(pipeline, curriculum=Curriculum(), values={})
+    data = config.data.of_entry(entry)
+    return Planner(entry, data, pipeline, encoder, resolve_profile(data), config.seed)

@@ -50,6 +50,7 @@ class EpochLengths:
 
     def __init__(self, dataset: DenseCaptionDataset, epoch: int) -> None:
         self.dataset, self.epoch = dataset, epoch
+        self.samples = dataset.samples(epoch)
         self.findings = Findings()
 
     @property
@@ -58,7 +59,7 @@ class EpochLengths:
         return f"{self.dataset.split} epoch {self.epoch}"
 
     def of(self, index: int, when: TrainingStep | None = None) -> int:
-        """Return the tokens of a sample; 0 leaves it out.
+        """Return the tokens of a sample, named by its position in `samples`; 0 leaves it out.
 
         A sample is left out when it is too long and ``data.overlong`` is ``drop``, or when it cannot be planned and
         ``data.on_bad_record`` is ``skip``.
@@ -67,7 +68,8 @@ class EpochLengths:
             RecordError: As `dcap.data.planning.Planner.plan`.
         """
         try:
-            planned = self.dataset.plan(self.epoch, index, when)
+            samples = self.samples
+            planned = self.dataset.plan(self.epoch, int(samples.index[index]), when, int(samples.draw[index]))
         except RecordError as error:
             if self.dataset.config.data.on_bad_record == "error":
                 raise
@@ -87,7 +89,7 @@ class EpochLengths:
             RecordError: As `of`.
             TrainingError: A worker process died.
         """
-        count, workers = len(self.dataset), self.dataset.config.data.num_workers
+        count, workers = len(self.samples), self.dataset.config.data.num_workers
         chunks = _Chunks(self.dataset, self.epoch)
         # Processes take a moment to start, which a few samples are not worth.
         planned = self._collected(from_workers(chunks, workers if len(chunks) > 2 * workers else 0))
@@ -121,16 +123,17 @@ class _Chunks(Dataset[tuple[list[int], Findings] | DcapError]):
 
     def __init__(self, dataset: DenseCaptionDataset, epoch: int) -> None:
         self.dataset, self.epoch = dataset, epoch
+        self.num_samples = len(dataset.samples(epoch))
 
     def __len__(self) -> int:
-        return -(-len(self.dataset) // _CHUNK)
+        return -(-self.num_samples // _CHUNK)
 
     def __getitem__(self, i: int) -> tuple[list[int], Findings] | DcapError:
         lengths = EpochLengths(self.dataset, self.epoch)
         if not 0 <= i < len(self):
             raise IndexError(i)
         try:
-            made = [lengths.of(k) for k in range(i * _CHUNK, min((i + 1) * _CHUNK, len(self.dataset)))]
+            made = [lengths.of(k) for k in range(i * _CHUNK, min((i + 1) * _CHUNK, self.num_samples))]
         except DcapError as error:
             return error
         return made, lengths.findings

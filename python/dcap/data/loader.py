@@ -27,6 +27,7 @@ from dcap.core.log import get_logger
 from dcap.data.collate import Batch, PackingCollator, PaddingCollator
 from dcap.data.dataset import DenseCaptionDataset, SampleKey
 from dcap.data.lengths import EpochLengths
+from dcap.data.mixture import EpochSamples
 from dcap.data.packing import RowRules, epoch_rows, epoch_rows_by_step, ordered_rows
 from dcap.data.sample import Sample
 from dcap.data.workers import from_workers
@@ -112,7 +113,7 @@ class RowLoader:
 
     def planned_for(self, total_steps: int) -> RowLoader:
         """Return the loader of a run of so many steps; itself where nothing depends on them."""
-        return replace(self, total_steps=total_steps) if self.dataset.planner.pipeline.curriculum.phases else self
+        return replace(self, total_steps=total_steps) if self.dataset.curriculum.phases else self
 
     @cached_property
     def _rows_of_epoch(self) -> dict[tuple[int, int], list[Row]]:
@@ -152,7 +153,7 @@ class RowLoader:
 
     @property
     def _has_curriculum(self) -> bool:
-        return self.total_steps is not None and bool(self.dataset.planner.pipeline.curriculum.phases)
+        return self.total_steps is not None and bool(self.dataset.curriculum.phases)
 
     @property
     def _rules(self) -> RowRules:
@@ -165,13 +166,14 @@ class RowLoader:
             members = ordered_rows(lengths, self._rules)
         else:
             members = epoch_rows(lengths, self.dataset.config.seed, epoch, self._rules)
-        return [tuple(SampleKey(epoch, i) for i in row) for row in members]
+        keys = _keys(self.dataset.samples(epoch), epoch)
+        return [tuple(keys(i) for i in row) for row in members]
 
     def _rows_by_step(self, epoch: int, first_step: int) -> list[Row]:
         rows_per_step = self.world_size * self.accumulation
         lengths = EpochLengths(self.dataset, epoch)
         members = epoch_rows_by_step(
-            len(self.dataset),
+            len(lengths.samples),
             lambda i, step: lengths.of(i, TrainingStep(step, self.total_steps)),
             lambda row: first_step + row // rows_per_step,
             self.dataset.config.seed,
@@ -181,7 +183,8 @@ class RowLoader:
         )
         lengths.report()
         steps = [TrainingStep(first_step + k // rows_per_step, self.total_steps) for k in range(len(members))]
-        return [tuple(SampleKey(epoch, i, when=when) for i in row) for row, when in zip(members, steps, strict=True)]
+        keys = _keys(lengths.samples, epoch)
+        return [tuple(replace(keys(i), when=when) for i in row) for row, when in zip(members, steps, strict=True)]
 
     def steps_per_epoch(self, epoch: int, first_step: int = 0) -> int:
         """Return the optimiser steps of an epoch; arguments as `rows`.
@@ -230,3 +233,9 @@ class RowLoader:
             for message in each.skipped:
                 self.on_skip(message)
             yield each.batch
+
+
+def _keys(samples: EpochSamples, epoch: int) -> Callable[[int], SampleKey]:
+    """Return what makes the key of a sample from its position in the epoch."""
+    index, draw = samples.index.tolist(), samples.draw.tolist()
+    return lambda i: SampleKey(epoch, index[i], draw=draw[i])

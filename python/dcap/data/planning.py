@@ -16,14 +16,15 @@ from dcap.augment.schedule import TrainingStep
 from dcap.core.errors import GeometryError, RecordError
 from dcap.core.random import generator
 from dcap.data.codec import to_answer, write_answer
-from dcap.data.config import DataConfig
+from dcap.data.config import DataConfig, MixtureEntry
 from dcap.data.encode import Encoder, num_image_tokens
 from dcap.data.profile import ResolvedProfile
 from dcap.data.records import Record
 from dcap.geometry.canvas import Canvas
 
-_MODE_PURPOSE, _AUGMENT_PURPOSE = 2, 3
+_MODE_PURPOSE, _AUGMENT_PURPOSE, _CAP_PURPOSE = 2, 3, 4
 _ONE_TOKEN = Canvas(32, 32)
+_TOO_LONG = "left out: the sample was longer than data.global_max_length"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -61,20 +62,25 @@ class Planner:
     """Pure function of (record, epoch, index, training step) for one data set.
 
     Args:
-        config: The ``data:`` section.
+        entry: Name, loss weight and bounds of the data set.
+        config: The ``data:`` section as it is for this data set.
         pipeline: Augmentation; an empty one for validation.
         encoder: Tokeniser front.
         profile: Answer profile with prompt texts.
         seed: Run seed.
     """
 
+    entry: MixtureEntry
     config: DataConfig
     pipeline: Pipeline
     encoder: Encoder
     profile: ResolvedProfile
     seed: int
 
-    def mode(self, record: Record, epoch: int, index: int) -> Literal["dense", "summary"]:
+    def _rng(self, purpose: int, epoch: int, index: int, draw: int) -> np.random.Generator:
+        return generator(self.seed, epoch, index, purpose, *([draw] if draw else []))
+
+    def mode(self, record: Record, epoch: int, index: int, draw: int = 0) -> Literal["dense", "summary"]:
         """Return which answer a sample trains; ``mixed`` draws it, and takes dense where there is no summary.
 
         Raises:
@@ -83,13 +89,15 @@ class Planner:
         if self.config.mode == "dense":
             return "dense"
         if self.config.mode == "mixed":
-            drawn = generator(self.seed, epoch, index, _MODE_PURPOSE).random() < self.config.summary_ratio
+            drawn = self._rng(_MODE_PURPOSE, epoch, index, draw).random() < self.config.summary_ratio
             return "summary" if drawn and record.summary else "dense"
         if not record.summary:
             raise RecordError(f"{record.origin}: summary must be given in summary mode. Add it, or use mixed mode.")
         return "summary"
 
-    def plan(self, record: Record, epoch: int, index: int, when: TrainingStep | None = None) -> PlannedSample:
+    def plan(
+        self, record: Record, epoch: int, index: int, when: TrainingStep | None = None, draw: int = 0
+    ) -> PlannedSample:
         """Plan one sample.
 
         Args:
@@ -97,19 +105,21 @@ class Planner:
             epoch: Epoch, from 0.
             index: Which sample of the epoch.
             when: The step that trains on it, for a curriculum; the first one when not given.
+            draw: How many samples of the same record the epoch takes before this one.
 
         Raises:
             RecordError: The image's sides, or those of what a crop left, differ by more than 200 times, a polygon
                 crosses itself millions of times, the summary is missing in summary mode, or the sample is too long
                 and the policy is ``error``.
         """
-        mode = self.mode(record, epoch, index)
+        mode = self.mode(record, epoch, index, draw)
         answer = self.profile.answer
         fit = partial(fit_canvas, min_pixels=answer.min_pixels, max_pixels=answer.max_pixels)
-        rng = generator(self.seed, epoch, index, _AUGMENT_PURPOSE)
+        rng = self._rng(_AUGMENT_PURPOSE, epoch, index, draw)
         try:
             pipeline = self.pipeline if when is None else self.pipeline.at(when)
             result = pipeline.plan(record.canvas, record.shapes, rng, record.captions, fit)
+            result = self._capped(result, self._rng(_CAP_PURPOSE, epoch, index, draw))
             planned = self._planned(record, mode, result)
         except GeometryError as error:
             raise RecordError(f"{record.origin}: {error}") from None
@@ -142,6 +152,14 @@ class Planner:
         fits = num_prompt + num_answer <= self.config.global_max_length
         return PlannedSample(record, mode, result, text, num_answer, num_prompt, fits, kept_iou)
 
+    def _capped(self, result: AugmentResult, rng: np.random.Generator) -> AugmentResult:
+        """Keep no more objects than the data set's cap, drawn by chance."""
+        count, most = len(result.source_index), self.entry.max_objects
+        if most is None or count <= most:
+            return result
+        gone = rng.permutation(count)[most:]
+        return _dropped(result, gone, f"left out: the sample had more than max_objects {most} objects")
+
     def _without_least_visible(self, planned: PlannedSample) -> PlannedSample:
         """Drop objects, least visible and then last first, until the sample fits; binary search on how many."""
         if planned.mode == "summary":
@@ -151,24 +169,23 @@ class Planner:
         fitting, low, high = planned, 0, len(order)
         while low < high:
             drop = (low + high) // 2
-            trial = self._planned(planned.record, "dense", _dropped(result, order[:drop]))
+            trial = self._planned(planned.record, "dense", _dropped(result, order[:drop], _TOO_LONG))
             if trial.fits:
                 fitting, high = trial, drop
             else:
                 low = drop + 1
         if not fitting.fits:
-            fitting = self._planned(planned.record, "dense", _dropped(result, order))
+            fitting = self._planned(planned.record, "dense", _dropped(result, order, _TOO_LONG))
         return fitting
 
 
-def _dropped(result: AugmentResult, gone: npt.NDArray[np.int64]) -> AugmentResult:
+def _dropped(result: AugmentResult, gone: npt.NDArray[np.int64], reason: str) -> AugmentResult:
     keep = np.setdiff1d(np.arange(len(result.source_index)), gone)
     scene = replace(
         result.scene,
         shapes=result.scene.shapes.take(keep),
         captions=tuple(result.scene.captions[i] for i in keep),
     )
-    reason = "left out: the sample was longer than data.global_max_length"
     still = set(result.source_index[keep].tolist())
     lost = {int(i): reason for i in result.source_index[gone] if int(i) not in still}
     is_copy = result.is_copy[keep]

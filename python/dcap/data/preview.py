@@ -87,8 +87,9 @@ def load_preview(dataset: DenseCaptionDataset, index: int, draws: int, when: Tra
     data = dataset.config.data
     image = decode_image(image_path(record, data.root), record.canvas, data.max_image_pixels, record.origin)
     samples = tuple(dataset[SampleKey(epoch, index, when=when)] for epoch in range(draws))
-    modes = [dataset.planner.mode(record, epoch, index) for epoch in range(draws)]
-    profile = dataset.planner.profile.answer
+    planner = dataset.planner_of(index)
+    modes = [planner.mode(record, epoch, index) for epoch in range(draws)]
+    profile = planner.profile.answer
     objects = tuple(answer_objects(s, profile, mode) for s, mode in zip(samples, modes, strict=True))
     return Preview(record, image, samples, objects)
 

@@ -32,11 +32,6 @@ class Origin:
     line: int
     """Line from 1, blank ones counted."""
 
-    @property
-    def dataset(self) -> str:
-        """Name of the data set: the file's name without its ending."""
-        return Path(self.file).stem
-
     def __str__(self) -> str:
         return f"{Path(self.file).name}:{self.line}"
 

@@ -54,8 +54,9 @@ class Replay:
             ImageError: The image cannot be decoded.
         """
         record, sample = dataset.records[key.index], dataset[key]
-        mode = dataset.planner.mode(record, key.epoch, key.index)
-        seen = answer_objects(sample, dataset.planner.profile.answer, mode)
+        planner = dataset.planner_of(key.index)
+        mode = planner.mode(record, key.epoch, key.index, key.draw)
+        seen = answer_objects(sample, planner.profile.answer, mode)
         image = image_path(record, dataset.config.data.root).resolve()
         step = "" if key.when is None else f", step {key.when.step}"
         name = f"{record.origin} {record.image}, epoch {key.epoch}{step}"

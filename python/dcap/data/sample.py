@@ -76,14 +76,16 @@ class Sample:
         return self.augmented.scene
 
 
-def encode_sample(planner: Planner, planned: PlannedSample, image: npt.NDArray[np.uint8], weight: float) -> Sample:
+def encode_sample(
+    planner: Planner, planned: PlannedSample, image: npt.NDArray[np.uint8], weight: float = 1.0
+) -> Sample:
     """Encode a planned sample with its decoded image.
 
     Args:
         planner: What planned it.
         planned: The plan.
         image: uint8 (H, W, 3) RGB of the record's canvas.
-        weight: Loss weight of its supervised tokens.
+        weight: Loss weight of its supervised tokens, times that of the data set.
 
     Raises:
         RecordError: The image is too long to be warped, or an op of a plugin maps it to nothing.
@@ -106,9 +108,9 @@ def encode_sample(planner: Planner, planned: PlannedSample, image: npt.NDArray[n
         mm_token_type_ids=kinds,
         position_ids=mrope_positions(kinds, [grid]),
         grid_thw=grid,
-        dataset=planned.record.origin.dataset,
+        dataset=planner.entry.name,
         sample_id=str(planned.record.origin),
-        weight=weight,
+        weight=weight * planner.entry.loss_weight,
         planned_length=planned.length,
         answer=planned.answer,
         augmented=replace(planned.result, scene=replace(planned.result.scene, image=pixels)),

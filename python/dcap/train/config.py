@@ -125,8 +125,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ConfigError(f"seed must be at least 0, not {self.seed}")
-        if not self.data.files("train"):
-            raise ConfigError("data.train must name at least one JSONL file")
+        if not self.data.has("train"):
+            raise ConfigError("data.train, or an entry of data.mixture, must name at least one JSONL file")
         if self.model.dtype == "float16":
             raise ConfigError(
                 "model.dtype must be bfloat16 or float32 for training, not float16, whose gradients vanish"
@@ -175,8 +175,9 @@ def _check_named(config: RunConfig) -> None:
     """Make what the config names, as the run will: it then fails before anything slow is imported or read."""
     Pipeline.from_config(config.augmentation)
     Chain.from_config(config.data.preprocessors)
-    ANSWER_FORMATS.get(config.data.answer.format, "data.answer.format")
-    resolve_profile(config.data)
+    for data in (config.data, *map(config.data.of_entry, config.data.mixture)):
+        ANSWER_FORMATS.get(data.answer.format, "data.answer.format")
+        resolve_profile(data)
 
 
 def _is_about(message: str, path: str) -> bool:

@@ -97,7 +97,7 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
         learner=learner,
         loader=loader,
         val_loader=val_loader,
-        checkpoints=Checkpoints(config, loader.dataset.planner.profile, source, learner),
+        checkpoints=Checkpoints(config, loader.dataset.profile, source, learner),
         tracker=tracker,
         tally=AugmentTally(),
         due=Due(config.training),
@@ -223,7 +223,7 @@ def _loaders(
             on_skip=bad_records.add,
         )
 
-    return loader("train"), loader("val") if config.data.files("val") else None
+    return loader("train"), loader("val") if config.data.has("val") else None
 
 
 def _tell_bad_records(bad_records: BadRecordList) -> None:
