@@ -11,7 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
+from dcap.core.config import build
+from dcap.data.config import DataConfig
 from plugin_cases import distribution, run_beside
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,6 +44,13 @@ def test_library_example() -> None:
     exec(next(block for block in blocks("python") if "dcap.geometry" in block), scope)
     assert len(scope["visible"].shapes) == 2
     assert (scope["visible"].visible_fraction <= 1).all()
+
+
+def test_the_mixture_is_legal() -> None:
+    text = next(block for block in blocks("yaml") if "mixture:" in block)
+    data = build(DataConfig, yaml.safe_load(text)["data"], "data")
+    assert [entry.rule for entry in data.entries("train")] == ["target", "weight 2", "ratio 0.25", "ratio 0.1"]
+    assert data.of_entry(data.mixture[0]).answer.prompts.dense == data.domains["telecom"]["dense"]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ import pytest
 import torch
 from accelerate.utils import DistributedType
 
-from dcap.augment.schedule import TrainingStep
 from dcap.core.errors import ConfigError, DcapError
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.planning import PlannedSample
@@ -124,9 +123,9 @@ def test_no_epoch_is_planned_twice(run_config: RunMaker, curriculum: bool, monke
     calls: list[tuple[int, int]] = []
     original = DenseCaptionDataset.plan
 
-    def plan(self: DenseCaptionDataset, epoch: int, index: int, when: TrainingStep | None = None) -> PlannedSample:
+    def plan(self: DenseCaptionDataset, epoch: int, index: int, *more: Any) -> PlannedSample:
         calls.append((epoch, index))
-        return original(self, epoch, index, when)
+        return original(self, epoch, index, *more)
 
     monkeypatch.setattr(DenseCaptionDataset, "plan", plan)
     phases = [{"until_percent": 100, "ops": {"hflip": {"prob": 1.0}}}] if curriculum else []

@@ -13,7 +13,7 @@ from dcap.cli.packages import missing_package
 from dcap.core import log
 from dcap.core.errors import DcapError, nearest_hint
 
-COMMANDS = ("doctor", "validate", "preview", "train", "predict", "evaluate", "replay", "schema")
+COMMANDS = ("doctor", "validate", "preview", "mix", "train", "predict", "evaluate", "replay", "schema")
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -26,6 +26,7 @@ in this order, on your own data:
   dcap doctor                                          is this machine ready?
   dcap validate train.jsonl                            list every problem of the records and images
   dcap preview configs/mine.yaml --out preview         look at samples before and after augmentation
+  dcap mix configs/mine.yaml                           several data sets: what an epoch takes of each
   dcap train configs/mine.yaml training.max_steps=20   try a few steps, then all of them
   dcap predict --model BASE --adapter runs/mine/final --data val.jsonl --out pred.jsonl
   dcap evaluate --truth val.jsonl --pred pred.jsonl    precision, recall, F1, captions

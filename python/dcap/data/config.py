@@ -131,6 +131,13 @@ class MixtureEntry:
         return _files(self.train if split == "train" else self.val)
 
     @property
+    def rule(self) -> str:
+        """What decides how often its records are taken: ``target``, ``ratio 0.5`` or ``weight 2``."""
+        if self.ratio is not None:
+            return f"ratio {self.ratio:g}"
+        return "target" if self.weight is None else f"weight {self.weight:g}"
+
+    @property
     def is_target(self) -> bool:
         """Whether each of its records is trained on once per epoch."""
         return bool(self.train) and self.ratio is None and self.weight is None
