@@ -79,3 +79,18 @@ def test_an_image_that_moved_is_asked_for(tmp_path: Path, capsys: pytest.Capture
     assert "--image must name the source image, as there is no 'gone.jpg'" in capsys.readouterr().err
     assert main(["replay", "--plan", str(out / "plan.json"), "--image", plan["image"], "--out", str(tmp_path)]) == 0
     assert (tmp_path / "image.png").read_bytes() == (out / "image.png").read_bytes()
+
+
+def test_a_record_that_a_mixture_takes_twice_is_replayed_by_draw(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mixture = "data.mixture=[{name: few, train: 'builtin:photos/val.jsonl', weight: 2}]"
+    args = ["replay", "--config", str(CONFIG), "data.train=[]", "data.val=[]", mixture, "--out", str(tmp_path)]
+    plans = []
+    for draw in ("0", "1"):
+        assert main([*args, "--draw", draw]) == 0
+        plans.append(json.loads((tmp_path / "plan.json").read_text("utf-8")))
+    assert plans[0]["plan"] != plans[1]["plan"]
+    assert plans[1]["name"].endswith("epoch 0, draw 1")
+    assert main([*args, "--draw", "2"]) == 2
+    assert "--draw must be a sample of record 0, of which epoch 0 takes 2, not 2" in capsys.readouterr().err

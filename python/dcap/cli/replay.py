@@ -46,6 +46,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--index", type=int, metavar="I", help="with --config: sample, from 0; counts the records kept (default: 0)"
     )
+    parser.add_argument(
+        "--draw",
+        type=int,
+        metavar="K",
+        help="with --config: which sample of the record, where data.mixture takes it several times (default: 0)",
+    )
     parser.add_argument("--split", choices=("train", "val"), help="with --config (default: train)")
     add_step(parser, "the step that trains on the sample, found by planning the epochs up to it")
     parser.add_argument("--image", type=Path, metavar="FILE", help="with --plan: read the image from here")
@@ -70,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 def _from_plan(args: argparse.Namespace) -> Replay:
     from dcap.data.replay import Replay
 
-    for name in ("epoch", "index", "split", "step"):
+    for name in ("epoch", "index", "draw", "split", "step"):
         if getattr(args, name) is not None:
             raise ConfigError(f"--{name} must go with --config; a plan is one sample")
     if args.overrides:
@@ -96,12 +102,17 @@ def _from_config(args: argparse.Namespace) -> Replay:
 
     tokenizer = load_tokenizer(resolve_model(config.model.name_or_path), config.model.revision)
     dataset = DenseCaptionDataset(config, args.split or "train", tokenizer)
-    epoch, index = args.epoch or 0, args.index or 0
+    epoch, index, draw = args.epoch or 0, args.index or 0, args.draw or 0
     if not 0 <= index < len(dataset) or epoch < 0:
         raise ConfigError(
             f"--index must be within 0..{len(dataset) - 1} and --epoch at least 0, not {index} and {epoch}"
         )
+    taken = int((dataset.samples(epoch).index == index).sum())
+    if not 0 <= draw < taken:
+        raise ConfigError(
+            f"--draw must be a sample of record {index}, of which epoch {epoch} takes {taken}, not {draw}"
+        )
     when = training_step(config, dataset, args.step)
     if args.step is None and dataset.curriculum.phases:
-        return Replay.of_sample(dataset, run_loader(config, dataset).key(epoch, index))
-    return Replay.of_sample(dataset, SampleKey(epoch, index, when=when))
+        return Replay.of_sample(dataset, run_loader(config, dataset).key(epoch, index, draw))
+    return Replay.of_sample(dataset, SampleKey(epoch, index, when=when, draw=draw))

@@ -119,7 +119,7 @@ class RowLoader:
     def _rows_of_epoch(self) -> dict[tuple[int, int], list[Row]]:
         return {}
 
-    def key(self, epoch: int, index: int) -> SampleKey:
+    def key(self, epoch: int, index: int, draw: int = 0) -> SampleKey:
         """Return what a run asks for when it trains on a sample in an epoch, with the step that does.
 
         With a curriculum, all epochs before are planned.
@@ -128,13 +128,13 @@ class RowLoader:
             ConfigError: The sample is left out in that epoch.
         """
         if not self._has_curriculum:
-            return SampleKey(epoch, index)
+            return SampleKey(epoch, index, draw=draw)
         first_step = 0
         for before in range(epoch):
             first_step += self.steps_per_epoch(before, first_step)
         for row in self.rows(epoch, first_step):
             for key in row:
-                if key.index == index:
+                if (key.index, key.draw) == (index, draw):
                     return key
         raise ConfigError(f"sample {index} must be trained on in epoch {epoch}, and is left out there")
 

@@ -59,7 +59,8 @@ class Replay:
         seen = answer_objects(sample, planner.profile.answer, mode)
         image = image_path(record, dataset.config.data.root).resolve()
         step = "" if key.when is None else f", step {key.when.step}"
-        name = f"{record.origin} {record.image}, epoch {key.epoch}{step}"
+        draw = f", draw {key.draw}" if key.draw else ""
+        name = f"{record.origin} {record.image}, epoch {key.epoch}{draw}{step}"
         return cls(name, image, sample.augmented.plan, seen.shapes, seen.captions, seen.numbers, sample.answer)
 
     @classmethod
