@@ -17,6 +17,7 @@ import numpy.typing as npt
 from dcap.augment.patches import PATCH, to_patches
 from dcap.core.errors import ConfigError, MissingPackageError
 from dcap.data.token_count import TokenCounter
+from dcap.data.token_kinds import TokenKind, TokenStarts, answer_kinds
 from dcap.geometry.canvas import Canvas
 
 IGNORE_INDEX = -100
@@ -114,6 +115,20 @@ class Encoder:
         ids = _without_added_tokens(self.tokenizer).encode(text.lstrip("\n")).ids
         return np.append(np.asarray(ids, np.int64), end)
 
+    def answer_kinds(self, text: str, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """Return the `TokenKind` of every token of a dense answer, uint8.
+
+        Args:
+            text: The answer.
+            ids: Its `answer_ids`.
+        """
+        text = text.lstrip("\n")
+        if not text.isascii():  # what the tokenizer cuts into bytes is the normalised text
+            normalizer = _without_added_tokens(self.tokenizer).normalizer
+            text = text if normalizer is None else normalizer.normalize_str(text)
+        of_bytes = np.append(answer_kinds(text), np.uint8(TokenKind.STRUCTURE))
+        return of_bytes[_starts(self.tokenizer)(ids)]
+
     def num_answer_tokens(self, text: str) -> int:
         """Return ``len(answer_ids(text))`` without making them, which is many times faster."""
         return _counter(self.tokenizer)(text.lstrip("\n")) + 1
@@ -122,6 +137,11 @@ class Encoder:
 @lru_cache(maxsize=4)
 def _counter(tokenizer: Tokenizer) -> TokenCounter:
     return TokenCounter(_without_added_tokens(tokenizer))
+
+
+@lru_cache(maxsize=4)
+def _starts(tokenizer: Tokenizer) -> TokenStarts:
+    return TokenStarts(tokenizer.backend_tokenizer)
 
 
 @lru_cache(maxsize=4)

@@ -16,6 +16,7 @@ from dcap.core.errors import GeometryError, RecordError
 from dcap.core.random import generator
 from dcap.data.encode import IGNORE_INDEX, grid_thw, mrope_positions, patchify
 from dcap.data.planning import PlannedSample, Planner
+from dcap.data.token_kinds import TokenKind
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
 
@@ -32,6 +33,7 @@ class Sample:
         labels: int64 (L,): the answer and its ``<|im_end|>``, -100 elsewhere.
         mm_token_type_ids: int64 (L,): 1 at image placeholders, 0 elsewhere.
         position_ids: int64 (4, L): text, temporal, height and width positions.
+        token_kinds: uint8 (L,): the `TokenKind` of every token, prompt and image included.
         grid_thw: Patch grid of the image, or None.
         dataset: Name of the data set.
         sample_id: File and line of the record.
@@ -45,6 +47,7 @@ class Sample:
     labels: npt.NDArray[np.int64]
     mm_token_type_ids: npt.NDArray[np.int64]
     position_ids: npt.NDArray[np.int64]
+    token_kinds: npt.NDArray[np.uint8]
     grid_thw: tuple[int, int, int] | None
     dataset: str
     sample_id: str
@@ -107,6 +110,7 @@ def encode_sample(
         labels=labels,
         mm_token_type_ids=kinds,
         position_ids=mrope_positions(kinds, [grid]),
+        token_kinds=_token_kinds(planner, planned, kinds, answer),
         grid_thw=grid,
         dataset=planner.entry.name,
         sample_id=str(planned.record.origin),
@@ -115,6 +119,20 @@ def encode_sample(
         answer=planned.answer,
         augmented=replace(planned.result, scene=replace(planned.result.scene, image=pixels)),
     )
+
+
+def _token_kinds(
+    planner: Planner, planned: PlannedSample, is_image: npt.NDArray[np.int64], answer: npt.NDArray[np.int64]
+) -> npt.NDArray[np.uint8]:
+    """Return the kind of every token; a summary is a caption as a whole."""
+    kinds = np.where(is_image == 1, np.uint8(TokenKind.IMAGE), np.uint8(TokenKind.PROMPT))
+    first = len(kinds) - len(answer)
+    if planned.mode == "dense":
+        kinds[first:] = planner.encoder.answer_kinds(planned.answer, answer)
+    else:
+        kinds[first:] = TokenKind.CAPTION
+        kinds[-1] = TokenKind.STRUCTURE
+    return kinds
 
 
 def text_filler(planner: Planner) -> Sample:
@@ -129,6 +147,7 @@ def text_filler(planner: Planner) -> Sample:
         labels=np.concatenate([np.full(len(prompt), IGNORE_INDEX), answer]),
         mm_token_type_ids=kinds,
         position_ids=mrope_positions(kinds, []),
+        token_kinds=np.append(np.full(len(prompt), TokenKind.PROMPT, np.uint8), np.uint8(TokenKind.STRUCTURE)),
         grid_thw=None,
         dataset=FILLER,
         sample_id=FILLER,

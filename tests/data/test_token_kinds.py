@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from answer_cases import profiles, scenes
+from dataset_cases import config
+from dcap.data.codec import Answer, to_answer, write_answer
+from dcap.data.config import AnswerProfile
+from dcap.data.dataset import DenseCaptionDataset
+from dcap.data.encode import IGNORE_INDEX, Encoder, _without_added_tokens, load_tokenizer
+from dcap.data.token_kinds import SUPERVISED_KINDS, TokenKind, answer_kinds
+from dcap.geometry.objects import KEY_OF_KIND
+from dcap.geometry.shapes import GeometryKind
+
+CAPTIONS = st.lists(
+    st.one_of(
+        st.text(max_size=8),
+        st.text("0123456789-.[]{}:,\"'\\ \n", max_size=8),
+        st.sampled_from(
+            ["<|im_end|>", "<think>", '"bbox_2d": [1, 2]', '\\", ', "e\u0301", "ﬁ각क़", "\u0338", "🐈\u200d⬛"]
+        ),
+    ),
+    max_size=4,
+).map("".join)
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_folder: Path) -> Encoder:
+    return Encoder(load_tokenizer(str(tiny_folder)))
+
+
+def pieces(answer: Answer, profile: AnswerProfile) -> list[tuple[str, TokenKind]]:
+    """The text of an answer as it is put together, each piece with its kind."""
+    structure, numbered = TokenKind.STRUCTURE, profile.format == "object_map"
+    out = [("{" if numbered else "[", structure)]
+    for i, (kind, points) in enumerate(answer.shapes):
+        key = KEY_OF_KIND[kind]
+        count = "" if kind is GeometryKind.BOX else f'"{key}_points": {len(points)}, '
+        out.append((", " if i else "", structure))
+        out.append((f'"object_{i + 1}": ' if numbered else "", structure))
+        out.append((f'{{{count}"{key}": ', structure))
+        values = points.astype(int).tolist()
+        flat = [value for point in values for value in point]
+        for part in json.dumps(flat if kind is GeometryKind.BOX else values).replace(",", ", ,").split(", ,"):
+            digits = part.strip("[] ")
+            before, after = part.split(digits)
+            out += [(before, structure), (digits, TokenKind.COORDINATE), (f"{after},", structure)]
+        out[-1] = (out[-1][0][:-1], structure)
+        out.append((f', "{"desc" if numbered else "label"}": "', structure))
+        out.append((json.dumps(answer.captions[i], ensure_ascii=False)[1:-1], TokenKind.CAPTION))
+        out.append(('"}', structure))
+    return [*out, ("}" if numbered else "]", structure)]
+
+
+@given(scenes(), st.lists(CAPTIONS, min_size=5, max_size=5), profiles)
+def test_kinds_are_those_of_the_writer_at_the_tokenizer_s_offsets(
+    encoder: Encoder, scene: Any, captions: list[str], profile: AnswerProfile
+) -> None:
+    shapes, drawn, canvas = scene
+    answer = to_answer(shapes, [a + b for a, b in zip(captions, drawn, strict=False)], canvas, profile)
+    known = pieces(answer, profile)
+    text = write_answer(answer, profile)
+    assert "".join(part for part, _ in known) == text
+    of_chars = [kind for part, kind in known for _ in part]
+    offsets = _without_added_tokens(encoder.tokenizer).encode(text).offsets
+    ids = encoder.answer_ids(text)
+    assert encoder.answer_kinds(text, ids).tolist() == [*(of_chars[start] for start, _ in offsets), TokenKind.STRUCTURE]
+
+
+@given(st.text() | CAPTIONS)
+def test_any_text_has_kinds(encoder: Encoder, text: str) -> None:
+    ids = encoder.answer_ids(text)
+    kinds = encoder.answer_kinds(text, ids)
+    assert kinds.dtype == np.uint8
+    assert len(kinds) == len(ids)
+    assert set(kinds.tolist()) <= set(SUPERVISED_KINDS)
+    assert len(answer_kinds(text)) == len(text.encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        ('{"a": "b"}', "s" * 7 + "c" + "ss"),
+        ('["]", 12]', "sscss" + "s" + "nn" + "s"),
+        ('{"n": 3, "x": [-1, 2.5]}', "s" * 15 + "nn" + "ss" + "nnn" + "ss"),
+        ('"cut of', "scccccc"),
+        ('{"a\\"": "\\\\"}', "s" * 9 + "cc" + "ss"),
+    ],
+)
+def test_bytes_by_hand(text: str, want: str) -> None:
+    letters = {TokenKind.STRUCTURE: "s", TokenKind.CAPTION: "c", TokenKind.COORDINATE: "n"}
+    assert "".join(letters[TokenKind(kind)] for kind in answer_kinds(text).tolist()) == want
+
+
+@pytest.mark.parametrize("mode", ["dense", "summary"])
+def test_every_token_of_a_sample_has_its_kind(tiny_folder: Path, mode: str) -> None:
+    dataset = DenseCaptionDataset(config(tiny_folder, mode=mode))
+    for sample in [dataset[(0, 0)], dataset[(1, 1)], dataset.filler()]:
+        kinds = sample.token_kinds
+        assert kinds.dtype == np.uint8
+        assert np.array_equal(kinds == TokenKind.IMAGE, sample.mm_token_type_ids == 1)
+        assert np.array_equal(kinds >= TokenKind.CAPTION, sample.labels != IGNORE_INDEX)
+        assert kinds[-1] == TokenKind.STRUCTURE
+        if sample.grid_thw is not None:
+            wanted = {TokenKind.CAPTION, TokenKind.STRUCTURE} | ({TokenKind.COORDINATE} if mode == "dense" else set())
+            assert set(kinds[kinds >= TokenKind.CAPTION].tolist()) == wanted
+            assert mode == "dense" or (kinds[sample.labels != IGNORE_INDEX][:-1] == TokenKind.CAPTION).all()
