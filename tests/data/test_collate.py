@@ -5,14 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from dataset_cases import config
 from dcap.augment import Scene
 from dcap.core.errors import TrainingError
-from dcap.data.collate import PackingCollator, PaddingCollator
+from dcap.data.collate import PackingCollator, PaddingCollator, num_bytes
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import IGNORE_INDEX
 from dcap.geometry import Canvas, ShapeArray
+from dcap.model.patches import normalised
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,22 @@ def test_padding_is_on_the_right_and_unlabelled(dataset: DenseCaptionDataset) ->
         assert (batch["labels"][k, n:] == IGNORE_INDEX).all()
 
 
+def test_bytes_are_the_same_patches_in_an_eighth_of_the_memory(dataset: DenseCaptionDataset) -> None:
+    samples = [dataset[(0, i)] for i in (0, 1, 2)]
+    for floats, bytes_ in (
+        (PackingCollator(6000)(samples), PackingCollator(6000, "uint8")(samples)),
+        (PaddingCollator(0, 6000)(samples), PaddingCollator(0, 6000, "uint8")(samples)),
+    ):
+        assert floats["pixel_values"].dtype == torch.float32
+        assert bytes_["pixel_values"].dtype == torch.uint8
+        assert 8 * bytes_["pixel_values"].nbytes == floats["pixel_values"].nbytes
+        assert torch.equal(normalised(bytes_["pixel_values"]), floats["pixel_values"])
+        assert num_bytes(floats) - num_bytes(bytes_) == 7 * bytes_["pixel_values"].nbytes
+        assert all(
+            torch.equal(floats[name], bytes_[name]) for name in floats if name not in ("pixel_values", "samples")
+        )
+
+
 def test_rows_are_checked_before_the_model_sees_them(dataset: DenseCaptionDataset) -> None:
     sample = dataset[(0, 0)]
     labels, kinds = sample.labels.copy(), sample.mm_token_type_ids
@@ -66,7 +84,7 @@ def test_rows_are_checked_before_the_model_sees_them(dataset: DenseCaptionDatase
         (replace(sample, labels=labels), "no image token may carry a label"),
     ]
     for bad, message in cases:
-        for collator in (PackingCollator(6000), PaddingCollator(0, 6000)):
+        for collator in (PackingCollator(6000), PaddingCollator(0, 6000), PackingCollator(6000, "uint8")):
             with pytest.raises(TrainingError, match=f"sample train.jsonl:1: .*{message}"):
                 collator([sample, bad])
     with pytest.raises(TrainingError, match=r"row must have at most 100 tokens.*train.jsonl:1"):

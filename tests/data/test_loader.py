@@ -65,8 +65,9 @@ def start_method(request: pytest.FixtureRequest) -> Iterator[None]:
     indirect=["start_method"],
 )
 def test_workers_give_the_same_bytes(tiny_folder: Path, num_workers: int) -> None:
-    alone = DenseCaptionDataset(config(tiny_folder, global_max_length=4200))
-    helped = DenseCaptionDataset(config(tiny_folder, global_max_length=4200, num_workers=num_workers))
+    options = {"global_max_length": 4200, "patch_dtype": "uint8"}
+    alone = DenseCaptionDataset(config(tiny_folder, **options))
+    helped = DenseCaptionDataset(config(tiny_folder, **options, num_workers=num_workers))
     pairs = zip(RowLoader(alone).steps_from(1, 0), RowLoader(helped).steps_from(1, 0), strict=True)
     rows = [(x, y) for step_a, step_b in pairs for x, y in zip(step_a, step_b, strict=True)]
     assert len(rows) > 1
@@ -187,3 +188,21 @@ class _Signals(_Dies):
 def test_workers_leave_sigterm_to_the_trainer(tiny_folder: Path) -> None:
     signalled: Any = _Signals(DenseCaptionDataset(config(tiny_folder, num_workers=1)))
     assert len([b for step in RowLoader(signalled).steps_from(0, 0) for b in step]) > 0
+
+
+@pytest.mark.parametrize(
+    ("patch_dtype", "num_workers", "gpu", "want"),
+    [
+        ("auto", 0, False, torch.float32),
+        ("auto", 0, True, torch.uint8),
+        ("auto", 1, False, torch.uint8),
+        ("uint8", 0, False, torch.uint8),
+        ("float32", 1, False, torch.float32),
+    ],
+)
+def test_patches_come_as_bytes_where_they_travel(
+    tiny_folder: Path, patch_dtype: str, num_workers: int, gpu: bool, want: torch.dtype
+) -> None:
+    dataset = DenseCaptionDataset(config(tiny_folder, patch_dtype=patch_dtype, num_workers=num_workers))
+    loader = RowLoader(dataset, pin_memory=gpu)
+    assert loader._collator([dataset[(0, 0)]])["pixel_values"].dtype == want

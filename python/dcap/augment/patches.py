@@ -55,13 +55,17 @@ def to_patches(
         raise ConfigError(f"dtype must be one of {', '.join(get_args(PatchType))}, not {dtype!r}")
     if image.ndim != 3 or image.shape[2] != 3 or not image.size or any(side % MULTIPLE for side in image.shape[:2]):
         raise GeometryError(f"image must be (H, W, 3) with sides that are multiples of {MULTIPLE}, not {image.shape}")
-    columns = 3 * PATCH**2 * (1 if dtype == "uint8" else TEMPORAL)
-    shape, kind = (image.shape[0] * image.shape[1] // PATCH**2, columns), np.dtype(_DTYPES[dtype])
+    shape, kind = (image.shape[0] * image.shape[1] // PATCH**2, patch_columns(dtype)), np.dtype(_DTYPES[dtype])
     patches = _empty(*shape, kind) if out is None else out
     if patches.dtype != kind:
         raise TypeError(f"out must be of {kind} for {dtype}, not {patches.dtype}")
     kernels.patchify(np.ascontiguousarray(image), patches)
     return patches.reshape(shape)
+
+
+def patch_columns(dtype: PatchType) -> int:
+    """Return the values of one patch in a format: 1536, or 768 where there is one time step."""
+    return 3 * PATCH**2 * (1 if dtype == "uint8" else TEMPORAL)
 
 
 def _empty(rows: int, columns: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:

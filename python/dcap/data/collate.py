@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from dcap.augment.patches import PATCH, TEMPORAL
+from dcap.augment.patches import PATCH, patch_columns, to_patches
 from dcap.core.errors import TrainingError
-from dcap.data.encode import IGNORE_INDEX, MERGE, patchify
+from dcap.data.encode import IGNORE_INDEX, MERGE
 from dcap.data.sample import FILLER, Sample
+
+PatchType = Literal["float32", "uint8"]
+"""``float32``: normalised, both time steps; ``uint8``: the values as they are, one time step, an eighth of the bytes,
+for `dcap.model.patches.normalised`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +36,10 @@ class Batch(TypedDict, total=False):
     """Tensors of one forward pass; B rows of L tokens.
 
     ``input_ids``, ``labels``, ``mm_token_type_ids`` int64 (B, L); ``position_ids`` int64 (4, B, L): text, temporal,
-    height, width; ``loss_weights`` float32 (B, L); ``pixel_values`` float32 (patches, 1536) and ``image_grid_thw``
-    int64 (images, 3) when there is an image; ``cu_seqlens`` int32 (S + 1,) in packing mode, where B is 1; ``samples``
-    one `SampleInfo` each.
+    height, width; ``loss_weights`` float32
+    (B, L); ``pixel_values`` as `PatchType` says, float32 (patches, 1536) or uint8 (patches, 768), and
+    ``image_grid_thw`` int64 (images, 3) when there is an image; ``cu_seqlens`` int32 (S + 1,) in packing mode, where B
+    is 1; ``samples`` one `SampleInfo` each.
     """
 
     input_ids: torch.Tensor
@@ -60,9 +65,11 @@ class PackingCollator:
 
     Args:
         max_length: Most tokens of a row.
+        patch_dtype: Format of the patches.
     """
 
     max_length: int
+    patch_dtype: PatchType = "float32"
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
         """Return one row.
@@ -78,7 +85,7 @@ class PackingCollator:
         weights = np.concatenate([np.full(len(s.input_ids), s.weight, np.float32) for s in samples])
         batch["loss_weights"] = torch.from_numpy(weights[None])
         batch["cu_seqlens"] = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
-        return _finished(batch, samples)
+        return _finished(batch, samples, self.patch_dtype)
 
 
 @dataclass(frozen=True)
@@ -88,10 +95,12 @@ class PaddingCollator:
     Args:
         pad_id: Token id of the padding.
         max_length: Most tokens of a sample.
+        patch_dtype: Format of the patches.
     """
 
     pad_id: int
     max_length: int
+    patch_dtype: PatchType = "float32"
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
         """Return one batch of ``len(samples)`` rows.
@@ -112,38 +121,49 @@ class PaddingCollator:
         )
         weights = np.repeat(np.array([[s.weight] for s in samples], np.float32), longest, axis=1)
         batch["loss_weights"] = torch.from_numpy(weights)
-        return _finished(batch, samples)
+        return _finished(batch, samples, self.patch_dtype)
 
 
 _NAMES = ("input_ids", "labels", "mm_token_type_ids", "position_ids")
 
 
-def _batch(arrays: Sequence[npt.NDArray[np.int64]]) -> Batch:
-    ids, labels, kinds, positions = (torch.from_numpy(np.ascontiguousarray(a)) for a in arrays)
-    return {"input_ids": ids, "labels": labels, "mm_token_type_ids": kinds, "position_ids": positions}
+def _batch(arrays: Sequence[npt.NDArray[Any]]) -> Batch:
+    ids, labels, types, positions = (torch.from_numpy(np.ascontiguousarray(a)) for a in arrays)
+    return {
+        "input_ids": ids,
+        "labels": labels,
+        "mm_token_type_ids": types,
+        "position_ids": positions,
+    }
 
 
-def _padded(array: npt.NDArray[np.int64], length: int, fill: int) -> npt.NDArray[np.int64]:
+def _padded(array: npt.NDArray[Any], length: int, fill: int) -> npt.NDArray[Any]:
     width = [(0, 0)] * (array.ndim - 1) + [(0, length - array.shape[-1])]
     return np.pad(array, width, constant_values=fill)
 
 
-def _finished(batch: Batch, samples: Sequence[Sample]) -> Batch:
+def _finished(batch: Batch, samples: Sequence[Sample], patch_dtype: PatchType) -> Batch:
     images = [s.scene.image for s in samples if s.scene.image is not None]
     if images:
-        batch["pixel_values"] = _patches(images)
+        batch["pixel_values"] = _patches(images, patch_dtype)
         batch["image_grid_thw"] = torch.tensor([s.grid_thw for s in samples if s.grid_thw is not None])
     batch["samples"] = [_info(s) for s in samples]
     return batch
 
 
-def _patches(images: Sequence[npt.NDArray[np.uint8]]) -> torch.Tensor:
+def _patches(images: Sequence[npt.NDArray[np.uint8]], dtype: PatchType) -> torch.Tensor:
     """Write the patches of all images into one tensor; fresh memory for each would cost as much again."""
     rows = [image.shape[0] * image.shape[1] // PATCH**2 for image in images]
-    out = torch.empty((sum(rows), 3 * TEMPORAL * PATCH**2))  # torch's memory begins with a cache line
-    for image, part in zip(images, np.split(out.numpy(), np.cumsum(rows)[:-1]), strict=True):
-        patchify(image, part)
+    # torch's memory begins with a cache line.
+    out = torch.empty((sum(rows), patch_columns(dtype)), dtype=getattr(torch, dtype))
+    for image, part in zip(images, torch.split(out, rows), strict=True):
+        to_patches(image, dtype, part.numpy())
     return out
+
+
+def num_bytes(batch: Batch) -> int:
+    """Return the bytes that a batch takes from a worker to the trainer."""
+    return sum(value.nbytes for value in batch.values() if isinstance(value, torch.Tensor))
 
 
 def _info(sample: Sample) -> SampleInfo:

@@ -180,6 +180,9 @@ class DataConfig:
     """The one length knob: tokens of a row, and so of a sample."""
     overlong: Literal["error", "drop", "drop_objects"] = "error"
     """Sample longer than `global_max_length`: stop, leave it out, or leave out its least visible objects."""
+    patch_dtype: Literal["auto", "uint8", "float32"] = "auto"
+    """How patches go from workers to the trainer: ``uint8`` as bytes that the device normalises, an eighth of
+    ``float32`` and the same bits; ``auto``: ``uint8``, but ``float32`` where nothing travels: no workers, no GPU."""
     num_workers: int = 2
     """Loader processes per rank; 0 loads in the trainer's own."""
 

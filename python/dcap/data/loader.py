@@ -24,7 +24,7 @@ from torch.utils.data import Dataset
 from dcap.augment.schedule import TrainingStep
 from dcap.core.errors import ConfigError, DcapError, ImageError, TrainingError
 from dcap.core.log import get_logger
-from dcap.data.collate import Batch, PackingCollator, PaddingCollator
+from dcap.data.collate import Batch, PackingCollator, PaddingCollator, PatchType
 from dcap.data.dataset import DenseCaptionDataset, SampleKey
 from dcap.data.lengths import EpochLengths
 from dcap.data.mixture import EpochSamples
@@ -108,8 +108,16 @@ class RowLoader:
     def _collator(self) -> PackingCollator | PaddingCollator:
         config = self.dataset.config.data
         if config.packing:
-            return PackingCollator(config.global_max_length)
-        return PaddingCollator(self.dataset.pad_id, config.global_max_length)
+            return PackingCollator(config.global_max_length, self.patch_dtype)
+        return PaddingCollator(self.dataset.pad_id, config.global_max_length, self.patch_dtype)
+
+    @property
+    def patch_dtype(self) -> PatchType:
+        """The format of the patches in batches, by ``data.patch_dtype``."""
+        config = self.dataset.config.data
+        if config.patch_dtype == "auto":
+            return "uint8" if config.num_workers or self.pin_memory else "float32"
+        return config.patch_dtype
 
     def planned_for(self, total_steps: int) -> RowLoader:
         """Return the loader of a run of so many steps; itself where nothing depends on them."""

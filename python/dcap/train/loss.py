@@ -16,6 +16,7 @@ from torch import nn
 from dcap.data.encode import IGNORE_INDEX
 from dcap.model.attention import attention_kwargs
 from dcap.model.lora import core
+from dcap.model.patches import normalised
 
 
 class LossOutput(NamedTuple):
@@ -164,8 +165,10 @@ class SupervisedLoss(nn.Module):
             position_ids: int64 (4, B, L): text, temporal, height, width.
             cu_seqlens: int32 (S + 1,) bounds of the samples of a packed row.
             longest: Tokens of the longest sample of a packed row.
-            **images: ``pixel_values`` and ``image_grid_thw``, when there are images.
+            **images: ``pixel_values``, as bytes or normalised, and ``image_grid_thw``, when there are images.
         """
+        if "pixel_values" in images:
+            images["pixel_values"] = normalised(images["pixel_values"])
         model = core(self.model)
         positions, targets, weights = next_token_targets(labels, loss_weights)
         with torch.autocast(input_ids.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
