@@ -9,6 +9,7 @@ import torch
 
 from dcap.data.collate import Batch, SampleInfo
 from dcap.data.encode import mrope_positions
+from dcap.data.token_kinds import TokenKind
 
 VISION_START, IMAGE_PAD = 151_652, 151_655
 
@@ -25,6 +26,12 @@ class FakeSample:
     pixel_values: torch.Tensor
     grids: list[tuple[int, int, int]]
     weight: float = 1.0
+    dataset: str = "fake"
+
+    @property
+    def token_kinds(self) -> torch.Tensor:
+        """Every third supervised token is a caption, a coordinate, or structure; the others are prompt or image."""
+        return torch.where(self.labels == -100, self.kinds, TokenKind.CAPTION + self.labels % 3).to(torch.uint8)
 
 
 def fake_sample(
@@ -63,6 +70,7 @@ def packed(samples: Sequence[FakeSample]) -> Batch:
         "labels": torch.cat([s.labels for s in samples])[None],
         "position_ids": torch.cat([s.position_ids for s in samples], dim=1)[:, None],
         "mm_token_type_ids": torch.cat([s.kinds for s in samples])[None],
+        "token_kinds": torch.cat([s.token_kinds for s in samples])[None],
         "loss_weights": torch.cat([torch.full((len(s.input_ids),), s.weight) for s in samples])[None],
         "cu_seqlens": torch.tensor([0, *(len(s.input_ids) for s in samples)]).cumsum(0).int(),
     }
@@ -82,6 +90,7 @@ def padded(samples: Sequence[FakeSample]) -> Batch:
         "labels": rows([s.labels for s in samples], -100),
         "position_ids": rows([s.position_ids for s in samples], 0),
         "mm_token_type_ids": rows([s.kinds for s in samples], 0),
+        "token_kinds": rows([s.token_kinds for s in samples], 0),
         "loss_weights": rows([torch.full((len(s.input_ids),), s.weight) for s in samples], 0.0),
     }
     return _with_images(batch, samples)
@@ -92,5 +101,5 @@ def _with_images(batch: Batch, samples: Sequence[FakeSample]) -> Batch:
     if grids:
         batch["pixel_values"] = torch.cat([s.pixel_values for s in samples])
         batch["image_grid_thw"] = torch.tensor(grids)
-    batch["samples"] = [SampleInfo("fake", s.name, s.weight, int((s.labels != -100).sum())) for s in samples]
+    batch["samples"] = [SampleInfo(s.dataset, s.name, s.weight, int((s.labels != -100).sum())) for s in samples]
     return batch

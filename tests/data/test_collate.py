@@ -13,6 +13,7 @@ from dcap.core.errors import TrainingError
 from dcap.data.collate import PackingCollator, PaddingCollator, num_bytes
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import IGNORE_INDEX
+from dcap.data.token_kinds import TokenKind
 from dcap.geometry import Canvas, ShapeArray
 from dcap.model.patches import normalised
 
@@ -31,6 +32,7 @@ def test_rows_hold_samples_end_to_end(dataset: DenseCaptionDataset) -> None:
         part = slice(bounds[k], bounds[k + 1])
         assert np.array_equal(batch["input_ids"][0, part], sample.input_ids)
         assert np.array_equal(batch["labels"][0, part], sample.labels)
+        assert np.array_equal(batch["token_kinds"][0, part], sample.token_kinds)
         assert np.array_equal(batch["position_ids"][:, 0, part], sample.position_ids)
     assert batch["image_grid_thw"].tolist() == [list(s.grid_thw or ()) for s in samples]
     patches = [s.pixel_values for s in samples if s.pixel_values is not None]
@@ -52,6 +54,8 @@ def test_padding_is_on_the_right_and_unlabelled(dataset: DenseCaptionDataset) ->
         assert np.array_equal(batch["input_ids"][k, :n], sample.input_ids)
         assert (batch["input_ids"][k, n:] == dataset.pad_id).all()
         assert (batch["labels"][k, n:] == IGNORE_INDEX).all()
+        assert np.array_equal(batch["token_kinds"][k, :n], sample.token_kinds)
+        assert (batch["token_kinds"][k, n:] == TokenKind.PROMPT).all()
 
 
 def test_bytes_are_the_same_patches_in_an_eighth_of_the_memory(dataset: DenseCaptionDataset) -> None:

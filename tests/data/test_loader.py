@@ -74,7 +74,7 @@ def test_workers_give_the_same_bytes(tiny_folder: Path, num_workers: int) -> Non
     for a, b in rows:
         assert a["samples"] == b["samples"]
         tensors = {name: value for name, value in a.items() if isinstance(value, torch.Tensor)}
-        assert len(tensors) == 8
+        assert len(tensors) == 9
         assert [name for name, value in tensors.items() if not same_bytes(value, b[name])] == []
 
 
@@ -129,7 +129,7 @@ def test_torch_pins_the_tensors_of_a_row(tiny_folder: Path, monkeypatch: pytest.
     collator = PackingCollator(6000)
     batch = pin_memory(_Rows(dataset, collator, [(SampleKey(0, 0),)])[0]).batch
     tensors = [value for value in batch.values() if isinstance(value, torch.Tensor)]
-    assert len(tensors) == 8
+    assert len(tensors) == 9
     assert all((tensor == 7).all() for tensor in tensors)
     assert batch["samples"][0].sample_id == "train.jsonl:1"
 

@@ -138,6 +138,26 @@ def test_delay_best_and_limit_together(run_config: RunMaker, photo_file: Path, m
     assert best.resolve().name == f"step-{state.best_step:06d}"
 
 
+def test_lines_tell_the_loss_in_parts_and_a_data_set_picks_the_best(
+    run_config: RunMaker, photo_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "two.jsonl").write_text("".join(photo_file.read_text().splitlines(keepends=True)[:2]))
+    config = run_config(
+        data={"train": str(photo_file), "val": [str(photo_file), str(tmp_path / "two.jsonl")]},
+        training={"max_steps": 3, "eval_steps": 1, "best_metric": "eval/two/loss"},
+    )
+    state = train(config)
+    lines = [line for line in metrics(config) if "loss" in line]
+    validations = [line for line in metrics(config) if "eval/loss" in line]
+    assert len(lines) == len(validations) == 3
+    for line in lines:
+        assert line["loss_dataset/four"] == pytest.approx(line["loss"], rel=1e-6)
+        parts = [line[f"loss_kind/{kind}"] for kind in ("caption", "coordinate", "structure")]
+        assert min(parts) < line["loss"] < max(parts)
+        assert line["data/bytes_per_sample"] > 4 * 1536 * 16
+    assert (state.best_value, state.best_step) == min((line["eval/two/loss"], line["step"]) for line in validations)
+
+
 def test_a_finished_run_is_left_as_it_is(reference: dict[str, Any], run_config: RunMaker, photo_file: Path) -> None:
     run_standard(reference, run_config, photo_file)
     config = standard(run_config, photo_file, output_dir=str(photo_file.parent / "reference"))

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batches import fake_sample, packed, padded
-from dcap.train.loss import chunked_cross_entropy, next_token_targets
-from dcap.train.step import Learner, model_inputs
+from dcap.train.loss import chunked_cross_entropy, model_inputs, next_token_targets
+from dcap.train.step import Learner
 
 CPU = torch.device("cpu")
 

@@ -62,6 +62,7 @@ def test_impossible_combinations_need_no_model(run_config: RunMaker, changes: di
     ("changes", "message"),
     [
         ({"training": {"best_metric": "eval/los"}}, "did you mean eval/loss"),
+        ({"training": {"best_metric": "eval/four/loss"}}, "must be a validation metric, not 'eval/four/loss'"),
         ({"model": {"attention": "flash_attention_2"}}, "model.attention must be auto or segments on cpu"),
         ({"model": {"name_or_path": "/nowhere"}}, "must be an existing folder"),
         ({"data": {"train": "/nowhere.jsonl"}}, "nowhere.jsonl"),

@@ -14,6 +14,7 @@ from dcap.augment.patches import PATCH, patch_columns, to_patches
 from dcap.core.errors import TrainingError
 from dcap.data.encode import IGNORE_INDEX, MERGE
 from dcap.data.sample import FILLER, Sample
+from dcap.data.token_kinds import TokenKind
 
 PatchType = Literal["float32", "uint8"]
 """``float32``: normalised, both time steps; ``uint8``: the values as they are, one time step, an eighth of the bytes,
@@ -36,7 +37,7 @@ class Batch(TypedDict, total=False):
     """Tensors of one forward pass; B rows of L tokens.
 
     ``input_ids``, ``labels``, ``mm_token_type_ids`` int64 (B, L); ``position_ids`` int64 (4, B, L): text, temporal,
-    height, width; ``loss_weights`` float32
+    height, width; ``token_kinds`` uint8 (B, L), see `dcap.data.token_kinds.TokenKind`; ``loss_weights`` float32
     (B, L); ``pixel_values`` as `PatchType` says, float32 (patches, 1536) or uint8 (patches, 768), and
     ``image_grid_thw`` int64 (images, 3) when there is an image; ``cu_seqlens`` int32 (S + 1,) in packing mode, where B
     is 1; ``samples`` one `SampleInfo` each.
@@ -46,6 +47,7 @@ class Batch(TypedDict, total=False):
     labels: torch.Tensor
     position_ids: torch.Tensor
     mm_token_type_ids: torch.Tensor
+    token_kinds: torch.Tensor
     loss_weights: torch.Tensor
     pixel_values: torch.Tensor
     image_grid_thw: torch.Tensor
@@ -112,7 +114,7 @@ class PaddingCollator:
         longest = max(len(s.input_ids) for s in samples)
         if longest > self.max_length:
             raise TrainingError(f"sample must have at most {self.max_length} tokens, not {longest}{_names(samples)}")
-        fills = (self.pad_id, IGNORE_INDEX, 0, 0)
+        fills = (self.pad_id, IGNORE_INDEX, 0, TokenKind.PROMPT, 0)
         batch = _batch(
             [
                 np.stack([_padded(getattr(s, name), longest, fill) for s in samples], axis=-2)
@@ -124,15 +126,16 @@ class PaddingCollator:
         return _finished(batch, samples, self.patch_dtype)
 
 
-_NAMES = ("input_ids", "labels", "mm_token_type_ids", "position_ids")
+_NAMES = ("input_ids", "labels", "mm_token_type_ids", "token_kinds", "position_ids")
 
 
 def _batch(arrays: Sequence[npt.NDArray[Any]]) -> Batch:
-    ids, labels, types, positions = (torch.from_numpy(np.ascontiguousarray(a)) for a in arrays)
+    ids, labels, types, kinds, positions = (torch.from_numpy(np.ascontiguousarray(a)) for a in arrays)
     return {
         "input_ids": ids,
         "labels": labels,
         "mm_token_type_ids": types,
+        "token_kinds": kinds,
         "position_ids": positions,
     }
 

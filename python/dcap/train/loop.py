@@ -12,12 +12,14 @@ from typing import NoReturn
 from dcap.core.errors import StoppedError
 from dcap.core.log import get_logger
 from dcap.core.words import counted
-from dcap.data.collate import Batch
+from dcap.data.collate import Batch, num_bytes
 from dcap.train.config import RunConfig
+from dcap.train.loss_parts import LossParts
 from dcap.train.schedule import lr_factor
+from dcap.train.selection import value_of
 from dcap.train.setup import Run, describe, prepare
 from dcap.train.state import Position, RunState
-from dcap.train.step import on_some_rank, optimizer_step, validate
+from dcap.train.step import StepResult, on_some_rank, optimizer_step, validate
 from dcap.train.stopping import stop_on_sigterm
 
 log = get_logger(__name__)
@@ -58,7 +60,7 @@ def fit(run: Run) -> RunState:
                 result = optimizer_step(run.learner, batches, state.step + 1, factor, stop.is_set)
                 state = state.advanced(position, result.totals.tokens, result.totals.samples)
                 run.tally.add(batches)
-                run.tracker.step(state, result, waited, run.tally.metrics() if run.due.log(state) else None)
+                run.tracker.step(state, result, waited, _more(run, batches, result) if run.due.log(state) else None)
                 state = replace(state, unvalidated=run.val_loader is not None and run.due.validate(state))
                 if result.stop and not run.due.end(state):
                     _stop(run, state)
@@ -70,6 +72,16 @@ def fit(run: Run) -> RunState:
         planned = "" if state.step == run.total_steps else f"; {run.total_steps} were expected from the first epoch"
         log.info("finished after %s%s", _made(state), planned)
     return state
+
+
+def _more(run: Run, batches: list[Batch], result: StepResult) -> dict[str, float]:
+    """Return the other metrics of a line; all ranks must ask. The loss in parts is of the step, as its loss is."""
+    samples = sum(len(batch["samples"]) for batch in batches)
+    return {
+        **run.tally.metrics(),
+        **LossParts.of(batches, result.outputs).over_ranks().training_metrics(),
+        "data/bytes_per_sample": sum(map(num_bytes, batches)) / samples,
+    }
 
 
 def _made(state: RunState) -> str:
@@ -113,8 +125,8 @@ def _finish_step(run: Run, state: RunState, stop: threading.Event, saves: bool) 
         state = replace(state, unvalidated=False)
         run.tracker.evaluation(state, metrics)
         metric = run.config.training.best_metric
-        if metric is not None and run.due.best(metrics[metric], state):
-            state, best = state.with_best(metrics[metric]), True
+        if metric is not None and run.due.best(value := value_of(metrics, metric), state):
+            state, best = state.with_best(value), True
     saved = best or saves
     if saved:
         run.checkpoints.save(state, best)

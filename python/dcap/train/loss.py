@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from dcap.data.collate import Batch
 from dcap.data.encode import IGNORE_INDEX
 from dcap.model.attention import attention_kwargs
 from dcap.model.lora import core
@@ -26,6 +27,8 @@ class LossOutput(NamedTuple):
     """float32 (): sum of weight x cross-entropy."""
     num_correct: torch.Tensor
     """int64 (): positions of positive weight where the likeliest token is the label."""
+    correct: torch.Tensor
+    """bool (n,): whether the likeliest token is the label, whatever the weight of the position."""
     token_loss: torch.Tensor
     """float32 (n,): cross-entropy of each supervised position, without gradient."""
     positions: torch.Tensor
@@ -186,6 +189,23 @@ class SupervisedLoss(nn.Module):
         return LossOutput(
             loss_sum=loss_sum,
             num_correct=(correct & (weights > 0)).sum(),
+            correct=correct,
             token_loss=losses,
             positions=positions,
         )
+
+
+_HOST_ONLY = ("mm_token_type_ids", "token_kinds")
+
+
+def model_inputs(batch: Batch, device: torch.device) -> dict[str, Any]:
+    """Return the arguments of `SupervisedLoss` for a batch, its tensors on `device`."""
+    inputs = {
+        name: value.to(device, non_blocking=True)
+        for name, value in batch.items()
+        if isinstance(value, torch.Tensor) and name not in _HOST_ONLY
+    }
+    if "cu_seqlens" in batch:
+        # Known here without waiting for the device.
+        return inputs | {"longest": int(batch["cu_seqlens"].diff().max())}
+    return inputs

@@ -13,7 +13,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import DistributedType
 
 from dcap.core.config import dump_yaml
-from dcap.core.errors import ConfigError, nearest_hint
+from dcap.core.errors import ConfigError
 from dcap.core.log import FILE_ONLY, console, get_logger
 from dcap.core.words import counted
 from dcap.data.check import BadRecordList
@@ -30,13 +30,12 @@ from dcap.train.config import RunConfig
 from dcap.train.environment import write_environment
 from dcap.train.loss import SupervisedLoss
 from dcap.train.optimizer import build_optimizer, peak_rates
+from dcap.train.selection import check_metric
 from dcap.train.state import Due
 from dcap.train.step import Learner
 from dcap.train.tracking import Tracker, log_to_file
 
 log = get_logger(__name__)
-
-VALIDATION_METRICS = ("eval/loss", "eval/token_accuracy")
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
     """
     accelerator = build_accelerator(config)
     closing.callback(accelerator.end_training)
-    _check_metric(config)
+    check_metric(config.training.best_metric)
     output = Path(config.training.output_dir)
     if accelerator.is_main_process:
         output.mkdir(parents=True, exist_ok=True)
@@ -80,6 +79,7 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
     source = check_source(config.model)
     bad_records = BadRecordList(output)
     loader, val_loader = _loaders(config, accelerator, source, bad_records)
+    check_metric(config.training.best_metric, () if val_loader is None else val_loader.dataset.mixture.names)
     if accelerator.is_main_process:
         bad_records.start(*(each.dataset.records for each in (loader, val_loader) if each is not None))
         closing.callback(_tell_bad_records, bad_records)
@@ -229,10 +229,3 @@ def _loaders(
 def _tell_bad_records(bad_records: BadRecordList) -> None:
     if bad_records:
         log.warning("left out: %s; %s lists them", counted(len(bad_records), "bad record"), bad_records.path)
-
-
-def _check_metric(config: RunConfig) -> None:
-    metric = config.training.best_metric
-    if metric is not None and metric not in VALIDATION_METRICS:
-        hint = nearest_hint(metric, VALIDATION_METRICS)
-        raise ConfigError(f"training.best_metric must be a validation metric, not {metric!r}{hint}")

@@ -10,7 +10,6 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -23,7 +22,8 @@ from dcap.data.collate import Batch
 from dcap.data.encode import IGNORE_INDEX
 from dcap.data.sample import FILLER
 from dcap.model.towers import Tower, tower_of
-from dcap.train.loss import LossOutput, SupervisedLoss
+from dcap.train.loss import LossOutput, SupervisedLoss, model_inputs
+from dcap.train.loss_parts import LossParts
 from dcap.train.optimizer import set_learning_rates
 
 log = get_logger(__name__)
@@ -54,6 +54,8 @@ class StepResult:
     seconds: float
     stop: bool
     """Whether some rank was asked to stop."""
+    outputs: tuple[LossOutput, ...] = ()
+    """Loss of each of this rank's micro-batches, on its device; none where nothing was trained."""
 
 
 @dataclass(eq=False)
@@ -131,6 +133,7 @@ def optimizer_step(
         totals=totals,
         seconds=time.perf_counter() - start,
         stop=stops > 0,
+        outputs=tuple(outputs),
     )
 
 
@@ -146,7 +149,7 @@ def _nothing_to_train_on(learner: Learner, totals: Totals, step: int, lr_factor:
 def validate(
     learner: Learner, batches: Iterable[Batch], stop: Callable[[], bool] = lambda: False
 ) -> dict[str, float] | None:
-    """Return ``eval/loss`` and ``eval/token_accuracy``, weighted by tokens over all ranks.
+    """Return ``eval/loss`` and ``eval/token_accuracy``, weighted by tokens over all ranks, and their parts.
 
     Args:
         learner: Model and ranks.
@@ -159,37 +162,24 @@ def validate(
     """
     module = learner.bare_module
     module.eval()
-    sums = [0.0, 0.0, 0.0, 0.0]
+    parts = LossParts()
     for batch in batches:
         if on_some_rank(learner.accelerator, stop()):
             return None
-        output = module(**model_inputs(batch, learner.accelerator.device))
-        counts = (float(output.loss_sum), float(output.num_correct), *_weights(batch))
-        sums = [a + b for a, b in zip(sums, counts, strict=True)]
-    loss, correct, weight, supervised = _sum_over_ranks(learner.accelerator, sums)
-    if not weight > 0:
+        parts.add(batch, module(**model_inputs(batch, learner.accelerator.device)))
+    parts = parts.over_ranks()
+    whole = parts.whole
+    if not whole.weight > 0:
         raise TrainingError("validation must have at least one supervised token of positive weight, not none")
-    if not _finite(loss):
-        raise TrainingError(f"validation loss must be finite, not {loss}")
-    return {"eval/loss": loss / weight, "eval/token_accuracy": correct / supervised}
+    if not _finite(whole.loss):
+        raise TrainingError(f"validation loss must be finite, not {whole.loss}")
+    metrics = {"eval/loss": whole.loss, "eval/token_accuracy": whole.token_accuracy}
+    return metrics | parts.validation_metrics()
 
 
 def seed_dropout(seed: int, step: int, rank: int) -> None:
     """Make dropout a pure function of seed, step and rank, whatever else drew random numbers in between."""
     torch.manual_seed(int(generator(seed, step, rank, _DROPOUT).integers(2**63)))
-
-
-def model_inputs(batch: Batch, device: torch.device) -> dict[str, Any]:
-    """Return the arguments of `SupervisedLoss` for a batch, its tensors on `device`."""
-    inputs = {
-        name: value.to(device, non_blocking=True)
-        for name, value in batch.items()
-        if isinstance(value, torch.Tensor) and name != "mm_token_type_ids"
-    }
-    if "cu_seqlens" in batch:
-        # Known here without waiting for the device.
-        return inputs | {"longest": int(batch["cu_seqlens"].diff().max())}
-    return inputs
 
 
 def _backward(learner: Learner, batches: Sequence[Batch], total_weight: float) -> list[LossOutput]:
