@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batches import fake_sample, packed, padded
+from dcap.model.patches import normalised
 from dcap.train.loss import chunked_cross_entropy, model_inputs, next_token_targets
 from dcap.train.step import Learner
 
@@ -182,6 +183,20 @@ def test_rows_of_any_layout_give_the_sum_of_their_samples(
     for name, parameter in learner.parameters.items():
         scale = float(expected[name].abs().max())
         torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-5, atol=1e-5 * max(scale, 1e-3), msg=name)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_patches_as_bytes_give_the_same_bits(make_learner: Callable[..., Learner], dtype: str) -> None:
+    module = make_learner(model={"dtype": dtype}).bare_module
+    batch = packed(SAMPLES)
+    random = torch.Generator().manual_seed(0)
+    batch["pixel_values"] = torch.randint(0, 256, (len(batch["pixel_values"]), 768), generator=random).byte()
+    from_bytes = module(**model_inputs(batch, CPU))
+    batch["pixel_values"] = normalised(batch["pixel_values"])
+    from_floats = module(**model_inputs(batch, CPU))
+    assert torch.equal(from_bytes.token_loss, from_floats.token_loss)
+    batch["pixel_values"] = batch["pixel_values"].flip(0)
+    assert not torch.equal(from_bytes.token_loss, module(**model_inputs(batch, CPU)).token_loss), "pixels count"
 
 
 def test_bfloat16_runs_under_autocast_and_trains_in_float32(make_learner: Callable[..., Learner]) -> None:

@@ -186,20 +186,19 @@ def grid_thw(canvas: Canvas) -> tuple[int, int, int]:
     return 1, canvas.height // PATCH, canvas.width // PATCH
 
 
-def patchify(image: npt.NDArray[np.uint8], out: npt.NDArray[np.float32] | None = None) -> npt.NDArray[np.float32]:
+def patchify(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Return what the vision tower takes: normalised patches in Hugging Face's layout.
 
     Args:
         image: uint8 (H, W, 3) RGB; H and W are multiples of 32.
-        out: Where to write, a part of a batch, say; by default new memory.
 
     Returns:
         float32 (H/16 * W/16, 1536), see `dcap.augment.patches.to_patches`.
 
     Raises:
-        GeometryError: The image is not (H, W, 3), a side is not a multiple of 32, or `out` has another length.
+        GeometryError: The image is not (H, W, 3), or a side is not a multiple of 32.
     """
-    return to_patches(image, out=out)
+    return to_patches(image)
 
 
 def mrope_positions(

@@ -55,7 +55,7 @@ class StepResult:
     stop: bool
     """Whether some rank was asked to stop."""
     outputs: tuple[LossOutput, ...] = ()
-    """Loss of each of this rank's micro-batches, on its device; none where nothing was trained."""
+    """Loss of each of this rank's micro-batches, in the host's memory; none where nothing was trained."""
 
 
 @dataclass(eq=False)
@@ -112,7 +112,8 @@ def optimizer_step(
     totals = _totals(accelerator, batches, step)
     if not totals.weight:
         return _nothing_to_train_on(learner, totals, step, lr_factor, stop())
-    outputs = _backward(learner, batches, totals.weight)
+    # The first number waits for the device; the others are there by then, and few.
+    outputs = [LossOutput(*(each.cpu() for each in o)) for o in _backward(learner, batches, totals.weight)]
     sums = [sum(float(o.loss_sum) for o in outputs), sum(float(o.num_correct) for o in outputs), float(stop())]
     loss_sum, correct, stops = _sum_over_ranks(accelerator, sums)
     loss = loss_sum / totals.weight
