@@ -21,8 +21,11 @@ def test_lengths_are_those_of_the_samples_whoever_plans_them(
     monkeypatch.setattr(lengths, "_CHUNK", 1)
     dataset = DenseCaptionDataset(config(tiny_folder, num_workers=num_workers))
     found = EpochLengths(dataset, 3)
-    assert found.all().tolist() == [len(dataset[(3, i)].input_ids) for i in range(len(dataset))]
-    assert [found.of(i) for i in range(len(dataset))] == found.all().tolist()
+    sizes, samples = found.all(), [dataset[(3, i)] for i in range(len(dataset))]
+    assert sizes.tokens.tolist() == [len(sample.input_ids) for sample in samples]
+    assert sizes.image_tokens.tolist() == [sample.mm_token_type_ids.sum() for sample in samples]
+    pairs = zip(sizes.tokens.tolist(), sizes.image_tokens.tolist(), strict=True)
+    assert [found.of(i) for i in range(len(dataset))] == list(pairs)
 
 
 def test_a_step_of_the_curriculum_counts(tiny_folder: Path) -> None:
@@ -48,7 +51,7 @@ def test_what_was_left_out_and_simplified_is_told_once(
     dataset = DenseCaptionDataset(config(tiny_folder, {}, **settings))
     with caplog.at_level(logging.INFO, "dcap"):
         found = EpochLengths(dataset, 0)
-        assert (found.all() == 0).tolist() == [True] * 6 + [False]
+        assert (found.all().tokens == 0).tolist() == [True] * 6 + [False]
         found.of(0)
         found.report()
     assert [r.message for r in caplog.records if "left out" in r.message] == [
@@ -68,4 +71,4 @@ def test_an_error_of_a_worker_arrives_as_it_was(
 
 def test_no_sample_no_length(tiny_folder: Path, tmp_path: Path) -> None:
     dataset = DenseCaptionDataset(config(tiny_folder, {}, train=records(tmp_path)))
-    assert np.array_equal(EpochLengths(dataset, 0).all(), np.empty(0, np.int64))
+    assert np.array_equal(EpochLengths(dataset, 0).all().tokens, np.empty(0, np.int64))

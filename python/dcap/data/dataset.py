@@ -21,6 +21,7 @@ from dcap.data.mixture import EpochSamples, read_mixture
 from dcap.data.planning import PlannedSample, Planner
 from dcap.data.profile import resolve_profile
 from dcap.data.records import image_path
+from dcap.data.row_cost import SampleSizes
 from dcap.data.sample import Sample, encode_sample, text_filler
 
 logger = get_logger(__name__)
@@ -140,6 +141,14 @@ class DenseCaptionDataset:
         They are in the order of `samples`.
 
         With a curriculum they are those at the first step.
+
+        Raises:
+            RecordError: As `EpochLengths.of`.
+        """
+        return self.sizes(epoch).tokens
+
+    def sizes(self, epoch: int) -> SampleSizes:
+        """Return the token counts of every sample of an epoch, and what of them is image; else as `lengths`.
 
         Raises:
             RecordError: As `EpochLengths.of`.

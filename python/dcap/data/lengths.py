@@ -14,6 +14,8 @@ from dcap.augment.schedule import TrainingStep
 from dcap.core.errors import DcapError, RecordError
 from dcap.core.log import get_logger, progress, progress_of
 from dcap.core.words import counted
+from dcap.data.encode import num_image_tokens
+from dcap.data.row_cost import SampleSize, SampleSizes
 from dcap.data.workers import from_workers
 
 if TYPE_CHECKING:
@@ -58,8 +60,10 @@ class EpochLengths:
         """Split and epoch, for people."""
         return f"{self.dataset.split} epoch {self.epoch}"
 
-    def of(self, index: int, when: TrainingStep | None = None) -> int:
-        """Return the tokens of a sample, named by its position in `samples`; 0 leaves it out.
+    def of(self, index: int, when: TrainingStep | None = None) -> SampleSize:
+        """Return the tokens of a sample, and how many of them are the image; 0 tokens leave it out.
+
+        The sample is named by its position in `samples`.
 
         A sample is left out when it is too long and ``data.overlong`` is ``drop``, or when it cannot be planned and
         ``data.on_bad_record`` is ``skip``.
@@ -74,16 +78,16 @@ class EpochLengths:
             if self.dataset.config.data.on_bad_record == "error":
                 raise
             self.findings.unplanned[index] = str(error)
-            return 0
+            return SampleSize(0, 0)
         if self.epoch == 0:  # the other epochs differ little
             self.findings.kept_iou[index] = planned.kept_iou
         if planned.fits:
-            return planned.length
+            return SampleSize(planned.length, num_image_tokens(planned.result.scene.canvas))
         self.findings.too_long.add(index)
-        return 0
+        return SampleSize(0, 0)
 
-    def all(self) -> npt.NDArray[np.int64]:
-        """Return the tokens of every sample, int64 (N,); ``data.num_workers`` processes share the work.
+    def all(self) -> SampleSizes:
+        """Return `of` every sample; ``data.num_workers`` processes share the work.
 
         Raises:
             RecordError: As `of`.
@@ -93,9 +97,11 @@ class EpochLengths:
         chunks = _Chunks(self.dataset, self.epoch)
         # Processes take a moment to start, which a few samples are not worth.
         planned = self._collected(from_workers(chunks, workers if len(chunks) > 2 * workers else 0))
-        return np.fromiter(progress_of(planned, count, f"Planning {self.name}"), np.int64, count)
+        pairs = np.dtype((np.int64, 2))
+        tokens, image_tokens = np.fromiter(progress_of(planned, count, f"Planning {self.name}"), pairs, count).T.copy()
+        return SampleSizes(tokens, image_tokens)
 
-    def _collected(self, chunks: Iterator[tuple[list[int], Findings]]) -> Iterator[int]:
+    def _collected(self, chunks: Iterator[tuple[list[SampleSize], Findings]]) -> Iterator[SampleSize]:
         for lengths, findings in chunks:
             self.findings.update(findings)
             yield from lengths
@@ -118,7 +124,7 @@ class EpochLengths:
             logger.info("%s: %s simplified; IoU kept: mean %.3f, least %.3f", self.name, shapes, mean, least)
 
 
-class _Chunks(Dataset[tuple[list[int], Findings] | DcapError]):
+class _Chunks(Dataset[tuple[list[SampleSize], Findings] | DcapError]):
     """The lengths of some samples at a time, and what was met in planning them."""
 
     def __init__(self, dataset: DenseCaptionDataset, epoch: int) -> None:
@@ -128,7 +134,7 @@ class _Chunks(Dataset[tuple[list[int], Findings] | DcapError]):
     def __len__(self) -> int:
         return -(-self.num_samples // _CHUNK)
 
-    def __getitem__(self, i: int) -> tuple[list[int], Findings] | DcapError:
+    def __getitem__(self, i: int) -> tuple[list[SampleSize], Findings] | DcapError:
         lengths = EpochLengths(self.dataset, self.epoch)
         if not 0 <= i < len(self):
             raise IndexError(i)

@@ -2,39 +2,42 @@
 
 ::
 
-    rows of an epoch   r0 r1 r2 r3 | r4 r5 r6 r7 | r8 r9        2 ranks, 2 micro-batches: 4 rows a step
-    rank 0             r0    r2    | r4    r6    | r8
-    rank 1                r1    r3 |    r5    r7 |    r9
+    steps of an epoch   r0 r1 r2 r3 | r4 r5 r6 r7 | r8 r9        2 ranks, 2 micro-batches: 4 rows a step
+    rank 0              r0       r3 |    r5 r6    | r8
+    rank 1                 r1 r2    | r4       r7 |    r9
 
-A row that is missing in the last step is a filler: a real row whose loss weighs nothing, so every rank takes part in
+`dcap.data.steps` says which rows form a step and which rank takes which, so that ranks wait little for each other. A
+row that is missing in the last step is a filler: a real row whose loss weighs nothing, so every rank takes part in
 every step and no sample counts twice.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
 from dcap.augment.schedule import TrainingStep
 from dcap.core.errors import ConfigError, DcapError, ImageError, TrainingError
 from dcap.core.log import get_logger
+from dcap.core.words import counted
 from dcap.data.collate import Batch, PackingCollator, PaddingCollator, PatchType
 from dcap.data.dataset import DenseCaptionDataset, SampleKey
 from dcap.data.lengths import EpochLengths
 from dcap.data.mixture import EpochSamples
 from dcap.data.packing import RowRules, epoch_rows, epoch_rows_by_step, ordered_rows
+from dcap.data.row_cost import RowCost, SampleSizes
 from dcap.data.sample import Sample
+from dcap.data.steps import Row, Segments, Step, balanced_steps, mean_imbalance, ordered_steps, step_of_row
 from dcap.data.workers import from_workers
 
 logger = get_logger(__name__)
-
-Row = tuple[SampleKey, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,8 @@ class RowLoader:
         pin_memory: Whether batches go through page-locked memory; for CUDA.
         total_steps: Steps of the whole run, which a curriculum goes by; without them it stays where it starts.
         on_skip: Called with the message of each image that could not be decoded, where ``on_bad_record`` is ``skip``.
+        cost: Measure of the work of a row.
+        behind: An epoch, and its parts that were trained on with other numbers of rows per step.
     """
 
     dataset: DenseCaptionDataset
@@ -103,6 +108,8 @@ class RowLoader:
     pin_memory: bool = False
     total_steps: int | None = None
     on_skip: Callable[[str], None] = logger.warning
+    cost: RowCost = field(default_factory=RowCost)
+    behind: tuple[int, Segments] = (0, ())
 
     @cached_property
     def _collator(self) -> PackingCollator | PaddingCollator:
@@ -124,7 +131,7 @@ class RowLoader:
         return replace(self, total_steps=total_steps) if self.dataset.curriculum.phases else self
 
     @cached_property
-    def _rows_of_epoch(self) -> dict[tuple[int, int], list[Row]]:
+    def _steps_of_epoch(self) -> dict[tuple[int, int], list[Step]]:
         return {}
 
     def key(self, epoch: int, index: int, draw: int = 0) -> SampleKey:
@@ -147,17 +154,42 @@ class RowLoader:
         raise ConfigError(f"sample {index} must be trained on in epoch {epoch}, and is left out there")
 
     def rows(self, epoch: int, first_step: int = 0) -> list[Row]:
-        """Return all rows of an epoch, over all ranks, in order: a pure function of (seed, epoch, first_step).
+        """Return all rows of an epoch, over all ranks, in the order of the steps; arguments as `steps`."""
+        return [row for step in self.steps(epoch, first_step) for row in step.rows]
+
+    def steps(self, epoch: int, first_step: int = 0) -> list[Step]:
+        """Return the steps of an epoch: a pure function of (seed, epoch, rows per step, first_step) and `behind`.
 
         Args:
             epoch: Epoch, from 0.
             first_step: Steps that the epochs before took, for a curriculum.
         """
-        if (epoch, first_step) not in self._rows_of_epoch:
-            rows = self._rows_by_step(epoch, first_step) if self._has_curriculum else self._plain_rows(epoch)
-            self._rows_of_epoch.clear()
-            self._rows_of_epoch[epoch, first_step] = rows
-        return self._rows_of_epoch[epoch, first_step]
+        if (epoch, first_step) not in self._steps_of_epoch:
+            steps = self._steps_by_step(epoch, first_step) if self._has_curriculum else self._plain_steps(epoch)
+            self._steps_of_epoch.clear()
+            self._steps_of_epoch[epoch, first_step] = steps
+        return self._steps_of_epoch[epoch, first_step]
+
+    def imbalance(self, epoch: int, step: int, first_step: int = 0) -> float:
+        """Return by how much the slowest rank of a step exceeds the mean of all; arguments as `steps`."""
+        return self.steps(epoch, first_step)[step].imbalance(self.world_size)
+
+    def summary(self, epoch: int, first_step: int = 0) -> str:
+        """Return a line on an epoch's rows and how evenly ranks share them; arguments as `steps`."""
+        steps = self.steps(epoch, first_step)
+        mean, most = mean_imbalance(steps, self.world_size)
+        rows = sum(len(step.rows) for step in steps)
+        return (
+            f"{self.dataset.split} epoch {epoch}: {counted(rows, 'row')} in {counted(len(steps), 'step')} on "
+            f"{counted(self.world_size, 'rank')}; the busiest does {mean:.1%} more than the mean, at most {most:.1%}"
+        )
+
+    @property
+    def _rows_per_step(self) -> int:
+        return self.world_size * self.accumulation
+
+    def _segments(self, epoch: int) -> Segments:
+        return self.behind[1] if self.behind[0] == epoch else ()
 
     @property
     def _has_curriculum(self) -> bool:
@@ -168,31 +200,53 @@ class RowLoader:
         config = self.dataset.config.data
         return RowRules(config.global_max_length, config.packing_window, None if config.packing else self.batch_size)
 
-    def _plain_rows(self, epoch: int) -> list[Row]:
-        lengths = self.dataset.lengths(epoch)
+    def _plain_steps(self, epoch: int) -> list[Step]:
+        sizes, seed = self.dataset.sizes(epoch), self.dataset.config.seed
         if self.dataset.split == "val":
-            members = ordered_rows(lengths, self._rules)
+            members = ordered_rows(sizes.tokens, self._rules)
+            steps = ordered_steps(len(members), self._rows_per_step)
         else:
-            members = epoch_rows(lengths, self.dataset.config.seed, epoch, self._rules)
+            members = epoch_rows(sizes.tokens, seed, epoch, self._rules)
+            costs = self._costs(members, sizes)
+            steps = balanced_steps(costs, self._rows_per_step, seed, epoch, self._segments(epoch))
         keys = _keys(self.dataset.samples(epoch), epoch)
-        return [tuple(keys(i) for i in row) for row in members]
+        rows = [tuple(keys(i) for i in row) for row in members]
+        return self._made(rows, self._costs(members, sizes), steps)
 
-    def _rows_by_step(self, epoch: int, first_step: int) -> list[Row]:
-        rows_per_step = self.world_size * self.accumulation
+    def _steps_by_step(self, epoch: int, first_step: int) -> list[Step]:
+        """Rows are made for the very step that they stand in, so only its ranks are balanced, not the steps."""
         lengths = EpochLengths(self.dataset, epoch)
+        count = len(lengths.samples)
+        sizes = SampleSizes(np.zeros(count, np.int64), np.zeros(count, np.int64))
+        where = partial(step_of_row, rows_per_step=self._rows_per_step, segments=self._segments(epoch))
+
+        def length_at(i: int, step: int) -> int:
+            sizes.tokens[i], sizes.image_tokens[i] = lengths.of(i, TrainingStep(step, self.total_steps))
+            return int(sizes.tokens[i])
+
+
         members = epoch_rows_by_step(
-            len(lengths.samples),
-            lambda i, step: lengths.of(i, TrainingStep(step, self.total_steps)),
-            lambda row: first_step + row // rows_per_step,
+            count,
+            length_at,
+            lambda row: first_step + where(row),
             self.dataset.config.seed,
             epoch,
             self._rules,
             lengths.track,
         )
         lengths.report()
-        steps = [TrainingStep(first_step + k // rows_per_step, self.total_steps) for k in range(len(members))]
+        whens = [TrainingStep(first_step + where(k), self.total_steps) for k in range(len(members))]
         keys = _keys(lengths.samples, epoch)
-        return [tuple(replace(keys(i), when=when) for i in row) for row, when in zip(members, steps, strict=True)]
+        rows = [tuple(replace(keys(i), when=when) for i in row) for row, when in zip(members, whens, strict=True)]
+        steps = ordered_steps(len(rows), self._rows_per_step, self._segments(epoch))
+        return self._made(rows, self._costs(members, sizes), steps)
+
+    def _costs(self, members: list[list[int]], sizes: SampleSizes) -> npt.NDArray[np.int64]:
+        return self.cost.of_rows(members, sizes, padded=not self.dataset.config.data.packing)
+
+    @staticmethod
+    def _made(rows: list[Row], costs: npt.NDArray[np.int64], steps: list[list[int]]) -> list[Step]:
+        return [Step([rows[i] for i in step], costs[step]) for step in steps]
 
     def steps_per_epoch(self, epoch: int, first_step: int = 0) -> int:
         """Return the optimiser steps of an epoch; arguments as `rows`.
@@ -200,10 +254,10 @@ class RowLoader:
         Raises:
             TrainingError: No sample is left to train on.
         """
-        rows = len(self.rows(epoch, first_step))
-        if not rows:
+        steps = len(self.steps(epoch, first_step))
+        if not steps:
             raise TrainingError("at least one sample must be left to load; all were dropped or there are none")
-        return math.ceil(rows / (self.world_size * self.accumulation))
+        return steps
 
     def steps_from(self, epoch: int, step: int, first_step: int = 0) -> Iterator[list[Batch]]:
         """Yield this rank's micro-batches of each optimiser step of an epoch, from its step `step` on.
@@ -212,8 +266,8 @@ class RowLoader:
             DcapError: What a worker met, with the sample's file and line.
             TrainingError: A worker process died.
         """
-        count = self.steps_per_epoch(epoch, first_step)
-        shares = [self._share(self.rows(epoch, first_step), s) for s in range(step, count)]
+        self.steps_per_epoch(epoch, first_step)
+        shares = [each.shares(self.world_size)[self.rank] for each in self.steps(epoch, first_step)[step:]]
         batches = self._batches([row for share in shares for row in share])
         for share in shares:
             yield [next(batches) for _ in share]
@@ -226,14 +280,6 @@ class RowLoader:
         """
         for step in self.steps_from(0, 0):
             yield from step
-
-    def _share(self, all_rows: list[Row], step: int) -> list[Row]:
-        per_step = self.world_size * self.accumulation
-        rows = all_rows[step * per_step : (step + 1) * per_step]
-        filler = tuple(replace(key, filler=True) for key in min(rows, key=len))
-        micro_batches = math.ceil(len(rows) / self.world_size)
-        rows = rows + [filler] * (micro_batches * self.world_size - len(rows))
-        return rows[self.rank :: self.world_size]
 
     def _batches(self, rows: Sequence[Row]) -> Iterator[Batch]:
         made = _Rows(self.dataset, self._collator, rows)

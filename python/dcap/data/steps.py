@@ -1,0 +1,147 @@
+"""Steps: which rows an optimiser step takes, and which rank takes which of them.
+
+::
+
+    rows, shuffled      7 2 9 4 1 8 3 6 | 5          cost of each row; 2 rows a step, a window of 4 steps
+    sorted              1 2 | 3 4 | 6 7 | 8 9 | 5    rows of one step cost about the same
+    steps, shuffled     6 7 | 1 2 | 8 9 | 3 4 | 5    the last, smaller step stays the last
+
+Which rows form a step depends on the seed, the epoch and the rows per step; only who takes which row of it depends on
+the number of ranks, and the loss of a step does not. A row moves within its window of `WINDOW_STEPS` steps, so any
+longer stretch of an epoch holds what the plain shuffle gives it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from dcap.core.random import generator
+from dcap.data.dataset import SampleKey
+
+Row = tuple[SampleKey, ...]
+Segments = tuple[tuple[int, int], ...]
+"""Parts of an epoch that were trained on with other numbers of rows per step: rows per step and steps of each."""
+
+WINDOW_STEPS = 16
+"""More keeps the ranks closer together, fewer the shuffle."""
+_STEP_PURPOSE = 4
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Step:
+    """The rows of one optimiser step.
+
+    Args:
+        rows: At least one.
+        costs: Of each row, int64.
+    """
+
+    rows: list[Row]
+    costs: npt.NDArray[np.int64]
+
+    def filled(self, num_ranks: int) -> Step:
+        """Return the step with as many rows for each rank: a filler is a real row whose loss weighs nothing."""
+        missing = -len(self.rows) % num_ranks
+        shortest = min(range(len(self.rows)), key=lambda i: len(self.rows[i]))
+        filler = tuple(replace(key, filler=True) for key in self.rows[shortest])
+        costs = np.append(self.costs, np.full(missing, self.costs[shortest]))
+        return Step(self.rows + [filler] * missing, costs)
+
+    def shares(self, num_ranks: int) -> list[list[Row]]:
+        """Return the rows of each rank, equally many, in the order of the step."""
+        filled = self.filled(num_ranks)
+        return [[filled.rows[i] for i in share] for share in share_rows(filled.costs, num_ranks)]
+
+    def imbalance(self, num_ranks: int) -> float:
+        """Return the cost of the rank that has most over the mean of all, less 1: what the others wait."""
+        costs = self.filled(num_ranks).costs
+        loads = np.array([costs[share].sum() for share in share_rows(costs, num_ranks)])
+        return float(loads.max() / loads.mean()) - 1.0
+
+
+def share_rows(costs: npt.NDArray[np.int64], num_ranks: int) -> list[list[int]]:
+    """Return the rows of each rank, ascending: the costliest first, each to the rank that has least and has room.
+
+    Args:
+        costs: Of each row, int64 (n,); n is a multiple of `num_ranks`.
+        num_ranks: Each takes n / num_ranks rows.
+
+    Source: longest processing time first, Graham 1969, with a bound on the number of jobs of a machine.
+    """
+    room = len(costs) // num_ranks
+    shares: list[list[int]] = [[] for _ in range(num_ranks)]
+    ranks = [(0, rank) for rank in range(num_ranks)]
+    for row in np.argsort(-costs, kind="stable").tolist():
+        load, rank = heapq.heappop(ranks)
+        shares[rank].append(row)
+        if len(shares[rank]) < room:
+            heapq.heappush(ranks, (load + int(costs[row]), rank))
+    return [sorted(share) for share in shares]
+
+
+def step_of_row(row: int, rows_per_step: int, segments: Segments = ()) -> int:
+    """Return the step, within its epoch, of the row at a position, where rows keep their order."""
+    steps = 0
+    for size, count in segments:
+        if row < size * count:
+            return steps + row // size
+        row, steps = row - size * count, steps + count
+    return steps + row // rows_per_step
+
+
+def ordered_steps(num_rows: int, rows_per_step: int, segments: Segments = ()) -> list[list[int]]:
+    """Return the rows of each step of an epoch whose rows keep their order."""
+    steps: list[list[int]] = []
+    for row in range(num_rows):
+        if step_of_row(row, rows_per_step, segments) == len(steps):
+            steps.append([])
+        steps[-1].append(row)
+    return steps
+
+
+def balanced_steps(
+    costs: npt.NDArray[np.int64], rows_per_step: int, seed: int, epoch: int, segments: Segments = ()
+) -> list[list[int]]:
+    """Return the rows of each step of an epoch, each row once: a pure function of the arguments.
+
+    Where the rows per step changed in the middle of the epoch, what had been trained on stands first, and the rows
+    left are put together anew.
+
+    Args:
+        costs: Of each row, int64, in the shuffled order.
+        rows_per_step: Of all steps but the last, which may have fewer.
+        seed: Run seed.
+        epoch: Epoch, from 0.
+        segments: Parts of the epoch that are behind.
+    """
+    left = np.arange(len(costs))
+    steps: list[list[int]] = []
+    parts = [*segments, (rows_per_step, math.ceil(len(costs) / rows_per_step))]
+    for part, (size, count) in enumerate(parts):
+        made = _grouped(costs[left], size, generator(seed, epoch, part, _STEP_PURPOSE))[:count]
+        steps += [left[step].tolist() for step in made]
+        left = np.delete(left, np.concatenate([np.empty(0, np.int64), *made]))
+    return steps
+
+
+def _grouped(costs: npt.NDArray[np.int64], size: int, rng: np.random.Generator) -> list[npt.NDArray[np.int64]]:
+    whole = len(costs) // size * size
+    steps: list[npt.NDArray[np.int64]] = []
+    for begin in range(0, whole, WINDOW_STEPS * size):
+        window = np.arange(begin, min(begin + WINDOW_STEPS * size, whole))
+        if size > 1:
+            window = window[np.argsort(costs[window], kind="stable")]
+        steps += list(rng.permutation(window.reshape(-1, size)))
+    return [*steps, np.arange(whole, len(costs))] if whole < len(costs) else steps
+
+
+def mean_imbalance(steps: Sequence[Step], num_ranks: int) -> tuple[float, float]:
+    """Return the mean and the largest imbalance of the ranks over steps."""
+    values = [step.imbalance(num_ranks) for step in steps]
+    return float(np.mean(values)), max(values)
