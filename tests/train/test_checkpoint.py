@@ -161,8 +161,34 @@ def test_a_path_that_is_none(checkpoints: Checkpoints) -> None:
 
 def test_resuming_as_another_run_is_refused(checkpoints: Checkpoints) -> None:
     checkpoints.save(state(2))
-    with pytest.raises(CheckpointError, match=r"training.effective_batch_size was 2 and is 4"):
-        resumed(checkpoints, effective_batch_size=4).restore()
+    other = replace(checkpoints, config=replace(checkpoints.config, seed=9))
+    with pytest.raises(CheckpointError, match=r"seed was 3 and is 9"):
+        other.restore()
+
+
+def test_steps_of_another_size_are_remembered(checkpoints: Checkpoints) -> None:
+    checkpoints.save(state(2))
+    larger = resumed(checkpoints, effective_batch_size=4)
+    restored = larger.restore()
+    assert restored == state(2).regrouped(2)
+    assert restored.segments == ((2, 2),)
+    larger.save(replace(restored, step=3, step_in_epoch=3))
+    again = larger.restore()
+    assert again.segments == ((2, 2),), "what is read back is what was written"
+    assert again.change == restored.change
+    assert resumed(larger, effective_batch_size=6).restore().segments == ((2, 2), (4, 1))
+
+
+def test_a_rank_that_is_new_starts_with_its_own_random_numbers(
+    checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints.save(state(2))
+    torch.manual_seed(8)
+    expected = torch.rand(3)
+    torch.manual_seed(8)
+    monkeypatch.setattr(type(checkpoints.learner.accelerator), "process_index", 1)
+    assert checkpoints.load(all_checkpoints(checkpoints.output)[0]).step == 2
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_none_moves_an_earlier_run_aside(checkpoints: Checkpoints) -> None:

@@ -1,13 +1,24 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from dcap.augment.schedule import TrainingStep
 from dcap.core.config import merge
 from dcap.core.errors import CheckpointError
+from dcap.data.config import DataConfig
+from dcap.data.loader import RowLoader
+from dcap.data.row_cost import SampleSize, SampleSizes
 from dcap.train.resume import check_same_run
+from dcap.train.state import Position, RunState
 
 SAVED: dict[str, Any] = {
     "seed": 1,
@@ -31,13 +42,11 @@ def change(dotted: str, value: Any) -> dict[str, Any]:
     ("name", "value"),
     [
         ("seed", 2),
-        ("world_size", 4),
         ("model.name_or_path", "y"),
         ("model.adapter.rank", 8),
         ("data.train", ["b.jsonl"]),
         ("data.packing", False),
         ("augmentation.bypass_prob", 0.5),
-        ("training.effective_batch_size", 16),
         ("training.per_device_batch_size", 2),
     ],
 )
@@ -50,6 +59,8 @@ def test_a_change_of_samples_rows_or_model_is_refused(name: str, value: Any) -> 
     ("name", "value"),
     [
         ("training.num_epochs", 3),
+        ("training.effective_batch_size", 16),
+        ("world_size", 4),
         ("data.num_workers", 0),
         ("data.val", ["v.jsonl"]),
         ("model.attention", "segments"),
@@ -78,3 +89,96 @@ def test_the_length_of_a_run_binds_a_curriculum_in_percent(until: str, free: boo
         return
     with pytest.raises(CheckpointError, match=r"training\.num_epochs was 1 and is 3"):
         check_same_run(saved, longer)
+
+
+@pytest.mark.parametrize(("max_steps", "free"), [(None, False), (100, True)])
+def test_rows_per_step_bind_a_curriculum_in_percent_where_they_decide_on_the_steps(
+    max_steps: int | None, free: bool
+) -> None:
+    saved = merge(
+        SAVED, {"augmentation": {"curriculum": [{"until_percent": 50}]}, "training": {"max_steps": max_steps}}
+    )
+    larger = merge(saved, {"training": {"effective_batch_size": 16}, "world_size": 4})
+    if free:
+        check_same_run(saved, larger)
+        return
+    with pytest.raises(CheckpointError, match=r"training\.effective_batch_size was 8 and is 16"):
+        check_same_run(saved, larger)
+
+
+SAMPLES = 60
+
+
+class Planned:
+    """A data set that knows lengths alone; with a curriculum they change from step to step."""
+
+    def __init__(self, phases: tuple[int, ...] = ()) -> None:
+        self.split = "train"
+        self.planner = SimpleNamespace(pipeline=SimpleNamespace(curriculum=SimpleNamespace(phases=phases)))
+        data = DataConfig(train="a.jsonl", global_max_length=100, packing_window=16)
+        self.config = SimpleNamespace(data=data, seed=5)
+
+    def __len__(self) -> int:
+        return SAMPLES
+
+    def size(self, epoch: int, index: int, when: TrainingStep | None = None) -> SampleSize:
+        tokens = 10 + (index * 7919 + epoch * 31 + (0 if when is None else when.step * (index % 5))) % 60
+        return SampleSize(tokens, tokens // 2)
+
+    def sizes(self, epoch: int) -> SampleSizes:
+        return SampleSizes(*np.array([self.size(epoch, i) for i in range(SAMPLES)]).T)
+
+
+class PlannedLengths:
+    """As `EpochLengths`, of `Planned`."""
+
+    def __init__(self, dataset: Planned, epoch: int) -> None:
+        self.of, self.track, self.report = partial(dataset.size, epoch), iter, lambda: None
+
+
+LEGS = st.lists(st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 12)), min_size=1, max_size=5)
+
+
+@pytest.mark.parametrize("curriculum", [False, True])
+@settings(deadline=None, max_examples=50)
+@given(legs=LEGS)
+def test_every_sample_of_an_epoch_is_seen_once_however_the_ranks_change(
+    curriculum: bool, legs: list[tuple[int, int, int]]
+) -> None:
+    """Each leg of a run has a world size, an accumulation and a number of steps; the last one goes on to the end."""
+    dataset: Any = Planned((1,) if curriculum else ())
+    seen: list[list[int]] = [[], []]
+    state, rows_per_step = RunState(), 0
+    for leg, (world, accumulation, count) in enumerate(legs):
+        if rows_per_step not in (0, world * accumulation):
+            state = state.regrouped(rows_per_step)
+        rows_per_step = world * accumulation
+        loader = RowLoader(dataset, 0, world, accumulation, behind=(state.epoch, state.segments), total_steps=50)
+        done = 0
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("dcap.data.loader.EpochLengths", PlannedLengths)
+            while state.epoch < 2 and (done < count or leg == len(legs) - 1):
+                steps = loader.steps(state.epoch, state.step - state.step_in_epoch)
+                shares = steps[state.step_in_epoch].shares(world)
+                assert len({len(share) for share in shares}) == 1
+                keys = [key for share in shares for row in share for key in row if not key.filler]
+                assert {key.when.step for key in keys if key.when is not None} == (
+                    {state.step} if curriculum else set()
+                )
+                seen[state.epoch] += [key.index for key in keys]
+                after = state.advanced(Position(state.epoch, state.step_in_epoch, len(steps)), 1, 1)
+                assert state.epochs_done < after.epochs_done
+                state, done = after, done + 1
+    assert [sorted(each) for each in seen] == [list(range(SAMPLES))] * 2
+    assert state.epochs_done == 2.0
+    assert state.segments == ()
+
+
+def test_the_steps_of_a_run_are_planned_anew_where_rows_per_step_change() -> None:
+    state = RunState()
+    for index in range(50):
+        state = state.advanced(Position(0, index, 100), 1, 1)
+    assert state.change.total_steps(3, 100) == 300
+    assert state.regrouped(8).change.total_steps(3, 50) == 50 + 25 + 100
+    halfway = replace(state.regrouped(8), step=60, epochs_done=0.7)
+    assert halfway.change.total_steps(2, 50) == 125, "whenever it is asked, and for another number of epochs"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dcap.train.config import TrainingConfig
-from dcap.train.state import Due, Position, RunState
+from dcap.train.state import BatchChange, Due, Position, RunState
 
 
 def due(**kwargs: Any) -> Due:
@@ -84,3 +84,22 @@ def test_best_knows_in_which_direction_a_metric_is_better(metric: str, better: f
 def test_logs_the_first_each_and_the_last() -> None:
     states = walk([7])
     assert [s.step for s in states if due(log_steps=3).log(s)] == [1, 3, 6, 7]
+
+
+def test_an_epoch_goes_on_from_where_it_was_when_steps_change_their_size() -> None:
+    state = RunState(step=1, epoch=0, step_in_epoch=1, epochs_done=0.25).regrouped(4)
+    assert (state.segments, state.change) == (((4, 1),), BatchChange(1, 0.25))
+    # Three quarters of the epoch in six steps.
+    shares = []
+    for index in range(1, 7):
+        state = state.advanced(Position(0, index, 7), tokens=1, samples=1)
+        shares.append(state.epochs_done)
+    assert shares == pytest.approx([0.375, 0.5, 0.625, 0.75, 0.875, 1.0])
+    assert (state.epoch, state.segments) == (1, ())
+    assert state.advanced(Position(1, 0, 8), 1, 1).epochs_done == 1.125
+
+
+def test_steps_of_one_size_are_one_segment() -> None:
+    state = RunState(step=3, step_in_epoch=3).regrouped(4)
+    assert state.regrouped(8).segments == ((4, 3),), "no step was made with 8"
+    assert replace(state, step=5, step_in_epoch=5).regrouped(8).segments == ((4, 3), (8, 2))

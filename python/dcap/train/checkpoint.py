@@ -30,7 +30,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from safetensors.torch import load_file, save_file
 
-from dcap.core.config import dump_yaml, to_tree
+from dcap.core.config import build, dump_yaml, to_tree
 from dcap.core.errors import CheckpointError
 from dcap.core.log import get_logger
 from dcap.core.words import counted
@@ -148,6 +148,7 @@ class Checkpoints:
 
         Raises:
             CheckpointError: It is torn, or that of another run.
+            ConfigError: It was written by another version.
         """
         meta = read_marker(folder, MARKER)
         saved = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))
@@ -158,8 +159,19 @@ class Checkpoints:
         restore_optimizer(self.learner.optimizer, self.learner.parameters, tensors)
         prefix = f"rank{self._accelerator.process_index}/"
         rng = load_file(folder / "rng.safetensors")
-        restore_rng({name.removeprefix(prefix): v for name, v in rng.items() if name.startswith(prefix)})
-        state = RunState(**meta["state"])
+        mine = {name.removeprefix(prefix): v for name, v in rng.items() if name.startswith(prefix)}
+        if mine:  # a rank that did not exist begins as it is; dropout is seeded in every step
+            restore_rng(mine)
+        state = build(RunState, meta["state"], f"{folder / MARKER}: state")
+        rows = saved["training"]["effective_batch_size"] // self.config.training.per_device_batch_size
+        if rows != self.config.training.rows_per_step:
+            state = state.regrouped(rows)
+            log.warning(
+                "the steps had %s and have %d from now on; the samples left of epoch %d are shared out anew",
+                counted(rows, "row"),
+                self.config.training.rows_per_step,
+                state.epoch,
+            )
         if any(
             saved["training"].get(key) != getattr(self.config.training, key) for key in ("best_metric", "best_mode")
         ):

@@ -82,6 +82,11 @@ class TrainingConfig:
     tensorboard: bool = True
     """Write TensorBoard events beside metrics.jsonl."""
 
+    @property
+    def rows_per_step(self) -> int:
+        """Rows (packing) or batches (padding) per optimiser step over all devices."""
+        return self.effective_batch_size // self.per_device_batch_size
+
     def __post_init__(self) -> None:
         for name in ("num_epochs", "per_device_batch_size", "effective_batch_size", "loss_chunk_tokens", "log_steps"):
             if getattr(self, name) < 1:

@@ -47,7 +47,8 @@ def fit(run: Run) -> RunState:
     """
     state = run.checkpoints.restore()
     describe(run)
-    run.tracker.start(state)
+    run = run.resumed(state)
+    run.tracker.start(state, run.total_steps)
     if run.due.end(state) and not state.unvalidated and run.checkpoints.has_final(state):
         _tell_finished_before(run, state)
         return state
@@ -60,7 +61,8 @@ def fit(run: Run) -> RunState:
                 result = optimizer_step(run.learner, batches, state.step + 1, factor, stop.is_set)
                 state = state.advanced(position, result.totals.tokens, result.totals.samples)
                 run.tally.add(batches)
-                run.tracker.step(state, result, waited, _more(run, batches, result) if run.due.log(state) else None)
+                more = _more(run, state, position, batches, result) if run.due.log(state) else None
+                run.tracker.step(state, result, waited, more)
                 state = replace(state, unvalidated=run.val_loader is not None and run.due.validate(state))
                 if result.stop and not run.due.end(state):
                     _stop(run, state)
@@ -74,13 +76,20 @@ def fit(run: Run) -> RunState:
     return state
 
 
-def _more(run: Run, batches: list[Batch], result: StepResult) -> dict[str, float]:
-    """Return the other metrics of a line; all ranks must ask. The loss in parts is of the step, as its loss is."""
+def _more(
+    run: Run, state: RunState, position: Position, batches: list[Batch], result: StepResult
+) -> dict[str, float]:
+    """Return the other metrics of a line, for the step at `position`, after which the run stands at `state`.
+
+    All ranks must ask. The loss in parts is of the step, as its loss is.
+    """
     samples = sum(len(batch["samples"]) for batch in batches)
+    first_step = state.step - 1 - position.step_in_epoch
     return {
         **run.tally.metrics(),
         **LossParts.of(batches, result.outputs).over_ranks().training_metrics(),
         "data/bytes_per_sample": sum(map(num_bytes, batches)) / samples,
+        "data/imbalance": run.loader.imbalance(position.epoch, position.step_in_epoch, first_step),
     }
 
 
@@ -106,6 +115,8 @@ def _epoch(run: Run, state: RunState) -> Iterator[tuple[Position, list[Batch], f
     start = time.perf_counter()
     first_step = state.step - state.step_in_epoch
     steps = run.loader.steps_per_epoch(state.epoch, first_step)
+    if run.learner.accelerator.is_main_process:
+        log.info("%s", run.loader.summary(state.epoch, first_step))
     shares = run.loader.steps_from(state.epoch, state.step_in_epoch, first_step)
     for index, batches in enumerate(shares, state.step_in_epoch):
         yield Position(state.epoch, index, steps), batches, time.perf_counter() - start

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from dcap.data.check import BadRecordList
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import load_tokenizer
 from dcap.data.loader import RowLoader
+from dcap.data.row_cost import RowCost
 from dcap.model.attention import self_test
 from dcap.model.load import check_source, load_model
 from dcap.model.lora import attach, enable_activation_checkpointing, trainable
@@ -31,7 +32,7 @@ from dcap.train.environment import write_environment
 from dcap.train.loss import SupervisedLoss
 from dcap.train.optimizer import build_optimizer, peak_rates
 from dcap.train.selection import check_metric
-from dcap.train.state import Due
+from dcap.train.state import BatchChange, Due, RunState
 from dcap.train.step import Learner
 from dcap.train.tracking import Tracker, log_to_file
 
@@ -50,10 +51,21 @@ class Run:
     tracker: Tracker
     tally: AugmentTally
     due: Due
+    epoch_steps: int
+    """Steps of the first epoch, as the curriculum starts."""
     total_steps: int
     """Steps that learning rate and curriculum are planned for. Augmentation makes an epoch a row longer or shorter now
     and then, so without `max_steps` it is that of the first epoch, as the curriculum starts, times the epochs; the run
     ends with the last epoch."""
+
+    def resumed(self, state: RunState) -> Run:
+        """Return the run as it goes on from `state`; itself, unless the rows per step changed on the way."""
+        if state.change == BatchChange():
+            return self
+        training = self.config.training
+        total = training.max_steps or state.change.total_steps(training.num_epochs, self.epoch_steps)
+        loader = replace(self.loader, behind=(state.epoch, state.segments)) if state.segments else self.loader
+        return replace(self, loader=loader.planned_for(total), total_steps=total)
 
 
 def prepare(config: RunConfig, closing: ExitStack) -> Run:
@@ -85,7 +97,7 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
         closing.callback(_tell_bad_records, bad_records)
     # Planned even where max_steps is given: a sample that does not fit stops the run here, and not after loading
     # the model, or hours later in the first validation.
-    total = planned_steps(config, loader)
+    epoch_steps, total = loader.steps_per_epoch(0), planned_steps(config, loader)
     if val_loader is not None:
         val_loader.steps_per_epoch(0)
     loader = loader.planned_for(total)
@@ -101,6 +113,7 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
         tracker=tracker,
         tally=AugmentTally(),
         due=Due(config.training),
+        epoch_steps=epoch_steps,
         total_steps=total,
     )
 
@@ -211,6 +224,7 @@ def _loaders(
 ) -> tuple[RowLoader, RowLoader | None]:
     tokenizer = load_tokenizer(source, config.model.revision)
     steps = accumulation(config, accelerator.num_processes)
+    cost = RowCost().frozen_vision() if config.model.freeze_vit else RowCost()
 
     def loader(split: Any) -> RowLoader:
         return RowLoader(
@@ -221,6 +235,7 @@ def _loaders(
             batch_size=config.training.per_device_batch_size,
             pin_memory=accelerator.device.type == "cuda",
             on_skip=bad_records.add,
+            cost=cost,
         )
 
     return loader("train"), loader("val") if config.data.has("val") else None

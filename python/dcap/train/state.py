@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from dcap.train.config import TrainingConfig
+
+_NOISE = 1e-6
+"""Float noise of a number of steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +21,25 @@ class Position:
     """Step within the epoch, from 0."""
     steps_in_epoch: int
     """Steps of the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchChange:
+    """Where a run went on with another number of rows per step; the start of the run when it never did."""
+
+    step: int = 0
+    """Optimiser steps made before."""
+    epochs_done: float = 0.0
+    """Passes over the data made before."""
+
+    def total_steps(self, num_epochs: int, steps_per_epoch: int) -> int:
+        """Return the steps of the whole run, made and to come.
+
+        Args:
+            num_epochs: Of the whole run.
+            steps_per_epoch: Of a whole epoch, with the rows per step since then.
+        """
+        return self.step + math.ceil((num_epochs - self.epochs_done) * steps_per_epoch - _NOISE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +64,40 @@ class RunState:
     """Step of `best_value`."""
     unvalidated: bool = False
     """Whether the validation due after the last step was interrupted, and is to be made up for."""
+    segments: tuple[tuple[int, int], ...] = ()
+    """Parts of the current epoch that were made with other numbers of rows per step: rows per step and steps of each;
+    with them the samples left are known."""
+    change: BatchChange = BatchChange()
+    """When the rows per step last changed."""
 
     def advanced(self, position: Position, tokens: int, samples: int) -> RunState:
         """Return the state after the step at `position`."""
         done = position.step_in_epoch + 1
         last = done >= position.steps_in_epoch
+        # Where steps changed their size in this epoch, only those since then are alike.
+        behind = sum(steps for _, steps in self.segments)
+        begin = self.change.epochs_done if self.segments else position.epoch
+        share = (done - behind) / (position.steps_in_epoch - behind)
         return replace(
             self,
             step=self.step + 1,
             epoch=position.epoch + last,
             step_in_epoch=0 if last else done,
-            epochs_done=position.epoch + done / position.steps_in_epoch,
+            epochs_done=position.epoch + 1.0 if last else begin + (position.epoch + 1 - begin) * share,
             tokens=self.tokens + tokens,
             samples=self.samples + samples,
+            segments=() if last else self.segments,
         )
+
+    def regrouped(self, rows_per_step: int) -> RunState:
+        """Return the state from which a run goes on with another number of rows per step.
+
+        Args:
+            rows_per_step: That of the steps so far.
+        """
+        steps = self.step_in_epoch - sum(steps for _, steps in self.segments)
+        segments = (*self.segments, (rows_per_step, steps)) if steps else self.segments
+        return replace(self, segments=segments, change=BatchChange(self.step, self.epochs_done))
 
     def with_best(self, value: float) -> RunState:
         """Return the state with a new best at the current step."""

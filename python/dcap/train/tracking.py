@@ -42,8 +42,14 @@ class Tracker:
         self._tokens = 0
         self._all_seconds, self._all_steps = 0.0, 0
 
-    def start(self, state: RunState) -> None:
-        """Open the files at `state`: what an interrupted run wrote beyond it is cut, so that no step counts twice."""
+    def start(self, state: RunState, total_steps: int | None = None) -> None:
+        """Open the files at `state`: what an interrupted run wrote beyond it is cut, so that no step counts twice.
+
+        Args:
+            state: Where the run stands.
+            total_steps: Steps of the whole run, where that changed with its resume.
+        """
+        self._total = self._total if total_steps is None else total_steps
         if not self._active:
             return
         keep_until(self._path, state.step)
