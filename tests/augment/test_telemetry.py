@@ -9,7 +9,7 @@ from dcap.augment.telemetry import Telemetry, summarize
 
 def test_sums_of_samples_become_shares() -> None:
     one = Telemetry(4, {2: "gone"}, ("rotate", "rotate"), (("random_crop", "no"),), 0.25, bypassed=False, num_pasted=3)
-    two = Telemetry(2, {}, (), (), 0.0, bypassed=True)
+    two = Telemetry(2, {}, (), (), 0.0, bypassed=True, fitted={"dropped_objects": 3})
     sums: Counter[str] = Counter()
     for telemetry in (one, two):
         sums.update(telemetry.tally(500_000))
@@ -21,6 +21,7 @@ def test_sums_of_samples_become_shares() -> None:
         "padding_share": 0.125,
         "megapixels": 0.5,
         "applied/rotate": 1.0,
+        "fitted/dropped_objects": 1.5,
         "skipped/random_crop": 0.5,
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 from dcap.core.errors import GeometryError
 from dcap.geometry.canvas import Canvas
@@ -36,3 +37,29 @@ def fit_canvas(canvas: Canvas, min_pixels: int, max_pixels: int) -> Canvas:
         grow = math.sqrt(min_pixels / (height * width))
         fit_h, fit_w = (math.ceil(side * grow / MULTIPLE) * MULTIPLE for side in (height, width))
     return Canvas(fit_h, fit_w)
+
+
+def smaller_fits(canvas: Canvas, min_pixels: int, max_pixels: int) -> Iterator[Canvas]:
+    """Yield what `fit_canvas` returns as its `max_pixels` falls, largest first, each once.
+
+    Args:
+        canvas: Extent before the resize.
+        min_pixels: Smallest area of what is yielded, and bound of `fit_canvas`.
+        max_pixels: Where to begin; what `fit_canvas` returns for it comes not.
+
+    Raises:
+        GeometryError: As `fit_canvas`.
+    """
+    last = fit_canvas(canvas, min_pixels, max_pixels)
+    least = fit_canvas(canvas, min_pixels, min_pixels)
+    low, high = min_pixels, max_pixels
+    while last != least:
+        # No side grows as the bound falls, so the largest bound with another result can be searched.
+        low, end = min_pixels, high
+        while end - low > 1:
+            middle = (low + end) // 2
+            low, end = (low, middle) if fit_canvas(canvas, min_pixels, middle) == last else (middle, end)
+        high, last = low, fit_canvas(canvas, min_pixels, low)
+        if last.num_pixels < min_pixels:
+            return
+        yield last

@@ -20,6 +20,7 @@ class Telemetry:
         bypassed: Whether the sample was left as it is.
         num_pasted: Shapes in the result that are copies.
         curriculum: Each number that the curriculum changes, by name, as it was for this sample.
+        fitted: What was done so that the sample fits a row: ``dropped_objects``, their number, or ``shrunk_image``, 1.
     """
 
     num_objects: int
@@ -30,6 +31,7 @@ class Telemetry:
     bypassed: bool
     num_pasted: int = 0
     curriculum: Mapping[str, float] = field(default_factory=dict)
+    fitted: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def num_kept(self) -> int:
@@ -53,6 +55,7 @@ class Telemetry:
             "pixels": num_pixels,
             **counts,
             **{f"curriculum/{name}": value for name, value in self.curriculum.items()},
+            **{f"fitted/{name}": value for name, value in self.fitted.items()},
         }
 
 
@@ -60,8 +63,9 @@ def summarize(sums: Mapping[str, float]) -> dict[str, float]:
     """Return what the sums of `Telemetry.tally` say of their samples.
 
     ``kept_share`` is that of the objects; ``bypassed_share``, ``padding_share``, ``objects``, ``pasted`` copies,
-    ``megapixels``, how often each op acted (``applied/rotate``) or could not (``skipped/rotate``) and the numbers of
-    the curriculum (``curriculum/rotate.max_deg``) are per sample.
+    ``megapixels``, how often each op acted (``applied/rotate``) or could not (``skipped/rotate``), the numbers of
+    the curriculum (``curriculum/rotate.max_deg``) and what it took to fit rows (``fitted/dropped_objects``) are per
+    sample.
     """
     samples = max(sums.get("samples", 0), 1)
     per_sample = {name: value / samples for name, value in sums.items() if "/" in name}

@@ -178,8 +178,9 @@ class DataConfig:
     than a sixteenth of the epoch, or 256 samples."""
     global_max_length: int = 4096
     """The one length knob: tokens of a row, and so of a sample."""
-    overlong: Literal["error", "drop", "drop_objects"] = "error"
-    """Sample longer than `global_max_length`: stop, leave it out, or leave out its least visible objects."""
+    overlong: Literal["error", "drop", "drop_objects", "shrink_image"] = "error"
+    """Sample longer than `global_max_length`: stop, leave it out, leave out its least visible objects, or show a
+    smaller image (`answer.min_pixels` or more). All but the first are counted and reported."""
     patch_dtype: Literal["auto", "uint8", "float32"] = "auto"
     """How patches go from workers to the trainer: ``uint8`` as bytes that the device normalises, an eighth of
     ``float32`` and the same bits; ``auto``: ``uint8``, but ``float32`` where nothing travels: no workers, no GPU."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -34,12 +34,20 @@ class Findings:
     too_long: set[int] = field(default_factory=set)
     unplanned: dict[int, str] = field(default_factory=dict)
     kept_iou: dict[int, npt.NDArray[np.float64]] = field(default_factory=dict)
+    fitted: dict[int, Mapping[str, int]] = field(default_factory=dict)
+    """What ``data.overlong`` did to those that it made fit, see `dcap.augment.telemetry.Telemetry`."""
 
     def update(self, more: Findings) -> None:
         """Add what was met elsewhere."""
         self.too_long |= more.too_long
         self.unplanned |= more.unplanned
         self.kept_iou |= more.kept_iou
+        self.fitted |= more.fitted
+
+    def num_fitted(self, name: str) -> tuple[int, int]:
+        """Return to how many samples something was done so that they fit, and how often in all."""
+        counts = [done[name] for done in self.fitted.values() if name in done]
+        return len(counts), sum(counts)
 
 
 class EpochLengths:
@@ -82,6 +90,8 @@ class EpochLengths:
         if self.epoch == 0:  # the other epochs differ little
             self.findings.kept_iou[index] = planned.kept_iou
         if planned.fits:
+            if planned.result.telemetry.fitted:
+                self.findings.fitted[index] = planned.result.telemetry.fitted
             return SampleSize(planned.length, num_image_tokens(planned.result.scene.canvas))
         self.findings.too_long.add(index)
         return SampleSize(0, 0)
@@ -115,6 +125,13 @@ class EpochLengths:
         found = self.findings
         if found.too_long:
             logger.warning("%s: %s left out, too long", self.name, counted(len(found.too_long), "sample"))
+        samples, objects = found.num_fitted("dropped_objects")
+        if samples:
+            left_out = f"{counted(objects, 'object')} left out of {counted(samples, 'sample')}, too long"
+            logger.warning("%s: %s", self.name, left_out)
+        samples, _ = found.num_fitted("shrunk_image")
+        if samples:
+            logger.warning("%s: smaller images in %s, too long", self.name, counted(samples, "sample"))
         if found.unplanned:
             count, example = counted(len(found.unplanned), "sample"), next(iter(found.unplanned.values()))
             logger.warning("%s: %s left out, such as %s", self.name, count, example)

@@ -224,7 +224,6 @@ class RowLoader:
             sizes.tokens[i], sizes.image_tokens[i] = lengths.of(i, TrainingStep(step, self.total_steps))
             return int(sizes.tokens[i])
 
-
         members = epoch_rows_by_step(
             count,
             length_at,

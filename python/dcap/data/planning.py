@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -9,8 +10,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from dcap.augment.fit import fit_canvas
-from dcap.augment.pipeline import Pipeline
+from dcap.augment.fit import fit_canvas, smaller_fits
+from dcap.augment.pipeline import Fit, Pipeline
 from dcap.augment.plan import AugmentResult
 from dcap.augment.schedule import TrainingStep
 from dcap.core.errors import GeometryError, RecordError
@@ -110,28 +111,36 @@ class Planner:
         Raises:
             RecordError: The image's sides, or those of what a crop left, differ by more than 200 times, a polygon
                 crosses itself millions of times, the summary is missing in summary mode, or the sample is too long
-                and the policy is ``error``.
+                and the policy is ``error``, or ``shrink_image`` and the smallest image does not help.
         """
         mode = self.mode(record, epoch, index, draw)
         answer = self.profile.answer
-        fit = partial(fit_canvas, min_pixels=answer.min_pixels, max_pixels=answer.max_pixels)
-        rng = self._rng(_AUGMENT_PURPOSE, epoch, index, draw)
-        try:
-            pipeline = self.pipeline if when is None else self.pipeline.at(when)
+        pipeline = self.pipeline if when is None else self.pipeline.at(when)
+
+        def drawn(fit: Fit | None) -> AugmentResult:
+            rng = self._rng(_AUGMENT_PURPOSE, epoch, index, draw)
             result = pipeline.plan(record.canvas, record.shapes, rng, record.captions, fit)
-            result = self._capped(result, self._rng(_CAP_PURPOSE, epoch, index, draw))
+            return self._capped(result, self._rng(_CAP_PURPOSE, epoch, index, draw))
+
+        try:
+            result = drawn(partial(fit_canvas, min_pixels=answer.min_pixels, max_pixels=answer.max_pixels))
             planned = self._planned(record, mode, result)
+            if planned.fits or self.config.overlong == "drop":
+                return planned
+            if self.config.overlong == "drop_objects":
+                return self._without_least_visible(planned)
+            if self.config.overlong == "shrink_image":
+                planned = self._with_smaller_image(planned, drawn)
         except GeometryError as error:
             raise RecordError(f"{record.origin}: {error}") from None
         if planned.fits:
             return planned
-        if self.config.overlong == "error":
-            raise RecordError(
-                f"{record.origin}: sample must have at most {self.config.global_max_length} tokens, not "
-                f"{planned.length}. Raise data.global_max_length, lower data.answer.max_pixels or "
-                "max_polygon_points, or set data.overlong."
-            )
-        return self._without_least_visible(planned) if self.config.overlong == "drop_objects" else planned
+        canvas = planned.result.scene.canvas
+        raise RecordError(
+            f"{record.origin}: sample must have at most {self.config.global_max_length} tokens, not {planned.length} "
+            f"with an image of {canvas.width}x{canvas.height}. Raise data.global_max_length, lower "
+            "data.answer.max_pixels, min_pixels or max_polygon_points, or set data.overlong."
+        )
 
     def prompt_ids(self, planned: PlannedSample) -> npt.NDArray[np.int64]:
         """Return the prompt's tokens, image placeholders included, int64."""
@@ -160,6 +169,20 @@ class Planner:
         gone = rng.permutation(count)[most:]
         return _dropped(result, gone, f"left out: the sample had more than max_objects {most} objects")
 
+    def _with_smaller_image(
+        self, planned: PlannedSample, drawn: Callable[[Fit | None], AugmentResult]
+    ) -> PlannedSample:
+        """Give the sample the largest image with which it fits, else the smallest; what it undergoes stays the same."""
+        answer = self.profile.answer
+        before = drawn(None).scene.canvas  # what the model's own resize begins with
+        for canvas in smaller_fits(before, answer.min_pixels, answer.max_pixels):
+            result = drawn(partial(_to, canvas))
+            telemetry = replace(result.telemetry, fitted={"shrunk_image": 1})
+            planned = self._planned(planned.record, planned.mode, replace(result, telemetry=telemetry))
+            if planned.fits:
+                break
+        return planned
+
     def _without_least_visible(self, planned: PlannedSample) -> PlannedSample:
         """Drop objects, least visible and then last first, until the sample fits; binary search on how many."""
         if planned.mode == "summary":
@@ -167,16 +190,24 @@ class Planner:
         result = planned.result
         order = np.lexsort((-np.arange(len(result.visible_fraction)), result.visible_fraction))
         fitting, low, high = planned, 0, len(order)
+
+        def without(count: int) -> PlannedSample:
+            left = _dropped(result, order[:count], _TOO_LONG)
+            telemetry = replace(left.telemetry, fitted={"dropped_objects": count})
+            return self._planned(planned.record, "dense", replace(left, telemetry=telemetry))
+
         while low < high:
             drop = (low + high) // 2
-            trial = self._planned(planned.record, "dense", _dropped(result, order[:drop], _TOO_LONG))
+            trial = without(drop)
             if trial.fits:
                 fitting, high = trial, drop
             else:
                 low = drop + 1
-        if not fitting.fits:
-            fitting = self._planned(planned.record, "dense", _dropped(result, order, _TOO_LONG))
-        return fitting
+        return fitting if fitting.fits else without(len(order))
+
+
+def _to(target: Canvas, _: Canvas) -> Canvas:
+    return target
 
 
 def _dropped(result: AugmentResult, gone: npt.NDArray[np.int64], reason: str) -> AugmentResult:

@@ -76,9 +76,7 @@ def fit(run: Run) -> RunState:
     return state
 
 
-def _more(
-    run: Run, state: RunState, position: Position, batches: list[Batch], result: StepResult
-) -> dict[str, float]:
+def _more(run: Run, state: RunState, position: Position, batches: list[Batch], result: StepResult) -> dict[str, float]:
     """Return the other metrics of a line, for the step at `position`, after which the run stands at `state`.
 
     All ranks must ask. The loss in parts is of the step, as its loss is.
