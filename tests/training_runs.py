@@ -69,6 +69,18 @@ def assert_same_run(config: RunConfig, reference: dict[str, Any]) -> None:
     assert all(torch.equal(weights[name], value) for name, value in reference["weights"].items())
 
 
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Return what becomes the samples of each step that this rank makes from now on, those that count."""
+    original, seen = loop.optimizer_step, []
+
+    def recording(learner: Any, batches: Any, *args: Any) -> Any:
+        seen.append([sample.sample_id for batch in batches for sample in batch["samples"] if sample.weight])
+        return original(learner, batches, *args)
+
+    monkeypatch.setattr(loop, "optimizer_step", recording)
+    return seen
+
+
 def at_step(monkeypatch: pytest.MonkeyPatch, number: int, action: Callable[[], None]) -> None:
     """Do something while step `number` is being made."""
     original = loop.optimizer_step

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,11 +18,13 @@ import torch
 from safetensors.torch import load_file
 
 from batches import fake_sample, packed
-from dcap.core.config import dump_yaml
+from dcap.core.config import dump_yaml, merge
+from dcap.core.errors import StoppedError
 from dcap.train.config import RunConfig
-from dcap.train.loop import fit
+from dcap.train.loop import fit, train
 from dcap.train.setup import prepare
 from dcap.train.step import optimizer_step, validate
+from training_runs import at_step, recorded
 
 SCRIPT = Path(__file__).with_name("two_ranks.py")
 TESTS = SCRIPT.parents[1]
@@ -32,36 +36,69 @@ def results() -> dict[str, Any]:
     return {}
 
 
+# Dropout differs between ranks on purpose; everything else must not. With the usual epsilon AdamW turns rounding noise
+# of a vanishing gradient into a step of full size.
+SAME: dict[str, Any] = {"model": {"adapter": {"dropout": 0.0}}, "training": {"adam_eps": 1e-3}}
+
+
 @pytest.fixture
 def found(results: dict[str, Any], run_config: Callable[..., RunConfig], photo_file: Path, tmp_path: Path) -> Any:
     if results:
         return results
-    # Dropout differs between ranks on purpose; everything else must not.
-    changes: dict[str, dict[str, Any]] = {
-        "model": {"adapter": {"dropout": 0.0}},
-        "data": {"val": str(photo_file)},
-        # With the usual epsilon AdamW turns rounding noise of a vanishing gradient into a step of full size.
-        "training": {"effective_batch_size": 4, "max_steps": 3, "adam_eps": 1e-3},
+    four = {"effective_batch_size": 4, "max_steps": 3}
+    made: dict[str, dict[str, Any]] = {
+        "run": {"data": {"val": str(photo_file)}, "training": four},
+        "vision": {
+            "model": {"freeze_vit": False},
+            "data": {"train": str(without_an_image(photo_file, tmp_path)), "on_bad_record": "skip", "packing": False},
+        },
+        "interrupted": {
+            "data": {"train": str(seven(photo_file, tmp_path))},
+            "training": {"max_steps": None, "num_epochs": 2, "save_steps": 100},
+        },
     }
-    config = run_config(**changes)
-    (tmp_path / "run.yaml").write_text(dump_yaml(config))
+
+    def config_of(name: str, output: Path, **changes: Any) -> RunConfig:
+        tree = merge(merge(SAME, made[name]), {"training": {"output_dir": str(output), **changes}})
+        return run_config(**tree)
+
+    for name in made:
+        (tmp_path / f"{name}.yaml").write_text(dump_yaml(config_of(name, tmp_path / name)))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     done = subprocess.run(
-        [*launch, str(SCRIPT), str(tmp_path / "run.yaml"), str(tmp_path)],
+        [*launch, str(SCRIPT), str(tmp_path)],
         env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS)},
         capture_output=True,
         text=True,
         timeout=240,
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    results["output"] = Path(config.training.output_dir)
+    results["output"] = tmp_path
     results["ranks"] = [json.loads((tmp_path / f"found-{rank}.json").read_text()) for rank in (0, 1)]
-    results["weights"] = [load_file(tmp_path / f"weights-{rank}.safetensors") for rank in (0, 1)]
+    for name in ("weights", "vision"):
+        results[name] = [load_file(tmp_path / f"{name}-{rank}.safetensors") for rank in (0, 1)]
     results["stderr"] = done.stderr
-    results["config"] = run_config(
-        **changes | {"training": {**changes["training"], "output_dir": str(tmp_path / "one")}}
-    )
+    results["config"] = config_of
     return results
+
+
+def without_an_image(photo_file: Path, folder: Path) -> Path:
+    """Four photos of which one breaks off after its header, and one shows no object."""
+    records = [json.loads(line) for line in photo_file.read_text().splitlines()]
+    image = Path(records[1]["images"][0]).read_bytes()
+    (folder / "broken.png").write_bytes(image[: len(image) // 2])
+    records[1]["images"] = ["broken.png"]
+    records[2]["objects"] = []
+    path = folder / "vision.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+def seven(photo_file: Path, folder: Path) -> Path:
+    """Seven records of four photos."""
+    path = folder / "seven.jsonl"
+    path.write_text("\n".join((photo_file.read_text().splitlines() * 2)[:7]) + "\n")
+    return path
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
@@ -72,7 +109,7 @@ def test_two_ranks_equal_one_with_twice_the_accumulation(found: Any) -> None:
     # The same two batches as in two_ranks.py.
     text_only = packed([fake_sample(50, images=(), answer=9)])
     with_image = packed([fake_sample(51, answer=4), fake_sample(52, images=((4, 8),))])
-    config = found["config"]
+    config = found["config"]("run", found["output"] / "one")
     with ExitStack() as closing:
         run = prepare(config, closing)
         fit(run)
@@ -80,18 +117,77 @@ def test_two_ranks_equal_one_with_twice_the_accumulation(found: Any) -> None:
         evaluated = validate(run.learner, [text_only, with_image])
         one = {name: p.detach().clone() for name, p in run.learner.parameters.items()}
     assert [r["world_size"] for r in found["ranks"]] == [2, 2]
-    for line, other in zip(lines(found["output"]), lines(Path(config.training.output_dir)), strict=True):
-        for key in ("step", "epoch", "tokens", "samples", "lr/llm", "token_accuracy"):
-            assert line.get(key) == other.get(key)
-        for key in {"loss", "grad_norm", "eval/loss"} & set(other):
-            assert line[key] == pytest.approx(other[key], rel=1e-5)
+    assert_same_metrics(found["output"] / "run", found["output"] / "one")
+    assert any(line.get("data/imbalance") for line in lines(found["output"] / "run")), "they do not do exactly the same"
     for rank in found["ranks"]:
         assert rank["loss"] == pytest.approx(result.loss, rel=1e-6)
         assert rank["eval"] == pytest.approx(evaluated, rel=1e-6)
         assert rank["samples"] == 3
+    assert_same_weights(found["weights"], one)
+
+
+def assert_same_metrics(folder: Path, other_folder: Path) -> None:
+    for line, other in zip(lines(folder), lines(other_folder), strict=True):
+        for key in ("step", "epoch", "tokens", "samples", "lr/llm", "token_accuracy"):
+            assert line.get(key) == other.get(key)
+        for key in {"loss", "grad_norm", "eval/loss"} & set(other):
+            assert line[key] == pytest.approx(other[key], rel=1e-5)
+        if "loss" in line:
+            assert line["data/imbalance"] >= other["data/imbalance"] == 0.0
+
+
+def assert_same_weights(ranks: list[dict[str, torch.Tensor]], one: dict[str, torch.Tensor]) -> None:
     for name, value in one.items():
-        assert torch.equal(found["weights"][0][name], found["weights"][1][name]), "ranks agree to the bit"
-        torch.testing.assert_close(found["weights"][0][name], value, rtol=1e-6, atol=1e-7, msg=name)
+        assert torch.equal(ranks[0][name], ranks[1][name]), "ranks agree to the bit"
+        torch.testing.assert_close(ranks[0][name], value, rtol=1e-6, atol=1e-7, msg=name)
+
+
+def test_the_vision_tower_trains_where_a_rank_has_no_image(found: Any) -> None:
+    """An image that was left out, a photo without an object, and text in the micro-batch in which ranks exchange."""
+    text_only = packed([fake_sample(50, images=(), answer=9)])
+    with_image = packed([fake_sample(51, answer=4), fake_sample(52, images=((4, 8),))])
+    with ExitStack() as closing:
+        run = prepare(found["config"]("vision", found["output"] / "one-vision"), closing)
+        fit(run)
+        result = optimizer_step(run.learner, [with_image, text_only, text_only, text_only], 90, 0.1)
+        one = {name: p.detach().clone() for name, p in run.learner.parameters.items()}
+    shares = list(zip(*(rank["vision samples"] for rank in found["ranks"]), strict=True))
+    assert sorted(map(len, shares[0] + shares[1])) == [0, 1, 1, 1], "one row lost its image"
+    assert {sample for share in shares for rank in share for sample in rank} == {
+        "vision.jsonl:1",
+        "vision.jsonl:3",
+        "vision.jsonl:4",
+    }
+    assert_same_metrics(found["output"] / "vision", found["output"] / "one-vision")
+    assert [rank["vision loss"] for rank in found["ranks"]] == pytest.approx([result.loss] * 2, rel=1e-6)
+    assert any(".visual.blocks." in name and "lora_B" in name and value.any() for name, value in one.items())
+    assert_same_weights(found["vision"], one)
+
+
+def test_a_run_of_two_ranks_goes_on_with_one_and_with_larger_steps(
+    found: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(logging.getLogger("dcap"), "propagate", True)
+    folder = found["output"] / "interrupted"
+    first = [sample for rank in found["ranks"] for step in rank["samples until stopped"] for sample in step]
+    assert len(first) == 2
+    with monkeypatch.context() as patch:
+        same = recorded(patch)
+        at_step(patch, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(StoppedError):
+            train(found["config"]("interrupted", folder))
+    assert "resuming with a change: world_size was 2 and is 1" in caplog.text
+    with monkeypatch.context() as patch:
+        larger = recorded(patch)
+        state = train(found["config"]("interrupted", folder, effective_batch_size=3))
+    assert "the steps had 2 rows and have 3 from now on; the samples left of epoch 0 are shared out anew" in caplog.text
+    assert [len(step) for step in (*same, *larger)] == [2, 3, 3, 3, 1]
+    every = [f"seven.jsonl:{i}" for i in range(1, 8)]
+    assert sorted([*first, *same[0], *larger[0]]) == every
+    assert sorted(sample for step in larger[1:] for sample in step) == every
+    assert (state.step, state.epoch, state.samples) == (6, 2, 14)
+    assert [line["step"] for line in lines(folder)] == [1, 2, 3, 4, 5, 6]
+    assert [line["epoch"] for line in lines(folder)] == pytest.approx([0.25, 0.5, 1.0, 4 / 3, 5 / 3, 2.0], abs=1e-5)
 
 
 def test_a_stop_on_one_rank_stops_both(found: Any) -> None:
@@ -114,4 +210,4 @@ def test_every_rank_stops_and_names_the_sample_of_any(found: Any, kind: str, mes
 
 
 def test_only_the_first_rank_talks(found: Any) -> None:
-    assert found["stderr"].count("what trains") == 1
+    assert found["stderr"].count("what trains") == 3, "once in each of three runs"
