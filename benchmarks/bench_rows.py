@@ -100,7 +100,7 @@ def test_rows(
 def test_token_kinds(photos: Path, benchmark: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """The share of the kinds in encoding a sample, and in making the ids alone."""
     data = dataset(photos, 262_144)
-    planner = data.planner
+    planner = data.planners[0]
     planned = data.plan(0, 3)
     pixels = decode_image(image_path(planned.record, None), planned.record.canvas, 10**8)
     ids = planner.encoder.answer_ids(planned.answer)

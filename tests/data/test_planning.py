@@ -41,7 +41,7 @@ def dataset(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Dens
 
 
 def planner(dataset: DenseCaptionDataset, overlong: Any, max_length: int, **answer: Any) -> Planner:
-    whole = dataset.planner
+    whole = dataset.planners[0]
     return replace(
         whole,
         config=replace(whole.config, overlong=overlong, global_max_length=max_length),

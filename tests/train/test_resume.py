@@ -16,6 +16,7 @@ from dcap.core.config import merge
 from dcap.core.errors import CheckpointError
 from dcap.data.config import DataConfig
 from dcap.data.loader import RowLoader
+from dcap.data.mixture import EpochSamples
 from dcap.data.row_cost import SampleSize, SampleSizes
 from dcap.train.resume import check_same_run
 from dcap.train.state import Position, RunState
@@ -114,12 +115,15 @@ class Planned:
 
     def __init__(self, phases: tuple[int, ...] = ()) -> None:
         self.split = "train"
-        self.planner = SimpleNamespace(pipeline=SimpleNamespace(curriculum=SimpleNamespace(phases=phases)))
+        self.curriculum = SimpleNamespace(phases=phases)
         data = DataConfig(train="a.jsonl", global_max_length=100, packing_window=16)
         self.config = SimpleNamespace(data=data, seed=5)
 
     def __len__(self) -> int:
         return SAMPLES
+
+    def samples(self, epoch: int) -> EpochSamples:
+        return EpochSamples.of_all(SAMPLES)
 
     def size(self, epoch: int, index: int, when: TrainingStep | None = None) -> SampleSize:
         tokens = 10 + (index * 7919 + epoch * 31 + (0 if when is None else when.step * (index % 5))) % 60
@@ -133,6 +137,7 @@ class PlannedLengths:
     """As `EpochLengths`, of `Planned`."""
 
     def __init__(self, dataset: Planned, epoch: int) -> None:
+        self.samples = dataset.samples(epoch)
         self.of, self.track, self.report = partial(dataset.size, epoch), iter, lambda: None
 
 

@@ -23,7 +23,7 @@ from dcap.data.profile import ResolvedProfile
 from dcap.data.records import Record
 from dcap.geometry.canvas import Canvas
 
-_MODE_PURPOSE, _AUGMENT_PURPOSE, _CAP_PURPOSE = 2, 3, 4
+_MODE_PURPOSE, _AUGMENT_PURPOSE, _CAP_PURPOSE = 2, 3, 8
 _ONE_TOKEN = Canvas(32, 32)
 _TOO_LONG = "left out: the sample was longer than data.global_max_length"
 
