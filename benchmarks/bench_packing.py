@@ -1,4 +1,4 @@
-"""Best-fit-decreasing packing against plain Python and TRL; ratios only, since machines differ.
+"""Best-fit-decreasing packing against plain Python and TRL, and the balance of ranks; ratios only: machines differ.
 
 Run with ``pytest benchmarks/bench_packing.py --benchmark-only``. Every result is checked before it is timed, and
 methods take turns. TRL has no function that only says which sample goes where: its `pack_dataset` sorts, assigns and
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,10 @@ import pytest
 
 from dcap import kernels
 from dcap.data.packing import pack_lengths
+from dcap.data.row_cost import RowCost
+from dcap.data.steps import balanced_steps, ordered_steps
 from plain_packing import pack_plainly
+from row_mixtures import MIXTURES, imbalance, row_costs
 from timing import interleaved
 
 I64 = npt.NDArray[np.int64]
@@ -154,3 +158,24 @@ def test_packing_of_a_whole_dataset(benchmark: Callable[..., object], capsys: py
     benchmark(calls["dcap"])
     with capsys.disabled():
         print(report("10 000 samples in windows of 1000", seconds, len(lengths), lengths.sum() / CAPACITY / len(rows)))
+
+
+@pytest.mark.parametrize("frozen", [False, True], ids=["all towers train", "frozen vision tower"])
+def test_balance_of_ranks(frozen: bool, benchmark: Callable[..., object], capsys: pytest.CaptureFixture[str]) -> None:
+    """100 000 samples in rows of 12 000 tokens: how much more the busiest rank of a step does than the mean."""
+    lines = [f"\nimbalance of ranks, mean over the steps (largest); {'frozen' if frozen else 'trained'} vision tower"]
+    lines.append(f"  {'samples':24s} {'ranks':>5s} {'rows each':>9s} {'dealt in turn':>18s} {'dcap':>18s}")
+    cost = RowCost().frozen_vision() if frozen else RowCost()
+    for mixture in MIXTURES:
+        costs = row_costs(mixture, 100_000, cost)
+        for ranks, rows_each in product((2, 8, 64), (1, 4)):
+            size = ranks * rows_each
+            dealt = imbalance(costs, ordered_steps(len(costs), size), ranks, dealt=True)
+            even = imbalance(costs, balanced_steps(costs, size, 0, 0), ranks)
+            texts = [f"{np.mean(values):8.2%} ({max(values):7.1%})" for values in (dealt, even)]
+            lines.append(f"  {mixture:24s} {ranks:5d} {rows_each:9d} " + " ".join(texts))
+            assert np.mean(even) < 0.05
+    costs = row_costs("photos", 100_000, cost)
+    benchmark(partial(balanced_steps, costs, 8, 0, 0))
+    with capsys.disabled():
+        print("\n".join(lines))
