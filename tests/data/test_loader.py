@@ -41,6 +41,26 @@ def test_ranks_share_an_epoch_without_loss_or_repeat(
     assert len(steps) == 1
 
 
+def test_the_balance_of_an_epoch_is_told_in_a_line(tiny_folder: Path) -> None:
+    loader = RowLoader(DenseCaptionDataset(config(tiny_folder, global_max_length=4200, packing=False)), 0, 2)
+    values = [loader.imbalance(0, step) for step in range(loader.steps_per_epoch(0))]
+    assert values == [step.imbalance(2) for step in loader.steps(0)]
+    assert len(values) == 2
+    line = f"does {np.mean(values):.1%} more than their mean, in one step {max(values):.1%}"
+    assert loader.summary(0) == f"train epoch 0: 4 rows in 2 steps; the busiest of 2 ranks {line}"
+    assert replace(loader, world_size=1).summary(0) == "train epoch 0: 4 rows in 4 steps"
+
+
+def test_a_batch_size_that_changes_in_an_epoch_leaves_the_other_epochs_alone(tiny_folder: Path) -> None:
+    dataset = DenseCaptionDataset(config(tiny_folder, packing=False))
+    single, double = RowLoader(dataset), RowLoader(dataset, accumulation=2)
+    changed = replace(double, behind=(1, ((1, 1),)))
+    assert [len(step.rows) for step in changed.steps(1)] == [1, 2, 1]
+    assert changed.steps(1)[0].rows == single.steps(1)[0].rows
+    assert sorted(key.index for row in changed.rows(1) for key in row) == [0, 1, 2, 3]
+    assert changed.rows(0) == double.rows(0)
+
+
 def test_resuming_gives_the_rest_of_the_epoch(tiny_folder: Path) -> None:
     dataset = DenseCaptionDataset(config(tiny_folder, global_max_length=4200))
     whole = [b["input_ids"] for step in RowLoader(dataset).steps_from(2, 0) for b in step]

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from dcap.data.planning import PlannedSample
 from dcap.train import setup
 from dcap.train.config import RunConfig, load_run_config
 from dcap.train.setup import accumulation, build_accelerator, describe, prepare
+from dcap.train.state import RunState
 
 RunMaker = Callable[..., RunConfig]
 
@@ -117,6 +119,22 @@ def test_a_prepared_run_is_the_one_the_config_describes(run_config: RunMaker) ->
         again = prepare(config, closing)
         assert all(torch.equal(first[name], p) for name, p in again.learner.parameters.items())
     assert not (Path(config.training.output_dir) / "config.yaml").exists(), "a refused resume must not replace it"
+
+
+def test_a_resumed_run_is_planned_anew_only_where_rows_per_step_changed(run_config: RunMaker) -> None:
+    config = run_config(training={"max_steps": None, "num_epochs": 3})
+    with ExitStack() as closing:
+        run = prepare(config, closing)
+        assert run.resumed(RunState(step=1, step_in_epoch=1, epochs_done=0.5)) is run
+        state = RunState(step=1, step_in_epoch=1, epochs_done=0.25).regrouped(1)
+        changed = run.resumed(state)
+        assert (changed.total_steps, changed.loader.behind) == (1 + 6, (0, ((1, 1),)))
+        assert changed.loader.steps_per_epoch(0) == 3
+        later = run.resumed(replace(state, step=4, epoch=1, step_in_epoch=0, epochs_done=1.0, segments=()))
+        assert later.total_steps == changed.total_steps
+        assert later.loader is run.loader
+        limited = replace(run, config=run_config(training={"max_steps": 9}))
+        assert limited.resumed(state).total_steps == 9
 
 
 @pytest.mark.parametrize("curriculum", [False, True])

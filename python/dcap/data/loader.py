@@ -177,12 +177,13 @@ class RowLoader:
     def summary(self, epoch: int, first_step: int = 0) -> str:
         """Return a line on an epoch's rows and how evenly ranks share them; arguments as `steps`."""
         steps = self.steps(epoch, first_step)
-        mean, most = mean_imbalance(steps, self.world_size)
         rows = sum(len(step.rows) for step in steps)
-        return (
-            f"{self.dataset.split} epoch {epoch}: {counted(rows, 'row')} in {counted(len(steps), 'step')} on "
-            f"{counted(self.world_size, 'rank')}; the busiest does {mean:.1%} more than the mean, at most {most:.1%}"
-        )
+        line = f"{self.dataset.split} epoch {epoch}: {counted(rows, 'row')} in {counted(len(steps), 'step')}"
+        if self.world_size == 1:
+            return line
+        mean, most = mean_imbalance(steps, self.world_size)
+        ranks = f"the busiest of {self.world_size} ranks does {mean:.1%} more than their mean"
+        return f"{line}; {ranks}, in one step {most:.1%}"
 
     @property
     def _rows_per_step(self) -> int:

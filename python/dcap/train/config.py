@@ -34,7 +34,8 @@ class TrainingConfig:
     per_device_batch_size: int = 1
     """Rows (packing) or samples (padding) per forward pass and device."""
     effective_batch_size: int = 8
-    """Rows (packing) or samples (padding) per optimiser step over all devices; accumulation follows from it."""
+    """Rows (packing) or samples (padding) per optimiser step over all devices; accumulation follows. A run may be
+    resumed with another one, on as many devices as divide it."""
     learning_rate: float = 1e-4
     """Peak learning rate of the language model and of any tower without its own."""
     vit_lr: float | None = None

@@ -214,7 +214,7 @@ def accumulation(config: RunConfig, world_size: int) -> int:
     if training.effective_batch_size % per_pass:
         raise ConfigError(
             f"training.effective_batch_size must be a multiple of {per_pass} (per_device_batch_size x "
-            f"{world_size} processes), not {training.effective_batch_size}"
+            f"{world_size} processes), not {training.effective_batch_size}. A run may be resumed with another one"
         )
     return training.effective_batch_size // per_pass
 
