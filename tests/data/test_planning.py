@@ -86,7 +86,7 @@ def test_what_fits_is_as_long_as_planned_and_the_rest_is_refused_or_left_out(
 
 
 @pytest.mark.parametrize("norm", ["norm1000", "none"])
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(**CASES)
 def test_the_image_is_as_large_as_the_length_allows(
     dataset: DenseCaptionDataset, norm: str, epoch: int, index: int, share: float
