@@ -173,7 +173,7 @@ def test_preprocessors_run_first_and_drops_are_counted(tiny_folder: Path) -> Non
 
 
 def test_a_split_without_files_is_a_config_error(tiny_folder: Path) -> None:
-    with pytest.raises(ConfigError, match=r"data\.val must name at least one JSONL file"):
+    with pytest.raises(ConfigError, match=r"data\.val must name at least one file of records"):
         DenseCaptionDataset(config(tiny_folder, val=[]), "val")
 
 

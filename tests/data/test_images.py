@@ -193,7 +193,7 @@ class TestRefused:
             decode_image(tmp_path / "a.jpg", None, origin=ORIGIN)
         assert str(caught.value) == (
             f"train.jsonl:7: image {tmp_path}/a.jpg must be a readable file, not missing. "
-            "Paths in a record start at the folder of its JSONL file."
+            "Paths in a record start at the folder of its file."
         )
 
     def test_folder(self, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def examine() -> dict[str, Any]:
     return report
 
 
-_RUN_EXTRAS = ("", "train", "demo")
+_RUN_EXTRAS = ("", "train", "demo", "formats")
 
 
 def _kernels() -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger, output_console
-from dcap.data.builtin import resolve_data
+from dcap.data.formats.paths import expand_sources
 
 log = get_logger(__name__)
 
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     for name in ("worst", "best"):
         if getattr(args, name) < 0:
             raise ConfigError(f"--{name} must be at least 0, not {getattr(args, name)}")
-    truth = [resolve_data(name) for name in args.truth]
+    truth = expand_sources(args.truth)
     report = evaluate(truth, args.pred, ScoreOptions(line_tolerance_px=args.line_tolerance))
     if not report.images:
         raise ConfigError("--truth must hold at least one record, not none")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dcap.core.log import get_logger
 from dcap.core.words import counted
-from dcap.data.builtin import resolve_data
+from dcap.data.formats.paths import expand_sources
 
 log = get_logger(__name__)
 
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
     options = PredictOptions(
         model=args.model,
-        data=tuple(resolve_data(name) for name in args.data),
+        data=tuple(expand_sources(args.data)),
         out=args.out,
         adapter=args.adapter,
         revision=args.revision,

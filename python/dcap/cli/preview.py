@@ -45,7 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", metavar="CONFIG.yaml|FILE.jsonl", help="a run's config, or records alone")
+    parser.add_argument("source", metavar="CONFIG.yaml|RECORDS", help="a run's config, or records alone")
     parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="config fields to change")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for sheet.png and index.html")
     parser.add_argument("--num-samples", type=int, default=8, metavar="N", help="records, spread evenly (default: 8)")

@@ -83,7 +83,7 @@ def _from_plan(args: argparse.Namespace) -> Replay:
         raise ConfigError(f"{args.overrides[0]} must go with --config; a plan has no fields to change")
     replay = Replay.read(args.plan)
     replay = replay if args.image is None else replace(replay, image=args.image)
-    if not replay.image.is_file():
+    if not Path(str(replay.image)).is_file():
         raise ConfigError(f"--image must name the source image, as there is no {str(replay.image)!r}")
     return replay
 

@@ -17,6 +17,7 @@ from dcap.core.log import console as log_console
 from dcap.core.log import output_console
 from dcap.core.words import counted
 from dcap.data.builtin import resolve_data
+from dcap.data.formats.paths import expand_sources
 from dcap.data.validate import Finding, Report, validate
 from dcap.geometry.canvas import MAX_PIXELS
 
@@ -65,7 +66,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Print the report; the exit code is 1 when there are problems."""
-    files = [resolve_data(name) for name in args.files]
+    files = expand_sources(args.files)
     with _progress() as progress:
         task = progress.add_task("validate", total=None)
         report = validate(
@@ -78,7 +79,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
     else:
-        _print(report, dict(zip(report.files, args.files, strict=True)), output_console())
+        given = {str(resolve_data(name)): name for name in args.files}
+        _print(report, {file: given.get(file, file) for file in report.files}, output_console())
     return 1 if report.problems else 0
 
 

@@ -19,11 +19,12 @@ import numpy.typing as npt
 from dcap.core.errors import ImageError, RecordError
 from dcap.core.log import get_logger
 from dcap.core.words import counted
-from dcap.data.formats.jsonl import JsonlFile
+from dcap.data.formats.opening import open_source
+from dcap.data.formats.source import RecordSource
 from dcap.data.images import check_header, decode_image
 from dcap.data.preprocess import NO_CHAIN, Chain
 from dcap.data.record_json import Problem
-from dcap.data.records import Origin, Record, image_path, read_or_explain
+from dcap.data.records import Origin, Record, image_source
 from dcap.geometry.canvas import MAX_PIXELS
 
 logger = get_logger(__name__)
@@ -66,7 +67,7 @@ class CheckedRecords:
         row_index     [0, 1, 3, 0]
     """
 
-    files: tuple[JsonlFile, ...]
+    files: tuple[RecordSource, ...]
     file_index: npt.NDArray[np.int32]
     """int32 (N,)."""
     row_index: npt.NDArray[np.int64]
@@ -168,17 +169,17 @@ def check_records(
     """Read every record once and keep the places of the good ones.
 
     Args:
-        files: JSONL files.
+        files: Annotation files; see `open_source`.
         on_bad_record: ``error`` stops with all problems of the first `ERRORS_SHOWN` found; ``skip`` keeps them in
             `CheckedRecords.bad` and goes on.
-        images: Check image files too; None reads the JSONL only.
+        images: Check image files too; None reads the records only.
         chain: Preprocessors; what they drop is counted and left out.
         on_read: Called with the number of records read and their total.
 
     Raises:
         RecordError: A file cannot be read; or ``error`` and at least one record is bad.
     """
-    opened = tuple(JsonlFile(path) for path in files)
+    opened = tuple(open_source(path) for path in files)
     rows: list[tuple[int, int]] = []
     bad: list[BadRecord] = []
     dropped: Counter[str] = Counter({name: 0 for name, _ in chain.steps})
@@ -207,13 +208,13 @@ def check_records(
 
 
 def scan_records(
-    files: Sequence[JsonlFile], images: ImageRules | None, on_read: Callable[[int, int], None] | None = None
+    files: Sequence[RecordSource], images: ImageRules | None, on_read: Callable[[int, int], None] | None = None
 ) -> Iterator[tuple[int, int, Record | None, tuple[Problem, ...]]]:
     """Yield (file, row, record or None, problems) for every record; None goes with at least one problem."""
     total, done = sum(map(len, files)), 0
     for f, file in enumerate(files):
         for i in range(len(file)):
-            record, problems = read_or_explain(file.line(i), file.origin(i))
+            record, problems = file.explain(i)
             if record is not None and images is not None:
                 problem = check_image(record, images)
                 record, problems = (record, problems) if problem is None else (None, (problem,))
@@ -227,7 +228,7 @@ def check_image(record: Record, rules: ImageRules) -> Problem | None:
     """Return what is wrong with a record's image file."""
     check = decode_image if rules.decode else check_header
     try:
-        check(image_path(record, rules.root), record.canvas, rules.max_pixels)
+        check(image_source(record, rules.root), record.canvas, rules.max_pixels)
     except ImageError as error:
         about, _, text = str(error).partition(" ")
         return Problem("images[0]", text) if about == "image" else Problem.of(str(error))

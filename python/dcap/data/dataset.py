@@ -20,7 +20,7 @@ from dcap.data.lengths import EpochLengths
 from dcap.data.mixture import EpochSamples, read_mixture
 from dcap.data.planning import PlannedSample, Planner
 from dcap.data.profile import resolve_profile
-from dcap.data.records import image_path
+from dcap.data.records import image_source
 from dcap.data.row_cost import SampleSizes
 from dcap.data.sample import Sample, encode_sample, text_filler
 
@@ -90,7 +90,7 @@ class DenseCaptionDataset:
     def __init__(self, config: DatasetConfig, split: Split = "train", tokenizer: Tokenizer | None = None) -> None:
         data = config.data
         if not data.has(split):
-            raise ConfigError(f"data.{split} must name at least one JSONL file")
+            raise ConfigError(f"data.{split} must name at least one file of records")
         self.config = config
         self.split: Split = split
         self.profile = resolve_profile(data)
@@ -169,9 +169,9 @@ class DenseCaptionDataset:
             key = SampleKey(0, key) if isinstance(key, int) else SampleKey(*key)
         planned = self.plan(key.epoch, key.index, key.when, key.draw)
         record = planned.record
-        path = image_path(record, self.config.data.root)
+        source = image_source(record, self.config.data.root)
         shrink = planned.result.plan.decode_shrink
-        image = decode_image(path, record.canvas, self.config.data.max_image_pixels, record.origin, shrink)
+        image = decode_image(source, record.canvas, self.config.data.max_image_pixels, record.origin, shrink)
         return encode_sample(self.planner_of(key.index), planned, image, weight=0.0 if key.filler else 1.0)
 
     def filler(self) -> Sample:

@@ -8,7 +8,7 @@ from pathlib import Path
 from dcap.core.words import counted
 from dcap.data.draw import draw_shapes, fit
 from dcap.data.images import decode_image
-from dcap.data.records import Record, image_path
+from dcap.data.records import Record, image_source
 from dcap.data.sheet import Tile
 from dcap.geometry.canvas import MAX_PIXELS
 from dcap.geometry.shapes import ShapeArray
@@ -43,7 +43,7 @@ def compare(
     Raises:
         RecordError: The image is missing, or not what the record says.
     """
-    image = decode_image(image_path(record, root), record.canvas, MAX_PIXELS, record.origin)
+    image = decode_image(image_source(record, root), record.canvas, MAX_PIXELS, record.origin)
     small, truth = fit(image, record.shapes, side)
     _, predicted = fit(image, shapes, side)
     title = f"{record.origin}  truth: {counted(len(truth), 'object')}"

@@ -1,4 +1,4 @@
-"""Image files to 8-bit RGB arrays, by one function for the whole library.
+"""Images to 8-bit RGB arrays, by one function for the whole library.
 
 Owns what is accepted, in which order it is checked (header before pixels), and the size contract with the record.
 How a mode becomes RGB is in `dcap.data.image_modes`. ICC profiles are ignored: values are taken as they are stored.
@@ -11,9 +11,10 @@ import threading
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from PIL.ExifTags import Base
 
 from dcap.core.errors import ImageError
 from dcap.data.image_modes import to_rgb
+from dcap.data.image_source import EmbeddedImage, ImageSource
 from dcap.data.records import Origin
 from dcap.geometry.canvas import MAX_PIXELS, Canvas
 
@@ -65,24 +67,24 @@ class ImageHeader:
         return Canvas(self.canvas.width, self.canvas.height) if swap else self.canvas
 
 
-def read_header(path: str | Path, origin: Origin | None = None) -> ImageHeader:
+def read_header(path: ImageSource, origin: Origin | None = None) -> ImageHeader:
     """Read size and orientation without decoding pixels.
 
     The orientation is the one of the EXIF data that stand before the pixels.
 
     Args:
-        path: Image file.
+        path: Image file, or an image inside another file.
         origin: Record that names the image, for messages.
 
     Raises:
         ImageError: The file is missing, empty, not a regular file, or not an image of `FORMATS`.
     """
-    with _opened(Path(path), origin) as (_, header):
+    with _opened(path, origin) as (_, header):
         return header
 
 
 def check_header(
-    path: str | Path, canvas: Canvas | None, max_pixels: int = MAX_PIXELS, origin: Origin | None = None
+    path: ImageSource, canvas: Canvas | None, max_pixels: int = MAX_PIXELS, origin: Origin | None = None
 ) -> ImageHeader:
     """Read the header and compare it with the record's canvas and the pixel bound.
 
@@ -91,12 +93,12 @@ def check_header(
             displayed.
     """
     header = read_header(path, origin)
-    _check(Path(path), header, canvas, max_pixels, origin)
+    _check(path, header, canvas, max_pixels, origin)
     return header
 
 
 def decode_image(
-    path: str | Path,
+    path: ImageSource,
     canvas: Canvas | None,
     max_pixels: int = MAX_PIXELS,
     origin: Origin | None = None,
@@ -108,7 +110,7 @@ def decode_image(
     that `dcap.data.image_modes.to_rgb` documents.
 
     Args:
-        path: Image file.
+        path: Image file, or an image inside another file.
         canvas: Size that the record gives, as displayed; None leaves out the comparison.
         max_pixels: Bound on height x width, checked from the header before pixels are allocated.
         origin: Record that names the image, for messages.
@@ -121,7 +123,6 @@ def decode_image(
     Raises:
         ImageError: As `check_header`; or the pixels are truncated or damaged.
     """
-    path = Path(path)
     with _opened(path, origin) as (image, header):
         _check(path, header, canvas, max_pixels, origin)
         upright = header.format == "TIFF"  # Pillow turns TIFF itself while it loads
@@ -155,21 +156,17 @@ def _where(origin: Origin | None) -> str:
 
 
 @contextmanager
-def _opened(path: Path, origin: Origin | None) -> Iterator[tuple[Image.Image, ImageHeader]]:
-    """Open an image file and close it again; Pillow's warnings are off meanwhile."""
+def _opened(path: ImageSource, origin: Origin | None) -> Iterator[tuple[Image.Image, ImageHeader]]:
+    """Open an image and close it again; Pillow's warnings are off meanwhile."""
     where = _where(origin)
-    try:
-        is_file, size = path.is_file(), path.stat().st_size
-    except (OSError, ValueError) as error:
-        reason = "missing" if isinstance(error, FileNotFoundError) else str(error)
-        hint = ". Paths in a record start at the folder of its JSONL file." if origin else ""
-        raise ImageError(f"{where}image {path} must be a readable file, not {reason}{hint}") from None
-    if not is_file or size == 0:
-        actual = "an empty one" if is_file else "a folder or device"
-        raise ImageError(f"{where}image {path} must be a file with an image in it, not {actual}")
-    with _QUIET:
+    with ExitStack() as stack:
+        if isinstance(path, EmbeddedImage):
+            file: BinaryIO | Path = stack.enter_context(_embedded(path, where))
+        else:
+            file = _checked_file(Path(path), origin)
+        stack.enter_context(_QUIET)
         try:
-            image = Image.open(path, formats=FORMATS)
+            image = stack.enter_context(Image.open(file, formats=FORMATS))
         except Image.DecompressionBombError:
             raise ImageError(f"{where}image {path} must have at most {MAX_PIXELS} pixels, not more") from None
         except PermissionError:
@@ -178,8 +175,28 @@ def _opened(path: Path, origin: Origin | None) -> Iterator[tuple[Image.Image, Im
             raise ImageError(
                 f"{where}image {path} must be one of {', '.join(FORMATS)}, not something else or damaged in its header"
             ) from None
-        with image:
-            yield image, _header(image)
+        yield image, _header(image)
+
+
+def _embedded(image: EmbeddedImage, where: str) -> BinaryIO:
+    try:
+        return image.open()
+    except ImageError as error:
+        raise ImageError(f"{where}{error}") from None
+
+
+def _checked_file(path: Path, origin: Origin | None) -> Path:
+    where = _where(origin)
+    try:
+        is_file, size = path.is_file(), path.stat().st_size
+    except (OSError, ValueError) as error:
+        reason = "missing" if isinstance(error, FileNotFoundError) else str(error)
+        hint = ". Paths in a record start at the folder of its file." if origin else ""
+        raise ImageError(f"{where}image {path} must be a readable file, not {reason}{hint}") from None
+    if not is_file or size == 0:
+        actual = "an empty one" if is_file else "a folder or device"
+        raise ImageError(f"{where}image {path} must be a file with an image in it, not {actual}")
+    return path
 
 
 def _header(image: Image.Image) -> ImageHeader:
@@ -194,7 +211,9 @@ def _header(image: Image.Image) -> ImageHeader:
     return ImageHeader(Canvas(height, width), orientation, image.format or "", image.mode)
 
 
-def _check(path: Path, header: ImageHeader, canvas: Canvas | None, max_pixels: int, origin: Origin | None) -> None:
+def _check(
+    path: ImageSource, header: ImageHeader, canvas: Canvas | None, max_pixels: int, origin: Origin | None
+) -> None:
     if header.canvas.num_pixels > max_pixels:
         raise _too_large(path, header, max_pixels, origin)
     if canvas is None or canvas == header.canvas:
@@ -214,7 +233,7 @@ def _size(canvas: Canvas) -> str:
     return f"{canvas.width} x {canvas.height}"
 
 
-def _too_large(path: Path, header: ImageHeader, max_pixels: int, origin: Origin | None) -> ImageError:
+def _too_large(path: ImageSource, header: ImageHeader, max_pixels: int, origin: Origin | None) -> ImageError:
     return ImageError(
         f"{_where(origin)}image {path} must have at most {max_pixels} pixels, not {_size(header.canvas)} = "
         f"{header.canvas.num_pixels}. Shrink it, or raise data.max_image_pixels."

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dcap.core.random import generator
-from dcap.data.builtin import resolve_data
 from dcap.data.check import CheckedRecords, ImageRules, check_records
 from dcap.data.config import DataConfig, MixtureEntry, Split
+from dcap.data.formats.paths import expand_sources
 from dcap.data.preprocess import Chain
 
 _DRAW_PURPOSE = 5
@@ -133,10 +133,10 @@ def read_mixture(data: DataConfig, split: Split) -> tuple[CheckedRecords, Mixtur
 
     Raises:
         RecordError: As `dcap.data.check.check_records`.
-        ConfigError: A bundled file or a preprocessor does not exist.
+        ConfigError: A name means no file, or a preprocessor does not exist.
     """
     entries = data.entries(split)
-    files = [[resolve_data(file) for file in entry.files(split)] for entry in entries]
+    files = [expand_sources(entry.files(split)) for entry in entries]
     rules = ImageRules(data.root, data.max_image_pixels) if data.check_images else None
     chain = Chain.from_config(data.preprocessors)
     records = check_records([file for each in files for file in each], data.on_bad_record, rules, chain)

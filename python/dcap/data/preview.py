@@ -20,7 +20,7 @@ from dcap.data.dataset import DenseCaptionDataset, SampleKey
 from dcap.data.draw import Pixels, draw_shapes, fit
 from dcap.data.images import decode_image
 from dcap.data.page import Drop, Entry, Panel
-from dcap.data.records import Record, image_path
+from dcap.data.records import Record, image_source
 from dcap.data.sample import Sample
 from dcap.data.sheet import Tile
 from dcap.geometry.shapes import ShapeArray
@@ -85,7 +85,7 @@ def load_preview(dataset: DenseCaptionDataset, index: int, draws: int, when: Tra
     """
     record = dataset.records[index]
     data = dataset.config.data
-    image = decode_image(image_path(record, data.root), record.canvas, data.max_image_pixels, record.origin)
+    image = decode_image(image_source(record, data.root), record.canvas, data.max_image_pixels, record.origin)
     samples = tuple(dataset[SampleKey(epoch, index, when=when)] for epoch in range(draws))
     planner = dataset.planner_of(index)
     modes = [planner.mode(record, epoch, index) for epoch in range(draws)]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dcap.core.errors import RecordError
+from dcap.data.image_source import EmbeddedImage, ImageSource
 from dcap.data.record_json import Problem, decode_line, show
 from dcap.data.record_keys import key_hint
 from dcap.data.record_objects import check_text, read_objects
@@ -20,6 +21,8 @@ from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
 
 MAX_SIDE = 2**31 - 1
+COMPRESSIONS = (".gz", ".zst")
+"""Endings that a file's name may have behind the one of its kind."""
 _OWN_KEYS = frozenset(("images", "width", "height", "objects", "summary", "metadata"))
 
 
@@ -30,7 +33,7 @@ class Origin:
     file: str
     """File as it was named to the reader."""
     line: int
-    """Line from 1, blank ones counted."""
+    """Line from 1, blank ones counted; of a Parquet file the row, of a tar shard the sample, from 1."""
 
     def __str__(self) -> str:
         return f"{Path(self.file).name}:{self.line}"
@@ -51,7 +54,7 @@ class Record:
     """
 
     image: str
-    """Path as written in the record; see `image_path`."""
+    """Path as written in the record, see `image_path`; or the name of the `embedded` image."""
     canvas: Canvas
     """The image as displayed, its EXIF orientation applied."""
     shapes: ShapeArray
@@ -72,6 +75,8 @@ class Record:
     """Keys of the record that dcap does not know, kept as they are."""
     extras: tuple[Mapping[str, Any], ...] = ()
     """The same for each object; empty when no object has any."""
+    embedded: EmbeddedImage | None = None
+    """The image inside the record's own file; None: `image` is a path."""
 
     def __post_init__(self) -> None:
         n = len(self.shapes)
@@ -83,7 +88,7 @@ class Record:
             raise RecordError(f"{self.origin}: extras must have one entry per shape, {n}, not {len(self.extras)}")
 
 
-def parse_record(line: bytes, origin: Origin) -> Record:
+def parse_record(line: bytes, origin: Origin, embedded: EmbeddedImage | None = None) -> Record:
     """Read one line of JSONL.
 
     A shape partly outside the image is clipped exactly; where the border splits it, its largest (longest) part
@@ -92,13 +97,14 @@ def parse_record(line: bytes, origin: Origin) -> Record:
     Args:
         line: UTF-8 JSON without its line end.
         origin: File and line, for messages and for the path of the image.
+        embedded: The image, where the record's file holds it.
 
     Raises:
         RecordError: The first thing that breaks the contract, as ``train.jsonl:1841: objects[3].poly ...``;
             `find_problems` gives all of them.
     """
     try:
-        record, problems = _read(line, origin)
+        record, problems = _read(line, origin, embedded)
     except RecordError as error:
         raise RecordError(f"{origin}: {error}") from None
     if record is None:
@@ -106,22 +112,25 @@ def parse_record(line: bytes, origin: Origin) -> Record:
     return record
 
 
-def read_or_explain(line: bytes, origin: Origin) -> tuple[Record | None, tuple[Problem, ...]]:
+def read_or_explain(
+    line: bytes, origin: Origin, embedded: EmbeddedImage | None = None
+) -> tuple[Record | None, tuple[Problem, ...]]:
     """Read one line as `parse_record` does; instead of raising, return everything that is wrong with it."""
     try:
-        record, problems = _read(line, origin)
+        record, problems = _read(line, origin, embedded)
     except RecordError as error:
         return None, (Problem.of(str(error)),)
     return record, tuple(problems)
 
 
-def _read(line: bytes, origin: Origin) -> tuple[Record | None, list[Problem]]:
+def _read(line: bytes, origin: Origin, embedded: EmbeddedImage | None) -> tuple[Record | None, list[Problem]]:
     plain = read_plain(line, MAX_SIDE)
     if plain is not None:
         size = Canvas(height=plain.height, width=plain.width)
         return Record(
-            plain.image, size, plain.shapes, plain.captions, plain.attributes, plain.summary, plain.metadata, origin
-        ), []
+            plain.image, size, plain.shapes, plain.captions, plain.attributes, plain.summary, plain.metadata, origin,
+            embedded=embedded,
+        ), []  # fmt: skip
     data = decode_line(line)
     problems: list[Problem] = []
     image = _image(data, problems)
@@ -143,7 +152,7 @@ def _read(line: bytes, origin: Origin) -> tuple[Record | None, list[Problem]]:
         image=image, canvas=canvas, shapes=objects.shapes, captions=objects.captions,
         attributes=objects.attributes, summary=summary, metadata=metadata or {}, origin=origin,
         clipped=objects.clipped, extra={k: v for k, v in data.items() if k not in _OWN_KEYS},
-        extras=objects.extras if any(objects.extras) else (),
+        extras=objects.extras if any(objects.extras) else (), embedded=embedded,
     )  # fmt: skip
     return record, problems
 
@@ -204,6 +213,19 @@ def image_path(record: Record, root: str | Path | None = None) -> Path:
             "Move the image there, or set data.root to a folder that holds it."
         )
     return resolved
+
+
+def image_source(record: Record, root: str | Path | None = None) -> ImageSource:
+    """Return what the record's image is read from: its own file, or the one that holds the record too.
+
+    Args:
+        record: Whose image.
+        root: As `image_path`; an image inside the record's file is in no folder.
+
+    Raises:
+        RecordError: As `image_path`.
+    """
+    return record.embedded or image_path(record, root)
 
 
 def to_dict(record: Record) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from dcap.core.config import build
 from dcap.core.errors import ConfigError, GeometryError
 from dcap.data.dataset import DenseCaptionDataset, SampleKey
 from dcap.data.draw import Pixels, draw_shapes
+from dcap.data.image_source import EmbeddedImage
 from dcap.data.images import decode_image
 from dcap.data.preview import answer_objects
 from dcap.data.records import image_path
@@ -29,7 +31,7 @@ class Replay:
 
     Args:
         name: Record, epoch and step, for people.
-        image: The source image.
+        image: The source image; one inside another file is written out beside the plan.
         plan: What it undergoes.
         shapes: N shapes as the answer holds them, pixel-edge frame of the plan's canvas; none for a summary.
         captions: One per shape.
@@ -38,7 +40,7 @@ class Replay:
     """
 
     name: str
-    image: Path
+    image: Path | EmbeddedImage
     plan: Plan
     shapes: ShapeArray
     captions: tuple[str, ...]
@@ -57,7 +59,7 @@ class Replay:
         planner = dataset.planner_of(key.index)
         mode = planner.mode(record, key.epoch, key.index, key.draw)
         seen = answer_objects(sample, planner.profile.answer, mode)
-        image = image_path(record, dataset.config.data.root).resolve()
+        image = record.embedded or image_path(record, dataset.config.data.root).resolve()
         step = "" if key.when is None else f", step {key.when.step}"
         draw = f", draw {key.draw}" if key.draw else ""
         name = f"{record.origin} {record.image}, epoch {key.epoch}{draw}{step}"
@@ -113,14 +115,25 @@ class Replay:
     def write(self, folder: Path) -> None:
         """Write ``image.png``, ``overlay.png``, ``answer.txt`` and ``plan.json`` into `folder`.
 
+        The source comes along as ``source`` where it has no file of its own, so that the plan can be replayed.
+
         Raises:
             ImageError: As `pixels`.
         """
         pixels = self.pixels()
+        saved = self if isinstance(self.image, Path) else replace(self, image=_write_out(self.image, folder))
         write_png(folder / "image.png", pixels)
         write_png(folder / "overlay.png", draw_shapes(pixels, self.shapes, self.captions, numbers=self.numbers))
         write_text(folder / "answer.txt", self.answer + "\n")
-        write_text(folder / "plan.json", self.to_json())
+        write_text(folder / "plan.json", saved.to_json())
+
+
+def _write_out(image: EmbeddedImage, folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder.resolve() / "source"
+    with image.open() as file, path.open("wb") as out:
+        shutil.copyfileobj(file, out)
+    return path
 
 
 @dataclass(frozen=True)

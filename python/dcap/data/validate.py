@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dcap.data.check import ImageRules, scan_records
-from dcap.data.formats.jsonl import JsonlFile
+from dcap.data.formats.opening import open_source
 from dcap.data.record_keys import misspelt
 from dcap.data.records import Record
 from dcap.geometry.canvas import MAX_PIXELS
@@ -70,10 +70,10 @@ def validate(
     decode: bool = False,
     on_read: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Check every record and image of some JSONL files; a file without records is a problem too.
+    """Check every record and image of some annotation files; a file without records is a problem too.
 
     Args:
-        files: JSONL files.
+        files: Annotation files.
         root: Folder that image paths must stay in; None allows any.
         max_pixels: Bound on height x width of an image.
         decode: Decode the pixels of every image; false reads headers only.
@@ -82,7 +82,7 @@ def validate(
     Raises:
         RecordError: A file cannot be read at all.
     """
-    opened = [JsonlFile(path) for path in files]
+    opened = [open_source(path) for path in files]
     objects = Counter(dict.fromkeys(KEY_OF_KIND.values(), 0))
     problems = [Finding(str(file.path), 1, "file", NO_RECORDS) for file in opened if not len(file)]
     notes: list[Finding] = []

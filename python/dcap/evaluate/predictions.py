@@ -13,7 +13,7 @@ import msgspec
 
 from dcap.core.errors import GeometryError, RecordError
 from dcap.core.words import counted
-from dcap.data.formats.jsonl import JsonlFile
+from dcap.data.formats.opening import open_source
 from dcap.data.records import Origin, Record
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
@@ -116,7 +116,7 @@ def pair_up(truth: Sequence[Path], pred: Path) -> list[Pair]:
     waiting: defaultdict[str, list[Prediction]] = defaultdict(list)
     for prediction in read_predictions(pred):
         waiting[_key(prediction.image)].append(prediction)
-    pairs = [Pair(record, _named(record, waiting)) for path in truth for record in JsonlFile(path)]
+    pairs = [Pair(record, _named(record, waiting)) for path in truth for record in open_source(path)]
     for i, pair in enumerate(pairs):
         queue = waiting[_key(pair.truth.image)]
         if pair.pred is None and queue:

@@ -56,7 +56,7 @@ def evaluate(truth: Sequence[Path], pred: Path, options: ScoreOptions | None = N
     """Score a prediction file against true records; an image without a prediction counts as an empty answer.
 
     Args:
-        truth: JSONL files of records.
+        truth: Annotation files.
         pred: What ``dcap predict`` wrote for them.
         options: Tolerances; none takes the defaults.
 

@@ -21,7 +21,7 @@ class PredictOptions:
     model: str
     """``builtin:tiny``, hub id or folder."""
     data: tuple[Path, ...]
-    """JSONL files of records; their objects are not looked at."""
+    """Annotation files; their objects are not looked at."""
     out: Path
     """Prediction file; continued when it is there."""
     adapter: Path | None = None

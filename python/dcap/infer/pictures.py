@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from dcap.data.draw import Pixels
-from dcap.data.formats.jsonl import JsonlFile
+from dcap.data.formats.opening import open_source
 from dcap.data.gallery import answer_note, compare
 from dcap.data.sheet import Tile, contact_sheet
 from dcap.geometry.shapes import ShapeArray
@@ -30,7 +30,7 @@ def prediction_sheet(out: Path, data: Sequence[Path], num_images: int, root: Pat
     """
     records = {}
     for path in data:
-        file = JsonlFile(path)
+        file = open_source(path)
         records.update({(origin.file, origin.line): (file, i) for i in range(len(file)) for origin in [file.origin(i)]})
     tiles: list[Tile] = []
     with out.open("rb") as lines:

@@ -17,7 +17,7 @@ from dcap.data.codec import parse, to_canvas
 from dcap.data.encode import Encoder, grid_thw, load_tokenizer, patchify
 from dcap.data.images import decode_image
 from dcap.data.profile import ResolvedProfile
-from dcap.data.records import Record, image_path
+from dcap.data.records import Record, image_source
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
@@ -98,8 +98,8 @@ class Predictor:
             RecordError: The image is too narrow for the model.
         """
         answer = self.profile.answer
-        path = image_path(record, self.options.root)
-        image = decode_image(path, record.canvas, self.options.max_image_pixels, record.origin)
+        source = image_source(record, self.options.root)
+        image = decode_image(source, record.canvas, self.options.max_image_pixels, record.origin)
         try:
             canvas = fit_canvas(record.canvas, answer.min_pixels, answer.max_pixels)
         except GeometryError as error:

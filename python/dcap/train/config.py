@@ -132,7 +132,7 @@ class RunConfig:
         if self.seed < 0:
             raise ConfigError(f"seed must be at least 0, not {self.seed}")
         if not self.data.has("train"):
-            raise ConfigError("data.train, or an entry of data.mixture, must name at least one JSONL file")
+            raise ConfigError("data.train, or an entry of data.mixture, must name at least one file of records")
         if self.model.dtype == "float16":
             raise ConfigError(
                 "model.dtype must be bfloat16 or float32 for training, not float16, whose gradients vanish"

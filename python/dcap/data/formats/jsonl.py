@@ -7,25 +7,23 @@ must hold in `dcap.data.records`.
 from __future__ import annotations
 
 import os
-import weakref
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from dcap.core.errors import RecordError
 from dcap.data.formats.line_index import LineIndex
 from dcap.data.formats.saved_index import open_index
+from dcap.data.formats.source import RecordSource
+from dcap.data.formats.steady_file import SteadyFile
 from dcap.data.record_json import MAX_LINE_BYTES
-from dcap.data.records import Origin, Record, parse_record
+from dcap.data.records import Origin
 
 _TAIL_BYTES = 4096
 _BOM = b"\xef\xbb\xbf"
 _OTHER_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
-Stamp = tuple[int, int]
 
-
-class JsonlFile:
+class JsonlFile(RecordSource):
     """The records of one JSONL file, by index.
 
     The file is never held in memory: 8 bytes per record are, 16 where there are blank lines, and of a large file all
@@ -34,38 +32,27 @@ class JsonlFile:
 
     Args:
         path: The file.
+        name: File that origins and messages name instead, where `path` was made from it.
+        start: Where the text begins, in bytes.
 
     Raises:
         RecordError: The file is missing, not a regular file, not UTF-8 by its first bytes, or one JSON array.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self._fd: int | None = None
-        fd = self._open()
-        self._stamp = _stamp(fd)
-        self._first = _first_byte(fd, self.path)
-        self._index: LineIndex | None = open_index(fd, self.path, self._first)
+    def __init__(self, path: str | Path, name: Path | None = None, start: int = 0) -> None:
+        self.path = name or Path(path)
+        self._file = SteadyFile(Path(path), self.path)
+        fd = self._file.fd()
+        self._first = _first_byte(fd, self.path, start)
+        self._index: LineIndex | None = open_index(fd, self._file.path, self._first)
         if len(self) and _is_array(fd, int(self._index.starts[0])):
             raise RecordError(
-                f"{path}: file must be JSONL, one record per line, not one JSON array. "
+                f"{self.path}: file must be JSONL, one record per line, not one JSON array. "
                 "Convert it: jq -c '.[]' OLD.json > NEW.jsonl"
             )
 
     def __len__(self) -> int:
         return len(self._lines())
-
-    def __getitem__(self, i: int) -> Record:
-        """Return record `i` (from 0, blank lines not counted).
-
-        Raises:
-            RecordError: The line breaks the record contract, or the file has changed since it was opened.
-            IndexError: There is no such record.
-        """
-        return parse_record(self.line(i), self.origin(i))
-
-    def __iter__(self) -> Iterator[Record]:
-        return (self[i] for i in range(len(self)))
 
     def origin(self, i: int) -> Origin:
         """Return file and line of record `i`."""
@@ -74,60 +61,40 @@ class JsonlFile:
     def line(self, i: int) -> bytes:
         """Return the bytes of record `i` without its line end; at most one byte more than `MAX_LINE_BYTES`.
 
+        Blank lines are not counted.
+
         Raises:
             RecordError: The file has changed since it was opened.
             IndexError: There is no such record.
         """
-        fd = self._open_unchanged()
+        fd = self._file.fd()
         starts = self._lines().starts
         i = range(len(starts))[i]
         start = int(starts[i])
-        end = int(starts[i + 1]) if i + 1 < len(starts) else self._stamp[0]
+        end = int(starts[i + 1]) if i + 1 < len(starts) else self._file.size
         data = os.pread(fd, min(end - start, MAX_LINE_BYTES + 1), start)
         return data.split(b"\n", 1)[0].rstrip(b"\r")
 
-    def _open(self) -> int:
-        if self._fd is None:
-            if not self.path.is_file():
-                raise RecordError(f"{self.path}: file must exist. Relative paths start at the current folder.")
-            try:
-                self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-            except OSError as error:
-                raise RecordError(f"{self.path}: file must be readable, not {error.strerror}") from None
-            weakref.finalize(self, os.close, self._fd)
-        return self._fd
-
-    def _open_unchanged(self) -> int:
-        fd = self._open()
-        if _stamp(fd) != self._stamp:
-            raise RecordError(f"{self.path}: file must not change while it is in use. Start again.")
-        return fd
-
     def _lines(self) -> LineIndex:
         if self._index is None:
-            self._index = open_index(self._open_unchanged(), self.path, self._first)
+            self._index = open_index(self._file.fd(), self._file.path, self._first)
         return self._index
 
     def __getstate__(self) -> dict[str, Any]:
         # A saved index is mapped by the process that gets this, not copied into it.
         index = self._index if self._index is None or not self._index.saved else None
-        return {**self.__dict__, "_fd": None, "_index": index}
+        return {**self.__dict__, "_index": index}
 
     def __repr__(self) -> str:
         return f"JsonlFile({str(self.path)!r}, {len(self)} records)"
 
 
-def _stamp(fd: int) -> Stamp:
-    status = os.fstat(fd)
-    return status.st_size, status.st_mtime_ns
-
-
-def _first_byte(fd: int, path: Path) -> int:
-    """Return where the text begins: behind a byte order mark, if there is one."""
-    head = os.pread(fd, 3, 0)
+def _first_byte(fd: int, path: Path, start: int) -> int:
+    """Return where the lines begin: behind a byte order mark, if there is one."""
+    head = os.pread(fd, 3, start)
     if head[:2] in _OTHER_BOMS:
         raise RecordError(f"{path}: file must be UTF-8, not UTF-16. Save it as UTF-8.")
-    return len(_BOM) if head == _BOM else 0
+    return start + len(_BOM) if head == _BOM else start
 
 
 def _is_array(fd: int, start: int) -> bool:

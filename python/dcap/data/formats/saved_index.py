@@ -8,11 +8,9 @@ Owns layout and places of these files. Whatever is wrong with one, it is made ag
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import mmap
 import os
-import secrets
 import struct
 import zlib
 from pathlib import Path
@@ -23,6 +21,7 @@ import numpy.typing as npt
 
 from dcap.core.cache import cache_folder
 from dcap.data.formats.line_index import LineIndex, find_lines
+from dcap.data.formats.scratch import written_whole
 
 SUFFIX = ".dcap-index"
 LEAST_BYTES = 1 << 20
@@ -65,14 +64,14 @@ def open_index(fd: int, path: Path, first: int) -> LineIndex:
     """
     if os.fstat(fd).st_size < LEAST_BYTES:
         return find_lines(fd, first)
-    key, places = ContentKey.of(fd), _places(path)
-    for place in places:
+    key, known = ContentKey.of(fd), places(path)
+    for place in known:
         if (saved := load(place, key)) is not None:
             return saved
     index = find_lines(fd, first)
     # Of a file that is being written nothing is kept: its lines may be those of any moment.
     if ContentKey.of(fd) == key:
-        for place in places:
+        for place in known:
             if save(place, key, index):
                 return load(place, key) or index
     return index
@@ -131,28 +130,23 @@ def save(place: Path, key: ContentKey, index: LineIndex) -> bool:
     checksum = 0
     for part in parts:
         checksum = zlib.crc32(part, checksum)
-    scratch = place.with_name(f".{place.name}.{secrets.token_hex(8)}")
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with scratch.open("xb") as file:
+        with written_whole(place) as file:
             file.writelines([*parts, _CHECKSUM.pack(checksum)])
-        scratch.replace(place)
     except OSError:
         return False
-    finally:
-        with contextlib.suppress(OSError):
-            scratch.unlink(missing_ok=True)
     return True
 
 
-def _places(path: Path) -> list[Path]:
-    places = [path.with_name(path.name + SUFFIX)]
+def places(path: Path, suffix: str = SUFFIX) -> list[Path]:
+    """Return where something that was made from a file may lie: beside it, or in the user's cache."""
+    found = [path.with_name(path.name + suffix)]
     try:
         name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]
-        places.append(cache_folder() / "lines" / f"{name}{SUFFIX}")
+        found.append(cache_folder() / "lines" / f"{name}{suffix}")
     except (OSError, RuntimeError):  # RuntimeError: no home folder
         pass
-    return places
+    return found
 
 
 def _rises(values: npt.NDArray[np.int64], low: int, high: int) -> bool:

@@ -1,0 +1,53 @@
+"""Files in use: missing, changed, cut short, and opened by another process."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+
+from dcap.core.errors import RecordError
+from dcap.data.formats.steady_file import SteadyFile
+
+
+def written(path: Path, data: bytes = b"abc") -> SteadyFile:
+    path.write_bytes(data)
+    return SteadyFile(path)
+
+
+def test_each_process_opens_for_itself(tmp_path: Path) -> None:
+    file = written(tmp_path / "a")
+    other = pickle.loads(pickle.dumps(file))
+    assert other.fd() != file.fd()
+    assert os.pread(other.fd(), 9, 1) == b"bc"
+    assert file.size == 3
+
+
+@pytest.mark.parametrize("change", ["longer", "shorter", "touched"])
+def test_a_change_is_an_error_in_every_process(tmp_path: Path, change: str) -> None:
+    file = written(tmp_path / "a")
+    sent = pickle.dumps(file)
+    if change == "touched":
+        os.utime(tmp_path / "a", ns=(0, 1))
+    else:
+        os.truncate(tmp_path / "a", {"longer": 4, "shorter": 2}[change])
+    for each in (file, pickle.loads(sent)):
+        with pytest.raises(RecordError, match=r"a: file must not change while it is in use. Start again."):
+            each.fd()
+
+
+def test_a_file_that_was_made_from_another_names_that(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    file = SteadyFile(tmp_path / "a", tmp_path / "a.gz")
+    (tmp_path / "a").write_bytes(b"")
+    with pytest.raises(RecordError, match=r"a.gz: file must not change"):
+        file.fd()
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "nowhere", tmp_path, tmp_path / "pipe"):
+        with pytest.raises(RecordError, match="file must exist"):
+            SteadyFile(path)
