@@ -10,6 +10,7 @@ from pathlib import Path
 from dcap.core.errors import RecordError
 from dcap.data.formats.jsonl import JsonlFile
 from dcap.data.formats.source import RecordSource
+from dcap.data.formats.tar_shard import TarShard
 from dcap.data.records import COMPRESSIONS
 
 _TEXTS = (".jsonl", ".ndjson", ".json")
@@ -43,4 +44,6 @@ def open_source(path: str | Path) -> RecordSource:
         from dcap.data.formats.compressed import open_compressed
 
         return open_compressed(path)
+    if path.suffix == ".tar":
+        return TarShard(path)
     return JsonlFile(path)
