@@ -29,10 +29,8 @@ def indexed(path: Path) -> TarIndex:
 def groups(path: Path, index: TarIndex) -> Groups:
     """Name, JSON and image of each sample, by the index alone."""
     data = path.read_bytes()
-    spans = [
-        (None if s < 0 else data[s : s + n]) for s, n in index.spans.reshape(2, 2, -1).transpose(2, 0, 1).reshape(-1, 2)
-    ]
-    return [(index.name(i), spans[2 * i], spans[2 * i + 1]) for i in range(len(index))]
+    parts = [(None if s < 0 else data[s : s + n]) for s, n in index.spans.T.reshape(-1, 2)]
+    return [(index.name(i), parts[2 * i], parts[2 * i + 1]) for i in range(len(index))]
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -48,7 +46,8 @@ def test_samples_are_those_of_the_archive(tmp_path: Path, form: int) -> None:
 def test_what_belongs_to_a_sample(tmp_path: Path) -> None:
     members = [
         ("__m__/0.json", b"0"), ("README", b"0"), ("0.JPG", b"A"), ("0.txt", b"0"), ("0.seg.png", b"0"),
-        ("0.json", b"1"), ("1.json", b"2"), ("2.txt", b"0"), ("2.webp", b"B"), ("x/2.json", b"3"), ("0.json", b"4"), ("3.cls", b"0"),
+        ("0.json", b"1"), ("1.json", b"2"), ("2.txt", b"0"), ("2.webp", b"B"), ("x/2.json", b"3"),
+        ("0.json", b"4"), ("3.cls", b"0"),
     ]  # fmt: skip
     path = write_tar(tmp_path / "a.tar", members)
     assert groups(path, indexed(path)) == [
