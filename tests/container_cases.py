@@ -42,3 +42,16 @@ def write_tar(path: Path, members: Iterable[tuple[str | tarfile.TarInfo, bytes]]
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
     return path
+
+
+def write_parquet(path: Path, rows: list[dict[str, Any]], schema: Any = None, **options: Any) -> Path:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    parquet.write_table(pa.Table.from_pylist(rows, schema), path, **options)
+    return path
+
+
+def parquet_rows(count: int) -> list[dict[str, Any]]:
+    """Rows as ``datasets`` writes them: the picture in a struct, its path beside it."""
+    return [annotation(i, image={"bytes": picture(i), "path": f"{i:04}.png"}) for i in range(count)]

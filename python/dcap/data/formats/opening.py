@@ -44,6 +44,10 @@ def open_source(path: str | Path) -> RecordSource:
         from dcap.data.formats.compressed import open_compressed
 
         return open_compressed(path)
+    if path.suffix == ".parquet":
+        from dcap.data.formats.parquet import ParquetRecords
+
+        return ParquetRecords(path)
     if path.suffix == ".tar":
         return TarShard(path)
     return JsonlFile(path)
