@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 import tomllib
 from pathlib import Path
@@ -15,6 +16,7 @@ import yaml
 
 from dcap.core.config import build
 from dcap.data.config import DataConfig
+from dcap.data.formats.paths import expand_sources
 from plugin_cases import distribution, run_beside
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,6 +61,22 @@ def extended() -> dict[str, Any]:
     for sign in ("@register(", "@PREPROCESSORS.register("):
         exec(next(block for block in blocks("python") if sign in block), scope)
     return scope
+
+
+def test_files_that_hold_images_are_written_as_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from dcap.cli.__main__ import main
+
+    monkeypatch.chdir(tmp_path)
+    exec(next(block for block in blocks("python") if "write_table" in block), {})
+    assert main(["validate", "photos.parquet", "photos-0000.tar", "--decode", "--root", str(tmp_path)]) == 0
+    assert "8 good, 0 bad" in capsys.readouterr().out
+    (command,) = re.findall(r"^dcap validate (.*\.tar.*?)  +#", "\n".join(blocks("bash")), re.MULTILINE)
+    for name in ("data/a.jsonl.gz", "val.parquet", "shards/a.tar", *(f"more/train-{i:04}.tar" for i in range(128))):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert len(expand_sources(shlex.split(command))) == 131
 
 
 def test_an_op_is_added_as_shown(tmp_path: Path) -> None:

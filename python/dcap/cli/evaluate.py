@@ -39,7 +39,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--truth", required=True, nargs="+", metavar="FILE.jsonl", help="true records")
+    parser.add_argument("--truth", required=True, nargs="+", metavar="FILE", help="true records")
     parser.add_argument("--pred", required=True, type=Path, metavar="PRED.jsonl", help="what dcap predict wrote")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all scores, and one row per image")
     parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="draw the worst and best images")

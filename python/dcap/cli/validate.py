@@ -27,12 +27,14 @@ examples:
   dcap validate train.jsonl val.jsonl --decode  every pixel too: finds truncated files
   dcap validate train.jsonl --root /data        image paths must stay inside /data
   dcap validate train.jsonl --json              the report for programs
+  dcap validate 'data/*.jsonl.gz' shards        wildcards and folders; ranges too: 'train-{0000..0127}.tar'
   dcap validate builtin:photos/train.jsonl      the bundled photos
 
 a record is one line of JSON:
   {"images": ["a.jpg"], "width": 640, "height": 480,
    "objects": [{"desc": "cup", "bbox_2d": [10, 20, 90, 120]}], "summary": "a cup on a table"}
-width, height and all coordinates are pixels of the image as displayed, its EXIF orientation applied.
+width, height and all coordinates are pixels of the image as displayed, its EXIF orientation applied. A row of a
+.parquet file has the same keys as columns, a sample of a .tar shard is key.json with its image key.jpg.
 
 shapes partly outside their image and keys that look misspelt are legal and listed as notes; a file without records
 is a problem.
@@ -46,11 +48,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "validate",
         help="list every problem of annotation files and their images",
-        description="Check every record and image of JSONL files and list all problems, not only the first.",
+        description="Check every record and image of annotation files and list all problems, not only the first.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("files", nargs="+", metavar="FILE.jsonl", help="annotation files")
+    parser.add_argument("files", nargs="+", metavar="FILE", help=".jsonl, .jsonl.gz, .jsonl.zst, .parquet, .tar")
     parser.add_argument("--root", metavar="DIR", help="image paths must stay inside this folder")
     parser.add_argument("--decode", action="store_true", help="decode all pixels; without it headers are read")
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")

@@ -148,9 +148,11 @@ class DataConfig:
     """Where samples come from and how they become rows."""
 
     train: tuple[str, ...] | str = ()
-    """JSONL file(s) of training records; ``builtin:photos/train.jsonl`` is bundled."""
+    """File(s) of training records: ``.jsonl``, ``.jsonl.gz``, ``.jsonl.zst``, ``.parquet`` and ``.tar`` in any mixture,
+    each a name, a folder, a wildcard (``data/*.jsonl.gz``) or a range (``shards/train-{0000..0127}.tar``);
+    ``builtin:photos/train.jsonl`` is bundled."""
     val: tuple[str, ...] | str = ()
-    """JSONL file(s) of validation records; never augmented."""
+    """File(s) of validation records, named as those of `train`; never augmented."""
     mixture: tuple[MixtureEntry, ...] = ()
     """Several data sets, each with a name, a share and settings of its own, in place of `train` and `val`."""
     domains: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -96,7 +96,7 @@ class ParquetRecords(RecordSource):
 
     def _bytes(self, i: int) -> Any:
         """Return the bytes of an image as an Arrow buffer, or None."""
-        cell = self._rows.row(i, (self._image,)).column(0)[0] if self._image is not None else None
+        cell: Any = self._rows.row(i, (self._image,)).column(0)[0] if self._image is not None else None
         if hasattr(cell, "values"):  # a list
             cell = cell[0] if cell.is_valid and len(cell) == 1 else None
         if hasattr(cell, "keys"):
