@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from collections import Counter
 from pathlib import Path
 
@@ -67,3 +69,17 @@ def test_a_failure_leaves_the_old_file_and_no_scratch(data: DataConfig, tmp_path
         write_epoch(checked, mixture, 0, 0, out)
     assert out.read_text() == "old"
     assert not list(tmp_path.glob(".m.jsonl*"))
+
+
+def test_an_image_inside_a_shard_has_no_path(tmp_path: Path) -> None:
+    picture, text = photo(tmp_path), io.BytesIO()
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        tar.add(tmp_path / "a.png", "0.png")
+        text.write(json.dumps({k: v for k, v in picture.items() if k != "images"}).encode())
+        member = tarfile.TarInfo("0.json")
+        member.size, _ = text.tell(), text.seek(0)
+        tar.addfile(member, text)
+    data = build(DataConfig, {"mixture": [{"name": "shards", "train": str(tmp_path / "s.tar")}]})
+    checked, mixture = read_mixture(data, "train")
+    with pytest.raises(RecordError, match="s.tar:1: image must be a file of its own .* not a part of s.tar"):
+        write_epoch(checked, mixture, 0, 0, tmp_path / "m.jsonl")

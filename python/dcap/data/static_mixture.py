@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from dcap.core.errors import RecordError
 from dcap.core.log import progress
 from dcap.core.random import generator
 from dcap.data.check import CheckedRecords
@@ -62,7 +63,7 @@ def write_epoch(
         root: Folder that image paths must stay in.
 
     Raises:
-        RecordError: A file has changed since it was read, or an image path leaves `root`.
+        RecordError: A file has changed since it was read, an image path leaves `root`, or an image lies in a shard.
     """
     samples = mixture.samples(seed, epoch)
     order = generator(seed, epoch, _ORDER_PURPOSE).permutation(samples.index).tolist()
@@ -81,6 +82,11 @@ def write_epoch(
 
 
 def _moved(record: Record, name: str, folder: Path, root: str | None) -> dict[str, Any]:
+    if record.embedded is not None:
+        raise RecordError(
+            f"{record.origin}: image must be a file of its own to be named in a JSONL file, not a part of "
+            f"{Path(record.origin.file).name}. Training takes data.mixture as it is, without such a file."
+        )
     image, below = image_path(record, root).resolve(), folder.resolve()
     path = image.relative_to(below) if image.is_relative_to(below) else image
     tree = to_dict(record)

@@ -59,7 +59,6 @@ def test_records_are_those_of_the_plain_file(tmp_path: Path, kind: str, monkeypa
     assert rows(source) == rows(JsonlFile(tmp_path / "a.jsonl"))
     assert str(source[3].origin) == f"a.jsonl.{kind}:7"
     assert source[3].origin.file == str(path)
-    assert source[3].origin.dataset == "a"
     assert sorted(os.listdir(path.parent)) == [path.name, f"{path.name}.dcap-text"]
     monkeypatch.setattr(compressed, "_decompress", no_work)
     assert rows(open_source(path)) == rows(pickle.loads(pickle.dumps(source))) == rows(source)
