@@ -81,5 +81,5 @@ def test_an_image_inside_a_shard_has_no_path(tmp_path: Path) -> None:
         tar.addfile(member, text)
     data = build(DataConfig, {"mixture": [{"name": "shards", "train": str(tmp_path / "s.tar")}]})
     checked, mixture = read_mixture(data, "train")
-    with pytest.raises(RecordError, match="s.tar:1: image must be a file of its own .* not a part of s.tar"):
+    with pytest.raises(RecordError, match=r"s.tar:1: image must be a file of its own .* not a part of s.tar"):
         write_epoch(checked, mixture, 0, 0, tmp_path / "m.jsonl")

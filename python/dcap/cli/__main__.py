@@ -13,7 +13,9 @@ from dcap.cli.packages import missing_package
 from dcap.core import log
 from dcap.core.errors import DcapError, nearest_hint
 
-COMMANDS = ("doctor", "validate", "preview", "mix", "train", "predict", "evaluate", "replay", "schema")
+COMMANDS = (
+    "doctor", "convert", "validate", "preview", "mix", "train", "predict", "evaluate", "replay", "schema",
+)  # fmt: skip
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -24,6 +26,7 @@ DESCRIPTION = "Fine-tune Qwen3-VL to describe an image as a list of located obje
 EPILOG = """\
 in this order, on your own data:
   dcap doctor                                          is this machine ready?
+  dcap convert coco instances.json -o train.jsonl      annotations of other tools; skip it with records of your own
   dcap validate train.jsonl                            list every problem of the records and images
   dcap preview configs/mine.yaml --out preview         look at samples before and after augmentation
   dcap mix configs/mine.yaml                           several data sets: what an epoch takes of each

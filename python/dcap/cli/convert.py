@@ -1,0 +1,217 @@
+"""``dcap convert``: other annotation formats to records, records to COCO, smaller images, with all losses listed."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from rich.table import Table
+from rich.text import Text
+
+from dcap.core.errors import ConfigError
+from dcap.core.log import get_logger, output_console
+from dcap.core.schema import field_docs
+from dcap.core.words import counted
+from dcap.data.builtin import resolve_data
+from dcap.data.convert import readers
+from dcap.data.convert.losses import Losses
+from dcap.data.convert.output import whole_file
+from dcap.data.convert.reader import READERS
+from dcap.data.convert.resize import Resizer
+from dcap.data.convert.run import ConvertOptions, convert
+from dcap.data.convert.to_coco import CocoOptions, to_coco
+from dcap.geometry.canvas import MAX_PIXELS
+
+log = get_logger(__name__)
+
+SOURCES = {
+    "coco": "instances.json",
+    "lvis": "lvis_v1_train.json",
+    "labelme": "FOLDER",
+    "voc": "FOLDER",
+    "yolo": "data.yaml",
+    "jsonl": "train.jsonl",
+}
+"""What a format is read from, for the help."""
+
+EPILOG = """\
+examples:
+  dcap convert coco instances_train2017.json --images train2017 -o train.jsonl
+  dcap convert coco instances_train2017.json --images train2017 --captions captions_train2017.json -o train.jsonl
+  dcap convert lvis lvis_v1_train.json --images coco -o train.jsonl
+  dcap convert labelme labels/ -o train.jsonl
+  dcap convert voc VOCdevkit/VOC2012 --split ImageSets/Main/train.txt -o train.jsonl
+  dcap convert yolo data.yaml --split val -o val.jsonl
+  dcap convert jsonl train.jsonl --max-pixels 1000000 -o small.jsonl     smaller images, shapes moved along
+  dcap convert to-coco val.jsonl -o val.json --categories instances_train2017.json
+
+dcap convert FORMAT --help explains the options of a format. Paths in the output start at its folder; width, height and
+shapes are those of the image as displayed, its EXIF orientation applied.
+
+what is dropped, changed or approximated is listed by reason with its first places; --report writes all of it as JSON,
+--strict writes nothing where there is any. A note is no loss. The output appears when it is whole.
+
+exit codes: 0 fine, 1 broken input was left out (--on-bad skip), or something was lost (--strict), 2 an error that the
+last line names.
+
+next: dcap validate train.jsonl, dcap preview train.jsonl --out preview
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``dcap convert`` and its formats to the command line."""
+    parser = subparsers.add_parser(
+        "convert",
+        help="make records of COCO, LVIS, Labelme, VOC or YOLO files, and COCO files of records",
+        description="Convert annotations of other tools to JSONL records, or records to COCO, and list every loss.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    formats = parser.add_subparsers(title="formats", metavar="FORMAT", required=True)
+    for name in READERS:
+        _add_format(formats, name)
+    _add_to_coco(formats)
+
+
+def _add_format(formats: Any, name: str) -> None:
+    maker: Any = READERS.get(name)
+    shown = SOURCES.get(name, "SOURCE")
+    about = (maker.__doc__ or name).strip().splitlines()[0]
+    parser = formats.add_parser(
+        name,
+        help=about,
+        description=about,
+        epilog=f"example:\n  dcap convert {name} {shown} -o train.jsonl\n\nsee dcap convert --help for more.\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", metavar=shown, help="what is read")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="folder that all images must lie in")
+    _add_common(parser, "FILE.jsonl")
+    if dataclasses.is_dataclass(maker):
+        _add_fields(parser, maker)
+    parser.add_argument(
+        "--frame",
+        choices=("auto", "displayed", "stored"),
+        default="auto",
+        help="where shapes are in images with an EXIF orientation (default: auto, told by width and height)",
+    )
+    parser.add_argument(
+        "--max-pixels",
+        type=_positive,
+        metavar="N",
+        help="write larger images smaller, to N pixels with the same aspect, and move the shapes along; JPEG with "
+        "quality 95, other formats as PNG. A file that an earlier run made of the same image is kept",
+    )
+    parser.add_argument("--resized", type=Path, metavar="DIR", help="where to (default: images-N beside the output)")
+    parser.set_defaults(run=run, format=name)
+
+
+def _add_common(parser: argparse.ArgumentParser, metavar: str) -> None:
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar=metavar, help="written when it is whole")
+    parser.add_argument("--overwrite", action="store_true", help="replace what an earlier run wrote")
+    parser.add_argument(
+        "--on-bad", choices=("error", "skip"), default="error", help="stop at broken input, or leave its image out"
+    )
+    parser.add_argument("--report", type=Path, metavar="FILE.json", help="write the losses as JSON")
+    parser.add_argument("--strict", action="store_true", help="write nothing, and exit with 1, when anything is lost")
+
+
+def _add_fields(parser: argparse.ArgumentParser, maker: Any) -> None:
+    """Add one option for each field of a reader, explained by the string under it."""
+    hints, docs = get_type_hints(maker), field_docs(maker)
+    for field in dataclasses.fields(maker):
+        hint, name = hints[field.name], "--" + field.name.replace("_", "-")
+        text = docs.get(field.name, "").replace("%", "%%")
+        if hint is bool:
+            parser.add_argument(name, action="store_true", help=text)
+        elif get_origin(hint) is Literal:
+            text = f"{text} (default: {field.default})"
+            parser.add_argument(name, choices=get_args(hint), default=field.default, help=text)
+        else:
+            kind = next((t for t in (Path, int, float) if hint is t or t in get_args(hint)), str)
+            shown = "FILE" if kind is Path else "N" if kind in (int, float) else "NAME"
+            text += f" (default: {field.default})" if field.default not in (None, dataclasses.MISSING) else ""
+            parser.add_argument(name, type=kind, metavar=shown, default=field.default, help=text)
+
+
+def _add_to_coco(formats: Any) -> None:
+    parser = formats.add_parser(
+        "to-coco",
+        help="Records to a COCO file.",
+        description="Write records as a COCO instances file: texts as categories, lines in a list of their own.",
+        epilog="example:\n  dcap convert to-coco train.jsonl -o coco.json\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", metavar="FILE.jsonl", help="records")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="folder that file_name starts at")
+    parser.add_argument("--categories", type=Path, metavar="FILE.json", help="COCO file whose category ids are used")
+    _add_common(parser, "FILE.json")
+    parser.set_defaults(run=run_to_coco)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert to records and print what was lost; the exit code is 1 when that is a problem.
+
+    Raises:
+        ConfigError: An option needs another one.
+    """
+    if args.resized and not args.max_pixels:
+        raise ConfigError("--resized must come with --max-pixels, which says how small images become")
+    maker: Any = READERS.get(args.format)
+    fields = dataclasses.fields(maker) if dataclasses.is_dataclass(maker) else ()
+    reader = maker(**{field.name: getattr(args, field.name) for field in fields})
+    resizer = None
+    if args.max_pixels:
+        folder = args.resized or args.out.parent / f"images-{args.max_pixels}"
+        resizer = Resizer(args.max_pixels, folder, args.overwrite)
+    workers = min(8, os.cpu_count() or 1)
+    options = ConvertOptions(args.images, args.frame, MAX_PIXELS, resizer, workers, args.strict, args.overwrite)
+    losses = Losses(args.on_bad)
+    count = convert(reader, resolve_data(args.source), args.out, losses, options)
+    return _finish(args, losses, count, "record")
+
+
+def run_to_coco(args: argparse.Namespace) -> int:
+    """Convert to COCO and print what was lost; the exit code is 1 when that is a problem."""
+    losses = Losses(args.on_bad)
+    options = CocoOptions(args.images, args.categories, args.strict, args.overwrite)
+    count = to_coco(resolve_data(args.source), args.out, losses, options)
+    return _finish(args, losses, count, "image")
+
+
+def _finish(args: argparse.Namespace, losses: Losses, count: int | None, noun: str) -> int:
+    _print(losses)
+    if args.report:
+        with whole_file(args.report) as file:
+            file.write(json.dumps(losses.to_dict(), indent=2, ensure_ascii=False).encode() + b"\n")
+    if count is None:
+        log.error("nothing was written: %d lost or changed, and --strict allows none", losses.total)
+        return 1
+    log.info("%s in %s", counted(count, noun), args.out)
+    return 1 if losses.skipped else 0
+
+
+def _print(losses: Losses) -> None:
+    if not losses.found:
+        return
+    table = Table("what", "why", "count", "first", box=None, pad_edge=False)
+    for loss in losses.found:
+        first = loss.examples[0]
+        where = ": ".join(first[key] for key in ("file", "image", "object") if key in first)
+        detail = f" ({first['detail']})" if "detail" in first else ""
+        table.add_row(Text(loss.action), Text(loss.reason), str(loss.count), Text(where + detail))
+    output_console().print(table)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value
+
+
+__all__ = ["add_parser", "readers", "run", "run_to_coco"]

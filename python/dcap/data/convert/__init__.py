@@ -1,0 +1,1 @@
+"""Other annotation formats to records, and records to COCO, with every loss counted."""

@@ -1,0 +1,107 @@
+"""Losses: what a conversion dropped, changed or approximated, counted by reason, and what was too broken to read.
+
+Owns the switch between stopping at bad input and going on; printing is in the command line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dcap.core.errors import RecordError
+
+Action = Literal["dropped", "changed", "approximated", "skipped", "note"]
+"""What happened to something. ``skipped`` was bad input; a ``note`` is no loss of any image, such as a licence table
+that records have no place for."""
+OnBad = Literal["error", "skip"]
+"""What bad input does: stop, or leave out the image that has it and go on."""
+
+EXAMPLES = 5
+"""Places kept of each loss."""
+_ORDER = ("skipped", "dropped", "changed", "approximated", "note")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something stands in the input; ``str(place)`` is ``"instances.json: image 7: annotation 12"``."""
+
+    file: str
+    """File as it was named to the reader."""
+    image: str = ""
+    """Image in the words of the format, such as its id or its file."""
+    object: str = ""
+    """Object, or field, in the words of the format."""
+
+    def of(self, name: str) -> Place:
+        """Return the place of an object of this image."""
+        return Place(self.file, self.image, name)
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.file, self.image, self.object) if part)
+
+
+@dataclass(slots=True)
+class Loss:
+    """One kind of loss."""
+
+    action: Action
+    reason: str
+    """What was lost and why, in words."""
+    count: int = 0
+    examples: list[dict[str, str]] = field(default_factory=list)
+    """The first places, ``{"file", "image", "object", "detail"}``; what is empty is left out."""
+
+
+class Losses:
+    """Counts losses; the report of a conversion.
+
+    Args:
+        on_bad: What `refuse` does.
+    """
+
+    def __init__(self, on_bad: OnBad = "error") -> None:
+        self.on_bad = on_bad
+        self._found: dict[tuple[Action, str], Loss] = {}
+
+    def add(self, action: Action, reason: str, place: Place, detail: str = "") -> None:
+        """Count a loss at `place`; `detail` is what differs from case to case."""
+        loss = self._found.setdefault((action, reason), Loss(action, reason))
+        loss.count += 1
+        if len(loss.examples) < EXAMPLES:
+            named = {"file": place.file, "image": place.image, "object": place.object, "detail": detail}
+            loss.examples.append({key: text for key, text in named.items() if text})
+
+    def refuse(self, error: RecordError | str, place: Place) -> None:
+        """Stop at bad input, or count it where `on_bad` is ``skip``.
+
+        Raises:
+            RecordError: `on_bad` is ``error``; the message names the place.
+        """
+        # What the library checks later names the place in its own words.
+        text = str(error).removeprefix(f"{place}: ")
+        if self.on_bad == "error":
+            raise RecordError(f"{place}: {text}") from None
+        self.add("skipped", "input that is broken", place, text)
+
+    @property
+    def found(self) -> tuple[Loss, ...]:
+        """All losses, the graver kinds first, then by count."""
+        return tuple(sorted(self._found.values(), key=lambda loss: (_ORDER.index(loss.action), -loss.count)))
+
+    @property
+    def total(self) -> int:
+        """Number of losses; notes are none."""
+        return sum(loss.count for loss in self._found.values() if loss.action != "note")
+
+    @property
+    def skipped(self) -> int:
+        """Number of broken inputs that were left out."""
+        return sum(loss.count for loss in self._found.values() if loss.action == "skipped")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain JSON data."""
+        losses = [
+            {"action": loss.action, "reason": loss.reason, "count": loss.count, "examples": list(loss.examples)}
+            for loss in self.found
+        ]
+        return {"total": self.total, "skipped": self.skipped, "losses": losses}

@@ -1,0 +1,62 @@
+"""dcap's own records: to resize their images, or to move the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dcap.core.errors import RecordError
+from dcap.data.convert.losses import Losses, Place
+from dcap.data.convert.reader import READERS, FoundObject, Item, Opened
+from dcap.data.formats.jsonl import JsonlFile
+from dcap.data.records import Record
+from dcap.geometry.objects import KEY_OF_KIND
+
+
+@READERS.register("jsonl")
+@dataclass(frozen=True)
+class Jsonl:
+    """Records as dcap reads them, one per line; image paths start at the folder of the file."""
+
+    def open(self, source: Path, images: Path | None, losses: Losses) -> Opened:
+        """Open the file; given `images`, all images must lie there."""
+        file = JsonlFile(source)
+        folder = images or source.parent
+        return Opened(folder, len(file), self._items(file, losses), confined=images is not None)
+
+    def _items(self, file: JsonlFile, losses: Losses) -> Iterator[Item]:
+        for i in range(len(file)):
+            origin = file.origin(i)
+            place = Place(origin.file, f"line {origin.line}")
+            try:
+                record = file[i]
+            except RecordError as error:
+                losses.refuse(str(error).removeprefix(f"{origin}: "), place)
+                continue
+            for k in record.clipped:
+                reason = "shape partly outside the image: cut at its border"
+                losses.add("changed", reason, place.of(f"objects[{k}]"))
+            yield _item(record, place)
+
+
+def _item(record: Record, place: Place) -> Item:
+    ids = record.metadata.get("annotation_ids")
+    n = len(record.shapes)
+    known = ids if isinstance(ids, list) and len(ids) == n else [None] * n
+    objects = [
+        FoundObject(
+            f"objects[{k}]",
+            record.captions[k],
+            KEY_OF_KIND[kind],
+            points.ravel().tolist(),
+            record.attributes[k],
+            record.extras[k] if record.extras else {},
+            known[k],
+        )
+        for k, (kind, points) in enumerate(record.shapes)
+    ]
+    size = (record.canvas.width, record.canvas.height)
+    return Item(
+        place, (record.image,), objects, size, summary=record.summary, metadata=record.metadata, extra=record.extra
+    )
