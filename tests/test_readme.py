@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -129,3 +130,12 @@ def test_the_config_is_complete() -> None:
 
     config = build(RunConfig, yaml.safe_load(blocks("yaml")[0]))
     assert config.data.global_max_length == 12_000
+
+
+def test_the_conversion_works_as_pasted(tmp_path: Path) -> None:
+    commands = re.search(r"<!-- convert -->\n```bash\n(.+?)```", README, re.DOTALL)
+    assert commands
+    binary = f'dcap() {{ "{sys.executable}" -m dcap.cli "$@"; }}; python() {{ "{sys.executable}" "$@"; }}\n'
+    command = ["bash", "-euc", binary + commands[1]]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, "no problems" in done.stdout) == (0, True), done.stdout + done.stderr

@@ -32,6 +32,7 @@ def test_compressed_and_plain_runs_decode_as_the_oracle_encodes(mask: npt.NDArra
         assert np.array_equal(found, mask)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools and NumPy 2
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30))
 def test_any_text_fills_the_mask_or_is_refused(text: str) -> None:
     try:

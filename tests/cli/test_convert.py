@@ -1,0 +1,90 @@
+"""``dcap convert``: what people see, files that appear, exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from convert_cases import image, instances, write_json
+from dcap.cli.__main__ import main
+from dcap.cli.convert import SOURCES
+from dcap.data.convert.reader import READERS
+
+BOX = {"bbox": [1, 1, 3, 3]}
+
+
+def test_bundled_photos_to_coco_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from dcap.data.builtin import resolve_data
+    from dcap.data.formats.jsonl import JsonlFile
+
+    name = "builtin:photos/train.jsonl"
+    source = resolve_data(name)
+    coco, out = tmp_path / "coco.json", tmp_path / "train.jsonl"
+    assert main(["convert", "to-coco", name, "-o", str(coco)]) == 0
+    assert main(["convert", "coco", str(coco), "--images", str(source.parent), "-o", str(out)]) == 0
+    assert main(["validate", str(out)]) == 0
+    assert "no problems" in capsys.readouterr().out
+    before, after = list(JsonlFile(source)), list(JsonlFile(out))
+    assert [record.shapes for record in after] == [record.shapes for record in before]
+    assert [record.captions for record in after] == [record.captions for record in before]
+    small = tmp_path / "small.jsonl"
+    assert main(["convert", "jsonl", str(out), "--max-pixels", "20000", "-o", str(small)]) == 0
+    assert main(["validate", str(small), "--decode"]) == 0
+    assert all(record.canvas.num_pixels <= 20000 for record in JsonlFile(small))
+    assert (tmp_path / "images-20000").is_dir()
+
+
+def test_losses_are_a_table_and_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = instances(tmp_path, BOX, {"bbox": [1, 1, 0, 0]})
+    out, report = tmp_path / "out.jsonl", tmp_path / "report.json"
+    assert main(["convert", "coco", str(source), "-o", str(out), "--report", str(report)]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows[1][:7] == ["dropped", "shape", "without", "area", "or", "length", "1"]
+    assert json.loads(report.read_text())["total"] == 1
+    out.unlink()
+    assert main(["convert", "coco", str(source), "-o", str(out), "--strict"]) == 1
+    assert not out.exists()
+    assert "1 lost or changed, and --strict allows none" in capsys.readouterr().err
+
+
+def test_broken_input_stops_or_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = instances(tmp_path, {"bbox": [1]}), tmp_path / "out.jsonl"
+    assert main(["convert", "coco", str(source), "-o", str(out)]) == 2
+    assert capsys.readouterr().err.startswith(f"dcap: {source}: image 3: annotations[0]: bbox must")
+    assert not out.exists()
+    assert main(["convert", "coco", str(source), "-o", str(out), "--on-bad", "skip"]) == 1
+    assert out.read_bytes() == b""
+
+
+def test_options_of_a_format_are_the_fields_of_its_reader(tmp_path: Path) -> None:
+    square = [1, 1, 2, 1, 2, 2]
+    captions = write_json(tmp_path / "c.json", {"annotations": [{"image_id": 3, "caption": "two cups"}]})
+    source = instances(tmp_path, {"segmentation": [square, square]})
+    out = tmp_path / "out.jsonl"
+    argv = ["convert", "coco", str(source), "-o", str(out), "--parts", "all", "--captions", str(captions)]
+    assert main(argv) == 0
+    record = json.loads(out.read_text())
+    assert (len(record["objects"]), record["summary"]) == (2, "two cups")
+    with pytest.raises(SystemExit, match="2"):
+        main(["convert", "coco", str(source), "-o", str(out), "--parts", "some"])
+
+
+@pytest.mark.parametrize("name", [*SOURCES, "to-coco"])
+def test_each_format_has_a_help_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["convert", name, "--help"])
+    out = capsys.readouterr().out
+    assert f"\n  dcap convert {name} " in out
+    assert "--strict" in out
+    assert name == "to-coco" or name in READERS
+
+
+def test_options_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image(tmp_path / "a.png")
+    source = str(instances(tmp_path, BOX))
+    assert main(["convert", "coco", source, "-o", str(tmp_path / "x"), "--resized", str(tmp_path)]) == 2
+    assert "--resized must come with --max-pixels" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["convert"])
