@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from dcap.core.errors import GeometryError, RecordError
 from dcap.data.convert.frames import Frame, find_image, upright_map
-from dcap.data.convert.json_file import show_short
 from dcap.data.convert.losses import Losses
+from dcap.data.convert.numbers import checked_numbers
 from dcap.data.convert.reader import FoundObject, Item, Opened
 from dcap.data.convert.record_line import record_line
 from dcap.data.images import check_header
@@ -25,8 +26,8 @@ from dcap.data.records import Origin, Record, parse_record
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import MAX_PIXELS, Canvas
 from dcap.geometry.clip import clip
-from dcap.geometry.objects import KEYS, read_shape
-from dcap.geometry.shapes import MIN_POINTS, ShapeArray
+from dcap.geometry.objects import KEY_OF_KIND, KEYS, read_shape
+from dcap.geometry.shapes import GeometryKind, ShapeArray
 from dcap.geometry.transform import transform
 
 _FAR_OUTSIDE = 1.0
@@ -93,19 +94,19 @@ class Assembler:
     def _shapes(self, item: Item, scale: Affine | None) -> tuple[list[FoundObject], ShapeArray]:
         """Return the objects that have a shape, in pixels; those that have none are losses."""
         objects, points, kinds = [], [], []
+        limit = _FAR_OUTSIDE + 1 if item.normalised else COORDINATE_LIMIT
         for found in item.objects:
             try:
                 if problem := check_text(found.desc, "desc"):
                     raise RecordError(str(problem))
-                values = _finite(found, _FAR_OUTSIDE + 1 if item.normalised else COORDINATE_LIMIT)
-                if len(values) < 2 * MIN_POINTS[KEYS[found.key]]:
-                    raise GeometryError("too few points")
-                kind, xy = read_shape({found.key: values})
+                xy = _points(found, limit)
             except RecordError as error:
                 raise RecordError(f"{found.name}: {error}") from None
-            except GeometryError as error:
+            kind = KEYS[found.key]
+            problem_of_shape = _degenerate(xy, kind)
+            if problem_of_shape:
                 reason = "shape without area or length"
-                self.losses.add("dropped", reason, item.place.of(found.name), str(error))
+                self.losses.add("dropped", reason, item.place.of(found.name), problem_of_shape)
                 continue
             objects.append(found)
             points.append(xy if scale is None else scale.apply(xy))
@@ -132,16 +133,26 @@ class Assembler:
         return visible.shapes, kept
 
 
-def _finite(found: FoundObject, limit: float) -> list[Any]:
-    values = list(found.values)
-    for k, value in enumerate(values):
-        if type(value) not in (int, float):
-            raise RecordError(f"coordinate {k} must be a number, not {show_short(value)}")
-        if not abs(value) <= limit:
-            raise RecordError(f"coordinate {k} must be a finite number within {limit:g}, not {show_short(value)}")
+def _points(found: FoundObject, limit: float) -> npt.NDArray[np.float64]:
+    values = checked_numbers(list(found.values), "coordinates", limit)
     if len(values) % 2 or (found.key == "bbox_2d" and len(values) != 4):
         raise RecordError(f"shape must have pairs of coordinates, a box two, not {len(values)} numbers")
-    return values
+    return values.reshape(-1, 2)
+
+
+def _degenerate(xy: npt.NDArray[np.float64], kind: GeometryKind) -> str:
+    """Return what keeps points from being a shape, or nothing; repeats are removed later."""
+    if kind is GeometryKind.BOX:
+        return "" if (xy[0] < xy[1]).all() else f"from {xy[0].tolist()} to {xy[1].tolist()}"
+    # Three points in a row that differ are enough; the rare others are looked at closely.
+    distinct = len(xy) >= 3 and (xy[0] != xy[1]).any() and (xy[1] != xy[2]).any() and (xy[2] != xy[0]).any()
+    if distinct:
+        return ""
+    try:
+        read_shape({KEY_OF_KIND[kind]: xy.ravel().tolist()})
+    except GeometryError as error:
+        return str(error)
+    return ""
 
 
 def _object(found: FoundObject, shape: dict[str, list[float]]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dcap.core.errors import RecordError
@@ -66,20 +66,20 @@ def read_records(
     base, resizer = out.parent.resolve(), options.resizer
 
     def finish(record: Record) -> Record:
-        return resizer(record, base) if resizer else record
+        small = resizer(record, base) if resizer else record
+        # What the assembler gives has passed the contract; what was changed since passes it again.
+        return record if small is record else parse_record(record_line(to_dict(small)), record.origin)
 
     line = 0
     assembled = _assembled(items, assemble, losses)
     for place, future in _ahead(finish, assembled, options.workers if resizer else 0):
         try:
             record = future()
-            # Once more as it is written: the contract holds for the file, not for what is in memory.
-            record = parse_record(record_line(to_dict(record)), Origin(str(out), line + 1))
         except RecordError as error:
             losses.refuse(error, place)
             continue
         line += 1
-        yield record
+        yield replace(record, origin=Origin(str(out), line))
 
 
 def convert(

@@ -110,12 +110,15 @@ def test_the_first_caption_is_the_summary_and_the_others_are_kept(tmp_path: Path
     ("annotation", "said"),
     [
         ({"category_id": 99}, "category_id must be the id of one of the categories, not 99"),
-        ({"segmentation": [[1, 1, 2, 2, 3, float("nan")]]}, r"segmentation\[0\]\[5\] must be a finite number, not NaN"),
+        (
+            {"segmentation": [[1, 1, 2, 2, 3, float("nan")]]},
+            r"segmentation\[0\]\[5\] must be a finite number .*, not NaN",
+        ),
         ({"segmentation": [[1, 1, 2, 2, 3]]}, "even count"),
         ({"segmentation": [1, 1, 2, 2, 3, 3]}, "list of polygons"),
         ({"segmentation": []}, "segmentation or bbox must be given"),
         ({"bbox": [1, 2, 3]}, r"bbox must have an even count|must be \[x, y, width, height\]"),
-        ({"bbox": [1, 2, 3, "4"]}, r"bbox\[3\] must be a finite number, not \"4\""),
+        ({"bbox": [1, 2, 3, "4"]}, r"bbox\[3\] must be a finite number .*, not \"4\""),
         ({"bbox": [1, 2, 1e300, 4]}, "within 1e\\+09"),
         ({"image_id": 4}, r"annotations\[0\]: image_id must be the id of one of the images, not 4"),
         ({"image_id": None}, "image_id must be given"),

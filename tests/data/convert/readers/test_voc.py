@@ -63,7 +63,7 @@ def test_a_split_and_a_name_without_its_ending(tmp_path: Path) -> None:
     [
         ("<object><name>cup</name></object>", "object 1: bndbox must be given"),
         (f"<object>{BOX}</object>", "object 1: name must be given"),
-        (OBJECT.replace("8", "nan"), "object 1: coordinate 2 must be a finite number"),
+        (OBJECT.replace("8", "nan"), r"object 1: coordinates\[2\] must be a finite number"),
         (OBJECT.replace("8", "many"), 'xmax must be a number, not "many"'),
         (SIZE.replace("8", "7"), "must be the image's, 8 x 6, not 7 x 6"),
         (SIZE.replace("8", "-7"), "size must be whole pixels"),

@@ -69,8 +69,8 @@ def test_an_image_with_an_orientation(tmp_path: Path) -> None:
         ("0 0.5 0.5 0.25\n", "line 1: line must hold a box of 4 numbers"),
         ("\n9 0.5 0.5 0.25 0.5\n", "line 2: class must be one of the 2 names, not 9"),
         ("cup 0.5 0.5 0.25 0.5\n", "line must be a class and numbers"),
-        ("0 nan 0.5 0.25 0.5\n", "line 1: coordinate 0 must be a finite number"),
-        ("0 300 200 40 50\n", "line 1: coordinate 0 must be a finite number within 2"),
+        ("0 nan 0.5 0.25 0.5\n", r"line 1: coordinates\[0\] must be a finite number"),
+        ("0 300 200 40 50\n", r"line 1: coordinates\[0\] must be a finite number within 2"),
     ],
 )
 def test_broken_labels_are_named_or_skipped(tmp_path: Path, labels: str, said: str) -> None:

@@ -6,7 +6,6 @@ Owns the keys of images and annotations. What dcap itself adds to them, under th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,11 @@ from dcap.data.convert.coco_file import CocoFile, Id, check_id, read_captions, r
 from dcap.data.convert.json_file import as_object, show_short
 from dcap.data.convert.losses import Losses, Place
 from dcap.data.convert.masks import mask_polygons
+from dcap.data.convert.numbers import checked_numbers
 from dcap.data.convert.parts import Parts, one_shape
 from dcap.data.convert.reader import READERS, FoundObject, Item, Opened
 from dcap.data.convert.rle import decode_rle
+from dcap.data.record_objects import COORDINATE_LIMIT
 from dcap.geometry.canvas import MAX_PIXELS
 
 _IMAGE_KEYS = frozenset(("id", "file_name", "width", "height", "dcap"))
@@ -182,14 +183,10 @@ def box_from_xywh(bbox: Any) -> list[float]:
 
 
 def _numbers(values: Any, name: str) -> list[Any]:
-    if not isinstance(values, list):
-        raise RecordError(f"{name} must be a list of numbers, not {show_short(values)}")
-    for k, value in enumerate(values):
-        if type(value) not in (int, float) or not math.isfinite(value):
-            raise RecordError(f"{name}[{k}] must be a finite number, not {show_short(value)}")
+    checked_numbers(values, name, COORDINATE_LIMIT)
     if len(values) % 2:
         raise RecordError(f"{name} must have an even count of numbers, not {len(values)}")
-    return values
+    return list(values)
 
 
 def _side(image: Mapping[str, Any], name: str) -> int:

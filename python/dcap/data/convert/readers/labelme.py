@@ -183,7 +183,7 @@ def _points(points: Any) -> list[list[float]]:
         raise RecordError(f"points must be a list of [x, y], not {show_short(points)}")
     for k, point in enumerate(points):
         good = isinstance(point, list) and len(point) == 2 and all(type(v) in (int, float) for v in point)
-        if not good or not all(map(math.isfinite, point)):
+        if not good or not all(abs(value) < math.inf for value in point):
             raise RecordError(f"points[{k}] must be two finite numbers, not {point!r:.60}")
     return points
 
