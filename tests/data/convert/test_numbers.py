@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ values = st.lists(st.one_of(st.integers(), st.floats(), st.sampled_from([10**400
 
 @given(values)
 def test_what_is_accepted_is_finite_and_within_the_limit(given_values: list[Any]) -> None:
-    bad = [k for k, v in enumerate(given_values) if type(v) not in (int, float) or math.isnan(v) or not -9 <= v <= 9]
+    bad = [k for k, v in enumerate(given_values) if type(v) not in (int, float) or not -9 <= v <= 9]
     if not bad:
         assert checked_numbers(given_values, "box", 9).tolist() == given_values
         return

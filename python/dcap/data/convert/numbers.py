@@ -33,7 +33,5 @@ def checked_numbers(values: Any, name: str, limit: float) -> npt.NDArray[np.floa
             array = np.array([np.inf])
         if not len(array) or np.abs(array).max() <= limit:
             return array
-    for k, value in enumerate(values):
-        if type(value) not in _TYPES or not abs(value) <= limit:
-            raise RecordError(f"{name}[{k}] must be a finite number within {limit:g}, not {show_short(value)}")
-    raise AssertionError(f"{name}: the check of all numbers refuses what that of each accepts")
+    k = next(k for k, value in enumerate(values) if type(value) not in _TYPES or not abs(value) <= limit)
+    raise RecordError(f"{name}[{k}] must be a finite number within {limit:g}, not {show_short(values[k])}")

@@ -112,7 +112,7 @@ def test_the_first_caption_is_the_summary_and_the_others_are_kept(tmp_path: Path
         ({"category_id": 99}, "category_id must be the id of one of the categories, not 99"),
         (
             {"segmentation": [[1, 1, 2, 2, 3, float("nan")]]},
-            r"segmentation\[0\]\[5\] must be a finite number .*, not NaN",
+            r"segmentation\[0\]\[5\] must be a finite .*, not NaN",
         ),
         ({"segmentation": [[1, 1, 2, 2, 3]]}, "even count"),
         ({"segmentation": [1, 1, 2, 2, 3, 3]}, "list of polygons"),
