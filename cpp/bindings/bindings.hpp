@@ -62,6 +62,7 @@ void register_overlap(py::module_& m);
 void register_pack(py::module_& m);
 void register_patches(py::module_& m);
 void register_recolor(py::module_& m);
+void register_record(py::module_& m);
 void register_simplify(py::module_& m);
 void register_warp(py::module_& m);
 

@@ -1,44 +1,13 @@
 #include "dcap/clip.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 #include <vector>
 
-#include "bindings.hpp"
+#include "arrays.hpp"
 
 namespace dcap::python {
 namespace {
-
-// The C interface is used because py::array_t allocates its shape and strides on the heap, which costs as much as
-// clipping a small image.
-using npy = py::detail::npy_api;
-
-template <class T>
-py::object fresh(std::initializer_list<Py_intptr_t> shape) {
-    const auto& api = npy::get();
-    py::object array = py::reinterpret_steal<py::object>(
-        api.PyArray_NewFromDescr_(api.PyArray_Type_, py::dtype::of<T>().release().ptr(), static_cast<int>(shape.size()),
-                                  shape.begin(), nullptr, nullptr, 0, nullptr));
-    if (!array) throw py::error_already_set();
-    return array;
-}
-
-template <class T>
-T* data_of(const py::object& array) {
-    return reinterpret_cast<T*>(py::detail::array_proxy(array.ptr())->data);
-}
-
-void freeze(const py::object& array) { py::detail::array_proxy(array.ptr())->flags &= ~npy::NPY_ARRAY_WRITEABLE_; }
-
-// A read-only array with a copy of the first n values.
-template <class T>
-py::object frozen(const std::vector<T>& values, std::int64_t n) {
-    py::object array = fresh<T>({static_cast<Py_intptr_t>(n)});
-    if (n > 0) std::memcpy(data_of<T>(array), values.data(), static_cast<std::size_t>(n) * sizeof(T));
-    freeze(array);
-    return array;
-}
 
 constexpr std::int64_t kSmallPoints = 4096;  // 64 KiB: the allocator shrinks these in place
 
@@ -94,8 +63,8 @@ py::tuple run(const Shapes& shapes, Kernel kernel) {
         const std::int64_t m = out.num_shapes;
         if (out.num_points <= capacity && static_cast<std::size_t>(m) <= room.kinds.size()) {
             py::tuple arrays =
-                py::make_tuple(first_points(std::move(points), out.num_points, capacity), frozen(room.offsets, m + 1),
-                               frozen(room.kinds, m), frozen(room.source, m), frozen(room.fraction, m));
+                py::make_tuple(first_points(std::move(points), out.num_points, capacity), frozen(room.offsets, {m + 1}),
+                               frozen(room.kinds, {m}), frozen(room.source, {m}), frozen(room.fraction, {m}));
             if (room.kinds.size() > kKeptShapes) room = Room{};
             return arrays;
         }

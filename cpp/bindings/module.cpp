@@ -24,6 +24,7 @@ PYBIND11_MODULE(_core, m) {
     register_pack(m);
     register_patches(m);
     register_recolor(m);
+    register_record(m);
     register_simplify(m);
     register_warp(m);
 }

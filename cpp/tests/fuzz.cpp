@@ -20,6 +20,7 @@
 #include "dcap/simplify.hpp"
 #include "dcap/warp.hpp"
 #include "fuzz_lines.hpp"
+#include "fuzz_record.hpp"
 
 namespace {
 
@@ -256,6 +257,7 @@ void run_large(bool comb) {
 int main(int argc, char** argv) {
     const int rounds = argc > 1 ? std::atoi(argv[1]) : 8000;
     Corpus c;
+    int num_plain = 0;
     for (int i = 0; i < rounds; ++i) {
         const int style = i % 6;
         Sample s = make_sample(c, style);
@@ -269,7 +271,9 @@ int main(int argc, char** argv) {
         run_outside(c, style);
         run_pack(c);
         require(dcap::fuzz::lines_hold(c.random), "lines are those of the whole text");
+        for (int k = 0; k < 8; ++k) require(dcap::fuzz::record_holds(c.random, num_plain), "plain records are records");
     }
+    require(num_plain > rounds, "many lines are plain");
     run_large(true);
     run_large(false);
     std::printf("fuzz: %d samples, every kernel, no failure\n", rounds);

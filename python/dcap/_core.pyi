@@ -2,8 +2,8 @@
 
 Shapes come as `xy` float64 (P, 2), `offsets` int64 (N + 1,) and `kinds` uint8 (N,), all C-contiguous; see
 `dcap.geometry.ShapeArray`. A wrong dtype is a TypeError, a wrong layout or value a GeometryError. Callers allocate
-the ``out`` arrays; only clipping, whose sizes nobody knows before, returns new (read-only) ones: points, offsets,
-kinds, source shapes and visible fractions.
+the ``out`` arrays; only clipping and reading records, whose sizes nobody knows before, return new (read-only) ones.
+Clipping: points, offsets, kinds, source shapes and visible fractions.
 
 `patchify` takes an image instead, uint8 (H, W, 3); the dtype of ``out`` says what it writes.
 `fill_outside` changes an image in place, `warp` fills one from another.
@@ -12,6 +12,9 @@ kinds, source shapes and visible fractions.
 `pack` takes the lengths of samples, int64 (N,), and returns the number of rows.
 `find_lines` takes the bytes of a file, chunk by chunk, and what it knows between two of them, int64 (4,); the ``out``
 arrays are half as long as the chunk, rounded up, and it returns how many lines it wrote.
+`read_record` takes a line of JSONL and the largest side of an image, and returns None for what is no plain record, see
+`dcap.data.record_plain`; else points, offsets and kinds of the shapes, which characters its texts (N + 2, 3) and kept
+values (M, 4) are, int64, and width and height.
 """
 
 import numpy as np
@@ -24,6 +27,7 @@ _U8 = npt.NDArray[np.uint8]
 _Matrix = tuple[float, float, float, float, float, float]
 _Rect = tuple[float, float, float, float]
 _Parts = tuple[_F64, _I64, _U8, _I64, _F64]
+_Record = tuple[_F64, _I64, _U8, _I64, _I64, tuple[int, int]]
 
 def area_or_length(xy: _F64, offsets: _I64, kinds: _U8, out: _F64) -> None: ...
 def clip_convex(
@@ -40,6 +44,7 @@ def pairwise_iou(
     xy_a: _F64, offsets_a: _I64, kinds_a: _U8, xy_b: _F64, offsets_b: _I64, kinds_b: _U8, out: _F64
 ) -> None: ...
 def patchify(image: _U8, out: npt.NDArray[np.float32 | np.uint16 | np.uint8]) -> None: ...
+def read_record(line: bytes, max_side: int) -> _Record | None: ...
 def recolor(image: _U8, kinds: _U8, tables: _U8, numbers: _F32, out: _U8) -> None: ...
 def simplify(xy: _F64, offsets: _I64, kinds: _U8, max_points: int, out_keep: _U8, out_score: _F64) -> None: ...
 def transform(

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcap.core.errors import GeometryError
-from dcap.data import record_objects
 from dcap.data.record_json import Problem
 from dcap.data.record_objects import ObjectList, read_objects
 from dcap.geometry.canvas import Canvas
@@ -210,22 +209,3 @@ def test_the_array_path_agrees_with_the_one_object_reader(items: list[tuple[str,
         assert result.shapes == ShapeArray.from_points(points, kinds)
         assert result.shapes.xy.flags.c_contiguous
         assert result.shapes.xy.dtype == np.float64
-
-
-numbers = st.one_of(st.integers(-1, 4), st.sampled_from([0.0, -0.0, 63.5, 64, 65, 1e9, 2e9, 1e400, -1e400]))
-shapes = st.one_of(
-    st.lists(numbers, min_size=4, max_size=4).map(lambda xy: {"desc": "a", "bbox_2d": xy}),
-    st.lists(st.tuples(numbers, numbers), min_size=3, max_size=5).map(lambda p: {"desc": "b", "poly": [*sum(p, ())]}),
-    st.lists(st.tuples(numbers, numbers), min_size=2, max_size=4).map(lambda p: {"desc": "c", "line": [*sum(p, ())]}),
-)
-
-
-@given(objects=st.lists(shapes, max_size=4))
-def test_records_that_look_clean_are_read_as_all_others(objects: list[dict[str, Any]]) -> None:
-    results = []
-    for looks_clean in (record_objects.is_clean, lambda *_: False):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(record_objects, "is_clean", looks_clean)
-            problems: list[Problem] = []
-            results.append((read_objects(objects, CANVAS, problems), problems))
-    assert results[0] == results[1]

@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dcap.data import records
+from dcap.data.builtin import resolve_data
+from dcap.data.record_json import MAX_DEPTH
 from dcap.data.record_plain import read_plain
 from dcap.data.records import MAX_SIDE, Origin, read_or_explain
 
@@ -90,18 +92,65 @@ def plain(**changes: Any) -> bool:
 
 
 def test_what_most_records_hold_is_plain() -> None:
+    assert plain()
     assert plain(objects=[])
-    assert plain(objects=[BOX])
     assert plain(objects=[BOX, LINE], summary="a street", metadata={"source": {"name": ["coco"]}})
     assert plain(objects=[BOX, LINE], summary=None, metadata=None)
     assert plain(objects=[{"desc": "closed", "poly": [0, 0, 5, 0, 5, 0, 5, 5, 0, 0]}])
+    assert plain(summary='say "hello": twice', metadata={'a": {': '": 1}'}, images=["C:\\a.png"])
 
 
 def test_what_is_unusual_is_left_to_the_other_way() -> None:
-    assert plain()
-    assert not plain(summary='say "hello": twice')
     assert not plain(objects=[BOX], extra=1)
     assert not plain(objects=[{**BOX, "bbox_2d": [1, 2, 65, 40]}])
+    assert not plain(objects=[{**BOX, "bbox_2d": [1e-5, 2, 6, 40]}])
+    assert not plain(summary="\u3000")
+    assert not plain(images=["a\0b"])
+
+
+@pytest.mark.parametrize("value", ['{"a": 1, "a": 2}', '{"a": {"b": 1, "b": 2}}', '{"a": [}]}', '{"a": 1e999}', "[1}"])
+def test_values_with_something_wrong_are_left_to_the_other_way(value: str) -> None:
+    whole = json.dumps(PLAIN)
+    assert read_plain(whole.encode(), MAX_SIDE) is not None
+    for line in (f'{whole[:-1]}, "metadata": {value}}}', whole.replace('{"a": [{"b": 1}]}', value)):
+        assert line != whole
+        assert read_plain(line.encode(), MAX_SIDE) is None
+        assert read_or_explain(line.encode(), ORIGIN) == as_slow(line.encode())
+
+
+@pytest.mark.parametrize(
+    "where", ['"metadata": {"a": @}', '"objects": [{"desc": "a", "line": [0, 0, 1, 1], "attributes": @}]']
+)
+def test_depth_is_counted_from_the_record(where: str) -> None:
+    for depth in range(MAX_DEPTH - 8, MAX_DEPTH + 2):
+        line = f'{{"images": ["a"], "width": 9, "height": 9, {where.replace("@", "[" * depth + "]" * depth)}}}'
+        if "objects" not in where:
+            line = line[:-1] + ', "objects": []}'
+        assert read_or_explain(line.encode(), ORIGIN) == as_slow(line.encode())
+
+
+@pytest.mark.parametrize(
+    "text", ["\u3000", " ", "\x85 ", "\\u0000", "\\ud800", "\\n", "\\x", "\\", "a\\u00e9", "\u20ac", "\x7f"]
+)
+def test_texts_that_need_a_look_are_read_the_same(text: str) -> None:
+    for key in ('"a.png"', '"cup"'):
+        line = json.dumps(PLAIN).replace(key, f'"{text}"').encode()
+        assert read_or_explain(line, ORIGIN) == as_slow(line)
+
+
+@given(
+    st.sampled_from([1, 2, 3]), st.sampled_from([b"\xc3", b"\xa9", b"\xed\xa0\x80", b"\xc0\xaf", b"\xf5", b"\xc3\xa9"])
+)
+def test_bytes_that_are_no_text_are_refused_alike(where: int, noise: bytes) -> None:
+    marks = (b"a.png", b"sandwich", b'"b"')
+    line = json.dumps(PLAIN).encode().replace(marks[where - 1], marks[where - 1][:2] + noise + marks[where - 1][2:])
+    assert read_or_explain(line, ORIGIN) == as_slow(line)
+
+
+def test_bundled_annotations_are_plain() -> None:
+    lines = Path(resolve_data("builtin:photos/train.jsonl")).read_bytes().splitlines()
+    assert lines
+    assert all(read_plain(line, MAX_SIDE) is not None for line in lines)
 
 
 def test_real_annotations_are_plain(real45: Path) -> None:

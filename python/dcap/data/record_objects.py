@@ -163,10 +163,8 @@ def _shapes(columns: _Columns, objects: Sequence[Any], problems: list[Problem]) 
         xy = np.array(columns.flat, np.float64).reshape(-1, 2)
     except OverflowError:
         xy = np.array([_to_float(value) for value in columns.flat]).reshape(-1, 2)
-    if is_clean(xy, offsets, kinds):
-        return ShapeArray.trusted(xy, offsets, kinds)
     far = np.maximum.reduceat(~(np.abs(xy) <= COORDINATE_LIMIT).all(axis=1), offsets[:-1])
-    xy, offsets = without_repeats(xy, offsets, kinds)
+    xy, offsets = _without_repeats(xy, offsets, kinds)
     counts = np.diff(offsets)
     bad = counts < np.array(MIN_POINTS)[kinds]
     boxes = np.flatnonzero((kinds == GeometryKind.BOX) & (counts == 2))
@@ -183,24 +181,6 @@ def _shapes(columns: _Columns, objects: Sequence[Any], problems: list[Problem]) 
     return None if far.any() or bad.any() else ShapeArray.trusted(xy, offsets, kinds)
 
 
-def is_clean(xy: npt.NDArray[np.float64], offsets: npt.NDArray[np.int64], kinds: npt.NDArray[np.uint8]) -> bool:
-    """Whether no shape breaks a rule or has a point to drop, as in nearly all records; False: that is not sure.
-
-    Args:
-        xy: Points of at least one shape, float64 (P, 2).
-        offsets: int64 (N + 1,); each shape has at least as many points as its kind must have.
-        kinds: uint8 (N,).
-    """
-    if not np.abs(xy).max() <= COORDINATE_LIMIT:
-        return False
-    points = xy.view(np.complex128)[:, 0]  # x and y are compared at once
-    first, last = points[offsets[:-1]], points[offsets[1:] - 1]
-    if (points[1:] == points[:-1]).any() or ((first == last) & (kinds == GeometryKind.POLYGON)).any():
-        return False
-    rises = (first.real < last.real) & (first.imag < last.imag)
-    return bool((rises | (kinds != GeometryKind.BOX)).all())
-
-
 def _to_float(value: float) -> float:
     try:
         return float(value)
@@ -208,7 +188,7 @@ def _to_float(value: float) -> float:
         return np.inf
 
 
-def without_repeats(
+def _without_repeats(
     xy: npt.NDArray[np.float64], offsets: npt.NDArray[np.int64], kinds: npt.NDArray[np.uint8]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Drop consecutive repeats, then the repeated closing point of rings; boxes keep both corners."""
@@ -226,12 +206,6 @@ def without_repeats(
     return np.ascontiguousarray(xy[keep]), new_offsets
 
 
-def is_inside(shapes: ShapeArray, width: int, height: int) -> bool:
-    """Whether no point is outside the image."""
-    xy = shapes.xy
-    return not len(xy) or bool(xy.min() >= 0 and xy[:, 0].max() <= width and xy[:, 1].max() <= height)
-
-
 def _into_canvas(
     shapes: ShapeArray, index: Sequence[int], canvas: Canvas, problems: list[Problem]
 ) -> tuple[ShapeArray, tuple[int, ...]]:
@@ -240,10 +214,10 @@ def _into_canvas(
     Returns:
         The shapes, and which objects were clipped.
     """
-    if is_inside(shapes, canvas.width, canvas.height):
-        return shapes, ()
     limit = np.array([canvas.width, canvas.height], np.float64)
     inside = (shapes.xy >= 0).all(axis=1) & (shapes.xy <= limit).all(axis=1)
+    if inside.all():
+        return shapes, ()
     cut = np.flatnonzero(~np.minimum.reduceat(inside, shapes.offsets[:-1]))
     try:
         parts = clip(shapes.take(cut), canvas, split_policy="largest")

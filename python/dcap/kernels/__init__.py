@@ -42,6 +42,7 @@ min_area_rect = _backend.min_area_rect
 pack = _backend.pack
 pairwise_iou = _backend.pairwise_iou
 patchify = _backend.patchify
+read_record = _backend.read_record
 recolor = _backend.recolor
 simplify = _backend.simplify
 transform = _backend.transform

@@ -10,6 +10,7 @@ from dcap.kernels._numba.overlap import pairwise_iou
 from dcap.kernels._numba.pack import pack
 from dcap.kernels._numba.patches import patchify
 from dcap.kernels._numba.recolor import recolor
+from dcap.kernels._numba.record import read_record
 from dcap.kernels._numba.simplify import simplify
 from dcap.kernels._numba.warp import warp
 
@@ -23,6 +24,7 @@ __all__ = [
     "pack",
     "pairwise_iou",
     "patchify",
+    "read_record",
     "recolor",
     "simplify",
     "transform",
