@@ -9,6 +9,8 @@ Clipping: points, offsets, kinds, source shapes and visible fractions.
 `fill_outside` changes an image in place, `warp` fills one from another.
 `recolor` takes uint8 RGB values of any shape and N steps: kinds, tables (N, 256) and numbers float32 (N, 3), see
 `dcap.augment.color`; ``out`` may be the image.
+`canonicalize` takes shapes whose points are int64, the order in which they are written and the largest x and y, and
+returns the number of points; ``out_xy`` has room for as many as come in.
 `pack` takes the lengths of samples, int64 (N,), and returns the number of rows.
 `find_lines` takes the bytes of a file, chunk by chunk, and what it knows between two of them, int64 (4,); the ``out``
 arrays are half as long as the chunk, rounded up, and it returns how many lines it wrote.
@@ -30,6 +32,9 @@ _Parts = tuple[_F64, _I64, _U8, _I64, _F64]
 _Record = tuple[_F64, _I64, _U8, _I64, _I64, tuple[int, int]]
 
 def area_or_length(xy: _F64, offsets: _I64, kinds: _U8, out: _F64) -> None: ...
+def canonicalize(
+    xy: _I64, offsets: _I64, kinds: _U8, order: _I64, span: tuple[int, int], out_xy: _I64, out_offsets: _I64
+) -> int: ...
 def clip_convex(
     xy: _F64, offsets: _I64, kinds: _U8, matrix: _Matrix, keep_boxes: bool, keep_largest: bool, region: _F64
 ) -> _Parts: ...

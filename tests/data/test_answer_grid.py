@@ -4,19 +4,36 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dcap.data.answer_formats import AnswerObject
-from dcap.data.answer_grid import canonical_points, legal_points
+from dcap.data.answer_grid import canonical_shapes, legal_points
 from dcap.data.answer_scan import Notes
-from dcap.geometry.shapes import GeometryKind
+from dcap.geometry.shapes import GeometryKind, ShapeArray
 
 SPAN = (10, 10)
 BOX, POLYGON, LINE = GeometryKind.BOX, GeometryKind.POLYGON, GeometryKind.LINE
 
 Points = list[list[int]]
+
+
+def canonical_points(kind: GeometryKind, points: Points, span: tuple[int, int]) -> Points:
+    grid = np.array(points)
+    shapes = ShapeArray.from_points([grid], [kind])
+    return canonical_shapes(grid, shapes, np.zeros(1, np.int64), span).points(0).astype(int).tolist()
+
+
+def test_all_shapes_in_the_order_asked_for() -> None:
+    points = [[[1, 1], [5, 5], [1, 5]], [[3, 3], [3, 3]], [[7, 8], [9, 9]]]
+    shapes = ShapeArray.from_points(points, [POLYGON, LINE, BOX])
+    written = canonical_shapes(shapes.xy.astype(np.int64), shapes, np.array([2, 0, 1]), SPAN)
+    assert written == ShapeArray.from_points([points[2], points[0], [[3, 3], [4, 3]]], [BOX, POLYGON, LINE])
+    assert written.xy.dtype == np.float64
+    none = canonical_shapes(np.empty((0, 2), np.int64), ShapeArray.empty(), np.empty(0, np.int64), SPAN)
+    assert none == ShapeArray.empty()
 
 
 @pytest.mark.parametrize(

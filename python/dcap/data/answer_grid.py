@@ -2,14 +2,19 @@
 
 Owns three rules. A shape that rounding made flat is widened to the smallest legal one, so that no object is lost:
 a box to one unit, a line to a second point one unit beside the first, a polygon to a triangle of one unit's height.
-A polygon starts at its top-most, then left-most vertex and runs clockwise on screen. Reading accepts what is legal.
+A polygon starts at its top-most, then left-most vertex and runs clockwise on screen; where it meets that vertex again
+(up to 8 times), at the smallest sequence. Reading accepts what is legal.
 """
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
+
+from dcap import kernels
 from dcap.data.answer_formats import AnswerObject
 from dcap.data.answer_scan import Notes
-from dcap.geometry.shapes import MIN_POINTS, GeometryKind
+from dcap.geometry.shapes import MIN_POINTS, GeometryKind, ShapeArray
 
 Points = list[list[int]]
 Span = tuple[int | None, int | None]
@@ -18,49 +23,29 @@ Span = tuple[int | None, int | None]
 MAX_COORDINATE = 2**31 - 1
 """Bound where the grid is the canvas's own pixels."""
 
-_MAX_STARTS = 8
 
+def canonical_shapes(
+    grid: npt.NDArray[np.int64], shapes: ShapeArray, order: npt.NDArray[np.int64], span: tuple[int, int]
+) -> ShapeArray:
+    """Return shapes on the grid as they are written.
 
-def canonical_points(kind: int, points: Points, span: tuple[int, int]) -> Points:
-    """Return the points of one shape as they are written.
+    ::
+
+        grid   [[2, 7], [2, 7], [9, 9]]    a polygon that rounding made flat
+        out    [[2, 7], [9, 9], [9, 10]]
 
     Args:
-        kind: `GeometryKind`.
-        points: Rounded ``[x, y]`` pairs within the grid.
+        grid: The rounded points of all shapes, int64 (P, 2), within the span.
+        shapes: Which points belong to which shape, and the kinds.
+        order: int64 (N,), a permutation: the shape at each place.
         span: Largest x and y.
+
+    Returns:
+        N shapes, whole numbers as float64.
     """
-    if kind == GeometryKind.BOX:
-        (x1, y1), (x2, y2) = points
-        x1, x2 = _widened(x1, x2, span[0])
-        y1, y2 = _widened(y1, y2, span[1])
-        return [[x1, y1], [x2, y2]]
-    points = _without_repeats(points, closed=kind == GeometryKind.POLYGON)
-    if kind == GeometryKind.LINE:
-        return points if len(points) > 1 else [points[0], _beside(points[0], 0, span)]
-    if len({(x, y) for x, y in points}) < 3:
-        points = _triangle(points, span)
-    return _rotated(points if _doubled_area(points) >= 0 else points[::-1])
-
-
-def _widened(low: int, high: int, end: int) -> tuple[int, int]:
-    if low < high:
-        return low, high
-    return (low, low + 1) if low < end else (low - 1, low)
-
-
-def _beside(point: list[int], axis: int, span: tuple[int, int]) -> list[int]:
-    """Return the grid point one unit further along an axis, or one unit back at the end of the grid."""
-    moved = list(point)
-    moved[axis] += 1 if moved[axis] < span[axis] else -1
-    return moved
-
-
-def _triangle(points: Points, span: tuple[int, int]) -> Points:
-    """Return a triangle over the one or two distinct points, its third corner across their longer direction."""
-    a = points[0]
-    b = next((point for point in points if point != a), None) or _beside(a, 0, span)
-    axis = 1 if abs(b[0] - a[0]) >= abs(b[1] - a[1]) else 0
-    return [a, b, _beside(b, axis, span)]
+    out, offsets = np.empty_like(grid), np.empty(len(order) + 1, np.int64)
+    num_points = kernels.canonicalize(grid, shapes.offsets, shapes.kinds, order, span, out, offsets)
+    return ShapeArray.trusted(out[:num_points].astype(np.float64), offsets, shapes.kinds[order])
 
 
 def _without_repeats(points: Points, closed: bool) -> Points:
@@ -68,24 +53,6 @@ def _without_repeats(points: Points, closed: bool) -> Points:
     if closed and len(kept) > 1 and kept[0] == kept[-1]:
         kept.pop()
     return kept
-
-
-def _doubled_area(points: Points) -> int:
-    """Return twice the signed area; positive runs clockwise on screen, where y points down."""
-    following = [*points[1:], points[0]]
-    return sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in zip(points, following, strict=True))
-
-
-def _rotated(points: Points) -> Points:
-    """Start at the top-most, then left-most vertex; where the ring meets it again, at the smallest sequence.
-
-    A ring that meets it very often starts at the first: comparing all sequences would take quadratic time.
-    """
-    first = min((y, x) for x, y in points)
-    starts = [i for i, (x, y) in enumerate(points) if (y, x) == first]
-    if len(starts) == 1 or len(starts) > _MAX_STARTS:
-        return points[starts[0] :] + points[: starts[0]]
-    return min(points[i:] + points[:i] for i in starts)
 
 
 def legal_points(obj: AnswerObject, span: Span, notes: Notes) -> Points | None:

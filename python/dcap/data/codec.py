@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dcap.data.answer_formats import ANSWER_FORMATS, AnswerObject
-from dcap.data.answer_grid import Span, canonical_points, legal_points
+from dcap.data.answer_grid import Span, canonical_shapes, legal_points
 from dcap.data.answer_scan import Notes
 from dcap.data.config import AnswerProfile
 from dcap.geometry.canvas import Canvas
@@ -87,17 +87,12 @@ def to_answer(shapes: ShapeArray, captions: Sequence[str], canvas: Canvas, profi
         GeometryError: A polygon to be simplified crosses itself millions of times.
     """
     order = order_objects(shapes, profile)
-    ordered, iou = shapes.take(order), np.ones(len(order))
+    iou = np.ones(len(order))
     if profile.max_polygon_points is not None:
-        ordered, iou = _simplified(ordered, profile.max_polygon_points, profile.min_polygon_iou)
-    grid = to_grid(ordered.xy, canvas, profile.emit_norm)
-    ends = _span(canvas, profile)
-    offsets = ordered.offsets.tolist()
-    points = [
-        canonical_points(kind, grid[start:end].tolist(), ends)
-        for kind, start, end in zip(ordered.kinds.tolist(), offsets[:-1], offsets[1:], strict=True)
-    ]
-    return Answer(ShapeArray.from_points(points, ordered.kinds), tuple(captions[i] for i in order.tolist()), order, iou)
+        shapes, iou = _simplified(shapes, profile.max_polygon_points, profile.min_polygon_iou)
+    grid = to_grid(shapes.xy, canvas, profile.emit_norm)
+    written = canonical_shapes(grid, shapes, order, _span(canvas, profile))
+    return Answer(written, tuple([captions[i] for i in order.tolist()]), order, iou[order])
 
 
 def _simplified(shapes: ShapeArray, max_points: int, min_iou: float) -> tuple[ShapeArray, npt.NDArray[np.float64]]:

@@ -34,6 +34,7 @@ BACKEND: Literal["cpp", "numba"] = _choose()
 _backend = import_module("dcap._core" if BACKEND == "cpp" else "dcap.kernels._numba")
 
 area_or_length = _backend.area_or_length
+canonicalize = _backend.canonicalize
 clip_convex = _backend.clip_convex
 clip_rect = _backend.clip_rect
 fill_outside = _backend.fill_outside

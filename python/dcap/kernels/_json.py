@@ -11,7 +11,10 @@ from dcap.kernels._types import I64, U8, jit
 TEXT_COLUMNS: Final = 3
 VALUE_COLUMNS: Final = 4
 
-BRACE, BRACE_END, BRACKET, BRACKET_END, COMMA, COLON, QUOTE, BACKSLASH, POINT, ZERO, NINE = b'{}[],:"\\.09'
+# Of one type, since numba would compile a copy of a function for each literal.
+BRACE, BRACE_END, BRACKET, BRACKET_END, COMMA, COLON, QUOTE, BACKSLASH, POINT, ZERO, NINE = map(
+    np.int64, b'{}[],:"\\.09'
+)
 
 # The place in a line, int64 (2,): next byte, and bytes before it that go on with a character.
 AT: Final = 0
@@ -75,7 +78,7 @@ def number(line: U8, place: I64) -> float:
     """Read a number of at most 18 digits without sign and exponent, correctly rounded; FAILED for all else."""
     skip_space(line, place)
     start, decimals = place[AT], 0
-    value = _digits(line, place, 0)
+    value = _digits(line, place, np.int64(0))
     whole = place[AT] - start
     if whole == 0 or (whole > 1 and line[start] == ZERO):
         return FAILED

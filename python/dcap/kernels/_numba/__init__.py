@@ -3,6 +3,7 @@
 from dcap.kernels._numba.affine import transform
 from dcap.kernels._numba.area import area_or_length
 from dcap.kernels._numba.clip import clip_convex, clip_rect
+from dcap.kernels._numba.grid import canonicalize
 from dcap.kernels._numba.hull import min_area_rect
 from dcap.kernels._numba.lines import find_lines
 from dcap.kernels._numba.outside import fill_outside
@@ -16,6 +17,7 @@ from dcap.kernels._numba.warp import warp
 
 __all__ = [
     "area_or_length",
+    "canonicalize",
     "clip_convex",
     "clip_rect",
     "fill_outside",

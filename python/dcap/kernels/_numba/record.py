@@ -90,7 +90,7 @@ def _record(
     texts: I64,
     values: I64,
 ) -> bool:
-    seen = 0
+    seen = np.int64(0)
     more = take(line, place, BRACE)
     while more:
         key = _key(line, place, seen)
@@ -106,7 +106,9 @@ def _record(
         elif key == SUMMARY:
             good = take_null(line, place) or read_text(line, place, texts[1])
         elif key == METADATA:
-            good = take_null(line, place) or (peek(line, place) == BRACE and _value(line, place, counts, values, -1))
+            good = take_null(line, place) or (
+                peek(line, place) == BRACE and _value(line, place, counts, values, np.int64(-1))
+            )
         else:
             good = _objects(line, place, counts, xy, extent, offsets, kinds, texts, values)
         if not good:
@@ -169,7 +171,7 @@ def _objects(
 @jit
 def _object(line: U8, place: I64, counts: I64, xy: F64, extent: F64, offsets: I64, texts: I64, values: I64) -> int:
     """Return the key of the shape; UNKNOWN where the object is not plain."""
-    seen, shape, i = 0, UNKNOWN, counts[NUM_OBJECTS]
+    seen, shape, i = np.int64(0), UNKNOWN, counts[NUM_OBJECTS]
     more = take(line, place, BRACE)
     while more:
         key = _key(line, place, seen)
