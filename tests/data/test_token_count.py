@@ -39,20 +39,42 @@ def test_spaces_beside_digits(encoder: Encoder, text: str) -> None:
     assert encoder.num_answer_tokens(text) == len(encoder.answer_ids(text))
 
 
+class Counting:
+    """A tokenizer that remembers what it was asked for."""
+
+    def __init__(self, encoder: Encoder, pre_tokenizer: Any) -> None:
+        self.backend, self.pre_tokenizer = encoder.tokenizer.backend_tokenizer, pre_tokenizer
+        self.texts: list[str] = []
+
+    def encode(self, text: str) -> Any:
+        self.texts.append(text)
+        return self.backend.encode(text)
+
+
 def test_segments_are_counted_once(encoder: Encoder) -> None:
-    class Counting:
-        def __init__(self) -> None:
-            self.texts: list[str] = []
-
-        def encode(self, text: str) -> Any:
-            self.texts.append(text)
-            return encoder.tokenizer.backend_tokenizer.encode(text)
-
-    backend = Counting()
+    backend = Counting(encoder, pre_tokenizers.Digits())  # which leaves words and signs together
     counter = TokenCounter(backend)
     backend.texts.clear()
-    assert counter("box 1; 2; 3 end") == counter("box 1; 22; 3 end") - 1 == 10
-    assert backend.texts == [" end", "box 0", "; 0", " end"]
+    assert counter("box 1; 2; 3 the end") == counter("box 1; 22; 3 the end") - 1 == 11
+    assert backend.texts == [" the end", "box 0", "; 0", " the end"]
+
+
+def test_words_are_counted_once(encoder: Encoder) -> None:
+    backend = Counting(encoder, encoder.tokenizer.backend_tokenizer.pre_tokenizer)
+    counter = TokenCounter(backend)
+    backend.texts.clear()
+    for text in ('a "red cup" 1 of the "red cup"', 'the "red cup" of a 2'):
+        assert counter(text) == len(encoder.answer_ids(text)) - 1
+    assert sorted(backend.texts) == sorted(["a", ' "red', " cup", '" 0', '" of', " of", " the", '"', "the", " a", " 0"])
+
+
+@given(
+    st.lists(st.sampled_from(["a", "Z", "猫", "ſ", "é", "'s", "'", " ", "  ", ",", '"', "\u0338", "<", "\n", "5"])).map(
+        "".join
+    )
+)
+def test_words_beside_signs(encoder: Encoder, text: str) -> None:
+    assert encoder.num_answer_tokens(text) == len(encoder.answer_ids(text))
 
 
 def test_a_tokenizer_that_joins_digits_is_asked_for_every_text() -> None:

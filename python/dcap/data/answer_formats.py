@@ -57,7 +57,8 @@ class JsonFormat:
                     "object_2": {"line_points": 2, "line": [[0, 32], [125, 102]], "desc": "road"}}
         list       [{"bbox_2d": [417, 494, 491, 702], "label": "cup"}]
 
-    Both read each other's answers leniently, noting the difference.
+    Both read each other's answers leniently, noting the difference. Writing and counting tokens (`dcap.data.outline`)
+    share the `frame` around the numbers and what stands between these.
     """
 
     text_key: str
@@ -67,9 +68,24 @@ class JsonFormat:
 
     def write(self, objects: Sequence[AnswerObject]) -> str:
         """Return the answer text."""
-        items = [_item(obj, self.text_key) for obj in objects]
-        numbered = {f"object_{i}": item for i, item in enumerate(items, 1)}
-        return json.dumps(numbered if self.numbered else items, ensure_ascii=False)
+        around = self.frame([(obj.kind, len(obj.points), obj.caption) for obj in objects])
+        numbers = [_numbers(obj) for obj in objects]
+        return "".join([part for pair in zip(around, [*numbers, ""], strict=True) for part in pair])
+
+    def frame(self, objects: Sequence[tuple[int, int, str]]) -> list[str]:
+        """Return the text around the numbers of N objects, from the first digit of each to its last: N + 1 parts.
+
+        Args:
+            objects: Kind, number of points and caption of each.
+        """
+        parts, before = [], "{" if self.numbered else "["
+        for i, (kind, num_points, caption) in enumerate(objects, 1):
+            name = f'"object_{i}": ' if self.numbered else ""
+            key, is_box = KEY_OF_KIND[GeometryKind(kind)], kind == GeometryKind.BOX
+            head = f'{{"{key}": [' if is_box else f'{{"{key}_points": {num_points}, "{key}": [['
+            parts.append(f"{before}{name}{head}")
+            before = f'{"]" if is_box else "]]"}, "{self.text_key}": {_to_json(caption)}}}, '
+        return [*parts, before.removesuffix(", ") + ("}" if self.numbered else "]")]
 
     def parse_objects(self, text: str, notes: Notes) -> list[AnswerObject]:
         """Return every complete object of any text, in order.
@@ -101,13 +117,17 @@ ANSWER_FORMATS.register("object_map", JsonFormat(text_key="desc", numbered=True)
 ANSWER_FORMATS.register("qwen", JsonFormat(text_key="label", numbered=False))
 
 _TEXT_KEYS = ("desc", "label")
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
+
+BETWEEN_NUMBERS = ", "
+"""What stands between the two numbers of a point."""
+BETWEEN_POINTS = {GeometryKind.BOX: ", ", GeometryKind.POLYGON: "], [", GeometryKind.LINE: "], ["}
+"""What stands between two points: those of a box are one flat list."""
 
 
-def _item(obj: AnswerObject, text_key: str) -> dict[str, Any]:
-    key = KEY_OF_KIND[obj.kind]
-    if obj.kind is GeometryKind.BOX:
-        return {key: [value for point in obj.points for value in point], text_key: obj.caption}
-    return {f"{key}_points": len(obj.points), key: obj.points, text_key: obj.caption}
+def _numbers(obj: AnswerObject) -> str:
+    """Write the numbers of one object, from its first digit to its last."""
+    return _to_json(obj.points)[2:-2].replace("], [", BETWEEN_POINTS[obj.kind])
 
 
 def _is_container(node: Node) -> bool:

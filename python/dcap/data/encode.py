@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from dcap.augment.patches import PATCH, to_patches
 from dcap.core.errors import ConfigError, MissingPackageError
+from dcap.data.outline import Outline
 from dcap.data.token_count import TokenCounter
 from dcap.data.token_kinds import TokenKind, TokenStarts, answer_kinds
 from dcap.geometry.canvas import Canvas
@@ -98,6 +99,11 @@ class Encoder:
             return before
         return np.concatenate([before, np.full(num_image_tokens(canvas), self.image_pad_id), after])
 
+    def num_prompt_tokens(self, system: str | None, user: str, canvas: Canvas) -> int:
+        """Return ``len(prompt_ids(system, user, canvas))`` without making them."""
+        before, after = _prompt_parts(self.tokenizer, system, user, True)
+        return len(before) + num_image_tokens(canvas) + len(after)
+
     @property
     def image_pad_id(self) -> int:
         """Id of the image placeholder."""
@@ -129,9 +135,19 @@ class Encoder:
         of_bytes = np.append(answer_kinds(text), np.uint8(TokenKind.STRUCTURE))
         return of_bytes[_starts(self.tokenizer)(ids)]
 
-    def num_answer_tokens(self, text: str) -> int:
-        """Return ``len(answer_ids(text))`` without making them, which is many times faster."""
-        return _counter(self.tokenizer)(text.lstrip("\n")) + 1
+    @property
+    def counts_outlines(self) -> bool:
+        """Whether `num_answer_tokens` takes outlines: the tokenizer must make a token of each digit."""
+        return _counter(self.tokenizer).splits_digits
+
+    def num_answer_tokens(self, answer: str | Outline) -> int:
+        """Return ``len(answer_ids(text))`` of an answer without making them, which is many times faster.
+
+        Args:
+            answer: Its text, or its outline, which is faster still.
+        """
+        counter = _counter(self.tokenizer)
+        return (counter(answer.lstrip("\n")) if isinstance(answer, str) else counter.of_outline(answer)) + 1
 
 
 @lru_cache(maxsize=4)

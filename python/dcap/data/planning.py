@@ -16,15 +16,15 @@ from dcap.augment.plan import AugmentResult
 from dcap.augment.schedule import TrainingStep
 from dcap.core.errors import GeometryError, RecordError
 from dcap.core.random import generator
-from dcap.data.codec import to_answer, write_answer
+from dcap.data.codec import Answer, to_answer, write_answer
 from dcap.data.config import DataConfig, MixtureEntry
-from dcap.data.encode import Encoder, num_image_tokens
+from dcap.data.encode import Encoder
+from dcap.data.outline import outline
 from dcap.data.profile import ResolvedProfile
 from dcap.data.records import Record
 from dcap.geometry.canvas import Canvas
 
 _MODE_PURPOSE, _AUGMENT_PURPOSE, _CAP_PURPOSE = 2, 3, 8
-_ONE_TOKEN = Canvas(32, 32)
 _TOO_LONG = "left out: the sample was longer than data.global_max_length"
 
 
@@ -36,21 +36,24 @@ class PlannedSample:
         record: The record it comes from.
         mode: Which answer it trains.
         result: Plan, final shapes and captions; the scene has no pixels.
-        answer: The supervised text.
+        answer: What its text says; None in summary mode.
         num_answer_tokens: Its tokens with ``<|im_end|>``.
         num_prompt_tokens: Tokens before the answer, image placeholders included.
         fits: Whether the sample fits the length knob.
-        kept_iou: float64 (N,): what simplification left of each polygon (IoU) or line (share of its length).
     """
 
     record: Record
     mode: Literal["dense", "summary"]
     result: AugmentResult
-    answer: str
+    answer: Answer | None
     num_answer_tokens: int
     num_prompt_tokens: int
     fits: bool
-    kept_iou: npt.NDArray[np.float64]
+
+    @property
+    def kept_iou(self) -> npt.NDArray[np.float64]:
+        """float64 (N,): what simplification left of each polygon (IoU) or line (share of its length)."""
+        return np.empty(0) if self.answer is None else self.answer.kept_iou
 
     @property
     def length(self) -> int:
@@ -147,19 +150,28 @@ class Planner:
         user = getattr(self.profile.prompts, planned.mode)
         return self.encoder.prompt_ids(self.profile.prompts.system, user, planned.result.scene.canvas)
 
+    def answer_text(self, planned: PlannedSample) -> str:
+        """Return the supervised text, which is not written to be counted."""
+        if planned.answer is None:
+            return planned.record.summary or ""
+        return write_answer(planned.answer, self.profile.answer)
+
     def _planned(self, record: Record, mode: Literal["dense", "summary"], result: AugmentResult) -> PlannedSample:
         scene = result.scene
-        text, kept_iou = record.summary or "", np.empty(0)
+        answer = None
         if mode == "dense":
             answer = to_answer(scene.shapes, scene.captions, scene.canvas, self.profile.answer)
-            text, kept_iou = write_answer(answer, self.profile.answer), answer.kept_iou
-        num_answer = self.encoder.num_answer_tokens(text)
-        user = getattr(self.profile.prompts, mode)
-        # Counted around the smallest image: without one the text would stand elsewhere and might tokenise otherwise.
-        around_image = len(self.encoder.prompt_ids(self.profile.prompts.system, user, _ONE_TOKEN)) - 1
-        num_prompt = around_image + num_image_tokens(scene.canvas)
+        num_answer = self._num_answer_tokens(record, answer)
+        prompts = self.profile.prompts
+        num_prompt = self.encoder.num_prompt_tokens(prompts.system, getattr(prompts, mode), scene.canvas)
         fits = num_prompt + num_answer <= self.config.global_max_length
-        return PlannedSample(record, mode, result, text, num_answer, num_prompt, fits, kept_iou)
+        return PlannedSample(record, mode, result, answer, num_answer, num_prompt, fits)
+
+    def _num_answer_tokens(self, record: Record, answer: Answer | None) -> int:
+        if answer is None:
+            return self.encoder.num_answer_tokens(record.summary or "")
+        brief = outline(answer, self.profile.answer.format) if self.encoder.counts_outlines else None
+        return self.encoder.num_answer_tokens(write_answer(answer, self.profile.answer) if brief is None else brief)
 
     def _capped(self, result: AugmentResult, rng: np.random.Generator) -> AugmentResult:
         """Keep no more objects than the data set's cap, drawn by chance."""

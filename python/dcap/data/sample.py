@@ -14,7 +14,7 @@ from dcap.augment.render import render
 from dcap.augment.scene import Scene
 from dcap.core.errors import GeometryError, RecordError
 from dcap.core.random import generator
-from dcap.data.encode import IGNORE_INDEX, grid_thw, mrope_positions, patchify
+from dcap.data.encode import IGNORE_INDEX, Encoder, grid_thw, mrope_positions, patchify
 from dcap.data.planning import PlannedSample, Planner
 from dcap.data.token_kinds import TokenKind
 from dcap.geometry.canvas import Canvas
@@ -99,7 +99,8 @@ def encode_sample(
         raise RecordError(f"{planned.record.origin}: {error}") from None
     canvas = planned.result.scene.canvas
     prompt = planner.prompt_ids(planned)
-    answer = planner.encoder.answer_ids(planned.answer)
+    text = planner.answer_text(planned)
+    answer = planner.encoder.answer_ids(text)
     ids = np.concatenate([prompt, answer])
     labels = np.concatenate([np.full(len(prompt), IGNORE_INDEX), answer])
     kinds = (ids == planner.encoder.image_pad_id).astype(np.int64)
@@ -110,25 +111,25 @@ def encode_sample(
         labels=labels,
         mm_token_type_ids=kinds,
         position_ids=mrope_positions(kinds, [grid]),
-        token_kinds=_token_kinds(planner, planned, kinds, answer),
+        token_kinds=_token_kinds(planner.encoder, text if planned.mode == "dense" else None, kinds, answer),
         grid_thw=grid,
         dataset=planner.entry.name,
         sample_id=str(planned.record.origin),
         weight=weight * planner.entry.loss_weight,
         planned_length=planned.length,
-        answer=planned.answer,
+        answer=text,
         augmented=replace(planned.result, scene=replace(planned.result.scene, image=pixels)),
     )
 
 
 def _token_kinds(
-    planner: Planner, planned: PlannedSample, is_image: npt.NDArray[np.int64], answer: npt.NDArray[np.int64]
+    encoder: Encoder, dense: str | None, is_image: npt.NDArray[np.int64], answer: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.uint8]:
-    """Return the kind of every token; a summary is a caption as a whole."""
+    """Return the kind of every token; `dense` is the answer's text, None for a summary, a caption as a whole."""
     kinds = np.where(is_image == 1, np.uint8(TokenKind.IMAGE), np.uint8(TokenKind.PROMPT))
     first = len(kinds) - len(answer)
-    if planned.mode == "dense":
-        kinds[first:] = planner.encoder.answer_kinds(planned.answer, answer)
+    if dense is not None:
+        kinds[first:] = encoder.answer_kinds(dense, answer)
     else:
         kinds[first:] = TokenKind.CAPTION
         kinds[-1] = TokenKind.STRUCTURE

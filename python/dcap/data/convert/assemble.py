@@ -21,7 +21,7 @@ from dcap.data.convert.numbers import checked_numbers
 from dcap.data.convert.reader import FoundObject, Item, Opened
 from dcap.data.convert.record_line import record_line
 from dcap.data.images import check_header
-from dcap.data.record_objects import COORDINATE_LIMIT, check_text, is_inside
+from dcap.data.record_objects import COORDINATE_LIMIT, check_text
 from dcap.data.records import Origin, Record, parse_record
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import MAX_PIXELS, Canvas
@@ -116,7 +116,7 @@ class Assembler:
     def _into_canvas(self, shapes: ShapeArray, canvas: Canvas, places: list[Any]) -> tuple[ShapeArray, list[int]]:
         """Clip to the image; return the shapes that are left and their positions."""
         everything = list(range(len(shapes)))
-        if is_inside(shapes, canvas.width, canvas.height):
+        if ((shapes.xy >= 0.0) & (shapes.xy <= (canvas.width, canvas.height))).all():
             return shapes, everything
         visible = clip(shapes, canvas, split_policy="largest")
         size = f"{canvas.width} x {canvas.height}"
