@@ -107,7 +107,7 @@ def test_modes(tiny_folder: Path, mode: str) -> None:
     modes = [dataset.plan(epoch, i).mode for epoch in range(8) for i in range(4)]
     assert set(modes) == ({"summary"} if mode == "summary" else {"summary", "dense"})
     planned = next(dataset.plan(e, 0) for e in range(20) if dataset.plan(e, 0).mode == "summary")
-    assert dataset.planner.answer_text(planned) == dataset.records[0].summary
+    assert dataset.planner_of(0).answer_text(planned) == dataset.records[0].summary
 
 
 def test_summary_mode_needs_summaries(tiny_folder: Path, tmp_path: Path) -> None:
