@@ -16,7 +16,7 @@ import pytest
 from PIL import Image, ImageFile, ImageOps
 
 from dcap.core.errors import ImageError
-from dcap.data.images import MAX_PIXELS, ImageHeader, check_header, decode_image, read_header
+from dcap.data.images import FORMATS, MAX_PIXELS, ImageHeader, check_header, decode_image, read_header
 from dcap.data.records import Origin
 from dcap.geometry.canvas import Canvas
 
@@ -155,6 +155,20 @@ class TestBombs:
         for thread in threads:
             thread.join()
         assert warnings.filters == filters
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_is_opened(tmp_path: Path, name: str) -> None:
+    Image.fromarray(noise(60, 80)).save(tmp_path / "a", format=name)
+    assert read_header(tmp_path / "a").canvas == Canvas(height=60, width=80)
+    assert decode_image(tmp_path / "a", None).shape == (60, 80, 3)
+
+
+def test_a_photo_with_several_pictures_gives_the_first(tmp_path: Path) -> None:
+    first, second = Image.new("RGB", (8, 6), "red"), Image.new("RGB", (8, 6), "blue")
+    first.save(tmp_path / "a.mpo", save_all=True, append_images=[second])
+    assert read_header(tmp_path / "a.mpo").format == "MPO"
+    assert decode_image(tmp_path / "a.mpo", None)[0, 0].argmax() == 0
 
 
 class TestRefused:

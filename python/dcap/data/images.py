@@ -27,8 +27,9 @@ from dcap.data.image_source import EmbeddedImage, ImageSource
 from dcap.data.records import Origin
 from dcap.geometry.canvas import MAX_PIXELS, Canvas
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO", "JPEG2000", "AVIF")
-"""What is opened. Pillow knows more; some of those start other programs (EPS) or are no photos."""
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+"""What is opened. Pillow knows more; some of those start other programs (EPS) or are no photos. MPO is opened as JPEG:
+by its own name Pillow fails, and with it all formats behind it."""
 _BROKEN = (
     OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, OverflowError,
     NotImplementedError, MemoryError, struct.error, zlib.error,
