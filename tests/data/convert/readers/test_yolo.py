@@ -91,6 +91,14 @@ def test_labels_without_an_image(tmp_path: Path) -> None:
     assert (len(records), losses.skipped) == (2, 1)
 
 
+def test_labels_of_another_split_in_the_same_folder_are_not_lost(tmp_path: Path) -> None:
+    source = yolo(tmp_path, yaml="train: list.txt\nnames: [cup]\n")
+    (tmp_path / "list.txt").write_text("images/train/empty.png\n")
+    records, losses = read("yolo", source)
+    assert [record.image for record in records] == ["images/train/empty.png"]
+    assert losses.total == 0
+
+
 @pytest.mark.parametrize(
     ("yaml", "said"),
     [

@@ -15,13 +15,16 @@ from typing import Any
 import yaml
 
 from dcap.core.errors import RecordError
-from dcap.data.convert.image_files import list_images
+from dcap.data.convert.image_files import SUFFIXES, list_images
 from dcap.data.convert.json_file import read_bytes, show_short
 from dcap.data.convert.losses import Losses, Place
 from dcap.data.convert.reader import READERS, FoundObject, Item, Opened
 
 MAX_BYTES = 16 << 20
 """Largest data.yaml, list of images or file of labels."""
+
+
+_LISTS = frozenset(("classes.txt", "train.txt", "val.txt", "test.txt"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,27 +178,25 @@ def _object(line: str, name: str, layout: _Layout, place: Place, losses: Losses)
 
 
 def _find_orphans(layout: _Layout, losses: Losses) -> None:
-    """Refuse files of labels that belong to no image."""
+    """Refuse files of labels that belong to no image; those of another split in the same folder belong to one."""
     known = {_labels_of(image, layout) for image in layout.files}
     folders = [layout.labels] if layout.labels else sorted({path.parent for path in known})
     for folder in folders:
+        others = set() if layout.labels else _image_stems(folder)
         pattern = folder.rglob("*.txt") if layout.labels else folder.glob("*.txt")
         for path in sorted(pattern):
-            listed = path.name in ("classes.txt", "train.txt", "val.txt", "test.txt")
-            if path not in known and not listed and not _is_listed_elsewhere(path, layout):
+            if path not in known and path.name not in _LISTS and path.stem not in others:
                 losses.refuse("labels must belong to an image, and there is none of this name", Place(str(path)))
 
 
-def _is_listed_elsewhere(path: Path, layout: _Layout) -> bool:
-    """Whether an image of this name is there, in another split of the same folder."""
-    if layout.labels is not None:
-        return False
-    parts = list(path.parts)
+def _image_stems(labels: Path) -> set[str]:
+    """Return the names, without endings, of all images whose labels are in a folder."""
+    parts = list(labels.parts)
     where = [k for k, part in enumerate(parts) if part == "labels"]
     if where:
         parts[where[-1]] = "images"
-    folder = Path(*parts).parent
-    return folder.is_dir() and any(other.stem == path.stem and other != path for other in folder.iterdir())
+    folder = Path(*parts)
+    return {path.stem for path in folder.iterdir() if path.suffix.lower() in SUFFIXES} if folder.is_dir() else set()
 
 
 def _text(path: Path, advice: str = "") -> str:
