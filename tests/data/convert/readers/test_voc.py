@@ -53,6 +53,7 @@ def test_a_split_and_a_name_without_its_ending(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("a  1\n\n")
     records, _ = read("voc", tmp_path, split=tmp_path / "train.txt")
     assert [record.image for record in records] == ["JPEGImages/a.png"]
+    assert len(read("voc", tmp_path, split=Path("train.txt"))[0]) == 1
     (tmp_path / "train.txt").write_text("c\n")
     with pytest.raises(RecordError, match=r"there is no c\.xml"):
         read("voc", tmp_path, split=tmp_path / "train.txt")

@@ -30,7 +30,8 @@ class Voc:
     coordinates: Literal["pixels", "edges"] = "pixels"
     """Pixels: VOC's own, counted from 1, both ends inside the box. Edges: numbers that are pixel edges already."""
     split: Path | None = None
-    """Text file with the names of the annotations to take, one a line, such as ImageSets/Main/train.txt."""
+    """Text file with the names of the annotations to take, one a line, such as ImageSets/Main/train.txt;
+    from the current folder, or from the source."""
 
     def open(self, source: Path, images: Path | None, losses: Losses) -> Opened:
         """Find the files; without `images` they lie in JPEGImages, or beside the annotations.
@@ -41,7 +42,8 @@ class Voc:
         folder = source / "Annotations" if (source / "Annotations").is_dir() else source
         files = sorted(folder.rglob("*.xml")) if folder.is_dir() else [folder]
         if self.split:
-            files = _chosen(self.split, {path.stem: path for path in files})
+            split = self.split if self.split.is_file() else source / self.split
+            files = _chosen(split, {path.stem: path for path in files})
         if not files:
             raise RecordError(f"{source} must hold Pascal VOC's .xml files, and has none")
         base = folder if folder.is_dir() else folder.parent
