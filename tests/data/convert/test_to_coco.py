@@ -80,7 +80,7 @@ def content(record: Record) -> tuple[Any, ...]:
     return (record.image, record.canvas, record.captions, plain, extras, record.summary, metadata, record.extra)
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(record_dicts(), min_size=1, max_size=3))
 def test_records_come_back_as_they_were(records: list[dict[str, Any]]) -> None:
     with tempfile.TemporaryDirectory() as name:
