@@ -28,7 +28,7 @@ class Epochs:
     """A source, read as many times as there are epochs, a part at a time; each item says what it cost."""
 
     def __init__(self, source: RecordSource, epochs: int) -> None:
-        self.source, self.epochs = source, epochs
+        self.source, self.epochs, self.begun_by = source, epochs, 0
 
     def __len__(self) -> int:
         return self.epochs * PARTS
@@ -36,6 +36,9 @@ class Epochs:
     def __getitem__(self, k: int) -> Reading:
         if not 0 <= k < len(self):
             raise IndexError(k)
+        if self.begun_by != os.getpid():
+            gc.freeze()  # what was there before is no business of this process; looking through it would copy it
+            self.begun_by = os.getpid()
         records = 0
         for i in range(k % PARTS, len(self.source), PARTS):
             record = self.source[i]
