@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -62,12 +63,12 @@ class Window(io.RawIOBase):
     No more is allocated than the part holds, whatever a damaged header asks for.
 
     Args:
-        fd: The file; it stays open when the window is closed.
+        fd: Returns the open file; it stays open when the window is closed.
         start: First byte.
         size: Number of bytes.
     """
 
-    def __init__(self, fd: int, start: int, size: int) -> None:
+    def __init__(self, fd: Callable[[], int], start: int, size: int) -> None:
         super().__init__()
         self._fd, self._start, self._size, self._place = fd, start, size, 0
 
@@ -99,7 +100,7 @@ class Window(io.RawIOBase):
         """Return the next bytes; fewer than `size` at the end only."""
         left = max(0, self._size - self._place)
         want = left if size is None or size < 0 else min(size, left)
-        data = os.pread(self._fd, want, self._start + self._place)
+        data = os.pread(self._fd(), want, self._start + self._place)
         self._place += len(data)
         return data
 

@@ -54,11 +54,22 @@ def test_a_group_is_decoded_once_while_it_is_kept(
         rows.row(i, SUMMARY)
     assert decoded == [(0, SUMMARY), (1, SUMMARY), (2, SUMMARY)]
     decoded.clear()
-    monkeypatch.setattr(row_groups, "CACHE_BYTES", 1)  # the newest group stays, however large
+    monkeypatch.setattr(row_groups._TABLES, "bound", 1)  # the newest group stays, however large
     for i in (0, 3, 5, 1, 2, 0):
         rows.row(i, ("summary", "width"))
     assert [group for group, _ in decoded] == [0, 1, 0]
-    assert len(rows._tables) == 1
+    assert len(row_groups._TABLES) == 1
+
+
+def test_many_files_share_one_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_parquet(tmp_path / "a.parquet", parquet_rows(4))
+    monkeypatch.setattr(row_groups._TABLES, "bound", 300)  # a group of four summaries has 40 bytes and its offsets
+    monkeypatch.setattr(row_groups._FILES, "bound", 3)
+    sources = [RowGroups(path) for _ in range(8)]
+    for _ in range(2):
+        assert [rows.row(3, SUMMARY).to_pylist() for rows in sources] == [[{"summary": "picture 3"}]] * 8
+    assert 1 <= len(row_groups._TABLES) <= 7
+    assert len(row_groups._FILES) == 3
 
 
 @pytest.mark.parametrize("dictionary", [True, False])

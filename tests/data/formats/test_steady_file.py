@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dcap.core.errors import RecordError
+from dcap.data.formats import steady_file
 from dcap.data.formats.steady_file import SteadyFile
 
 
@@ -23,6 +24,20 @@ def test_each_process_opens_for_itself(tmp_path: Path) -> None:
     assert other.fd() != file.fd()
     assert os.pread(other.fd(), 9, 1) == b"bc"
     assert file.size == 3
+
+
+def test_more_files_than_a_process_may_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steady_file._OPEN, "bound", 5)
+    before = len(os.listdir("/proc/self/fd")) - len(steady_file._OPEN)
+    files = [written(tmp_path / f"{i}", b"%d" % i) for i in range(20)]
+    for _ in range(2):
+        assert [os.pread(file.fd(), 9, 0) for file in files] == [b"%d" % i for i in range(20)]
+    assert len(os.listdir("/proc/self/fd")) <= before + 5
+    (tmp_path / "0").write_bytes(b"changed")
+    with pytest.raises(RecordError, match="must not change"):
+        files[0].fd()
+    del files
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 @pytest.mark.parametrize("change", ["longer", "shorter", "touched"])

@@ -6,7 +6,6 @@ Owns what is held in memory, and what is no Parquet file.
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dcap.core.errors import MissingPackageError, RecordError
+from dcap.data.formats.recent import Recent
 from dcap.data.formats.steady_file import SteadyFile
 
 if TYPE_CHECKING:
@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
 CACHE_BYTES = 256 << 20
-"""Decoded row groups that a process keeps, if they are more than one."""
+"""Decoded row groups that a process keeps of all files, if they are more than one."""
 MAX_GROUP_BYTES = 1 << 30
 """Largest row group that is decoded, of the columns that are asked for."""
 
 _BATCH_ROWS = 256
+_TABLES: Recent[pa.Table] = Recent(CACHE_BYTES, cost=lambda table: int(table.nbytes))
+_FILES: Recent[ParquetFile] = Recent(64)
 Columns = tuple[str, ...]
 
 
@@ -50,9 +52,7 @@ class RowGroups:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = SteadyFile(path)
-        self._tables: OrderedDict[tuple[int, Columns], pa.Table] = OrderedDict()
-        self._opened: ParquetFile | None = None
-        self._pid = os.getpid()
+        self._key: object = None
         with self._whole():
             file = self._open()
             meta, self.schema = file.metadata, file.schema_arrow
@@ -102,18 +102,14 @@ class RowGroups:
 
     def _table(self, group: int, columns: Columns) -> pa.Table:
         self._file.fd()
-        file, key = self._open(), (group, columns)
-        if key in self._tables:
-            self._tables.move_to_end(key)
-            return self._tables[key]
-        with self._whole():
-            table = self._decoded(file, group, columns)
-        self._tables[key] = table
-        while len(self._tables) > 1 and sum(each.nbytes for each in self._tables.values()) > CACHE_BYTES:
-            self._tables.popitem(last=False)
-        return table
+        file = self._open()
+        return _TABLES.get((self._key, group, columns), lambda: self._decoded(file, group, columns))
 
     def _decoded(self, file: ParquetFile, group: int, columns: Columns) -> pa.Table:
+        with self._whole():
+            return self._measured(file, group, columns)
+
+    def _measured(self, file: ParquetFile, group: int, columns: Columns) -> pa.Table:
         import pyarrow as pa
 
         batches, size = [], 0
@@ -137,15 +133,16 @@ class RowGroups:
         return pa.Table.from_batches(batches)
 
     def _open(self) -> ParquetFile:
-        if self._opened is None or self._pid != os.getpid():
-            # Another process's file has another's position; its tables are let go of rather than copied on write.
-            self._tables, self._pid = OrderedDict(), os.getpid()
-            with self._whole():
-                from pyarrow.parquet import ParquetFile
+        # A forked process opens anew: its parent's file has a position that both would move.
+        self._key = self._key or object()
+        return _FILES.get((self._key, os.getpid()), self._opened)
 
-                # The very file that must not change, whatever lies at its path by now.
-                self._opened = ParquetFile(f"/proc/self/fd/{self._file.fd()}", pre_buffer=False)
-        return self._opened
+    def _opened(self) -> ParquetFile:
+        with self._whole():
+            from pyarrow.parquet import ParquetFile
+
+            # The very file that must not change, whatever lies at its path by now.
+            return ParquetFile(f"/proc/self/fd/{self._file.fd()}", pre_buffer=False)
 
     @contextmanager
     def _whole(self) -> Iterator[None]:
@@ -164,7 +161,7 @@ class RowGroups:
             ) from None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_tables": OrderedDict(), "_opened": None}
+        return {**self.__dict__, "_key": None}
 
 
 def _batches(file: ParquetFile, group: int, columns: Columns) -> Iterator[pa.RecordBatch]:

@@ -1,6 +1,6 @@
 """A file that must not change while it is in use; each process opens it for itself.
 
-Owns what happens when it is missing, unreadable, changed or cut short.
+Owns what happens when it is missing, unreadable, changed or cut short, and how many are open at a time.
 """
 
 from __future__ import annotations
@@ -11,6 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from dcap.core.errors import RecordError
+from dcap.data.formats.recent import Recent
+
+MAX_OPEN = 256
+"""Files that a process keeps open; most systems allow 1024."""
+_OPEN: Recent[int] = Recent(MAX_OPEN, close=os.close)
 
 
 class SteadyFile:
@@ -31,32 +36,35 @@ class SteadyFile:
 
     def __init__(self, path: Path, name: Path | None = None) -> None:
         self.path, self.name = path, name or path
-        self._fd: int | None = None
-        status = os.fstat(self._open())
+        self._key: object = None
+        status = os.fstat(self._descriptor())
         self.size, self._mtime_ns = status.st_size, status.st_mtime_ns
 
     def fd(self) -> int:
-        """Return the descriptor of the open file; its position is nobody's.
+        """Return the descriptor of the open file, for use before another file is; its position is nobody's.
 
         Raises:
             RecordError: The file has changed since this object was made.
         """
-        fd = self._open()
+        fd = self._descriptor()
         status = os.fstat(fd)
         if (status.st_size, status.st_mtime_ns) != (self.size, self._mtime_ns):
             raise RecordError(f"{self.name}: file must not change while it is in use. Start again.")
         return fd
 
+    def _descriptor(self) -> int:
+        if self._key is None:
+            self._key = object()
+            weakref.finalize(self, _OPEN.drop, self._key)
+        return _OPEN.get(self._key, self._open)
+
     def _open(self) -> int:
-        if self._fd is None:
-            if not self.path.is_file():
-                raise RecordError(f"{self.path}: file must exist. Relative paths start at the current folder.")
-            try:
-                self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-            except OSError as error:
-                raise RecordError(f"{self.path}: file must be readable, not {error.strerror}") from None
-            weakref.finalize(self, os.close, self._fd)
-        return self._fd
+        if not self.path.is_file():
+            raise RecordError(f"{self.path}: file must exist. Relative paths start at the current folder.")
+        try:
+            return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise RecordError(f"{self.path}: file must be readable, not {error.strerror}") from None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_fd": None}
+        return {**self.__dict__, "_key": None}

@@ -127,7 +127,7 @@ def _members(fd: int, path: Path) -> Iterator[tuple[tarfile.TarInfo, str]]:
     """Yield the plain files of a shard with their names."""
     size, place = os.fstat(fd).st_size, 0
     try:
-        with tarfile.open(fileobj=_Headers(fd, 0, size), mode="r:", encoding="utf-8", errors="replace") as tar:
+        with tarfile.open(fileobj=_Headers(lambda: fd, 0, size), mode="r:", encoding="utf-8", errors="replace") as tar:
             while (member := tar.next()) is not None:
                 if member.offset < place or member.size < 0 or len(member.name) > _NAME_BYTES:
                     raise tarfile.ReadError("a header that cannot be")

@@ -90,12 +90,13 @@ class TarShard(RecordSource):
             ImageError: It has more than `MAX_IMAGE_BYTES`.
             RecordError: The shard has changed since it was opened.
         """
-        fd, index = self._file.fd(), self._samples()
+        index = self._samples()
         start, size = index.spans[2:, i].tolist()
         if size > MAX_IMAGE_BYTES:
             name = f"{index.name(i)} in {self.path.name}"
             raise ImageError(f"image {name} must have at most {MAX_IMAGE_BYTES} bytes, not {size}")
-        return cast(BinaryIO, Window(fd, start, size))
+        self._file.fd()  # here a change is an error of the shard, later one of the image
+        return cast(BinaryIO, Window(self._file.fd, start, size))
 
     def _samples(self) -> TarIndex:
         if self._index is None:
