@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from dcap.cli.__main__ import main
+from dcap.cli.validate import FINDINGS_SHOWN
 
 GOOD = {"images": ["a.png"], "width": 8, "height": 6, "objects": [{"desc": "cup", "bbox_2d": [1, 1, 5, 5]}]}
 
@@ -43,7 +44,7 @@ def test_every_problem_is_a_row(folder: Path, capsys: pytest.CaptureFixture[str]
     rows = [line.split(maxsplit=2) for line in out.splitlines() if line.startswith("bad.jsonl:")]
     assert [(row[0], row[1]) for row in rows] == [
         ("bad.jsonl:2", "objects[0].poly"), ("bad.jsonl:2", "objects[1].bbox_2d"), ("bad.jsonl:3", "images[0]"),
-        ("bad.jsonl:4", "objects[0].bbox_2d"),
+        ("bad.jsonl:4", "objects[0].bbox_2d"), ("bad.jsonl:4", "images[0]"),
     ]  # fmt: skip
     assert "lies partly outside the image (8 x 6)" in rows[3][2]
     assert f"{folder}/b.png must be a readable file, not missing" in out
@@ -126,3 +127,43 @@ def test_a_bound_that_is_none(folder: Path, value: str, capsys: pytest.CaptureFi
 def test_a_file_that_is_none_exits_2(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", str(folder / "nowhere.jsonl")]) == 2
     assert "nowhere.jsonl: file must exist" in " ".join(capsys.readouterr().err.split())
+
+
+def test_long_lists_are_cut_and_counted_by_kind(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = [{**GOOD, "images": [f"gone{i}.png"]} for i in range(FINDINGS_SHOWN + 30)]
+    (folder / "many.jsonl").write_text("\n".join(map(json.dumps, bad)))
+    assert main(["validate", str(folder / "many.jsonl")]) == 1
+    out = capsys.readouterr().out
+    assert out.count("many.jsonl:") == FINDINGS_SHOWN
+    assert "230    images[#] … must be a readable file" in out
+    assert "problems  230" in out
+
+
+def test_what_is_there_twice_is_counted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = str(folder / "good.jsonl")
+    (folder / "again.jsonl").write_text((folder / "good.jsonl").read_text())
+    assert main(["validate", good, str(folder / "again.jsonl"), "--workers", "0"]) == 0
+    assert "twice     1 records" in capsys.readouterr().out
+
+
+def test_images_may_be_left_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "a.png").unlink()
+    assert main(["validate", str(folder / "good.jsonl"), "--no-images"]) == 0
+    assert main(["validate", str(folder / "good.jsonl"), "--no-images", "--decode"]) == 2
+    assert "--decode must not be given with --no-images" in capsys.readouterr().err
+
+
+def test_a_page_of_charts(folder: Path) -> None:
+    assert main(["validate", str(folder / "bad.jsonl"), "--html", str(folder / "sub" / "report.html")]) == 1
+    page = (folder / "sub" / "report.html").read_text("utf-8")
+    assert "dcap validate: bad.jsonl" in page
+    assert page.count("<svg") >= 4
+
+
+def test_the_json_has_the_statistics(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", str(folder / "good.jsonl"), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["statistics"]["captions"] == {"cup": 1}
+    assert report["statistics"]["object_sizes"]["max"] == pytest.approx((16 / 48) ** 0.5)
+    assert report["statistics"]["image_sizes"] == {"8 x 6": 1}
+    assert report["duplicates"] == {"records": 0, "image_paths": 0, "image_bytes": 0, "objects": 0}

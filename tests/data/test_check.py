@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -187,3 +188,55 @@ def test_real_annotations_are_good(real45: Path) -> None:
     checked = check_records(files, images=ImageRules(root=real45))
     assert len(checked) == 90
     assert checked.summary() == "90 records"
+
+
+def mixed(make_record: Make, number: int) -> list[dict[str, Any] | bytes]:
+    def one(i: int) -> dict[str, Any]:
+        box = {"desc": "a", "bbox_2d": [-5 if i % 3 else 0, 0, 5, 5]}
+        return make_record(images=[f"{i}.png"], objects=[box] * (i % 4), width=0 if i % 50 == 49 else 64)
+
+    return [one(i) for i in range(number)]
+
+
+def test_several_processes_find_the_same(write_jsonl: Write, make_record: Make) -> None:
+    path = write_jsonl(mixed(make_record, 1400))
+    chain = Chain.from_config([PreprocessorConfig("min_objects", {"count": 1}), PreprocessorConfig("min_objects")])
+    read: list[tuple[int, int]] = []
+    one = check_records([path], "skip", chain=chain)
+    two = check_records([path], "skip", None, chain, lambda *counts: read.append(counts), num_workers=2)
+    assert read == [(i, 1400) for i in range(1, 1401)]
+    assert (one.bad, one.dropped, one.clipped) == (two.bad, two.dropped, two.clipped)
+    assert len(one.bad) == 28
+    assert one.row_index.tolist() == two.row_index.tolist()
+    with pytest.raises(RecordError) as alone:
+        check_records([path])
+    with pytest.raises(RecordError) as together:
+        check_records([path], num_workers=2)
+    assert str(together.value) == str(alone.value)
+
+
+def test_several_processes_stop_at_the_first_fifty(write_jsonl: Write, make_record: Make) -> None:
+    read: list[tuple[int, int]] = []
+    path = write_jsonl([make_record()] * 700 + [make_record(width=0)] * 900)
+    with pytest.raises(RecordError, match="50 or more problems in 50 records"):
+        check_records([path], on_read=lambda *counts: read.append(counts), num_workers=2)
+    assert read[-1] == (750, 1600)
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize(("num_bad", "message"), [(49, "'picky' must return a Record"), (50, "50 or more problems")])
+def test_what_comes_first_is_raised(
+    write_jsonl: Write, make_record: Make, num_workers: int, num_bad: int, message: str
+) -> None:
+    """An error of a preprocessor stops the reading, but not where the fiftieth problem did so before."""
+    records = [make_record(width=0)] * num_bad + [make_record(images=["picked.png"])] + [make_record()] * 1500
+    chain = Chain((("picky", _picky),))
+    with pytest.raises(RecordError, match=message) as caught:
+        check_records([write_jsonl(records)], chain=chain, num_workers=num_workers)
+    assert caught.tb is not None
+    assert multiprocessing.active_children() == []
+
+
+def _picky(record: Any) -> Any:
+    return 5 if record.image == "picked.png" else record

@@ -4,30 +4,42 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from dcap.core.log import console as log_console
+from dcap.cli.progress import progress_bars
+from dcap.core.errors import ConfigError
 from dcap.core.log import output_console
 from dcap.core.words import counted
 from dcap.data.builtin import resolve_data
+from dcap.data.charts import report_page
+from dcap.data.check import ImageRules
+from dcap.data.findings import Finding
 from dcap.data.formats.paths import expand_sources
-from dcap.data.validate import Finding, Report, validate
+from dcap.data.scan import default_workers
+from dcap.data.sheet import write_text
+from dcap.data.statistics import Histogram
+from dcap.data.validate import Report, validate
 from dcap.geometry.canvas import MAX_PIXELS
+
+_CAPTION_CHARS = 40
+FINDINGS_SHOWN = 200
+"""Problems, and notes, that the table lists."""
 
 EPILOG = """\
 examples:
   dcap validate train.jsonl                     records and image headers
   dcap validate train.jsonl val.jsonl --decode  every pixel too: finds truncated files
   dcap validate train.jsonl --root /data        image paths must stay inside /data
+  dcap validate train.jsonl --no-images         records only: needs no image, and is fastest
   dcap validate train.jsonl --json              the report for programs
   dcap validate 'data/*.jsonl.gz' shards        wildcards and folders; ranges too: 'train-{0000..0127}.tar'
+  dcap validate train.jsonl --html report.html  sizes, lengths and captions as charts
   dcap validate builtin:photos/train.jsonl      the bundled photos
 
 a record is one line of JSON:
@@ -36,8 +48,10 @@ a record is one line of JSON:
 width, height and all coordinates are pixels of the image as displayed, its EXIF orientation applied. A row of a
 .parquet file has the same keys as columns, a sample of a .tar shard is key.json with its image key.jpg.
 
-shapes partly outside their image and keys that look misspelt are legal and listed as notes; a file without records
-is a problem.
+legal and listed as notes: shapes partly outside their image, keys that look misspelt, and what is there twice
+(records, images by path or by their bytes, objects of one record). a file without records is a problem.
+
+worker processes share the work; the report is the same whatever their number.
 
 exit codes: 0 no problems, 1 problems were listed, 2 a file could not be read at all.
 """
@@ -55,10 +69,19 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("files", nargs="+", metavar="FILE", help=".jsonl, .jsonl.gz, .jsonl.zst, .parquet, .tar")
     parser.add_argument("--root", metavar="DIR", help="image paths must stay inside this folder")
     parser.add_argument("--decode", action="store_true", help="decode all pixels; without it headers are read")
+    parser.add_argument("--no-images", action="store_true", help="do not look at image files at all")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page of charts, readable without a network")
+    parser.add_argument(
+        "--workers",
+        type=_at_least(0),
+        default=default_workers(),
+        metavar="N",
+        help="worker processes; 0: none (default: one per core, at most 8: %(default)s)",
+    )
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
     parser.add_argument(
         "--max-pixels",
-        type=_positive,
+        type=_at_least(1),
         default=MAX_PIXELS,
         metavar="N",
         help="largest image, height x width (default: %(default)s)",
@@ -67,16 +90,20 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the report; the exit code is 1 when there are problems."""
+    """Print the report; the exit code is 1 when there are problems.
+
+    Raises:
+        ConfigError: ``--decode`` is given with ``--no-images``, or a name means no file.
+    """
+    if args.decode and args.no_images:
+        raise ConfigError("--decode must not be given with --no-images")
     files = expand_sources(args.files)
-    with _progress() as progress:
-        task = progress.add_task("validate", total=None)
-        report = validate(
-            files,
-            args.root,
-            args.max_pixels,
-            args.decode,
-            lambda done, total: progress.update(task, completed=done, total=total),
+    images = None if args.no_images else ImageRules(args.root, args.max_pixels, args.decode)
+    with progress_bars() as told:
+        report = validate(files, images, args.workers, told)
+    if args.html:
+        write_text(
+            args.html, report_page(report, f"dcap validate: {', '.join(Path(name).name for name in args.files)}")
         )
     if args.json:
         print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
@@ -86,26 +113,26 @@ def run(args: argparse.Namespace) -> int:
     return 1 if report.problems else 0
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
-    return value
+def _at_least(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}, not {value}")
+        return value
 
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """A bar on stderr that disappears at the end; nothing where stderr is no terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=log_console, transient=True, disable=not log_console.is_terminal) as progress:
-        yield progress
+    return number
 
 
 def _print(report: Report, names: Mapping[str, str], console: Console) -> None:
     """Print the report; `names` are the files as they were given."""
-    for title, findings in (("problem", report.problems), ("note, no problem", report.notes)):
+    for title, findings, kinds in (
+        ("problem", report.problems, report.problem_kinds),
+        ("note, no problem", report.notes, report.note_kinds),
+    ):
         if findings:
-            console.print(_table(title, findings, names))
+            console.print(_table(title, findings[:FINDINGS_SHOWN], names))
+            if sum(kinds.values()) > FINDINGS_SHOWN:
+                console.print(_kinds(kinds))
             console.print()
     for line in _summary(report):
         console.print(Text(line))
@@ -120,6 +147,14 @@ def _table(title: str, findings: Sequence[Finding], names: Mapping[str, str]) ->
     return table
 
 
+def _kinds(kinds: Mapping[str, int]) -> Table:
+    """Return how many there are of each kind, where not all are listed."""
+    table = Table("count", "kind; only the first are listed above, --json has them", box=None, pad_edge=False)
+    for kind, count in kinds.items():
+        table.add_row(Text(f"{count:,}"), Text(kind))
+    return table
+
+
 def _summary(report: Report) -> list[str]:
     kinds = ", ".join(f"{count} {key}" for key, count in report.objects.items())
     lines = [
@@ -127,6 +162,19 @@ def _summary(report: Report) -> list[str]:
         f"{report.negatives} of the good without objects, {report.summaries} with a summary",
         f"objects   {sum(report.objects.values())}: {kinds}",
     ]
+    stats = report.statistics
+    for name, histogram, what in (
+        ("points", stats.vertices, "of each polygon and line"),
+        ("sizes", stats.object_sizes, "square root of the share of the image's area"),
+        ("captions", stats.caption_chars, f"characters; {_frequent(stats.captions.most(3))}"),
+        ("images", stats.image_sides, f"pixels on the longer side; {_frequent(stats.image_sizes.most(3))}"),
+        ("per image", stats.objects_per_image, "objects"),
+    ):
+        if histogram.number:
+            lines.append(f"{name:9} {_span(histogram)} {what}")
+    if any(report.duplicates.values()):
+        twice = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in report.duplicates.items() if count)
+        lines.append(f"twice     {twice}")
     if report.clipped:
         whose = "its image" if report.clipped == 1 else "their images"
         lines.append(
@@ -136,3 +184,13 @@ def _summary(report: Report) -> list[str]:
         lines.append(f"images    {report.images_missing} missing")
     lines.append(f"problems  {len(report.problems)}" if report.problems else "no problems")
     return lines
+
+
+def _span(histogram: Histogram) -> str:
+    return f"{histogram.low:.3g} to {histogram.high:.3g}, mean {histogram.total / histogram.number:.3g},"
+
+
+def _frequent(counts: Mapping[str, int]) -> str:
+    return "most often " + ", ".join(
+        f"{shorten(text, _CAPTION_CHARS, placeholder=' …')} ({count})" for text, count in counts.items()
+    )

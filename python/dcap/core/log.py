@@ -90,12 +90,14 @@ def progress_of(items: Iterable[T], total: int, description: str) -> Iterator[T]
     if total < 100 or not is_main() or not console.is_terminal:
         yield from items
         return
-    columns = (*Progress.get_default_columns(), TextColumn("{task.completed}/{task.total}"), _Rate())
+    columns = (*Progress.get_default_columns(), TextColumn("{task.completed}/{task.total}"), RateColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         yield from bar.track(items, total, description=description)
 
 
-class _Rate(ProgressColumn):
+class RateColumn(ProgressColumn):
+    """Items per second."""
+
     def render(self, task: Task) -> Text:
         """Return items per second."""
         return Text(f"{task.speed:,.0f}/s" if task.speed else "")

@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from dcap.core.errors import ImageError, RecordError
+from dcap.core.errors import DcapError, ImageError, RecordError
 from dcap.core.log import get_logger
 from dcap.core.words import counted
 from dcap.data.formats.opening import open_source
@@ -25,6 +27,7 @@ from dcap.data.images import check_header, decode_image
 from dcap.data.preprocess import NO_CHAIN, Chain
 from dcap.data.record_json import Problem
 from dcap.data.records import Origin, Record, image_source
+from dcap.data.scan import RUN_LENGTH, RUN_LENGTH_DECODING, Run, map_in_order, runs_of
 from dcap.geometry.canvas import MAX_PIXELS
 
 logger = get_logger(__name__)
@@ -165,6 +168,7 @@ def check_records(
     images: ImageRules | None = None,
     chain: Chain = NO_CHAIN,
     on_read: Callable[[int, int], None] | None = None,
+    num_workers: int = 0,
 ) -> CheckedRecords:
     """Read every record once and keep the places of the good ones.
 
@@ -175,29 +179,30 @@ def check_records(
         images: Check image files too; None reads the records only.
         chain: Preprocessors; what they drop is counted and left out.
         on_read: Called with the number of records read and their total.
+        num_workers: Processes that share the work where there is much of it; the result is the same.
 
     Raises:
         RecordError: A file cannot be read; or ``error`` and at least one record is bad.
     """
     opened = tuple(open_source(path) for path in files)
+    total = sum(map(len, opened))
     rows: list[tuple[int, int]] = []
     bad: list[BadRecord] = []
     dropped: Counter[str] = Counter({name: 0 for name, _ in chain.steps})
     clipped = num_problems = 0
-    for f, i, record, problems in scan_records(opened, images, on_read):
-        if record is None:
-            text = opened[f].line(i)[:_TEXT_KEPT].decode("utf-8", "replace")
-            bad.append(BadRecord(opened[f].origin(i), problems, text))
-            num_problems += len(problems)
+    for done, (f, row, outcome) in enumerate(_outcomes(opened, images, chain, num_workers), 1):
+        if on_read is not None:
+            on_read(done, total)
+        if isinstance(outcome, BadRecord):
+            bad.append(outcome)
+            num_problems += len(outcome.problems)
             if on_bad_record == "error" and num_problems >= ERRORS_SHOWN:
                 break
-            continue
-        kept, dropped_by = chain.apply(record)
-        if dropped_by is not None:
-            dropped[dropped_by] += 1
-        elif kept is not None:
-            rows.append((f, i))
-            clipped += len(record.clipped)
+        elif isinstance(outcome, str):
+            dropped[outcome] += 1
+        else:
+            rows.append((f, row))
+            clipped += outcome
     if bad and on_bad_record == "error":
         raise RecordError(_message(bad, num_problems))
     index = np.array(rows, np.int64).reshape(-1, 2)
@@ -207,21 +212,61 @@ def check_records(
     )  # fmt: skip
 
 
-def scan_records(
-    files: Sequence[RecordSource], images: ImageRules | None, on_read: Callable[[int, int], None] | None = None
-) -> Iterator[tuple[int, int, Record | None, tuple[Problem, ...]]]:
-    """Yield (file, row, record or None, problems) for every record; None goes with at least one problem."""
-    total, done = sum(map(len, files)), 0
-    for f, file in enumerate(files):
-        for i in range(len(file)):
-            record, problems = file.explain(i)
-            if record is not None and images is not None:
-                problem = check_image(record, images)
-                record, problems = (record, problems) if problem is None else (None, (problem,))
-            done += 1
-            if on_read is not None:
-                on_read(done, total)
-            yield f, i, record, problems
+Outcome = BadRecord | str | int
+"""What became of a record: it is bad, the preprocessor of that name dropped it, or so many of its shapes were cut."""
+
+
+def _outcomes(
+    files: Sequence[RecordSource], images: ImageRules | None, chain: Chain, num_workers: int
+) -> Iterator[tuple[int, int, Outcome]]:
+    """Yield file, row and outcome of every record in order, and raise what a record raised once its turn comes."""
+    runs = runs_of(files, run_length(images))
+    # An error that is raised holds this frame; closed, it does not hold worker processes.
+    with closing(map_in_order(partial(_outcomes_of_run, files, images, chain), runs, num_workers)) as made:
+        for run, (found, error) in zip(runs, made, strict=True):
+            for row, outcome in zip(run.rows, found, strict=False):  # after an error there are fewer
+                yield run.file, row, outcome
+            if error is not None:
+                raise error
+
+
+def _outcomes_of_run(
+    files: Sequence[RecordSource], images: ImageRules | None, chain: Chain, run: Run
+) -> tuple[list[Outcome], DcapError | None]:
+    file, found = files[run.file], list[Outcome]()
+    try:
+        for row, record, problems in read_run(files, images, run):
+            if record is None:
+                text = file.line(row)[:_TEXT_KEPT].decode("utf-8", "replace")
+                found.append(BadRecord(file.origin(row), problems, text))
+                continue
+            _, dropped_by = chain.apply(record)
+            found.append(len(record.clipped) if dropped_by is None else dropped_by)
+    except DcapError as error:
+        return found, error
+    return found, None
+
+
+def run_length(images: ImageRules | None) -> int:
+    """Return how many records a worker process reads at a time."""
+    return RUN_LENGTH_DECODING if images is not None and images.decode else RUN_LENGTH
+
+
+def read_run(
+    files: Sequence[RecordSource], images: ImageRules | None, run: Run
+) -> Iterator[tuple[int, Record | None, tuple[Problem, ...]]]:
+    """Yield (row, record or None, problems) for the records of a run; None goes with at least one problem.
+
+    Raises:
+        RecordError: A file has changed since it was opened.
+    """
+    file = files[run.file]
+    for row in run.rows:
+        record, problems = file.explain(row)
+        if record is not None and images is not None:
+            problem = check_image(record, images)
+            record, problems = (record, problems) if problem is None else (None, (problem,))
+        yield row, record, problems
 
 
 def check_image(record: Record, rules: ImageRules) -> Problem | None:

@@ -94,10 +94,21 @@ def html_page(title: str, intro: str, entries: Sequence[Entry]) -> str:
         entries: Samples, in order.
     """
     body = "\n".join(_entry(entry) for entry in entries)
+    return document(title, intro, f"{body}\n<script>{_SCRIPT}</script>")
+
+
+def document(title: str, intro: str, body: str) -> str:
+    """Return a whole HTML document.
+
+    Args:
+        title: Heading of the page; escaped here, as is `intro`.
+        intro: Paragraph below it.
+        body: HTML below that, as it is.
+    """
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{_STYLE}</style>\n</head>\n'
-        f"<body>\n<h1>{escape(title)}</h1>\n<p>{escape(intro)}</p>\n{body}\n<script>{_SCRIPT}</script>\n</body>\n</html>\n"
+        f"<body>\n<h1>{escape(title)}</h1>\n<p>{escape(intro)}</p>\n{body}\n</body>\n</html>\n"
     )
 
 

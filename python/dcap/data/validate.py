@@ -4,30 +4,31 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dcap.data.check import ImageRules, scan_records
+from dcap.data.check import ImageRules, read_run, run_length
+from dcap.data.duplicates import Fingerprints, Pairs, repeats, same_images, same_objects
+from dcap.data.findings import Finding, Findings
 from dcap.data.formats.opening import open_source
+from dcap.data.formats.source import RecordSource
 from dcap.data.record_keys import misspelt
 from dcap.data.records import Record
-from dcap.geometry.canvas import MAX_PIXELS
+from dcap.data.scan import Run, map_in_order, runs_of
+from dcap.data.statistics import Statistics
 from dcap.geometry.objects import KEY_OF_KIND
 from dcap.geometry.shapes import GeometryKind
 
 NO_RECORDS = "must hold at least one record, not none; a record is one line of JSON"
 MISSING = "must be a readable file, not missing"
+NOTES_KEPT = 1000
+"""Notes of one kind that a report lists; the others are counted."""
+HEADERS = ImageRules()
 
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A problem or a note, and where it is."""
-
-    file: str
-    line: int
-    field: str
-    text: str
+OnRead = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,71 +50,167 @@ class Report:
     """Shapes that lie partly outside their image; they are clipped, which is no problem but a note."""
     images_missing: int
     """Records whose image file does not exist."""
+    problem_kinds: Mapping[str, int]
+    """Number of problems of each kind, most frequent first; of a kind are those that differ in numbers and names."""
+    note_kinds: Mapping[str, int]
+    """The same for notes."""
+    duplicates: Mapping[str, int]
+    """How often something is there once more: ``records``, ``image_paths``, ``image_bytes``, ``objects``. A record that
+    is there twice does not count for its image, nor a path for its bytes."""
+    statistics: Statistics
+    """Sizes, lengths and captions."""
     problems: tuple[Finding, ...]
     """All problems: of whole files, then of records in the order of files and lines."""
     notes: tuple[Finding, ...]
-    """What is legal and worth a look: each clipped shape; unknown keys like a known one, once per file and key."""
+    """What is legal and worth a look: clipped shapes; duplicates; unknown keys like a known one, once per file and key.
+    The first `NOTES_KEPT` of each kind."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain JSON data."""
         fields: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
-        fields["files"], fields["objects"] = list(self.files), dict(self.objects)
+        fields["files"], fields["statistics"] = list(self.files), self.statistics.to_dict()
+        for name in ("objects", "problem_kinds", "note_kinds", "duplicates"):
+            fields[name] = dict(fields[name])
         for name in ("problems", "notes"):
             fields[name] = [asdict(found) for found in getattr(self, name)]
         return fields
 
 
+@dataclass
+class _Tally:
+    """What was found in some runs; that of several runs is joined in order."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    problems: Findings = field(default_factory=Findings)
+    notes: Findings = field(default_factory=lambda: Findings(NOTES_KEPT))
+    misspelt: dict[tuple[str, str, str], Finding] = field(default_factory=dict)
+    """By file, key and the key that is meant."""
+    statistics: Statistics = field(default_factory=Statistics)
+    prints: list[Fingerprints] = field(default_factory=list)
+
+    def update(self, later: _Tally) -> None:
+        self.counts.update(later.counts)
+        for name in ("problems", "notes", "statistics"):
+            getattr(self, name).update(getattr(later, name))
+        self.misspelt = {**later.misspelt, **self.misspelt}
+        self.prints += later.prints
+
+
 def validate(
     files: Sequence[str | Path],
-    root: str | Path | None = None,
-    max_pixels: int = MAX_PIXELS,
-    decode: bool = False,
-    on_read: Callable[[int, int], None] | None = None,
+    images: ImageRules | None = HEADERS,
+    num_workers: int = 0,
+    on_read: OnRead | None = None,
 ) -> Report:
     """Check every record and image of some annotation files; a file without records is a problem too.
 
     Args:
         files: Annotation files.
-        root: Folder that image paths must stay in; None allows any.
-        max_pixels: Bound on height x width of an image.
-        decode: Decode the pixels of every image; false reads headers only.
-        on_read: Called with the number of records read and their total.
+        images: How far image files are checked; None reads the records only.
+        num_workers: Processes that share the work; the report is the same.
+        on_read: Told how far it is.
 
     Raises:
-        RecordError: A file cannot be read at all.
+        RecordError: A file cannot be read at all, or changes meanwhile.
+        TrainingError: A worker process died.
     """
     opened = [open_source(path) for path in files]
-    objects = Counter(dict.fromkeys(KEY_OF_KIND.values(), 0))
-    problems = [Finding(str(file.path), 1, "file", NO_RECORDS) for file in opened if not len(file)]
-    notes: list[Finding] = []
-    counts: Counter[str] = Counter()
-    seen: set[tuple[str, str, str]] = set()
-    for f, i, record, found in scan_records(opened, ImageRules(root, max_pixels, decode), on_read):
-        origin = opened[f].origin(i)
-        if record is None:
-            problems += [Finding(origin.file, origin.line, p.field, p.text) for p in found]
-            counts["bad"] += 1
-            counts["missing"] += any(MISSING in p.text for p in found)
-            continue
-        counts["records"] += 1
-        counts["negatives"] += not len(record.shapes)
-        counts["summaries"] += record.summary is not None
-        counts["clipped"] += len(record.clipped)
-        keys = [KEY_OF_KIND[GeometryKind(kind)] for kind in record.shapes.kinds.tolist()]
-        objects.update(keys)
-        text = f"lies partly outside the image ({record.canvas.width} x {record.canvas.height}); the inner part is used"
-        notes += [Finding(origin.file, origin.line, f"objects[{k}].{keys[k]}", text) for k in record.clipped]
-        for place, key, meant in _misspelt_keys(record):
-            if (origin.file, key, meant) not in seen:
-                seen.add((origin.file, key, meant))
-                text = f"is not a known key; did you mean {meant}?"
-                notes.append(Finding(origin.file, origin.line, place + key, text))
+    told = on_read or (lambda *_: None)
+    runs, total = runs_of(opened, run_length(images)), sum(map(len, opened))
+    found, done = _Tally(), 0
+    for run, part in zip(runs, map_in_order(partial(_look, opened, images), runs, num_workers), strict=True):
+        found.update(part)
+        done += len(run.rows)
+        told("records", done, total)
+    names = list(dict.fromkeys(str(file.path) for file in opened))
+    duplicates = _note_duplicates(found, opened, num_workers, told)
+    for note in found.misspelt.values():
+        found.notes.add(note)
+    problems = Findings()
+    for file in opened:
+        if not len(file):
+            problems.add(Finding(str(file.path), 1, "file", NO_RECORDS))
+    whole = tuple(problem for _, problem in problems.kept)
+    problems.update(found.problems)
+    counts = found.counts
     return Report(
         files=tuple(str(file.path) for file in opened), records=counts["records"], bad=counts["bad"],
-        objects=dict(objects), negatives=counts["negatives"], summaries=counts["summaries"],
-        clipped=counts["clipped"], images_missing=counts["missing"], problems=tuple(problems),
-        notes=tuple(notes),
+        objects={key: counts[key] for key in KEY_OF_KIND.values()}, negatives=counts["negatives"],
+        summaries=counts["summaries"], clipped=counts["clipped"], images_missing=counts["missing"],
+        problem_kinds=dict(problems.kinds.most_common()), note_kinds=dict(found.notes.kinds.most_common()),
+        duplicates=duplicates, statistics=found.statistics,
+        problems=whole + tuple(problem for _, problem in found.problems.kept), notes=found.notes.in_order(names),
     )  # fmt: skip
+
+
+def _look(files: Sequence[RecordSource], images: ImageRules | None, run: Run) -> _Tally:
+    """Return what there is in one run."""
+    file, found, good = files[run.file], _Tally(), list[tuple[int, int, bytes, Record]]()
+    for row, record, problems in read_run(files, images, run):
+        if record is None:
+            origin = file.origin(row)
+            for p in problems:
+                found.problems.add(Finding(origin.file, origin.line, p.field, p.text))
+            found.counts["bad"] += 1
+            found.counts["missing"] += any(MISSING in p.text for p in problems)
+            continue
+        good.append((run.file, row, file.line(row), record))
+        _look_at_record(record, found)
+    found.statistics = Statistics.of([record for *_, record in good])
+    found.prints.append(Fingerprints.of(good, with_images=images is not None))
+    return found
+
+
+def _look_at_record(record: Record, found: _Tally) -> None:
+    counts, origin = found.counts, record.origin
+    keys = [KEY_OF_KIND[GeometryKind(kind)] for kind in record.shapes.kinds.tolist()]
+    counts.update(keys)
+    counts["records"] += 1
+    counts["negatives"] += not keys
+    counts["summaries"] += record.summary is not None
+    counts["clipped"] += len(record.clipped)
+    text = f"lies partly outside the image ({record.canvas.width} x {record.canvas.height}); the inner part is used"
+    for k in record.clipped:
+        found.notes.add(Finding(origin.file, origin.line, f"objects[{k}].{keys[k]}", text))
+    for k, first in same_objects(record):
+        counts["same objects"] += 1
+        text = f"has the caption and the points of objects[{first}]"
+        found.notes.add(Finding(origin.file, origin.line, f"objects[{k}]", text))
+    for place, key, meant in _misspelt_keys(record):
+        text = f"is not a known key; did you mean {meant}?"
+        note = Finding(origin.file, origin.line, place + key, text)
+        found.misspelt.setdefault((origin.file, key, meant), note)
+
+
+def _note_duplicates(found: _Tally, files: Sequence[RecordSource], num_workers: int, told: OnRead) -> dict[str, int]:
+    """Note what is there more than once, and return how often."""
+    prints = Fingerprints.concatenate(found.prints)
+    records = repeats(prints.record)
+    again = {i for i, _ in records}
+    paths = [(i, first) for i, first in repeats(prints.path) if i not in again]
+
+    def track(made: Iterator[list[bytes]], total: int) -> Iterator[list[bytes]]:
+        for done, item in enumerate(made, 1):
+            told("images of one size", done, total)
+            yield item
+
+    same_bytes = same_images(prints, files, num_workers, track)
+    for pairs, name, text in (
+        (records, "record", "is the same line as {}"),
+        (paths, "images[0]", "is the image of {} too"),
+        (same_bytes, "images[0]", "has the bytes of the image of {}"),
+    ):
+        for note in _notes(pairs, prints, files, name, text):
+            found.notes.add(note)
+    numbers = (len(records), len(paths), len(same_bytes), found.counts["same objects"])
+    return dict(zip(("records", "image_paths", "image_bytes", "objects"), numbers, strict=True))
+
+
+def _notes(pairs: Pairs, prints: Fingerprints, files: Sequence[RecordSource], name: str, text: str) -> Iterator[Finding]:
+    for pair in pairs:
+        here, there = (files[f].origin(row) for f, row in prints.place[list(pair)].tolist())
+        other = str(there) if here.file != there.file else f"line {there.line}"
+        yield Finding(here.file, here.line, name, text.format(other))
 
 
 def _misspelt_keys(record: Record) -> Iterator[tuple[str, str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import cv2
@@ -11,7 +11,30 @@ from torch.utils.data import DataLoader, Dataset
 
 from dcap.core.errors import DcapError, TrainingError
 
+S = TypeVar("S")
 T = TypeVar("T")
+
+
+class Made(Dataset[T | DcapError]):
+    """What a function makes of each of some items; an error of dcap's is returned as a value.
+
+    Args:
+        function: Called with one item, in a worker process.
+        items: What it is called with.
+    """
+
+    def __init__(self, function: Callable[[S], T], items: Sequence[S]) -> None:
+        self.function: Callable[[Any], T] = function
+        self.items: Sequence[Any] = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, i: int) -> T | DcapError:
+        try:
+            return self.function(self.items[i])
+        except DcapError as error:
+            return error
 
 
 def from_workers(items: Dataset[T | DcapError], num_workers: int, pin_memory: bool = False) -> Iterator[T]:

@@ -1,0 +1,73 @@
+"""Findings: what is wrong or remarkable in annotation files, where it is, and how many of a kind there are."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+_NUMBER = re.compile(r"(?<!\w)-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
+_VALUE = re.compile(r', not (?:"|\[|\{).*|"[^"]*"|(?<!\w)\'[^\']*\'')
+_PATH = re.compile(r"(?<=size of ).*?(?= as displayed)|(?:lead to |the record at |^)?\S*/\S+")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A problem or a note, and where it is."""
+
+    file: str
+    line: int
+    field: str
+    text: str
+
+    @property
+    def kind(self) -> str:
+        """What findings of the same kind have in common: field and text without numbers, values and paths."""
+        head, must, rest = self.text.partition(" must ")
+        # What stands before is the image's path, which may hold anything.
+        text = f"… must {rest}" if must and "/" in head else self.text
+        text = _PATH.sub("…", _VALUE.sub(_without_value, text))
+        return f"{_NUMBER.sub('#', self.field)} {_NUMBER.sub('#', text)}"
+
+
+def _without_value(found: re.Match[str]) -> str:
+    return ", not …" if found[0].startswith(",") else "…"
+
+
+@dataclass
+class Findings:
+    """Findings by kind: all are counted, the first of each kind are kept."""
+
+    keep: int | None = None
+    """How many of a kind are kept; none keeps all."""
+    kinds: Counter[str] = field(default_factory=Counter)
+    """How many there are of each kind."""
+    kept: list[tuple[str, Finding]] = field(default_factory=list)
+    """Kind and finding, in the order in which they came."""
+    _held: Counter[str] = field(default_factory=Counter)
+
+    def add(self, finding: Finding) -> None:
+        """Count a finding, and keep it if it is one of the first of its kind."""
+        kind = finding.kind
+        self.kinds[kind] += 1
+        self._keep(kind, finding)
+
+    def update(self, other: Findings) -> None:
+        """Add what was found later."""
+        self.kinds.update(other.kinds)
+        for kind, finding in other.kept:
+            self._keep(kind, finding)
+
+    def _keep(self, kind: str, finding: Finding) -> None:
+        if self.keep is None or self._held[kind] < self.keep:
+            self._held[kind] += 1
+            self.kept.append((kind, finding))
+
+    def __len__(self) -> int:
+        return self.kinds.total()
+
+    def in_order(self, files: Sequence[str]) -> tuple[Finding, ...]:
+        """Return what was kept in the order of `files` and lines."""
+        rank = {file: i for i, file in enumerate(files)}
+        return tuple(sorted((found for _, found in self.kept), key=lambda found: (rank[found.file], found.line)))
