@@ -183,7 +183,7 @@ def test_what_no_command_takes_is_refused(argv: list[str], named: str, capsys: p
     assert capsys.readouterr().err.endswith(f"dcap: error: unrecognized arguments: {named}\n")
 
 
-@pytest.mark.parametrize(("word", "hint"), [("valdate", "did you mean validate?"), ("xyz", "known are: convert, ")])
+@pytest.mark.parametrize(("word", "hint"), [("valdate", "did you mean validate?"), ("xyz", "known are: audit, ")])
 def test_a_misspelt_command_names_the_nearest(word: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main([word, "--json"])

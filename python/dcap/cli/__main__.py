@@ -14,7 +14,7 @@ from dcap.core import log
 from dcap.core.errors import DcapError, nearest_hint
 
 COMMANDS = (
-    "doctor", "convert", "validate", "preview", "mix", "train", "predict", "evaluate", "replay", "schema",
+    "doctor", "convert", "validate", "audit", "preview", "mix", "train", "predict", "evaluate", "replay", "schema",
 )  # fmt: skip
 
 EXIT_ERROR = 2
@@ -28,6 +28,7 @@ in this order, on your own data:
   dcap doctor                                          is this machine ready?
   dcap convert coco instances.json -o train.jsonl      annotations of other tools; skip it with records of your own
   dcap validate train.jsonl                            list every problem of the records and images
+  dcap audit configs/mine.yaml                         check the data as training will see it
   dcap preview configs/mine.yaml --out preview         look at samples before and after augmentation
   dcap mix configs/mine.yaml                           several data sets: what an epoch takes of each
   dcap train configs/mine.yaml training.max_steps=20   try a few steps, then all of them

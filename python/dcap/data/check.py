@@ -26,7 +26,7 @@ from dcap.data.formats.source import RecordSource
 from dcap.data.images import check_header, decode_image
 from dcap.data.preprocess import NO_CHAIN, Chain
 from dcap.data.record_json import Problem
-from dcap.data.records import Origin, Record, image_source
+from dcap.data.records import Origin, Record, image_source, read_or_explain
 from dcap.data.scan import RUN_LENGTH, RUN_LENGTH_DECODING, Run, map_in_order, runs_of
 from dcap.geometry.canvas import MAX_PIXELS
 
@@ -235,9 +235,9 @@ def _outcomes_of_run(
 ) -> tuple[list[Outcome], DcapError | None]:
     file, found = files[run.file], list[Outcome]()
     try:
-        for row, record, problems in read_run(files, images, run):
+        for row, line, record, problems in read_run(files, images, run):
             if record is None:
-                text = file.line(row)[:_TEXT_KEPT].decode("utf-8", "replace")
+                text = line[:_TEXT_KEPT].decode("utf-8", "replace")
                 found.append(BadRecord(file.origin(row), problems, text))
                 continue
             _, dropped_by = chain.apply(record)
@@ -254,19 +254,20 @@ def run_length(images: ImageRules | None) -> int:
 
 def read_run(
     files: Sequence[RecordSource], images: ImageRules | None, run: Run
-) -> Iterator[tuple[int, Record | None, tuple[Problem, ...]]]:
-    """Yield (row, record or None, problems) for the records of a run; None goes with at least one problem.
+) -> Iterator[tuple[int, bytes, Record | None, tuple[Problem, ...]]]:
+    """Yield (row, line, record or None, problems) for the records of a run; None goes with at least one problem.
 
     Raises:
         RecordError: A file has changed since it was opened.
     """
     file = files[run.file]
     for row in run.rows:
-        record, problems = file.explain(row)
+        line = file.line(row)
+        record, problems = read_or_explain(line, file.origin(row), file.embedded(row))
         if record is not None and images is not None:
             problem = check_image(record, images)
             record, problems = (record, problems) if problem is None else (None, (problem,))
-        yield row, record, problems
+        yield row, line, record, problems
 
 
 def check_image(record: Record, rules: ImageRules) -> Problem | None:

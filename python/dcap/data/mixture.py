@@ -139,5 +139,7 @@ def read_mixture(data: DataConfig, split: Split) -> tuple[CheckedRecords, Mixtur
     files = [expand_sources(entry.files(split)) for entry in entries]
     rules = ImageRules(data.root, data.max_image_pixels) if data.check_images else None
     chain = Chain.from_config(data.preprocessors)
-    records = check_records([file for each in files for file in each], data.on_bad_record, rules, chain, num_workers=data.num_workers)
+    records = check_records(
+        [file for each in files for file in each], data.on_bad_record, rules, chain, num_workers=data.num_workers
+    )
     return records, Mixture.of_counts(entries, records.counts([len(each) for each in files]))

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dcap.data.check import ImageRules, read_run, run_length
 from dcap.data.duplicates import Fingerprints, Pairs, repeats, same_images, same_objects
 from dcap.data.findings import Finding, Findings
@@ -146,7 +148,7 @@ def validate(
 def _look(files: Sequence[RecordSource], images: ImageRules | None, run: Run) -> _Tally:
     """Return what there is in one run."""
     file, found, good = files[run.file], _Tally(), list[tuple[int, int, bytes, Record]]()
-    for row, record, problems in read_run(files, images, run):
+    for row, line, record, problems in read_run(files, images, run):
         if record is None:
             origin = file.origin(row)
             for p in problems:
@@ -154,24 +156,27 @@ def _look(files: Sequence[RecordSource], images: ImageRules | None, run: Run) ->
             found.counts["bad"] += 1
             found.counts["missing"] += any(MISSING in p.text for p in problems)
             continue
-        good.append((run.file, row, file.line(row), record))
+        good.append((run.file, row, line, record))
         _look_at_record(record, found)
-    found.statistics = Statistics.of([record for *_, record in good])
+    records = [record for *_, record in good]
+    found.statistics = Statistics.of(records)
+    kinds = np.concatenate([np.empty(0, np.uint8), *(record.shapes.kinds for record in records)])
+    numbers = np.bincount(kinds, minlength=len(GeometryKind)).tolist()
+    found.counts.update({KEY_OF_KIND[kind]: numbers[kind] for kind in GeometryKind})
     found.prints.append(Fingerprints.of(good, with_images=images is not None))
     return found
 
 
 def _look_at_record(record: Record, found: _Tally) -> None:
     counts, origin = found.counts, record.origin
-    keys = [KEY_OF_KIND[GeometryKind(kind)] for kind in record.shapes.kinds.tolist()]
-    counts.update(keys)
     counts["records"] += 1
-    counts["negatives"] += not keys
+    counts["negatives"] += not len(record.shapes)
     counts["summaries"] += record.summary is not None
     counts["clipped"] += len(record.clipped)
     text = f"lies partly outside the image ({record.canvas.width} x {record.canvas.height}); the inner part is used"
     for k in record.clipped:
-        found.notes.add(Finding(origin.file, origin.line, f"objects[{k}].{keys[k]}", text))
+        key = KEY_OF_KIND[GeometryKind(int(record.shapes.kinds[k]))]
+        found.notes.add(Finding(origin.file, origin.line, f"objects[{k}].{key}", text))
     for k, first in same_objects(record):
         counts["same objects"] += 1
         text = f"has the caption and the points of objects[{first}]"
@@ -206,7 +211,9 @@ def _note_duplicates(found: _Tally, files: Sequence[RecordSource], num_workers: 
     return dict(zip(("records", "image_paths", "image_bytes", "objects"), numbers, strict=True))
 
 
-def _notes(pairs: Pairs, prints: Fingerprints, files: Sequence[RecordSource], name: str, text: str) -> Iterator[Finding]:
+def _notes(
+    pairs: Pairs, prints: Fingerprints, files: Sequence[RecordSource], name: str, text: str
+) -> Iterator[Finding]:
     for pair in pairs:
         here, there = (files[f].origin(row) for f, row in prints.place[list(pair)].tolist())
         other = str(there) if here.file != there.file else f"line {there.line}"

@@ -1,0 +1,144 @@
+"""``dcap audit``: every check of the contract over the data of a run, with an exit code for scripts."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dcap.cli.progress import progress_bars
+from dcap.core.errors import ConfigError
+from dcap.core.log import output_console
+from dcap.data.scan import default_workers
+
+if TYPE_CHECKING:
+    from dcap.data.audit_splits import CheckResult
+    from dcap.train.config import RunConfig
+
+_OVERRIDE = re.compile(r"[A-Za-z_][\w.\[\]]*=")
+
+EPILOG = """\
+examples:
+  dcap audit configs/mine.yaml                        train and val as training would see them
+  dcap audit configs/mine.yaml --encode all           tokenise every sample, not 256 of each split
+  dcap audit configs/mine.yaml data.mode=mixed        with a field changed
+  dcap audit train.jsonl more.jsonl                   records alone: no augmentation, any length
+  dcap audit builtin:photos/train.jsonl --json        the result for programs
+
+what is checked: records, preprocessors, shapes inside their image, images (decoded), plans of one epoch and their
+length, canvases, answers that read back to the same objects, supervised tokens, token counts against the tokenizer,
+images of val that are in train, duplicates, sample ids, prompts, control tokens. no weights are loaded.
+
+a note is what the config allows (data.on_bad_record, data.overlong) or what is legal and worth a look (duplicates).
+
+exit codes: 0 all passed, 1 a check failed, 2 the audit could not run.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``dcap audit`` to the command line."""
+    parser = subparsers.add_parser(
+        "audit",
+        help="run every check over the data of a run",
+        description="Check the train and val data of a run as training would see them; exit with 1 if a check fails.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "sources", nargs="+", metavar="CONFIG.yaml|FILE.jsonl|KEY=VALUE", help="a run's config, or records alone"
+    )
+    parser.add_argument(
+        "--encode", type=_count_or_all, default=256, metavar="N|all", help="samples to tokenise (default: 256 a split)"
+    )
+    parser.add_argument("--epoch", type=int, default=0, metavar="N", help="epoch to plan, from 0 (default: 0)")
+    parser.add_argument("--no-decode", action="store_true", help="read headers of images only")
+    parser.add_argument(
+        "--workers", type=int, default=default_workers(), metavar="N",
+        help="worker processes; 0: none (default: one per core, at most 8: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    parser.set_defaults(run=run, overrides=[])
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the table of checks; the exit code is 1 when one failed.
+
+    Raises:
+        ConfigError: A number is below 0, or as the run's config.
+    """
+    for name in ("epoch", "workers"):
+        if getattr(args, name) < 0:
+            raise ConfigError(f"--{name} must be at least 0, not {getattr(args, name)}")
+    config = load_config(args.sources, args.overrides)
+    # The tokenizer comes with transformers, which takes seconds to import.
+    from dcap.data.audit import AuditOptions, audit
+    from dcap.data.encode import load_tokenizer
+    from dcap.model.tiny import resolve_model
+
+    tokenizer = load_tokenizer(resolve_model(config.model.name_or_path), config.model.revision)
+    options = AuditOptions(args.encode, not args.no_decode, args.epoch, args.workers)
+    with progress_bars() as told:
+        results = audit(config, tokenizer, options, told)
+    failed = any(result.failed for result in results)
+    if args.json:
+        tree = {"passed": not failed, "checks": [result.to_dict() for result in results]}
+        print(json.dumps(tree, indent=2, ensure_ascii=False))
+    else:
+        _print(results, output_console())
+    return 1 if failed else 0
+
+
+def load_config(sources: Sequence[str], overrides: Sequence[str]) -> RunConfig:
+    """Return the run's config, or one for records alone: no augmentation, any length.
+
+    Raises:
+        ConfigError: A config is not the only source, or is wrong.
+    """
+    from dcap.train.config import build_run_config, load_run_config
+
+    changes = [*(item for item in sources if _OVERRIDE.match(item)), *overrides]
+    files = [item for item in sources if not _OVERRIDE.match(item)]
+    configs = [item for item in files if Path(item).suffix in (".yaml", ".yml")]
+    if len(files) == len(configs) == 1:
+        return load_run_config(files[0], changes)
+    if configs or not files:
+        raise ConfigError("dcap audit must be given one config, or files of records, not " + " ".join(sources))
+    tree = {
+        "model": {"name_or_path": "builtin:tiny"},
+        "data": {"train": files, "global_max_length": 1_000_000},
+        "training": {"output_dir": "none"},
+    }
+    return build_run_config(tree, changes, "dcap audit")
+
+
+def _count_or_all(text: str) -> int | None:
+    if text == "all":
+        return None
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be all, or at least 0, not {value}")
+    return value
+
+
+def _print(results: Sequence[CheckResult], console: Console) -> None:
+    table = Table("", "split", "check", "checked", "failed", "noted", "what must hold", box=None, pad_edge=False)
+    for result in results:
+        counts = (str(number) for number in (result.checked, result.failed, result.noted))
+        table.add_row(*map(Text, (result.status, result.split, result.name, *counts, result.about)))
+    console.print(table)
+    for result in results:
+        if result.examples:
+            console.print()
+            console.print(Text(f"{result.split} {result.name}: {result.status}"))
+            for example in result.examples:
+                console.print(Text(f"  {example}"))
+    failed = [result for result in results if result.failed]
+    console.print()
+    console.print(Text(f"{len(failed)} of {len(results)} checks failed" if failed else "all checks passed"))
