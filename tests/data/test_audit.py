@@ -111,7 +111,7 @@ def test_two_files_of_one_name(tiny_folder: Path, tmp_path: Path) -> None:
 def test_a_prompt_with_a_control_token(tiny_folder: Path) -> None:
     results = run(tiny_folder, answer={"max_pixels": 90_000, "prompts": {"dense": "list it <tool_call>"}})
     assert failing(results) == {("all", "prompts")}
-    assert "data.answer.prompts.dense must hold no control token" in results["all", "prompts"].examples[0]
+    assert "prompt dense must hold no control token" in results["all", "prompts"].examples[0]
 
 
 def test_several_processes_find_the_same(tiny_folder: Path, tmp_path: Path) -> None:

@@ -43,6 +43,8 @@ Make = Callable[..., AuditedSample]
 def changed(sample: AuditedSample, **fields: Any) -> AuditedSample:
     """Give a sample another plan than the planner's."""
     assert isinstance(sample.planned, PlannedSample)
+    if "text" in fields:
+        sample.__dict__["text"] = fields.pop("text")
     scene = {name: fields.pop(name) for name in ("shapes", "captions", "canvas") if name in fields}
     result = replace(sample.planned.result, scene=replace(sample.planned.result.scene, **scene))
     sample.__dict__["planned"] = replace(sample.planned, result=result, **fields)
@@ -128,8 +130,8 @@ def test_a_canvas_that_is_none(make: Make) -> None:
 def test_an_answer_that_says_something_else(make: Make) -> None:
     sample = make()
     assert isinstance(sample.planned, PlannedSample)
-    other = sample.planned.answer.replace("thing 3", "thing 4")
-    assert texts(audit_checks.answers, changed(sample, answer=other)) == [
+    other = sample.text.replace("thing 3", "thing 4")
+    assert texts(audit_checks.answers, changed(sample, text=other)) == [
         "answer must read back to the captions that were written"
     ]
     shapes = make()
@@ -139,12 +141,12 @@ def test_an_answer_that_says_something_else(make: Make) -> None:
     assert texts(audit_checks.answers, changed(shapes, shapes=moved)) == [
         "answer must read back to the shapes that were written"
     ]
-    assert texts(audit_checks.answers, changed(make(mode="summary"), answer="other")) == [
+    assert texts(audit_checks.answers, changed(make(mode="summary"), text="other")) == [
         "answer must be the record's summary"
     ]
 
 
-@pytest.mark.parametrize("change", [{"answer": " \n"}, {"num_answer_tokens": 1}])
+@pytest.mark.parametrize("change", [{"text": " \n"}, {"num_answer_tokens": 1}])
 def test_nothing_to_learn(make: Make, change: dict[str, Any]) -> None:
     assert "must have at least one token" in texts(audit_checks.supervised, changed(make(), **change))[0]
 

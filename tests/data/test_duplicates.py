@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import json
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 from dcap.data import duplicates
 from dcap.data.duplicates import NO_IMAGE, Fingerprints, repeats, same_images, same_objects
 from dcap.data.formats.jsonl import JsonlFile
+from dcap.data.formats.opening import open_source
 
 Make = Callable[..., dict[str, Any]]
 Write = Callable[..., Path]
@@ -53,8 +57,8 @@ def test_only_files_of_one_size_are_read(
         (tmp_path / name).write_bytes(content)
     file = JsonlFile(write_jsonl([make_record(images=[name]) for name in "abbcade"]))
     read: list[str] = []
-    whole = duplicates._hash_file
-    monkeypatch.setattr(duplicates, "_hash_file", lambda path: read.append(Path(path).name) or whole(path))
+    whole = duplicates._content
+    monkeypatch.setattr(duplicates, "_content", lambda record: read.append(record.image) or whole(record))
     assert same_images(prints_of(file), [file]) == [(1, 0)]
     assert read == ["a", "b", "c"]
 
@@ -74,3 +78,18 @@ def test_objects_are_the_same_by_caption_kind_and_points(write_jsonl: Write, mak
     objects = [{"desc": d, **shape} for d, shape in (("a", box), ("a", line), ("b", box), ("a", box), ("a", box))]
     (record,) = JsonlFile(write_jsonl([make_record(objects=objects)]))
     assert list(same_objects(record)) == [(3, 0), (4, 0)]
+
+
+def test_images_inside_a_shard_are_compared_by_their_bytes(tmp_path: Path, make_record: Make) -> None:
+    text = json.dumps({k: v for k, v in make_record().items() if k != "images"}).encode()
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        for key, content in (("0", b"123"), ("1", b"124"), ("2", b"123")):
+            for name, data in ((f"{key}.json", text), (f"{key}.png", content)):
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+    source = open_source(tmp_path / "s.tar")
+    prints = Fingerprints.of([(0, i, source.line(i), source[i]) for i in range(3)], with_images=True)
+    assert prints.size.tolist() == [3, 3, 3]
+    assert repeats(prints.record) == []  # other images make other records, where the text is the same
+    assert same_images(prints, [source]) == [(2, 0)]
