@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import itertools
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +28,39 @@ def test_lengths_are_those_of_the_samples_whoever_plans_them(
     assert sizes.image_tokens.tolist() == [sample.mm_token_type_ids.sum() for sample in samples]
     pairs = zip(sizes.tokens.tolist(), sizes.image_tokens.tolist(), strict=True)
     assert [found.of(i) for i in range(len(dataset))] == list(pairs)
+
+
+GEOMETRIC = [
+    *({"name": name, "prob": 0.5} for name in ("hflip", "vflip")),
+    {"name": "rotate", "prob": 0.5, "params": {"max_deg": 30}},
+    {"name": "scale", "prob": 0.5, "params": {"lo": 0.7, "hi": 1.3}},
+    {"name": "shear", "prob": 0.5, "params": {"max_deg_x": 10, "max_deg_y": 5}},
+    {"name": "translate", "prob": 0.5, "params": {"max_dx": 0.2, "max_dy": 0.1}},
+    *({"name": name, "prob": 0.4} for name in ("random_crop", "roi_crop", "small_object_zoom_paste")),
+    {"name": "resize_by_scale", "prob": 0.5, "params": {"lo": 0.5, "hi": 1.0}},
+    {"name": "expand_to_fit_affine", "prob": 0.5, "params": {"max_pixels": 100_000}},
+    {"name": "pad_to_multiple", "prob": 0.5},
+]
+
+
+@pytest.mark.parametrize("mode", ["dense", "summary", "mixed"])
+@pytest.mark.parametrize("answer", [{}, {"format": "qwen", "emit_norm": "none", "max_polygon_points": 6}])
+@pytest.mark.parametrize("overlong", ["drop", "drop_objects"])
+def test_lengths_are_those_of_the_texts_after_any_op(
+    tiny_folder: Path, mode: str, answer: dict[str, Any], overlong: str
+) -> None:
+    settings = {
+        "mode": mode,
+        "answer": {"max_pixels": 90_000, **answer},
+        "overlong": overlong,
+        "global_max_length": 600,
+    }
+    dataset = DenseCaptionDataset(config(tiny_folder, {"ops": GEOMETRIC, "split_policy": "all"}, **settings))
+    encoder = dataset.planner.encoder
+    for key in itertools.product(range(12), range(len(dataset))):
+        planned = dataset.plan(*key)
+        text = dataset.planner.answer_text(planned)
+        assert planned.length == len(dataset.planner.prompt_ids(planned)) + len(encoder.answer_ids(text))
 
 
 def test_a_step_of_the_curriculum_counts(tiny_folder: Path) -> None:

@@ -129,7 +129,7 @@ class Walk:
 
     def cut(self, rules: DropRules = NO_RULES, name: str = "the border") -> Walk:
         """Return the state with everything outside the canvas cut off."""
-        return self if self.is_cut else replace(self._cut(self.canvas.rect, rules, name), is_cut=True)
+        return self if self.is_cut else self._cut(self.canvas.rect, rules, name)
 
     def _cut(self, rect: Rect, rules: DropRules, name: str) -> Walk:
         clipped = transform_and_clip(self.base, self.since, rect, self.split_policy, self.box_policy)
@@ -154,6 +154,7 @@ class Walk:
             region=_cut_region(self.region, rect),
             pastes=_cut_pastes(self.pastes, rect),
             dropped={**self.dropped, **self._reasons(clipped, visible, kept, rules, name)},
+            is_cut=True,
         )
 
     def _shares(self, clipped: Clipped) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -234,7 +235,8 @@ class Walk:
         scale = Affine.scaling(canvas.width / self.canvas.width, canvas.height / self.canvas.height)
         shapes = self.shapes
         xy = scale.apply(shapes.xy)
-        np.clip(xy, 0.0, [canvas.width, canvas.height], out=xy)
+        np.maximum(xy, 0.0, out=xy)
+        np.minimum(xy, np.array([canvas.width, canvas.height], np.float64), out=xy)
         return replace(
             self,
             canvas=canvas,

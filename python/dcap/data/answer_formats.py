@@ -6,8 +6,9 @@ Owns the JSON layouts of the answer contract. What a legal shape is, and the gri
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from json.encoder import encode_basestring
 from typing import Any, Protocol
 
 from dcap.core.registry import Registry
@@ -72,7 +73,7 @@ class JsonFormat:
         numbers = [_numbers(obj) for obj in objects]
         return "".join([part for pair in zip(around, [*numbers, ""], strict=True) for part in pair])
 
-    def frame(self, objects: Sequence[tuple[int, int, str]]) -> list[str]:
+    def frame(self, objects: Iterable[tuple[int, int, str]]) -> list[str]:
         """Return the text around the numbers of N objects, from the first digit of each to its last: N + 1 parts.
 
         Args:
@@ -81,10 +82,10 @@ class JsonFormat:
         parts, before = [], "{" if self.numbered else "["
         for i, (kind, num_points, caption) in enumerate(objects, 1):
             name = f'"object_{i}": ' if self.numbered else ""
-            key, is_box = KEY_OF_KIND[GeometryKind(kind)], kind == GeometryKind.BOX
+            key, is_box = KEY_OF_KIND[kind], kind == GeometryKind.BOX
             head = f'{{"{key}": [' if is_box else f'{{"{key}_points": {num_points}, "{key}": [['
             parts.append(f"{before}{name}{head}")
-            before = f'{"]" if is_box else "]]"}, "{self.text_key}": {_to_json(caption)}}}, '
+            before = f'{"]" if is_box else "]]"}, "{self.text_key}": {encode_basestring(caption)}}}, '
         return [*parts, before.removesuffix(", ") + ("}" if self.numbered else "]")]
 
     def parse_objects(self, text: str, notes: Notes) -> list[AnswerObject]:
@@ -117,17 +118,16 @@ ANSWER_FORMATS.register("object_map", JsonFormat(text_key="desc", numbered=True)
 ANSWER_FORMATS.register("qwen", JsonFormat(text_key="label", numbered=False))
 
 _TEXT_KEYS = ("desc", "label")
-_to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 BETWEEN_NUMBERS = ", "
 """What stands between the two numbers of a point."""
-BETWEEN_POINTS = {GeometryKind.BOX: ", ", GeometryKind.POLYGON: "], [", GeometryKind.LINE: "], ["}
+BETWEEN_POINTS: dict[int, str] = {GeometryKind.BOX: ", ", GeometryKind.POLYGON: "], [", GeometryKind.LINE: "], ["}
 """What stands between two points: those of a box are one flat list."""
 
 
 def _numbers(obj: AnswerObject) -> str:
     """Write the numbers of one object, from its first digit to its last."""
-    return _to_json(obj.points)[2:-2].replace("], [", BETWEEN_POINTS[obj.kind])
+    return json.dumps(obj.points)[2:-2].replace("], [", BETWEEN_POINTS[obj.kind])
 
 
 def _is_container(node: Node) -> bool:

@@ -67,8 +67,8 @@ def order_objects(shapes: ShapeArray, profile: AnswerProfile) -> npt.NDArray[np.
     """
     if profile.object_order == "record" or not len(shapes):
         return np.arange(len(shapes))
-    bounds = shapes.bounds()
-    return np.lexsort((bounds[:, 0], bounds[:, 1])).astype(np.int64)
+    low = np.minimum.reduceat(shapes.xy, shapes.offsets[:-1], axis=0)
+    return np.lexsort((low[:, 0], low[:, 1])).astype(np.int64, copy=False)
 
 
 def to_answer(shapes: ShapeArray, captions: Sequence[str], canvas: Canvas, profile: AnswerProfile) -> Answer:

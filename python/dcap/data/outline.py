@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,7 +11,6 @@ import numpy.typing as npt
 
 from dcap.data.answer_formats import ANSWER_FORMATS, BETWEEN_NUMBERS, BETWEEN_POINTS, JsonFormat
 from dcap.data.codec import Answer
-from dcap.geometry.shapes import GeometryKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +42,11 @@ def outline(answer: Answer, format_name: str) -> Outline | None:
     if type(written) is not JsonFormat:  # what a plugin makes of it may write numbers otherwise
         return None
     shapes = answer.shapes
-    num_points = shapes.offsets[1:] - shapes.offsets[:-1]
-    around = written.frame(list(zip(shapes.kinds.tolist(), num_points.tolist(), answer.captions, strict=True)))
-    between = {BETWEEN_NUMBERS: len(shapes.xy)}
-    for kind in GeometryKind:
-        of_kind = shapes.kinds == kind
-        text = BETWEEN_POINTS[kind]
-        between[text] = between.get(text, 0) + int(num_points[of_kind].sum()) - int(np.count_nonzero(of_kind))
+    kinds, num_points = shapes.kinds.tolist(), (shapes.offsets[1:] - shapes.offsets[:-1]).tolist()
+    around = written.frame(zip(kinds, num_points, answer.captions, strict=True))
+    between = Counter({BETWEEN_NUMBERS: len(shapes.xy)})
+    for kind, count in zip(kinds, num_points, strict=True):
+        between[BETWEEN_POINTS[kind]] += count - 1
     return Outline("0".join(around), between, _num_digits(shapes.xy) - len(shapes))
 
 

@@ -35,9 +35,12 @@ def to_grid(xy: npt.NDArray[np.float64], canvas: Canvas, norm: Norm) -> npt.NDAr
     """
     sx, sy = grid_scale(canvas, norm)
     span = np.array([sx, sy])
-    grid = np.rint(xy / np.array([canvas.width, canvas.height], np.float64) * span)
-    rounded: npt.NDArray[np.int64] = np.clip(grid, 0, span).astype(np.int64)
-    return rounded
+    grid = xy / np.array([canvas.width, canvas.height], np.float64)
+    grid *= span
+    np.rint(grid, out=grid)
+    np.maximum(grid, 0.0, out=grid)
+    np.minimum(grid, span, out=grid)
+    return grid.astype(np.int64)
 
 
 def from_grid(grid: npt.NDArray[np.int64], canvas: Canvas, norm: Norm) -> npt.NDArray[np.float64]:

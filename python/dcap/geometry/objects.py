@@ -17,7 +17,7 @@ KEYS: dict[str, GeometryKind] = {
     "line": GeometryKind.LINE,
 }
 """JSON key of each kind."""
-KEY_OF_KIND = {kind: key for key, kind in KEYS.items()}
+KEY_OF_KIND: dict[int, str] = {kind: key for key, kind in KEYS.items()}
 
 _MIN_NUMBERS = {GeometryKind.BOX: 4, GeometryKind.POLYGON: 6, GeometryKind.LINE: 4}
 

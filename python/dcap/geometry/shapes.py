@@ -156,12 +156,13 @@ class ShapeArray:
     def take(self, index: npt.ArrayLike) -> ShapeArray:
         """Return the shapes at `index` (integers or a boolean mask), in that order; repeats are allowed."""
         wanted = np.asarray(index)
-        chosen = np.arange(len(self))[wanted] if wanted.size else np.empty(0, np.int64)
-        counts = np.diff(self.offsets)[chosen]
-        offsets = np.zeros(len(chosen) + 1, np.int64)
-        np.cumsum(counts, out=offsets[1:])
-        rows = np.repeat(self.offsets[:-1][chosen] - offsets[:-1], counts) + np.arange(offsets[-1])
-        return ShapeArray.trusted(np.ascontiguousarray(self.xy[rows]), offsets, self.kinds[chosen])
+        chosen = wanted if wanted.size else np.empty(0, np.int64)
+        starts = self.offsets[:-1][chosen]
+        counts = self.offsets[1:][chosen] - starts
+        offsets = np.zeros(len(counts) + 1, np.int64)
+        counts.cumsum(out=offsets[1:])
+        rows = (starts - offsets[:-1]).repeat(counts) + np.arange(offsets[-1])
+        return ShapeArray.trusted(self.xy[rows], offsets, self.kinds[chosen])
 
     def bounds(self) -> npt.NDArray[np.float64]:
         """Return the axis-aligned bounds of each shape, float64 (N, 4) as x1, y1, x2, y2."""
