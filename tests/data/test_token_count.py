@@ -65,7 +65,9 @@ def test_words_are_counted_once(encoder: Encoder) -> None:
     backend.texts.clear()
     for text in ('a "red cup" 1 of the "red cup"', 'the "red cup" of a 2'):
         assert counter(text) == len(encoder.answer_ids(text)) - 1
-    assert sorted(backend.texts) == sorted(["a", ' "red', " cup", '" 0', '" of', " of", " the", '"', "the", " a", " 0"])
+    assert sorted(backend.texts) == sorted(
+        ["a", ' "', "red", " cup", '" 0', '" of', " of", " the", '"', "the", " a", " 0"]
+    )
 
 
 @given(

@@ -1,7 +1,8 @@
 """Counting tokens without making them: what repeats is looked up, not tokenised again.
 
-Qwen's pre-tokeniser makes each digit a piece of its own and ends a piece behind a run of letters, so no token reaches
-over either place. An answer is mostly numbers, what stands between them repeats, and so do the words of captions.
+Qwen's pre-tokeniser makes each digit a piece of its own, and cuts behind a run of letters and between two signs and a
+letter, so no token reaches over these places. An answer is mostly numbers, what stands between them repeats, and so do
+the words of captions.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import Any
 from dcap.data.outline import Outline
 
 _BETWEEN_DIGITS = re.compile(r"[^0-9]+")
-_LETTERS, _SIGNS = string.ascii_letters + "\u4e00\u9fff", " " + string.punctuation
-_BEHIND_WORDS = re.compile(rf"(?<=[a-zA-Z\u4e00-\u9fff])(?=[{re.escape(_SIGNS)}])")
+_LETTERS, _SIGNS = string.ascii_letters + "\u4e00\u9fff", string.punctuation
+_LETTER, _SIGN = r"[a-zA-Z\u4e00-\u9fff]", f"[{re.escape(_SIGNS)}]"
+_BESIDE_WORDS = re.compile(rf"(?<={_LETTER})(?= |{_SIGN})|(?<=(?: |{_SIGN}){_SIGN})(?={_LETTER})")
 _MOST_SEGMENTS = 1 << 16
 
 
@@ -34,7 +36,7 @@ class TokenCounter:
         # Another tokenizer may join digits, or a space and a digit; it is asked for every text then.
         probe = "0".join(string.printable) + " 12  345\n6789, 0"
         self.splits_digits = self._by_segments(probe) == self._count(probe)
-        self._splits_words = _ends_pieces_behind_words(backend)
+        self._splits_words = _cuts_beside_words(backend)
         self._before_digit.cache_clear()
 
     def __call__(self, text: str) -> int:
@@ -60,16 +62,17 @@ class TokenCounter:
     def _by_words(self, segment: str) -> int:
         if not self._splits_words:
             return self._count(segment)
-        return sum(map(self._piece, _BEHIND_WORDS.split(segment)))
+        return sum(map(self._piece, _BESIDE_WORDS.split(segment)))
 
     def _count(self, text: str) -> int:
         return len(self._backend.encode(text).ids)
 
 
-def _ends_pieces_behind_words(backend: Any) -> bool:
-    """Whether a piece of the pre-tokeniser ends behind each run of letters that a sign follows."""
+def _cuts_beside_words(backend: Any) -> bool:
+    """Whether the pre-tokeniser cuts where `_BESIDE_WORDS` does, for every letter beside every sign."""
     if backend.pre_tokenizer is None:
         return False
-    probe = "".join(f"{letter}{sign}{word}" for letter in _LETTERS for sign in _SIGNS for word in ("", "ll a", letter))
+    pairs = [(letter, sign) for letter in _LETTERS for sign in f" {_SIGNS}"]
+    probe = "".join([f'{letter}{sign}{letter}l {letter}{sign}.{letter}{sign}"{letter} ' for letter, sign in pairs])
     starts = {start for _, (start, _) in backend.pre_tokenizer.pre_tokenize_str(probe)}
-    return all(match.start() in starts for match in _BEHIND_WORDS.finditer(probe))
+    return all(match.start() in starts for match in _BESIDE_WORDS.finditer(probe))
