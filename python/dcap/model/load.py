@@ -69,6 +69,22 @@ def load_model(config: ModelConfig, device: torch.device, for_generation: bool =
     return model.to(device).eval()
 
 
+def blank_model(config: ModelConfig) -> Any:
+    """Return the model of `config` without its weights, on torch's meta device: shapes and names, and no memory.
+
+    Raises:
+        ConfigError: As `check_source`.
+        MissingPackageError: As `check_source`.
+    """
+    from transformers import AutoConfig, Qwen3VLForConditionalGeneration
+
+    source = check_source(config)
+    settings = AutoConfig.from_pretrained(source, revision=config.revision, trust_remote_code=False)
+    with torch.device("meta"):
+        model = Qwen3VLForConditionalGeneration._from_config(settings, dtype=getattr(torch, config.dtype))
+    return model.eval()
+
+
 def check_source(config: ModelConfig) -> str:
     """Return the folder or hub id of the model, known to be a Qwen3-VL, before any weight is read.
 

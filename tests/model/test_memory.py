@@ -1,0 +1,214 @@
+"""The estimate against what a small model keeps: storages that autograd saves, each counted once, weights apart."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from batches import IMAGE_PAD, fake_sample, packed, padded
+from dcap.model.attention import use_attention
+from dcap.model.config import AdapterConfig, ModelConfig
+from dcap.model.load import blank_model, load_model
+from dcap.model.lora import attach, enable_activation_checkpointing, trainable
+from dcap.model.memory import MemoryEstimate, PerRow, Rows, Step, Weights, estimate_memory, kept_for_backward
+from dcap.train.config import TrainingConfig
+from dcap.train.loss import SupervisedLoss
+from dcap.train.optimizer import build_optimizer
+
+FACTOR = (0.8, 1.25)
+CHUNK = 8
+SAMPLES = (fake_sample(1, images=((8, 12),), prompt=5, answer=6), fake_sample(2, images=((4, 4), (4, 8)), prompt=9))
+
+
+def small_model(config: ModelConfig, layers: int = 3, depth: int = 4) -> Any:
+    """A random model in which every width is another, so that no coefficient can stand for its neighbour."""
+    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
+    text = {
+        "vocab_size": 2500,
+        "hidden_size": 96,
+        "intermediate_size": 224,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [4, 2, 2]},
+    }
+    vision = {
+        "depth": depth,
+        "hidden_size": 80,
+        "intermediate_size": 176,
+        "num_heads": 5,
+        "out_hidden_size": 96,
+        "num_position_embeddings": 64,
+        "deepstack_visual_indexes": [0, 2],
+    }
+    settings = Qwen3VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True, image_token_id=2400)
+    model = Qwen3VLForConditionalGeneration._from_config(settings, dtype=getattr(torch, config.dtype))
+    use_attention(model, "segments")
+    model.config.text_config.use_cache = False
+    return model
+
+
+def kept_bytes(model: Any, step: Step, batch: dict[str, Any]) -> int:
+    """Bytes that a forward pass keeps for the backward pass, but for weights and their copies in half precision."""
+    if step.activation_checkpointing:
+        enable_activation_checkpointing(model)
+    ids = batch["input_ids"].where(batch["input_ids"] != IMAGE_PAD, model.config.image_token_id)
+    ids = ids.where(ids < model.config.text_config.vocab_size, 0)
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    copies = [p.detach().to(step.dtype) for p in model.parameters() if p.requires_grad and p.ndim >= 2]
+    kept: dict[int, torch.Tensor] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        kept.setdefault(tensor.untyped_storage().data_ptr(), tensor)
+        return tensor
+
+    module = SupervisedLoss(model, step.loss_chunk_tokens, step.dtype).train()
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        output = module(**{**batch, "input_ids": ids})
+    assert torch.isfinite(output.loss_sum)
+    return sum(
+        tensor.untyped_storage().nbytes()
+        for place, tensor in kept.items()
+        if place not in weights and not any(is_copy(tensor, copy) for copy in copies)
+    )
+
+
+def is_copy(tensor: torch.Tensor, copy: torch.Tensor) -> bool:
+    if tensor.dtype != torch.bfloat16 or tensor.numel() != copy.numel():
+        return False
+    return any(torch.equal(tensor, each) for each in (copy, copy.T if copy.ndim == 2 else copy))
+
+
+def rows_of(batch: dict[str, Any]) -> Rows:
+    counts = (batch["input_ids"].numel(), len(batch["pixel_values"]), int((batch["labels"] != -100).sum()))
+    return Rows(*(np.array([count]) for count in counts))
+
+
+def make_batch(join: Any = packed) -> dict[str, Any]:
+    batch = join(SAMPLES)
+    batch.pop("samples")
+    return batch
+
+
+CASES = [
+    *itertools.product(("lora", "full"), ("float32", "bfloat16"), ("vit", ""), (False, True)),
+    *itertools.product(("lora", "full"), ("bfloat16",), ("llm vit", "llm aligner"), (False,)),
+    *itertools.product(("dora",), ("float32", "bfloat16"), ("",), (False,)),
+]
+
+
+def case_config(kind: Any, dtype: Any, frozen: str, dropout: float = 0.0) -> ModelConfig:
+    towers = {f"freeze_{tower}": tower in frozen.split() for tower in ("llm", "vit", "aligner")}
+    return ModelConfig("x", dtype=dtype, adapter=AdapterConfig(type=kind, rank=4, dropout=dropout), **towers)
+
+
+@pytest.mark.parametrize(("kind", "dtype", "frozen", "checkpointing"), CASES)
+def test_activations_are_what_autograd_keeps(kind: str, dtype: str, frozen: str, checkpointing: bool) -> None:
+    config = case_config(kind, dtype, frozen)
+    model = attach(small_model(config), config)
+    step = Step(getattr(torch, dtype), checkpointing, CHUNK, cuda=False)
+    batch = make_batch()
+    estimate = int(kept_for_backward(model, step).at(rows_of(batch))[0])
+    assert FACTOR[0] < estimate / kept_bytes(model, step, batch) < FACTOR[1]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_dropout_keeps_masks(dtype: str) -> None:
+    config = case_config("lora", dtype, "vit", dropout=0.1)
+    model = attach(small_model(config), config)
+    step = Step(getattr(torch, dtype), False, CHUNK, cuda=False)
+    batch = make_batch()
+    estimate = int(kept_for_backward(model, step).at(rows_of(batch))[0])
+    assert FACTOR[0] < estimate / kept_bytes(model, step, batch) < FACTOR[1]
+
+
+@pytest.mark.parametrize("kind", ["lora", "full"])
+def test_padded_rows_of_the_tiny_model_too(kind: str, tiny_folder: Path) -> None:
+    config = ModelConfig(str(tiny_folder), dtype="float32", adapter=AdapterConfig(type=kind))
+    model = attach(load_model(config, torch.device("cpu")), config)
+    step = Step(torch.float32, False, CHUNK, cuda=False)
+    batch = make_batch(padded)
+    estimate = int(kept_for_backward(model, step).at(rows_of(batch))[0])
+    assert FACTOR[0] < estimate / kept_bytes(model, step, batch) < FACTOR[1]
+
+
+@pytest.mark.parametrize("kind", ["lora", "full"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_weights_gradients_and_moments_are_exact(kind: str, dtype: str) -> None:
+    config = case_config(kind, dtype, "vit")
+    model = attach(small_model(config), config)
+    found = Weights.of(model)
+    parameters = trainable(model)
+    for parameter in parameters.values():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer = build_optimizer(model, TrainingConfig("unused"))
+    optimizer.step()
+    state = [value for each in optimizer.state.values() for name, value in each.items() if name != "step"]
+    assert found.moments == sum(value.nbytes for value in state)
+    assert found.gradients == sum(p.grad.nbytes for p in parameters.values() if p.grad is not None)
+    assert found.trained == sum(p.nbytes for p in parameters.values())
+    assert found.frozen + found.trained == sum(p.nbytes for p in model.parameters())
+
+
+def estimate(rows: Rows, checkpointing: bool = False, chunk: int = CHUNK, kind: str = "lora") -> MemoryEstimate:
+    config = case_config(kind, "bfloat16", "vit")
+    return estimate_memory(
+        attach(small_model(config), config), Step(torch.bfloat16, checkpointing, chunk, cuda=True), rows
+    )
+
+
+def test_the_heaviest_row_counts() -> None:
+    rows = Rows(np.array([100, 400, 200]), np.array([100, 100, 100]), np.array([50, 50, 50]))
+    found = estimate(rows)
+    assert found.row == 1
+    assert found.total > estimate(Rows(*(each[[0, 2]] for each in (rows.tokens, rows.patches, rows.supervised)))).total
+    parts = (found.casts, found.activations, found.recomputed, found.working, found.loss, found.patches)
+    weights = found.weights
+    assert found.total == sum(parts) + weights.frozen + weights.trained + weights.gradients + weights.moments
+
+
+def test_checkpointing_keeps_one_layer_at_a_time() -> None:
+    rows = Rows(np.array([4000]), np.array([400]), np.array([500]))
+    plain, checkpointed = estimate(rows), estimate(rows, checkpointing=True)
+    assert plain.recomputed == 0
+    assert 0 < checkpointed.recomputed < plain.activations
+    assert checkpointed.total < plain.total
+
+
+def test_the_loss_takes_a_chunk_of_logits() -> None:
+    rows = Rows(np.array([900]), np.array([64]), np.array([300]))
+    assert estimate(rows, chunk=8).loss * 2 == estimate(rows, chunk=16).loss
+    # No chunk is longer than what is supervised.
+    assert estimate(rows, chunk=300).loss == estimate(rows, chunk=4000).loss
+    # A head that trains has its gradient taken there as well.
+    assert estimate(rows, kind="full").loss - estimate(rows).loss == 4 * 2500 * 96
+
+
+def test_per_row_bytes_add_up() -> None:
+    rows = Rows(np.array([2, 3]), np.array([5, 7]), np.array([1, 2]))
+    assert (PerRow(1, 10, 100, 1000) + PerRow(token=1)).at(rows).tolist() == [1154, 1276]
+
+
+@pytest.mark.parametrize(
+    ("kind", "frozen"),
+    [("lora", "vit"), ("lora", ""), ("lora", "llm aligner"), ("dora", "vit"), ("full", "vit"), ("full", "llm vit")],
+)
+def test_a_blank_model_has_the_counts_of_the_real_one(kind: Any, frozen: str, tiny_folder: Path) -> None:
+    from dcap.model.towers import count_parameters
+
+    towers = {f"freeze_{tower}": tower in frozen.split() for tower in ("llm", "vit", "aligner")}
+    config = ModelConfig(str(tiny_folder), dtype="bfloat16", adapter=AdapterConfig(type=kind), **towers)
+    blank, real = attach(blank_model(config), config), attach(load_model(config, torch.device("cpu")), config)
+    assert all(p.is_meta for p in blank.parameters())
+    assert count_parameters(blank) == count_parameters(real)
+    assert Weights.of(blank) == Weights.of(real)
+    step = Step(torch.bfloat16, False, CHUNK)
+    rows = Rows(np.array([400]), np.array([100]), np.array([50]))
+    assert estimate_memory(blank, step, rows) == estimate_memory(real, step, rows)
