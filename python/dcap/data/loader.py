@@ -142,7 +142,7 @@ class RowLoader:
         Raises:
             ConfigError: The sample is left out in that epoch.
         """
-        if not self._has_curriculum:
+        if not self.has_curriculum:
             return SampleKey(epoch, index, draw=draw)
         first_step = 0
         for before in range(epoch):
@@ -165,7 +165,7 @@ class RowLoader:
             first_step: Steps that the epochs before took, for a curriculum.
         """
         if (epoch, first_step) not in self._steps_of_epoch:
-            steps = self._steps_by_step(epoch, first_step) if self._has_curriculum else self._plain_steps(epoch)
+            steps = self._steps_by_step(epoch, first_step) if self.has_curriculum else self._plain_steps(epoch)
             self._steps_of_epoch.clear()
             self._steps_of_epoch[epoch, first_step] = steps
         return self._steps_of_epoch[epoch, first_step]
@@ -193,21 +193,23 @@ class RowLoader:
         return self.behind[1] if self.behind[0] == epoch else ()
 
     @property
-    def _has_curriculum(self) -> bool:
+    def has_curriculum(self) -> bool:
+        """Whether what a sample is depends on the step that trains on it."""
         return self.total_steps is not None and bool(self.dataset.curriculum.phases)
 
     @property
-    def _rules(self) -> RowRules:
+    def rules(self) -> RowRules:
+        """What a row may hold."""
         config = self.dataset.config.data
         return RowRules(config.global_max_length, config.packing_window, None if config.packing else self.batch_size)
 
     def _plain_steps(self, epoch: int) -> list[Step]:
         sizes, seed = self.dataset.sizes(epoch), self.dataset.config.seed
         if self.dataset.split == "val":
-            members = ordered_rows(sizes.tokens, self._rules)
+            members = ordered_rows(sizes.tokens, self.rules)
             steps = ordered_steps(len(members), self._rows_per_step)
         else:
-            members = epoch_rows(sizes.tokens, seed, epoch, self._rules)
+            members = epoch_rows(sizes.tokens, seed, epoch, self.rules)
             costs = self._costs(members, sizes)
             steps = balanced_steps(costs, self._rows_per_step, seed, epoch, self._segments(epoch))
         keys = _keys(self.dataset.samples(epoch), epoch)
@@ -231,7 +233,7 @@ class RowLoader:
             lambda row: first_step + where(row),
             self.dataset.config.seed,
             epoch,
-            self._rules,
+            self.rules,
             lengths.track,
         )
         lengths.report()

@@ -281,7 +281,7 @@ def _casts(model: Any, step: Step) -> int:
     head = core(model).lm_head.weight
     matrices = [p for name, p in model.named_parameters() if p is head or "embed" not in name]
     convolution = core(model).model.visual.patch_embed.proj.weight
-    return 2 * sum(p.numel() for p in (*matrices, convolution) if p.ndim >= 2 and p.requires_grad)
+    return 2 * sum(int(p.numel()) for p in (*matrices, convolution) if p.ndim >= 2 and p.requires_grad)
 
 
 def _head_gradient(model: Any) -> int:

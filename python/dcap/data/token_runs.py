@@ -1,0 +1,142 @@
+"""Token runs: the text of a sample cut as its tokens are, shown so that nothing of it is hidden or lost.
+
+``shown`` writes blanks and newlines as marks, placeholders of an image as one, a character that several tokens share
+with the bytes of each (bytes alone, ``⟦0x 9f|a6⟧``, where it cannot be printed), and what else cannot be printed, or is
+a mark itself, by its number. So text can be read back from what is shown, and no caption can act on the terminal or
+the page that it is shown in::
+
+    ⟦<|image_pad|> x 588⟧<|vision_end|>List·it.<|im_end|>↵
+    <|im_start|>assistant↵
+    {"object_1":·{"bbox_2d":·[10,·20,·30,·40],·"desc":·"⟦猫 e7 8c|ab⟧⟦U+200B⟧"}}<|im_end|>
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from dcap.data.encode import IGNORE_INDEX, Tokenizer
+from dcap.data.sample import Sample
+from dcap.data.token_kinds import TokenKind
+
+_MARKS = {" ": "·", "\n": "↵\n", "\t": "→"}
+_RESERVED = frozenset("·↵→⟦⟧")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRun:
+    """One token; or the placeholders of an image, or the tokens that share a character, as one.
+
+    Args:
+        ids: Token ids.
+        pieces: Bytes of each token, UTF-8 when joined.
+        kind: What it is; that of its first token.
+        supervised: Whether it carries a label.
+    """
+
+    ids: tuple[int, ...]
+    pieces: tuple[bytes, ...]
+    kind: TokenKind
+    supervised: bool
+
+    @property
+    def raw(self) -> bytes:
+        """The exact text, in UTF-8."""
+        return b"".join(self.pieces)
+
+    @property
+    def shown(self) -> str:
+        """The text as it is shown, see the module."""
+        if self.kind is TokenKind.IMAGE:
+            return f"⟦{visible(self.pieces[0].decode())} x {len(self.ids)}⟧"
+        text, pieces = self._visible(), "|".join(piece.hex(" ") for piece in self.pieces)
+        if ("⟦" in text and len(self.pieces) > 1) or not text:
+            return f"⟦0x {pieces}⟧"
+        return text if len(self.pieces) == 1 else f"⟦{text} {pieces}⟧"
+
+    def _visible(self) -> str:
+        """Return the visible text; empty where the bytes are none."""
+        try:
+            return visible(self.raw.decode())
+        except UnicodeDecodeError:
+            return ""
+
+
+def visible(text: str) -> str:
+    """Return text with marks for blanks, and numbers for what cannot be printed or is a mark itself."""
+    return "".join(_MARKS.get(char) or _printed(char) for char in text)
+
+
+def _printed(char: str) -> str:
+    return char if char.isprintable() and char not in _RESERVED else f"⟦U+{ord(char):04X}⟧"
+
+
+def token_runs(sample: Sample, tokenizer: Tokenizer) -> list[TokenRun]:
+    """Return the tokens of a sample in order, those that cannot be shown alone joined.
+
+    Args:
+        sample: An encoded sample.
+        tokenizer: What encoded it.
+    """
+    return list(_joined(_single_runs(sample, tokenizer)))
+
+
+def _single_runs(sample: Sample, tokenizer: Tokenizer) -> Iterator[TokenRun]:
+    kinds, labels = sample.token_kinds.tolist(), sample.labels.tolist()
+    for token, kind, label in zip(sample.input_ids.tolist(), kinds, labels, strict=True):
+        yield TokenRun((token,), (_token_bytes(tokenizer, token),), TokenKind(kind), label != IGNORE_INDEX)
+
+
+def _joined(runs: Iterator[TokenRun]) -> Iterator[TokenRun]:
+    held: TokenRun | None = None
+    for run in runs:
+        if held is not None and _belongs(held, run):
+            held = TokenRun(held.ids + run.ids, held.pieces + run.pieces, held.kind, held.supervised)
+            continue
+        if held is not None:
+            yield held
+        held = run
+    if held is not None:
+        yield held
+
+
+def _belongs(held: TokenRun, run: TokenRun) -> bool:
+    """Whether `run` goes on with an image, or with a character that `held` has only begun."""
+    if held.kind is TokenKind.IMAGE or run.kind is TokenKind.IMAGE:
+        return held.kind is run.kind and held.ids[0] == run.ids[0]
+    return held.supervised == run.supervised and _ends_early(held.raw)
+
+
+def _ends_early(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError as error:
+        return error.reason == "unexpected end of data"
+    return False
+
+
+@lru_cache(maxsize=65536)
+def _token_bytes(tokenizer: Tokenizer, token: int) -> bytes:
+    added = _added_tokens(tokenizer).get(token)
+    if added is not None:
+        return added.encode()
+    bytes_of = _letter_bytes()
+    return bytes(bytes_of[letter] for letter in tokenizer.backend_tokenizer.id_to_token(token))
+
+
+@lru_cache(maxsize=4)
+def _added_tokens(tokenizer: Tokenizer) -> dict[int, str]:
+    found = tokenizer.backend_tokenizer.get_added_tokens_decoder()
+    return {token: each.content for token, each in found.items()}
+
+
+@lru_cache(maxsize=1)
+def _letter_bytes() -> dict[str, int]:
+    """Return the byte for each letter in which byte-level BPE spells its tokens.
+
+    Source: Radford et al., "Language Models are Unsupervised Multitask Learners", 2019 (byte-level BPE).
+    """
+    plain = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    spare = iter(range(256, 512))
+    return {chr(b) if b in plain else chr(next(spare)): b for b in range(256)}
