@@ -20,8 +20,9 @@ def test_every_value_is_in_the_bin_that_holds_it(values: list[int]) -> None:
 
 def test_bounds_are_round() -> None:
     found = Histogram.of("x", np.array([103, 250, 333]))
-    assert (found.start, found.width) == (100, 20)
-    assert found.labels[0] == "100-119"
+    assert (found.start, found.width) == (100, 100)
+    assert found.labels == ["100-199", "200-299", "300-399"]
+    assert Histogram.of("x", np.arange(1000, 1400)).width == 50
     assert Histogram.of("x", np.array([7, 7])).labels == ["7"]
 
 

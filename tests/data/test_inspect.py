@@ -45,6 +45,15 @@ def test_the_rows_are_those_of_the_loader(loader: RowLoader) -> None:
     assert plans.num_steps(rows_per_step=1) == loader.steps_per_epoch(1)
 
 
+def test_samples_to_look_at_are_spread_and_kept(loader: RowLoader) -> None:
+    plans = plan_epoch(loader, 1)
+    without_first = replace(plans, kinds=plans.kinds * (np.arange(len(plans.kinds)) > 0)[:, None])
+    assert without_first.choose(1) == [SampleKey(1, 1)]
+    assert plans.choose(99) == [SampleKey(1, k) for k in range(len(loader.dataset))]
+    assert plans.choose(2) == [SampleKey(1, 0), SampleKey(1, len(loader.dataset) // 2)]
+    assert plans.choose(0) == []
+
+
 def test_padding_is_what_the_collator_adds(tiny_folder: Path) -> None:
     data = config(tiny_folder, TURNS, packing=False)
     loader = RowLoader(DenseCaptionDataset(data), batch_size=3)
@@ -123,5 +132,5 @@ def test_histograms_have_a_title_each(loader: RowLoader) -> None:
 
 def test_an_epoch_without_samples_is_all_zero() -> None:
     none = np.empty(0, np.int64)
-    plans = EpochPlans(np.empty((0, 5), np.int64), none, none, none, (), 0, 100, False)
+    plans = EpochPlans((), np.empty((0, 5), np.int64), none, none, none, (), 0, 100, False)
     assert (plans.num_tokens, plans.num_rows, plans.fill, plans.num_steps(4)) == (0, 0, 0.0, 0)

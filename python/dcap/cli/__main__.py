@@ -14,7 +14,8 @@ from dcap.core import log
 from dcap.core.errors import DcapError, nearest_hint
 
 COMMANDS = (
-    "doctor", "convert", "validate", "audit", "preview", "mix", "train", "predict", "evaluate", "replay", "schema",
+    "doctor", "convert", "validate", "audit", "preview", "mix", "inspect", "train", "predict", "evaluate", "replay",
+    "schema",
 )  # fmt: skip
 
 EXIT_ERROR = 2
@@ -31,6 +32,7 @@ in this order, on your own data:
   dcap audit configs/mine.yaml                         check the data as training will see it
   dcap preview configs/mine.yaml --out preview         look at samples before and after augmentation
   dcap mix configs/mine.yaml                           several data sets: what an epoch takes of each
+  dcap inspect configs/mine.yaml                       tokens, rows, memory and hours of the run
   dcap train configs/mine.yaml training.max_steps=20   try a few steps, then all of them
   dcap predict --model BASE --adapter runs/mine/final --data val.jsonl --out pred.jsonl
   dcap evaluate --truth val.jsonl --pred pred.jsonl    precision, recall, F1, captions

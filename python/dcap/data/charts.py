@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from dcap.core.words import counted
 from dcap.data.overlay import escape
-from dcap.data.page import document
+from dcap.data.page import html_document
 from dcap.data.statistics import Histogram, Statistics
 from dcap.data.validate import Report
 
@@ -50,7 +50,7 @@ def report_page(report: Report, title: str) -> str:
         "Most frequent image sizes": stats.image_sizes.most(_ROWS),
     }
     cells = [*_histograms(stats), *(_table(name, counts) for name, counts in tables.items() if counts)]
-    return document(title, intro, f'<style>{_STYLE}</style>\n<div class="charts">\n' + "\n".join(cells) + "\n</div>")
+    return html_document(title, intro, '<div class="charts">\n' + "\n".join(cells) + "\n</div>", style=_STYLE)
 
 
 def _histograms(stats: Statistics) -> list[str]:

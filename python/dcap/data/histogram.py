@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-MOST_BINS = 12
+LEAST_BINS, MOST_BINS = 4, 12
+"""So many bins a histogram may have; a few values are not spread over many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Histogram:
         if not len(values):
             return cls(title, 0, 1, (0,), 0.0, 0.0, 0.0, 0, 0)
         least, most = int(values.min()), int(values.max())
-        width = _round_width(least, most)
+        width = _round_width(least, most, len(values))
         start = least // width * width
         counts = np.bincount((values - start) // width)
         median, p95 = np.percentile(values, (50, 95))
@@ -67,12 +69,13 @@ class Histogram:
         return asdict(self)
 
 
-def _round_width(least: int, most: int) -> int:
-    """Return the smallest of 1, 2, 5, 10, 20, ... that needs no more than `MOST_BINS` bins."""
+def _round_width(least: int, most: int, count: int) -> int:
+    """Return the smallest of 1, 2, 5, 10, 20, ... that needs no more bins than suit `count` values."""
+    bins = min(max(LEAST_BINS, 2 * math.isqrt(count)), MOST_BINS)
     scale = 1
     while True:
         for step in (1, 2, 5):
             width = step * scale
-            if most // width - least // width < MOST_BINS:
+            if most // width - least // width < bins:
                 return width
         scale *= 10

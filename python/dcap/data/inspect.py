@@ -41,6 +41,7 @@ class EpochPlans:
     """The numbers of an epoch's samples and rows; N samples were planned, R rows made of them.
 
     Args:
+        keys: Which samples.
         kinds: int64 (N, 5): tokens of each `TokenKind`; zeros for a sample that is left out.
         objects: int64 (N,).
         patches: int64 (N,): vision patches.
@@ -51,6 +52,7 @@ class EpochPlans:
         padded: Whether rows are padded to their longest sample, rather than packed.
     """
 
+    keys: tuple[SampleKey, ...]
     kinds: I64
     objects: I64
     patches: I64
@@ -111,6 +113,11 @@ class EpochPlans:
     def padding_share(self) -> float:
         """Share of padding in what the model computes, 0..1; packed rows have none."""
         return 1.0 - float(self.tokens.sum()) / max(int(self.row_tokens.sum()), 1)
+
+    def choose(self, count: int) -> list[SampleKey]:
+        """Return `count` samples that are not left out, spread evenly; all when there are fewer."""
+        kept = np.flatnonzero(self.tokens)
+        return [self.keys[kept[k * len(kept) // min(count, len(kept))]] for k in range(min(count, len(kept)))]
 
     def num_steps(self, rows_per_step: int) -> int:
         """Return the optimiser steps of the epoch."""
@@ -218,6 +225,7 @@ def _plans(
 ) -> EpochPlans:
     stops = [part.stop for part in loader.dataset.mixture.parts]
     return EpochPlans(
+        keys=tuple(keys),
         kinds=numbers[:, :_OBJECTS],
         objects=numbers[:, _OBJECTS],
         patches=numbers[:, _PATCHES],

@@ -93,22 +93,25 @@ def html_page(title: str, intro: str, entries: Sequence[Entry]) -> str:
         intro: Paragraph below it.
         entries: Samples, in order.
     """
-    body = "\n".join(_entry(entry) for entry in entries)
-    return document(title, intro, f"{body}\n<script>{_SCRIPT}</script>")
+    return html_document(title, intro, "\n".join(_entry(entry) for entry in entries), script=_SCRIPT)
 
 
-def document(title: str, intro: str, body: str) -> str:
-    """Return a whole HTML document.
+def html_document(title: str, intro: str, body: str, style: str = "", script: str = "") -> str:
+    """Return a whole HTML document around a body, in the look that all pages share.
 
     Args:
-        title: Heading of the page; escaped here, as is `intro`.
+        title: Heading of the page; escaped here, as `intro` is.
         intro: Paragraph below it.
-        body: HTML below that, as it is.
+        body: Markup.
+        style: More CSS.
+        script: Code at the end.
     """
+    code = f"<script>{script}</script>\n" if script else ""
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{_STYLE}</style>\n</head>\n'
-        f"<body>\n<h1>{escape(title)}</h1>\n<p>{escape(intro)}</p>\n{body}\n</body>\n</html>\n"
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<style>{_STYLE}{style}</style>\n</head>\n"
+        f"<body>\n<h1>{escape(title)}</h1>\n<p>{escape(intro)}</p>\n{body}\n{code}</body>\n</html>\n"
     )
 
 
