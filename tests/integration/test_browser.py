@@ -1,4 +1,4 @@
-"""The page of ``dcap preview`` in a real browser, where one is installed."""
+"""The pages of ``dcap preview`` and ``dcap inspect`` in a real browser, where one is installed."""
 
 from __future__ import annotations
 
@@ -84,3 +84,35 @@ def test_every_picture_of_the_page_is_shown_and_no_script_fails(browser: str, tm
     # The item of the list, the shape and its number; and nothing once the pointer is away.
     assert found["focused"] == [["g", "g", "li", 0]] * 4
     assert found["crossed"] > 0
+
+
+# What the reader of the report sees: the text of the tokens, where they are and in what colour, and the bars.
+LOOK = """<script>
+window.addEventListener("load", () => {
+  const tokens = [...document.querySelectorAll(".tokens .t")].map((token) => {
+    const box = token.getBoundingClientRect();
+    return [token.textContent, box.width * box.height, getComputedStyle(token).backgroundColor, token.className];
+  });
+  const bars = [...document.querySelectorAll("svg rect")].map((bar) => bar.getBoundingClientRect().width);
+  const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+  const found = {errors, tokens, bars, wide};
+  document.body.append(Object.assign(document.createElement("output"), {textContent: JSON.stringify(found)}));
+});
+</script>"""
+
+
+def test_every_token_of_the_report_is_seen_in_the_colour_of_its_kind(browser: str, tmp_path: Path) -> None:
+    config, page = str(Path(__file__).parents[2] / "configs" / "demo.yaml"), tmp_path / "inspect.html"
+    assert main(["inspect", config, "--num-samples", "2", "--html", str(page)]) == 0
+    text = page.read_text("utf-8")
+    probed = text.replace("<head>", f"<head>{LISTEN}").replace("</body>", f"{LOOK}</body>")
+    (tmp_path / "probed.html").write_text(probed, "utf-8")
+    found = opened(browser, tmp_path / "probed.html", tmp_path / "profile")
+    assert (found["errors"], found["wide"]) == ([], 0)
+    assert all(area > 0 for _, area, _, _ in found["tokens"])
+    colors = {(css.split()[1], color) for _, _, color, css in found["tokens"]}
+    assert len(colors) == len({color for _, color in colors}) == 5, "each kind has one colour of its own"
+    supervised = "".join(shown for shown, _, _, css in found["tokens"] if css.endswith(" s"))
+    assert supervised.startswith('{"object_1":·{')
+    assert supervised.count("<|im_end|>") == 2
+    assert max(found["bars"]) > 100

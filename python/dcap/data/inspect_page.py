@@ -87,9 +87,10 @@ def _token(run: TokenRun) -> str:
 
 def _grid(grid: Grid) -> str:
     head = "".join(f"<th>{escape(each)}</th>" for each in grid.headings)
+    head = f"<tr>{head}</tr>\n" if any(grid.headings) else ""
     rows = "".join("<tr>" + "".join(f"<td>{escape(each)}</td>" for each in row) + "</tr>\n" for row in grid.rows)
     notes = "".join(f'<p class="note">{escape(note)}</p>\n' for note in grid.notes)
-    return f"<h2>{escape(grid.title)}</h2>\n<table>\n<tr>{head}</tr>\n{rows}</table>\n{notes}"
+    return f"<h2>{escape(grid.title)}</h2>\n<table>\n{head}{rows}</table>\n{notes}"
 
 
 def _histogram(histogram: Histogram) -> str:
