@@ -78,29 +78,42 @@ def patches_of(processor: Any, image: Any) -> torch.Tensor:
     return made
 
 
+def albumentations_pipeline() -> Any:
+    """`OPS` in AlbumentationsX; linear, as dcap is here."""
+    import albumentations as A  # noqa: N812 - its own custom
+
+    return A.Compose(
+        [
+            A.RandomCropFromBorders(0.08, 0.08, 0.08, 0.08, p=1),
+            A.LongestMaxSize(LONG_SIDE, interpolation=cv2.INTER_LINEAR, area_for_downscale="image"),
+            A.HorizontalFlip(p=0.5),
+            A.VerticalFlip(p=0.5),
+            A.Affine(rotate=(-15, 15), scale=(0.85, 1.15), fit_output=True, fill=GREY, p=1),
+            A.PadIfNeeded(None, None, 32, 32, fill=GREY),
+            A.ColorJitter((0.8, 1.2), (0.8, 1.2), (0.8, 1.2), (-0.03, 0.03), p=1),
+            A.RandomGamma((80, 125), p=1),
+            A.HueSaturationValue((-5, 5), (-30, 30), (-30, 30), p=1),
+        ],
+        **albumentations_labels(),
+    )
+
+
+def albumentations_labels() -> dict[str, Any]:
+    """Boxes as boxes, the points of polygons and lines as keypoints."""
+    import albumentations as A  # noqa: N812 - its own custom
+
+    return {
+        "bbox_params": A.BboxParams("pascal_voc", label_fields=["box_ids"], min_visibility=0.3),
+        "keypoint_params": A.KeypointParams("xy", remove_invisible=False),
+        "telemetry": False,
+    }
+
+
 class AlbumentationsX:
-    """Boxes as boxes, the points of polygons and lines as keypoints; linear, as dcap is here."""
+    """`albumentations_pipeline`, then Hugging Face's processor."""
 
     def __init__(self, path: Path, shapes: ShapeArray) -> None:
-        import albumentations as A  # noqa: N812 - its own custom
-
-        self.path, self.processor = path, hugging_face()
-        self.pipeline = A.Compose(
-            [
-                A.RandomCropFromBorders(0.08, 0.08, 0.08, 0.08, p=1),
-                A.LongestMaxSize(LONG_SIDE, interpolation=cv2.INTER_LINEAR, area_for_downscale="image"),
-                A.HorizontalFlip(p=0.5),
-                A.VerticalFlip(p=0.5),
-                A.Affine(rotate=(-15, 15), scale=(0.85, 1.15), fit_output=True, fill=GREY, p=1),
-                A.PadIfNeeded(None, None, 32, 32, fill=GREY),
-                A.ColorJitter((0.8, 1.2), (0.8, 1.2), (0.8, 1.2), (-0.03, 0.03), p=1),
-                A.RandomGamma((80, 125), p=1),
-                A.HueSaturationValue((-5, 5), (-30, 30), (-30, 30), p=1),
-            ],
-            bbox_params=A.BboxParams("pascal_voc", label_fields=["box_ids"], min_visibility=0.3),
-            keypoint_params=A.KeypointParams("xy", remove_invisible=False),
-            telemetry=False,
-        )
+        self.path, self.processor, self.pipeline = path, hugging_face(), albumentations_pipeline()
         boxes = [points.ravel() for kind, points in shapes if kind == 0]
         with Image.open(path) as image:
             size = np.array([image.width, image.height] * 2)

@@ -25,20 +25,21 @@ def blob(rng: np.random.Generator, num_points: int, center: Points, radius: floa
     return center + np.stack([np.cos(angles), np.sin(angles)], axis=1) * radii[:, None]
 
 
-def mixed_image(width: int = 1280, height: int = 960) -> ShapeArray:
-    """30 objects: 12 boxes, 12 contours of 12 to 40 points and 6 lines of 12."""
-    rng = np.random.default_rng(0)
+def mixed_image(width: int = 1280, height: int = 960, count: int = 30, seed: int = 0) -> ShapeArray:
+    """Of 30 objects 12 boxes, 12 contours of 12 to 40 points and 6 lines of 12; of other counts the same shares."""
+    rng = np.random.default_rng(seed)
+    num_boxes, num_closed = 2 * count // 5, 4 * count // 5
     points, kinds = [], []
-    for k in range(30):
+    for k in range(count):
         center = rng.uniform(0, 1, 2) * [width, height]
-        if k < 12:
+        if k < num_boxes:
             size = rng.uniform(20, 120, 2)
             points.append(np.stack([center - size, center + size]))
-        elif k < 24:
+        elif k < num_closed:
             points.append(blob(rng, int(rng.integers(12, 41)), center, rng.uniform(30, 120)))
         else:
             points.append(center + np.cumsum(rng.normal(0, 40, (12, 2)), axis=0))
-        kinds.append(0 if k < 12 else 1 if k < 24 else 2)
+        kinds.append(0 if k < num_boxes else 1 if k < num_closed else 2)
     return ShapeArray.from_points(points, kinds)
 
 
