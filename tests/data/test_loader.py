@@ -188,7 +188,7 @@ class _Dies:
 
     def __getitem__(self, key: SampleKey) -> Any:
         if multiprocessing.parent_process() is not None:
-            os._exit(9)
+            os.kill(os.getpid(), signal.SIGKILL)
         return self._inner[key]
 
 

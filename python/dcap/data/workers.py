@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import cv2
@@ -13,6 +14,8 @@ from dcap.core.errors import DcapError, TrainingError
 
 S = TypeVar("S")
 T = TypeVar("T")
+
+_END: Any = object()
 
 
 class Made(Dataset[T | DcapError]):
@@ -64,16 +67,10 @@ def from_workers(items: Dataset[T | DcapError], num_workers: int, pin_memory: bo
     made = iter(loader)
     try:
         while True:
-            try:
-                item = next(made)
-            except StopIteration:
+            with deaths_explained():
+                item = next(made, _END)
+            if item is _END:
                 return
-            except RuntimeError as error:
-                if "DataLoader worker" not in str(error):
-                    raise
-                raise TrainingError(
-                    f"a loader process died ({error}). Most often memory ran out: lower data.num_workers."
-                ) from error
             if isinstance(item, DcapError):
                 raise item
             yield item
@@ -81,6 +78,25 @@ def from_workers(items: Dataset[T | DcapError], num_workers: int, pin_memory: bo
         # This ends the workers. A raised item holds this frame, which holds them: without it they would live on, and
         # as they ignore SIGTERM, Python would wait for them at its exit for ever.
         del made
+
+
+@contextmanager
+def deaths_explained() -> Iterator[None]:
+    """Turn torch's error about a worker process that died into ours.
+
+    Torch raises it from a signal handler, wherever this process happens to be: in a training step as well as here.
+
+    Raises:
+        TrainingError: A worker process died.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, DcapError) or "DataLoader worker" not in str(error):
+            raise
+        raise TrainingError(
+            f"a loader process died ({str(error).strip()}). Most often memory ran out: lower data.num_workers."
+        ) from error
 
 
 def start_worker(_: int) -> None:

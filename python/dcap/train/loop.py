@@ -13,6 +13,7 @@ from dcap.core.errors import StoppedError
 from dcap.core.log import get_logger
 from dcap.core.words import counted
 from dcap.data.collate import Batch, num_bytes
+from dcap.data.workers import deaths_explained
 from dcap.train.config import RunConfig
 from dcap.train.loss_parts import LossParts
 from dcap.train.schedule import lr_factor
@@ -35,7 +36,7 @@ def train(config: RunConfig) -> RunState:
         StoppedError: SIGTERM came, and the run is saved.
         DcapError: As `dcap.train.setup.prepare` and `dcap.train.step.optimizer_step`.
     """
-    with ExitStack() as closing:
+    with ExitStack() as closing, deaths_explained():
         return fit(prepare(config, closing))
 
 
