@@ -61,10 +61,12 @@ class JsonlFile(RecordSource):
     def line(self, i: int) -> bytes:
         """Return the bytes of record `i` without its line end; at most one byte more than `MAX_LINE_BYTES`.
 
-        Blank lines are not counted.
+        Blank lines are not counted. A saved index may be that of a file that was changed between its first and last
+        16 KiB and kept its size and time. Nobody can tell without reading it all, so every line that is read is checked
+        to be one.
 
         Raises:
-            RecordError: The file has changed since it was opened.
+            RecordError: The file has changed since it was opened, or since its index was saved.
             IndexError: There is no such record.
         """
         fd = self._file.fd()
@@ -72,8 +74,15 @@ class JsonlFile(RecordSource):
         i = range(len(starts))[i]
         start = int(starts[i])
         end = int(starts[i + 1]) if i + 1 < len(starts) else self._file.size
-        data = os.pread(fd, min(end - start, MAX_LINE_BYTES + 1), start)
-        return data.split(b"\n", 1)[0].rstrip(b"\r")
+        before = int(start > self._first)
+        data = os.pread(fd, before + min(end - start, MAX_LINE_BYTES + 1), start - before)
+        line, _, rest = data[before:].partition(b"\n")
+        if data[:before].strip(b"\n") or rest.strip():
+            raise RecordError(
+                f"{self.origin(i)}: line must be where the index of the file says, but the file was changed and kept "
+                f"its size and time. Have its index made again: touch {self.path}"
+            )
+        return line.rstrip(b"\r")
 
     def _lines(self) -> LineIndex:
         if self._index is None:
