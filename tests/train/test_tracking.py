@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from dcap.core.errors import TrainingError
 from dcap.train import tracking
 from dcap.train.state import RunState
 from dcap.train.step import StepResult, Totals
 from dcap.train.tracking import Tracker, keep_until, log_to_file
+from training_runs import files_of_at_most
 
 
 def result(loss: float = 2.5, seconds: float = 0.5, tokens: int = 100) -> StepResult:
@@ -83,6 +85,18 @@ def test_other_ranks_write_nothing(tmp_path: Path) -> None:
     track.evaluation(RunState(step=1), {"eval/loss": 1.0})
     track.close()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_a_clear_error_and_what_it_left_is_cut(tmp_path: Path) -> None:
+    track, path = tracker(tmp_path), tmp_path / "metrics.jsonl"
+    track.evaluation(RunState(step=1), {"eval/loss": 1.0})
+    with (
+        files_of_at_most(path.stat().st_size + 9),
+        pytest.raises(TrainingError, match=r"metrics\.jsonl must be writable, not File too large\. The same command"),
+    ):
+        track.evaluation(RunState(step=2), {"eval/loss": 1.0})
+    keep_until(path, 2)
+    assert [line["step"] for line in lines(tmp_path)] == [1]
 
 
 def test_resuming_cuts_what_lies_beyond_and_what_a_crash_tore(tmp_path: Path) -> None:

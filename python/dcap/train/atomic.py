@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from dcap.core.errors import CheckpointError
 
 
@@ -21,12 +23,15 @@ def whole_folder(target: Path, marker: str) -> Iterator[Path]:
     Args:
         target: Where the folder shall appear.
         marker: JSON file that the caller writes into it, as an object; the sizes of all other files are added under
-            ``files``, so that `check_whole` finds a file that a crashed disk cut.
+            ``files``, so that `read_marker` finds a file that a crashed disk cut.
+
+    Raises:
+        CheckpointError: The disk is full, or something else keeps the folder from being written.
     """
     scratch = target.with_name(f".writing-{target.name}")
     shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
     try:
+        scratch.mkdir(parents=True)
         yield scratch
         meta = json.loads((scratch / marker).read_text("utf-8"))
         _give_mode(scratch, (scratch / marker).stat().st_mode)
@@ -34,6 +39,12 @@ def whole_folder(target: Path, marker: str) -> Iterator[Path]:
         (scratch / marker).write_text(json.dumps(meta, indent=2) + "\n", "utf-8")
         _flush(scratch)
         replace_folder(scratch, target)
+    except (OSError, SafetensorError) as error:
+        # What safetensors meets on a disk comes as an error of its own.
+        raise CheckpointError(
+            f"{target} must be written whole, but that failed: {error}. Older checkpoints are as they were; "
+            "the same command resumes from the newest one"
+        ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -212,7 +212,9 @@ def _totals(accelerator: Accelerator, batches: Sequence[Batch], step: int) -> To
     for batch in batches:
         images = len(batch["image_grid_thw"]) if "image_grid_thw" in batch else 0
         fillers = sum(sample.sample_id == FILLER for sample in batch["samples"])
-        counts = (*_weights(batch), _num_tokens(batch), len(batch["samples"]), images, len(_unlabelled(batch)), fillers)
+        # What stands where a row or an image is missing is nothing that was trained on.
+        num = sum(sample.weight > 0 for sample in batch["samples"])
+        counts = (*_weights(batch), _num_tokens(batch), num, images, len(_unlabelled(batch)), fillers)
         sums = [a + b for a, b in zip(sums, counts, strict=True)]
     *counted, num_unlabelled, num_fillers = _sum_over_ranks(accelerator, sums)
     weight, supervised, tokens, num_samples, num_images = counted

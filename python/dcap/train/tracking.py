@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from dcap.core.errors import TrainingError
 from dcap.core.log import console, get_logger
 from dcap.train.state import RunState
 from dcap.train.step import StepResult
@@ -116,8 +117,14 @@ class Tracker:
 
     def _write(self, state: RunState, values: Mapping[str, float]) -> None:
         line = {"step": state.step, "epoch": round(state.epochs_done, 6), **values}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise TrainingError(
+                f"{self._path} must be writable, not {error.strerror}. "
+                "The same command resumes from the newest checkpoint"
+            ) from error
         if self._events is not None:
             for name, value in values.items():
                 self._events.add_scalar(name if "/" in name else f"train/{name}", value, state.step)
