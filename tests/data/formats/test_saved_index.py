@@ -91,48 +91,6 @@ def test_a_file_of_blank_lines(tmp_path: Path) -> None:
     assert load(place, key_of(path)) is not None
 
 
-@pytest.mark.parametrize("years", [-30, 30])
-def test_no_clock_is_believed(tmp_path: Path, years: int) -> None:
-    """A file may be older than the index of what it replaced, or come from the future."""
-    path, place = written(tmp_path)
-    assert numbers_of(path) == NUMBERS["plain"]
-    path.write_bytes(TEXTS["blank lines"])
-    moment = path.stat().st_mtime_ns + years * 365 * 86_400 * 10**9
-    os.utime(path, ns=(moment, moment))
-    assert load(place, key_of(path)) is None
-    assert numbers_of(path) == numbers_of(path) == NUMBERS["blank lines"]
-    assert load(place, key_of(path)) is not None
-
-
-@pytest.mark.parametrize("change", ["cut", "joined", "same lines"])
-def test_a_change_that_no_key_shows_is_found_by_the_reader(tmp_path: Path, change: str) -> None:
-    """In the middle of a file that keeps its size and time: a record less or more, or others in the same places."""
-    data = (LINE + b"\n") * 1000
-    path, place = written(tmp_path, data)
-    assert len(JsonlFile(path)) == 1000
-    stamp, start = path.stat(), 500 * (len(LINE) + 1)
-    small = b'{"images": ["b.png"]}\n'
-    new = {
-        "cut": small + b"{" + b" " * (len(LINE) - len(small) - 2) + b"}\n",
-        "joined": LINE + b" ",
-        "same lines": LINE.replace(b"a.png", b"b.png") + b"\n",
-    }[change]
-    path.write_bytes(data[:start] + new + data[start + len(LINE) + 1 :])
-    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    file = JsonlFile(path)
-    assert load(place, key_of(path)) is not None
-    if change == "same lines":
-        assert file.line(500) == new[:-1]
-        return
-    wrong = 500 if change == "cut" else 501
-    assert file.line(wrong - 1)[: len(LINE)] == LINE
-    with pytest.raises(RecordError, match=rf"a\.jsonl:{wrong + 1}: line must be where .* says, .* touch .*a\.jsonl$"):
-        file.line(wrong)
-    path.touch()
-    again = JsonlFile(path)
-    assert b"".join(again.line(i) + b"\n" for i in range(len(again))) == path.read_bytes()
-
-
 def test_small_files_are_searched_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, place = written(tmp_path)
     monkeypatch.setattr(saved_index, "LEAST_BYTES", path.stat().st_size + 1)
