@@ -56,11 +56,11 @@ def test_lengths_are_those_of_the_texts_after_any_op(
         "global_max_length": 600,
     }
     dataset = DenseCaptionDataset(config(tiny_folder, {"ops": GEOMETRIC, "split_policy": "all"}, **settings))
-    encoder = dataset.planner.encoder
+    planner = dataset.planners[0]
     for key in itertools.product(range(12), range(len(dataset))):
         planned = dataset.plan(*key)
-        text = dataset.planner.answer_text(planned)
-        assert planned.length == len(dataset.planner.prompt_ids(planned)) + len(encoder.answer_ids(text))
+        text = planner.answer_text(planned)
+        assert planned.length == len(planner.prompt_ids(planned)) + len(planner.encoder.answer_ids(text))
 
 
 def test_a_step_of_the_curriculum_counts(tiny_folder: Path) -> None:

@@ -23,6 +23,7 @@ from dcap.data.profile import resolve_profile
 from dcap.data.records import image_source
 from dcap.data.row_cost import SampleSizes
 from dcap.data.sample import Sample, encode_sample, text_filler
+from dcap.data.saved_lengths import are_fixed, fixed_sizes
 
 logger = get_logger(__name__)
 
@@ -103,6 +104,7 @@ class DenseCaptionDataset:
         self.planners = tuple(_planner(config, entry, pipeline, encoder) for entry in data.entries(split))
         self.records, self.mixture = read_mixture(data, split)
         logger.info("%s: %s", split, self.records.summary())
+        self._fixed_sizes: SampleSizes | None = None
 
     def __len__(self) -> int:
         return len(self.records)
@@ -150,9 +152,15 @@ class DenseCaptionDataset:
     def sizes(self, epoch: int) -> SampleSizes:
         """Return the token counts of every sample of an epoch, and what of them is image; else as `lengths`.
 
+        Where nothing about samples is drawn they are the same in every epoch, planned once
+        (`dcap.data.saved_lengths`).
+
         Raises:
             RecordError: As `EpochLengths.of`.
         """
+        if are_fixed(self):
+            self._fixed_sizes = self._fixed_sizes or fixed_sizes(self)
+            return self._fixed_sizes
         lengths = EpochLengths(self, epoch)
         out = lengths.all()
         lengths.report()

@@ -6,6 +6,7 @@ control tokens as text, so a caption cannot inject any.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -104,6 +105,10 @@ class Encoder:
         before, after = _prompt_parts(self.tokenizer, system, user, True)
         return len(before) + num_image_tokens(canvas) + len(after)
 
+    def tokenizer_digest(self) -> str:
+        """Return what tells this tokenizer from any that makes other tokens of some text."""
+        return _digest(self.tokenizer)
+
     @property
     def image_pad_id(self) -> int:
         """Id of the image placeholder."""
@@ -148,6 +153,11 @@ class Encoder:
         """
         counter = _counter(self.tokenizer)
         return (counter(answer.lstrip("\n")) if isinstance(answer, str) else counter.of_outline(answer)) + 1
+
+
+@lru_cache(maxsize=4)
+def _digest(tokenizer: Tokenizer) -> str:
+    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
 
 
 @lru_cache(maxsize=4)

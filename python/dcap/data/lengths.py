@@ -15,6 +15,7 @@ from dcap.core.errors import DcapError, RecordError
 from dcap.core.log import get_logger, progress, progress_of
 from dcap.core.words import counted
 from dcap.data.encode import num_image_tokens
+from dcap.data.mixture import EpochSamples
 from dcap.data.row_cost import SampleSize, SampleSizes
 from dcap.data.workers import from_workers
 
@@ -56,11 +57,12 @@ class EpochLengths:
     Args:
         dataset: Whose samples.
         epoch: Epoch, from 0.
+        samples: Those of the epoch, where they are known.
     """
 
-    def __init__(self, dataset: DenseCaptionDataset, epoch: int) -> None:
+    def __init__(self, dataset: DenseCaptionDataset, epoch: int, samples: EpochSamples | None = None) -> None:
         self.dataset, self.epoch = dataset, epoch
-        self.samples = dataset.samples(epoch)
+        self.samples = dataset.samples(epoch) if samples is None else samples
         self.findings = Findings()
 
     @property
@@ -104,7 +106,7 @@ class EpochLengths:
             TrainingError: A worker process died.
         """
         count, workers = len(self.samples), self.dataset.config.data.num_workers
-        chunks = _Chunks(self.dataset, self.epoch)
+        chunks = _Chunks(self.dataset, self.epoch, self.samples)
         # Processes take a moment to start, which a few samples are not worth.
         planned = self._collected(from_workers(chunks, workers if len(chunks) > 2 * workers else 0))
         pairs = np.dtype((np.int64, 2))
@@ -144,19 +146,18 @@ class EpochLengths:
 class _Chunks(Dataset[tuple[list[SampleSize], Findings] | DcapError]):
     """The lengths of some samples at a time, and what was met in planning them."""
 
-    def __init__(self, dataset: DenseCaptionDataset, epoch: int) -> None:
-        self.dataset, self.epoch = dataset, epoch
-        self.num_samples = len(dataset.samples(epoch))
+    def __init__(self, dataset: DenseCaptionDataset, epoch: int, samples: EpochSamples) -> None:
+        self.dataset, self.epoch, self.samples = dataset, epoch, samples
 
     def __len__(self) -> int:
-        return -(-self.num_samples // _CHUNK)
+        return -(-len(self.samples) // _CHUNK)
 
     def __getitem__(self, i: int) -> tuple[list[SampleSize], Findings] | DcapError:
-        lengths = EpochLengths(self.dataset, self.epoch)
+        lengths = EpochLengths(self.dataset, self.epoch, self.samples)
         if not 0 <= i < len(self):
             raise IndexError(i)
         try:
-            made = [lengths.of(k) for k in range(i * _CHUNK, min((i + 1) * _CHUNK, self.num_samples))]
+            made = [lengths.of(k) for k in range(i * _CHUNK, min((i + 1) * _CHUNK, len(self.samples)))]
         except DcapError as error:
             return error
         return made, lengths.findings

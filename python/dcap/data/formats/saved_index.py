@@ -179,6 +179,16 @@ def save_arrays(place: Path, magic: bytes, key: ContentKey, arrays: Sequence[npt
     return True
 
 
+def content_key(path: Path) -> ContentKey:
+    """Return the key of a file.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        return ContentKey.of(file.fileno())
+
+
 def places(path: Path, suffix: str = SUFFIX) -> list[Path]:
     """Return where something that was made from a file may lie: beside it, or in the user's cache."""
     found = [path.with_name(path.name + suffix)]

@@ -1,0 +1,209 @@
+"""Lengths on disk: which are believed, which are planned again, and that none of it fails a run."""
+
+from __future__ import annotations
+
+import logging
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dataset_cases import config, photo, records
+from dcap.data import saved_lengths
+from dcap.data.answer_formats import ANSWER_FORMATS, JsonFormat
+from dcap.data.dataset import DenseCaptionDataset
+from dcap.data.encode import Encoder
+from dcap.data.formats import saved_index
+from dcap.data.lengths import EpochLengths
+
+SUMMARY = "a street with some things"
+
+
+@pytest.fixture(autouse=True)
+def small_files_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(saved_index, "LEAST_BYTES", 1)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    few = photo(tmp_path, summary=SUMMARY)
+    return Path(records(tmp_path, photo(tmp_path, summary="a b"), few | {"objects": few["objects"][:3]}, few))
+
+
+@pytest.fixture
+def planned(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Gets an entry each time that lengths are planned."""
+    found: list[str] = []
+    plan = EpochLengths.all
+
+    def noting(self: EpochLengths) -> Any:
+        found.append(self.name)
+        return plan(self)
+
+    monkeypatch.setattr(EpochLengths, "all", noting)
+    return found
+
+
+def dataset(tiny_folder: Path, path: Path, augmentation: Any = None, **data: Any) -> DenseCaptionDataset:
+    entry = {name: data.pop(name) for name in ("max_objects", "weight") if name in data}
+    if entry:
+        data = {**data, "train": (), "val": (), "mixture": [{"name": "a", "train": str(path), **entry}]}
+        return DenseCaptionDataset(config(tiny_folder, augmentation or {}, **data))
+    return DenseCaptionDataset(config(tiny_folder, augmentation or {}, **{"train": str(path), **data}))
+
+
+def place_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.dcap-lengths")
+
+
+def test_fixed_lengths_are_planned_once(tiny_folder: Path, path: Path, planned: list[str]) -> None:
+    first = dataset(tiny_folder, path)
+    lengths = first.lengths(0)
+    assert lengths.tolist() == [len(first[(0, i)].input_ids) for i in range(3)]
+    assert first.sizes(5) is first.sizes(0)
+    again = dataset(tiny_folder, path).lengths(3)
+    assert (again.tolist(), again.dtype) == (lengths.tolist(), lengths.dtype)
+    assert planned == ["train epoch 0"]
+
+
+def test_validation_is_fixed_whatever_training_draws(tiny_folder: Path, path: Path, planned: list[str]) -> None:
+    for _ in range(2):
+        run = config(tiny_folder, val=str(path))
+        DenseCaptionDataset(run, "val").lengths(0)
+    assert planned == ["val epoch 0"]
+
+
+CHANGES: list[dict[str, Any]] = [
+    {"answer": {"max_pixels": 70_000}}, {"answer": {"min_pixels": 80_000, "max_pixels": 90_000}},
+    {"answer": {"format": "qwen"}}, {"answer": {"emit_norm": "norm100"}}, {"answer": {"object_order": "record"}},
+    {"answer": {"prompts": {"dense": "List them all, please, one by one."}}},
+    {"answer": {"prompts": {"system": "Be brief."}}},
+    {"mode": "summary"}, {"global_max_length": 400, "overlong": "drop"},
+    {"global_max_length": 400, "overlong": "drop_objects"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=str)
+def test_another_config_is_planned_again(
+    tiny_folder: Path, path: Path, change: dict[str, Any], planned: list[str]
+) -> None:
+    dataset(tiny_folder, path).lengths(0)
+    changed = dataset(tiny_folder, path, **change)
+    want = [changed.plan(0, i) for i in range(3)]
+    assert changed.lengths(0).tolist() == [sample.length if sample.fits else 0 for sample in want]
+    assert len(planned) == 2
+
+
+def test_other_records_tokens_or_code_are_planned_again(
+    tiny_folder: Path, path: Path, planned: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths = dataset(tiny_folder, path).lengths(0)
+    path.write_bytes(path.read_bytes().replace(b"thing 1", b"thing one"))
+    other = dataset(tiny_folder, path).lengths(0)
+    assert other.tolist() != lengths.tolist()
+    with path.open("ab") as file:
+        file.write(b"\n{}")
+    assert dataset(tiny_folder, path, on_bad_record="skip").lengths(0).tolist() == other.tolist()
+    assert len(planned) == 3
+    for target, name, value in ((saved_lengths, "__version__", "0"), (Encoder, "tokenizer_digest", lambda _: "other")):
+        monkeypatch.setattr(target, name, value)
+        dataset(tiny_folder, path, on_bad_record="skip").lengths(0)
+    assert len(planned) == 5
+
+
+def test_what_is_torn_or_not_lengths_is_made_again(tiny_folder: Path, path: Path, planned: list[str]) -> None:
+    fresh, place = dataset(tiny_folder, path), place_of(path)
+    lengths = fresh.lengths(0).tolist()
+    whole = place.read_bytes()
+    body = whole[:-4]
+    torn = [b"", b"stale", whole[:40], whole[:-1], whole[:70] + b"\xff" + whole[71:]]
+    for number, data in enumerate(torn, 2):
+        place.write_bytes(data)
+        assert saved_lengths.fixed_sizes(fresh).tokens.tolist() == lengths
+        assert len(planned) == number
+        assert place.read_bytes() == whole
+    for body_of_another in (body[:50], b"x" + body[1:], body[:8] + b"\2" + body[9:], body + b" " * 8):
+        place.write_bytes(body_of_another + struct.pack("<I", zlib.crc32(body_of_another)))
+        saved_lengths.fixed_sizes(fresh)
+    assert len(planned) == 1 + len(torn) + 4
+
+
+def test_a_folder_that_cannot_be_written_uses_the_cache(tiny_folder: Path, path: Path, planned: list[str]) -> None:
+    place_of(path).mkdir()  # which no file can replace
+    for _ in range(2):
+        dataset(tiny_folder, path).lengths(0)
+    assert len(planned) == 1
+    assert len(list((path.parent / "cache" / "dcap" / "lines").glob("*.dcap-lengths"))) == 1
+
+
+def test_nowhere_to_write_is_no_failure(
+    tiny_folder: Path, path: Path, planned: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place_of(path).mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(path))
+    for _ in range(2):
+        dataset(tiny_folder, path).lengths(0)
+    assert len(planned) == 2
+
+
+@pytest.mark.parametrize(("overlong", "kept"), [("drop", True), ("drop_objects", False)])
+def test_what_was_left_out_is_told_each_time(
+    tiny_folder: Path,
+    path: Path,
+    planned: list[str],
+    overlong: str,
+    kept: bool,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(logging.getLogger("dcap"), "propagate", True)
+    for _ in range(2):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "dcap"):
+            dataset(tiny_folder, path, overlong=overlong, global_max_length=300).lengths(0)
+        (told,) = [record.message for record in caplog.records]
+        assert "left out" in told
+        assert "too long" in told
+    assert len(planned) == (1 if kept else 2)
+
+
+class Spaced(JsonFormat):
+    """A layout of a plugin."""
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "data"),
+    [
+        ({"ops": [{"name": "hflip", "prob": 0.5}]}, {}),
+        ({}, {"mode": "mixed"}),
+        ({}, {"max_objects": 3}),
+        ({}, {"weight": 2.0}),
+        ({}, {"preprocessors": [{"name": "min_objects"}]}),
+        ({}, {"answer": {"format": "spaced"}}),
+    ],
+    ids=["augmented", "mixed", "capped", "taken twice", "preprocessed", "format of a plugin"],
+)
+def test_what_is_drawn_or_depends_on_other_code_is_not_kept(
+    tiny_folder: Path, path: Path, planned: list[str], augmentation: Any, data: dict[str, Any]
+) -> None:
+    ANSWER_FORMATS.register("spaced", Spaced("label", numbered=False))
+    try:
+        for _ in range(2):
+            dataset(tiny_folder, path, augmentation, **data).lengths(0)
+    finally:
+        del ANSWER_FORMATS._items["spaced"]
+    assert len(planned) == 2
+    assert not place_of(path).exists()
+
+
+def test_those_of_small_files_are_not_kept(
+    tiny_folder: Path, path: Path, planned: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(saved_index, "LEAST_BYTES", path.stat().st_size + 1)
+    dataset(tiny_folder, path).lengths(0)
+    assert planned
+    assert not place_of(path).exists()
