@@ -55,8 +55,9 @@ def to_patches(
         raise ConfigError(f"dtype must be one of {', '.join(get_args(PatchType))}, not {dtype!r}")
     if image.ndim != 3 or image.shape[2] != 3 or not image.size or any(side % MULTIPLE for side in image.shape[:2]):
         raise GeometryError(f"image must be (H, W, 3) with sides that are multiples of {MULTIPLE}, not {image.shape}")
-    shape, kind = (image.shape[0] * image.shape[1] // PATCH**2, patch_columns(dtype)), np.dtype(_DTYPES[dtype])
-    patches = _empty(*shape, kind) if out is None else out
+    shape = image.shape[0] * image.shape[1] // PATCH**2, patch_columns(dtype)
+    patches = empty_patches(shape[0], dtype) if out is None else out
+    kind = np.dtype(_DTYPES[dtype])
     if patches.dtype != kind:
         raise TypeError(f"out must be of {kind} for {dtype}, not {patches.dtype}")
     kernels.patchify(np.ascontiguousarray(image), patches)
@@ -68,9 +69,14 @@ def patch_columns(dtype: PatchType) -> int:
     return 3 * PATCH**2 * (1 if dtype == "uint8" else TEMPORAL)
 
 
-def _empty(rows: int, columns: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Allocate from the start of a cache line: NumPy does not, and stores across two lines take up to twice as long."""
-    size = rows * columns * dtype.itemsize
+def empty_patches(rows: int, dtype: PatchType) -> npt.NDArray[Any]:
+    """Return memory for patches of a format, from the start of a cache line on.
+
+    NumPy does not begin there, and stores across two lines take up to twice as long. Torch does, but asks the system
+    for small pages: to get memory takes longer then than to fill it.
+    """
+    kind, columns = np.dtype(_DTYPES[dtype]), patch_columns(dtype)
+    size = rows * columns * kind.itemsize
     memory = np.empty(size + _CACHE_LINE, np.uint8)
     start = -memory.ctypes.data % _CACHE_LINE
-    return memory[start : start + size].view(dtype).reshape(rows, columns)
+    return memory[start : start + size].view(kind).reshape(rows, columns)

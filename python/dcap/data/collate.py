@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dcap.augment.patches import PATCH, patch_columns, to_patches
+from dcap.augment.patches import PATCH, empty_patches, to_patches
 from dcap.core.errors import TrainingError
 from dcap.data.encode import IGNORE_INDEX, MERGE
 from dcap.data.sample import FILLER, Sample
@@ -157,11 +157,10 @@ def _finished(batch: Batch, samples: Sequence[Sample], patch_dtype: PatchType) -
 def _patches(images: Sequence[npt.NDArray[np.uint8]], dtype: PatchType) -> torch.Tensor:
     """Write the patches of all images into one tensor; fresh memory for each would cost as much again."""
     rows = [image.shape[0] * image.shape[1] // PATCH**2 for image in images]
-    # torch's memory begins with a cache line.
-    out = torch.empty((sum(rows), patch_columns(dtype)), dtype=getattr(torch, dtype))
-    for image, part in zip(images, torch.split(out, rows), strict=True):
-        to_patches(image, dtype, part.numpy())
-    return out
+    out = empty_patches(sum(rows), dtype)
+    for image, part in zip(images, np.split(out, np.cumsum(rows)[:-1]), strict=True):
+        to_patches(image, dtype, part)
+    return torch.from_numpy(out)
 
 
 def num_bytes(batch: Batch) -> int:
