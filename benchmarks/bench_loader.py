@@ -2,8 +2,7 @@
 
 Run with ``pytest benchmarks/bench_loader.py --benchmark-only``. What must agree is compared before anything is timed:
 tokens, labels, positions and patches of samples without augmentation, to the bit or to float32's last one, and the
-objects that a mirror leaves. Both loaders go over the same records, with one thread per process, in turns; the time is
-that of an epoch, planning of the rows and start of the workers included for dcap, whose rival's workers live on.
+objects that a mirror leaves. Both loaders take turns, with one thread per process; time is that of whole epochs.
 """
 
 from __future__ import annotations
@@ -37,8 +36,10 @@ from shapes import mixed_image
 
 pytest.importorskip("albumentations", reason="installed without the rival")
 
-NUM_SAMPLES = {0: 16, 1: 16, 2: 32}
-"""Of an epoch, by number of workers: a whole number of the rival's batches for each."""
+NUM_SAMPLES = 48
+NUM_PLAIN = {0: 16, 1: 16, 2: 32}
+"""Samples of the rival's epochs, by number of workers: whole batches for each. Its workers live on, so that its epochs
+need not be long; those of dcap begin with planning and with the start of the workers."""
 WIDTH, HEIGHT = 1280, 960
 MAX_LENGTH = 16_384
 ROUNDS = 3
@@ -93,7 +94,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     noise = rng.normal(0, 4, (2 * HEIGHT, WIDTH, 3)).astype(np.int16)
     with (folder / "train.jsonl").open("w") as out:
-        for i in range(max(NUM_SAMPLES.values())):
+        for i in range(NUM_SAMPLES):
             photo = photos[i % len(photos)]
             width = photo.width * rng.uniform(0.6, 0.9)
             height = min(width * HEIGHT / WIDTH, photo.height)
@@ -188,22 +189,23 @@ def check_mirror(path: Path) -> None:
 
 
 @pytest.mark.usefixtures("agreed")
-@pytest.mark.parametrize("num_workers", NUM_SAMPLES)
+@pytest.mark.parametrize("num_workers", NUM_PLAIN)
 def test_epochs(
     path: Path, num_workers: int, benchmark: Callable[..., object], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    part = first(path, NUM_SAMPLES[num_workers])
+    part = first(path, NUM_PLAIN[num_workers])
     plain = plain_loader(plain_dataset(part, albumentations_pipeline()), MAX_LENGTH, num_workers)
     epochs = iter(range(10**6))
     calls: dict[str, Callable[[], Epoch]] = {PLAIN: partial(plain_epoch, plain)}
     if FLOAT32:
-        calls["dcap, float32"] = partial(dcap_epoch, dcap_loader(part, num_workers, **FLOAT32), epochs)
-    calls["dcap"] = partial(dcap_epoch, dcap_loader(part, num_workers), epochs)
+        calls["dcap, float32"] = partial(dcap_epoch, dcap_loader(path, num_workers, **FLOAT32), epochs)
+    calls["dcap"] = partial(dcap_epoch, dcap_loader(path, num_workers), epochs)
     made: dict[str, list[Epoch]] = {name: [] for name in calls}
     for _ in range(ROUNDS):
         for name, call in calls.items():
             made[name].append(call())
-    assert {each.samples for epochs in made.values() for each in epochs} == {NUM_SAMPLES[num_workers]}
+    expected = {name: {NUM_PLAIN[num_workers] if name == PLAIN else NUM_SAMPLES} for name in made}
+    assert {name: {each.samples for each in epochs} for name, epochs in made.items()} == expected
     # Draws differ, and so do rules: of a cut contour, the rival keeps all or nothing.
     per_sample = {name: sum(e.tokens for e in epochs) / sum(e.samples for e in epochs) for name, epochs in made.items()}
     assert per_sample["dcap"] / per_sample[PLAIN] == pytest.approx(1.0, abs=0.15)
