@@ -36,7 +36,7 @@ from shapes import mixed_image
 
 pytest.importorskip("albumentations", reason="installed without the rival")
 
-NUM_SAMPLES = 48
+NUM_SAMPLES = 40
 NUM_PLAIN = {0: 16, 1: 16, 2: 32}
 """Samples of the rival's epochs, by number of workers: whole batches for each. Its workers live on, so that its epochs
 need not be long; those of dcap begin with planning and with the start of the workers."""
@@ -45,8 +45,10 @@ MAX_LENGTH = 16_384
 ROUNDS = 3
 FLOAT32: dict[str, Any] = {"patch_dtype": "float32"} if hasattr(DataConfig, "patch_dtype") else {}
 PLAIN = "plain loader"
-# What fails the benchmark: about half of what an idle machine shows.
-FLOORS = {0: 2.0, 1: 2.0, 2: 2.0}
+# What fails the benchmark: about half of what an idle machine shows. With workers, most of the time goes into carrying
+# patches to the trainer where they travel as float32.
+PER_CORE = 3.0
+FLOORS = {0: 2.2, 1: 3.0, 2: 3.0} if FLOAT32 else {0: 2.2, 1: 1.6, 2: 1.4}
 
 
 @dataclass(frozen=True)
@@ -214,6 +216,8 @@ def test_epochs(
     with capsys.disabled():
         print(report(num_workers, best))
     assert best["dcap"].samples / best[PLAIN].samples >= FLOORS[num_workers]
+    if num_workers == 0:
+        assert best[PLAIN].cpu / best["dcap"].cpu >= PER_CORE
 
 
 def report(num_workers: int, best: dict[str, Figures]) -> str:
