@@ -29,8 +29,8 @@ _COLORS = {
 }
 _BAR = 40
 ESTIMATE = (
-    "an estimate from formulas (dcap/model/memory.py); the activations were compared with what small models keep on a "
-    "CPU, none of it with a GPU",
+    "an estimate from formulas (dcap/model/memory.py), which were compared with small models on a CPU, none of it with "
+    "a GPU",
     "not in it: CUDA's own context, fragmentation, and with several devices the buckets of DDP, as large as the "
     "gradients",
 )

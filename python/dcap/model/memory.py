@@ -1,10 +1,10 @@
 """Memory of training on one device, estimated from the model's structure: nothing is loaded, nothing is run.
 
 Weights, gradients and AdamW's moments are exact. What the forward pass keeps for the backward pass is counted tensor
-by tensor as autograd keeps it with transformers 5.23 and peft 0.21; the tests compare it with what a small model keeps
-on the CPU. H is the width, A and K that of all query and key heads, I that of the MLP, V and J those of a vision
-block; c are the bytes of the forward pass (2 in half precision), s those of the residual stream (4 where the token
-embedding trains), n those of a layer norm's input (4 on CUDA, where autocast runs it in float32, else c).
+by tensor as autograd keeps it with transformers 5.23 and peft 0.21; the tests compare it, and the peak of whole steps,
+with small models on the CPU. H is the width, A and K that of all query and key heads, I that of the MLP, V and J those
+of a vision block; c are the bytes of the forward pass (2 in half precision), s those of the residual stream (4 where
+the token embedding trains), n those of a layer norm's input (4 on CUDA, where autocast runs it in float32, else c).
 
 ::
 
@@ -55,7 +55,7 @@ class Weights:
     gradients: int
     """One float32 for each weight that trains."""
     moments: int
-    """Two float32 for each weight that trains: AdamW's first and second moment."""
+    """Two float32 for each: AdamW's."""
 
     @classmethod
     def of(cls, model: torch.nn.Module) -> Weights:
@@ -140,7 +140,7 @@ class MemoryEstimate:
     loss: int
     """One chunk of logits, with their gradient in half precision; and the head's gradient where it trains."""
     patches: int
-    """Patches of the row, float32, and once more in half precision."""
+    """Patches of the row in float32, unless they are among its activations."""
     row: int
     """Which row is the heaviest."""
 
@@ -167,7 +167,7 @@ def estimate_memory(model: Any, step: Step, rows: Rows) -> MemoryEstimate:
         "working": 3 * step.width * text.intermediate_size * rows.tokens,
         "loss": np.minimum(step.loss_chunk_tokens, rows.supervised) * text.vocab_size * (4 if step.width == 4 else 6)
         + _head_gradient(model),
-        "patches": _PATCH_VALUES * (4 if step.width == 4 else 4 + step.width) * rows.patches,
+        "patches": _PATCH_VALUES * (0 if step.width == 4 and _embeds(model) else 4) * rows.patches,
     }
     row = int(np.argmax(sum(parts.values())))
     largest = {name: int(each[row]) for name, each in parts.items()}
@@ -187,12 +187,10 @@ def kept_for_backward(model: Any, step: Step) -> PerRow:
     # After the layers: the last norm's input, and its normalised form where its weight trains.
     norm = base.model.language_model.norm.weight
     out = PerRow(token=text.hidden_size * (4 + stream * norm.requires_grad), label=stream * text.hidden_size)
-    out += PerRow(fixed=_head_gradient(model)) + _mergers(base, step)
-    # The first convolution keeps the patches where it trains.
-    out += PerRow(patch=step.width * _PATCH_VALUES * base.model.visual.patch_embed.proj.weight.requires_grad)
+    out += PerRow(patch=step.width * _PATCH_VALUES * _embeds(model), fixed=_head_gradient(model)) + _mergers(base, step)
     if step.activation_checkpointing:
-        inputs = PerRow(token=stream * text.hidden_size * text.num_hidden_layers)
-        return out + inputs + PerRow(patch=step.width * vision.hidden_size * vision.depth)
+        layers, blocks = text.hidden_size * text.num_hidden_layers, vision.hidden_size * vision.depth
+        return out + PerRow(token=stream * layers, patch=step.width * blocks)
     out += PerRow(token=2 * text.head_dim * stream)  # cosines and sines of the positions
     for layer in base.model.language_model.layers:
         out += _language_layer(layer, text, step, stream)
@@ -206,9 +204,9 @@ def kept_for_backward(model: Any, step: Step) -> PerRow:
 def _recomputed(model: Any, step: Step, rows: Rows) -> I64:
     """Return the bytes of a language layer or a vision block, whichever are more: they are never alive together."""
     base = core(model)
-    config, none = base.config, np.zeros(len(rows.tokens), np.int64)
+    config = base.config
     if not step.activation_checkpointing:
-        return none
+        return np.zeros(len(rows.tokens), np.int64)
     layer = _language_layer(base.model.language_model.layers[0], config.text_config, step, _stream(base)).at(rows)
     if not _trains(base, "vit"):
         return layer
@@ -235,8 +233,7 @@ def _language_layer(layer: Any, text: Any, step: Step, stream: int) -> PerRow:
 
 def _vision_block(block: Any, vision: Any, step: Step) -> PerRow:
     c, hidden = step.width, vision.hidden_size
-    patch = 2 * step.norm_width * hidden + c * (6 * hidden + vision.intermediate_size)
-    patch += 4 * (4 + vision.num_heads)
+    patch = 2 * step.norm_width * hidden + c * (6 * hidden + vision.intermediate_size) + 4 * (4 + vision.num_heads)
     linear = _linears(block, step)
     return PerRow(patch=patch + linear.token, fixed=linear.fixed)
 
@@ -276,18 +273,22 @@ def _linears(block: torch.nn.Module, step: Step) -> PerRow:
 
 def _casts(model: Any, step: Step) -> int:
     """Return the bytes of what autocast casts: trained matrices but embeddings, which are looked up."""
-    if step.width == 4:
-        return 0
-    head = core(model).lm_head.weight
-    matrices = [p for name, p in model.named_parameters() if p is head or "embed" not in name]
-    convolution = core(model).model.visual.patch_embed.proj.weight
-    return 2 * sum(int(p.numel()) for p in (*matrices, convolution) if p.ndim >= 2 and p.requires_grad)
+    base = core(model)
+    embeddings = {id(each.weight) for each in (base.get_input_embeddings(), base.model.visual.pos_embed)}
+    looked_up = embeddings - {id(base.lm_head.weight)}
+    cast = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2 and id(p) not in looked_up]
+    return sum(2 * p.numel() for p in cast) if step.width == 2 else 0
 
 
 def _head_gradient(model: Any) -> int:
     """Return the bytes of the head's gradient, which the loss takes on the spot where the head trains."""
     head = core(model).lm_head.weight
     return 4 * int(head.numel()) if head.requires_grad else 0
+
+
+def _embeds(model: Any) -> bool:
+    """Whether the vision tower's first convolution trains; it then keeps the patches."""
+    return bool(core(model).model.visual.patch_embed.proj.weight.requires_grad)
 
 
 def _stream(base: Any) -> int:
