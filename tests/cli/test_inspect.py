@@ -137,3 +137,17 @@ def test_what_is_wrong_is_named(argv: list[str], message: str, config: str, caps
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("dcap: ")
     assert message in last
+
+
+@pytest.mark.parametrize(("policy", "code"), [("skip", 0), ("error", 2)])
+def test_an_image_that_is_none_is_skipped_where_the_config_says(
+    policy: str, code: int, config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.png").write_bytes(b"no image")
+    record = {"images": ["a.png"], "width": 64, "height": 48, "objects": [{"desc": "cup", "bbox_2d": [1, 2, 30, 40]}]}
+    (tmp_path / "r.jsonl").write_text(json.dumps(record))
+    changes = ["data.check_images=false", f"data.on_bad_record={policy}", "data.mixture=[]"]
+    assert main(["inspect", config, f"data.train={tmp_path / 'r.jsonl'}", *changes]) == code
+    streams = capsys.readouterr()
+    assert "r.jsonl:1" in streams.err
+    assert ("what trains" in streams.out) == (code == 0)

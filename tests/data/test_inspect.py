@@ -66,16 +66,20 @@ def test_padding_is_what_the_collator_adds(tiny_folder: Path) -> None:
     assert 0 < plans.padding_share < 1
 
 
-def test_a_curriculum_is_planned_at_its_steps(tiny_folder: Path) -> None:
+@pytest.mark.parametrize("max_length", [2500, 900])
+def test_a_curriculum_is_planned_at_its_steps(tiny_folder: Path, max_length: int) -> None:
     phases = [{"until_percent": 100, "ops": {"random_crop": {"prob": 1.0, "scale": [0.3, 0.3]}}}]
-    data = config(tiny_folder, {**TURNS, "curriculum": phases}, global_max_length=2500)
+    data = config(tiny_folder, {**TURNS, "curriculum": phases}, global_max_length=max_length, overlong="drop")
     loader = RowLoader(DenseCaptionDataset(data), total_steps=8)
     plans = plan_epoch(loader, 0)
     rows = loader.rows(0)
     assert rows[-1][0].when is not None
     assert [len(row) for row in plans.rows] == [len(row) for row in rows]
     lengths = [len(loader.dataset[key].input_ids) for row in rows for key in row]
-    assert plans.tokens.tolist() == lengths
+    left_out = len(loader.dataset) - len(lengths)
+    assert (left_out > 0) == (max_length == 900)
+    assert plans.tokens.tolist() == lengths + [0] * left_out
+    assert (plans.num_left_out, plans.population, plans.scale) == (left_out, len(loader.dataset), 1)
 
 
 def test_a_drawn_part_stands_for_the_whole(tiny_folder: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dcap.core.errors import ConfigError, TrainingError
+from dcap.core.errors import ConfigError, ImageError, TrainingError
 from dcap.core.log import get_logger, output_console
 
 if TYPE_CHECKING:
@@ -77,11 +77,11 @@ def run(args: argparse.Namespace) -> int:
     rate = _rate(args)
     # The tokenizer comes with transformers, which takes seconds to import.
     from dcap.cli.inspect_report import html, print_report, to_tree
+    from dcap.data.sheet import write_text
 
     report = _report(args, config, rate)
     if args.html is not None:
-        args.html.parent.mkdir(parents=True, exist_ok=True)
-        args.html.write_text(html(report, f"dcap inspect: {Path(args.config).name}"), "utf-8")
+        write_text(args.html, html(report, f"dcap inspect: {Path(args.config).name}"))
         log.info("wrote %s", args.html)
     if args.json:
         print(json.dumps(to_tree(report), indent=2, ensure_ascii=False))
@@ -153,7 +153,13 @@ def _samples(count: int, loader: RowLoader, plans: EpochPlans) -> tuple[ShownSam
 
     out = []
     for key in plans.choose(count):
-        sample = loader.dataset[key]
+        try:
+            sample = loader.dataset[key]
+        except ImageError as error:
+            if loader.dataset.config.data.on_bad_record == "error":
+                raise
+            log.warning("not shown: %s", error)
+            continue
         runs = token_runs(sample, loader.dataset.planner_of(key.index).encoder.tokenizer)
         sizes = f"{len(sample.input_ids):,} tokens, {sample.num_supervised:,} supervised"
         out.append(ShownSample(f"{sample.dataset}, {sample.sample_id}, epoch {key.epoch}: {sizes}", runs))

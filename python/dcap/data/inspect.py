@@ -198,7 +198,11 @@ def plan_epoch(loader: RowLoader, epoch: int, max_plans: int | None = None) -> E
         bounds = np.cumsum([0, *map(len, by_row)]).tolist()
         rows = tuple(np.arange(*pair) for pair in itertools.pairwise(bounds))
         # What is left out is in no row, and is not planned again.
-        return _plans(loader, keys, _numbers(dataset, keys), rows, len(keys))
+        trained = {(key.index, key.draw) for key in keys}
+        pairs = zip(samples.index.tolist(), samples.draw.tolist(), strict=True)
+        gone = [SampleKey(epoch, index, draw=draw) for index, draw in pairs if (index, draw) not in trained]
+        numbers = np.concatenate([_numbers(dataset, keys), np.zeros((len(gone), _PATCHES + 1), np.int64)])
+        return _plans(loader, [*keys, *gone], numbers, rows, len(samples))
     chosen = np.arange(len(samples))
     if drawn:
         chosen = np.sort(generator(dataset.config.seed, epoch, _DRAW_PURPOSE).permutation(len(samples))[:max_plans])
