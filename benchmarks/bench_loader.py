@@ -23,7 +23,6 @@ from PIL import Image
 
 from augment_rivals import MAX_PIXELS, OPS, albumentations_labels, albumentations_pipeline
 from dcap.core.config import build
-from dcap.data.config import DataConfig
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import load_tokenizer
 from dcap.data.loader import RowLoader
@@ -43,12 +42,12 @@ need not be long; those of dcap begin with planning and with the start of the wo
 WIDTH, HEIGHT = 1280, 960
 MAX_LENGTH = 16_384
 ROUNDS = 3
-FLOAT32: dict[str, Any] = {"patch_dtype": "float32"} if hasattr(DataConfig, "patch_dtype") else {}
+FLOAT32: dict[str, Any] = {"patch_dtype": "float32"}
 PLAIN = "plain loader"
 # What fails the benchmark: about half of what an idle machine shows. With workers, most of the time goes into carrying
 # patches to the trainer where they travel as float32.
 PER_CORE = 3.0
-FLOORS = {0: 2.2, 1: 3.0, 2: 3.0} if FLOAT32 else {0: 2.2, 1: 1.6, 2: 1.4}
+FLOORS = {0: 2.2, 1: 3.0, 2: 3.0}
 
 
 @dataclass(frozen=True)
@@ -199,8 +198,7 @@ def test_epochs(
     plain = plain_loader(plain_dataset(part, albumentations_pipeline()), MAX_LENGTH, num_workers)
     epochs = iter(range(10**6))
     calls: dict[str, Callable[[], Epoch]] = {PLAIN: partial(plain_epoch, plain)}
-    if FLOAT32:
-        calls["dcap, float32"] = partial(dcap_epoch, dcap_loader(path, num_workers, **FLOAT32), epochs)
+    calls["dcap, float32"] = partial(dcap_epoch, dcap_loader(path, num_workers, **FLOAT32), epochs)
     calls["dcap"] = partial(dcap_epoch, dcap_loader(path, num_workers), epochs)
     made: dict[str, list[Epoch]] = {name: [] for name in calls}
     for _ in range(ROUNDS):

@@ -10,9 +10,10 @@
 namespace dcap {
 
 // Where texts and values stand in `RecordOutput`.
-inline constexpr std::int64_t kTextColumns = 3;   // first and last + 1 character; not 0 when the text needs a look
-inline constexpr std::int64_t kValueColumns = 4;  // object or -1 for the record; first and last + 1 character; colons outside of texts
-inline constexpr std::int64_t kHeadTexts = 2;     // the path of the image and the summary stand before the captions
+inline constexpr std::int64_t kTextColumns = 3;  // first and last + 1 character; not 0 when the text needs a look
+inline constexpr std::int64_t kValueColumns =
+    4;  // object or -1 for the record; first and last + 1 character; colons outside of texts
+inline constexpr std::int64_t kHeadTexts = 2;  // the path of the image and the summary stand before the captions
 
 // Sizes that fit any line of so many bytes: a point takes 4 ("0,0,"), an object more than 20.
 [[nodiscard]] constexpr std::size_t most_points(std::size_t bytes) noexcept { return bytes / 4 + 1; }
