@@ -122,7 +122,8 @@ def rows_of(batch: dict[str, Any]) -> Rows:
 def make_batch(model: Any, join: Any = packed, samples: Any = SAMPLES) -> dict[str, Any]:
     """A batch whose words the model's vocabulary holds."""
     batch: dict[str, Any] = join(samples)
-    batch.pop("samples")
+    for name in ("samples", "mm_token_type_ids", "token_kinds"):  # what no model takes
+        batch.pop(name, None)
     ids = batch["input_ids"].where(batch["input_ids"] != IMAGE_PAD, model.config.image_token_id)
     batch["input_ids"] = ids.where(ids < model.config.text_config.vocab_size, 0)
     return batch
