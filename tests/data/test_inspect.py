@@ -38,7 +38,8 @@ def test_the_numbers_are_those_of_the_samples(loader: RowLoader, epoch: int) -> 
 
 def test_the_rows_are_those_of_the_loader(loader: RowLoader) -> None:
     plans = plan_epoch(loader, 1)
-    assert [row.tolist() for row in plans.rows] == [[key.index for key in row] for row in loader.rows(1)]
+    in_steps = [[key.index for key in row] for row in loader.rows(1)]
+    assert sorted(row.tolist() for row in plans.rows) == sorted(in_steps)
     assert plans.row_tokens.tolist() == [int(plans.tokens[row].sum()) for row in plans.rows]
     assert plans.padding_share == 0
     assert plans.fill == pytest.approx(plans.tokens.sum() / (len(plans.rows) * 4000))
@@ -60,7 +61,7 @@ def test_padding_is_what_the_collator_adds(tiny_folder: Path) -> None:
     plans = plan_epoch(loader, 0)
     collate = PaddingCollator(loader.dataset.pad_id, 6000)
     batches = [collate([loader.dataset[key] for key in row]) for row in loader.rows(0)]
-    assert plans.row_tokens.tolist() == [batch["input_ids"].numel() for batch in batches]
+    assert sorted(plans.row_tokens.tolist()) == sorted(batch["input_ids"].numel() for batch in batches)
     real = sum(sample.num_supervised for batch in batches for sample in batch["samples"])
     assert plans.supervised.sum() == real
     assert 0 < plans.padding_share < 1

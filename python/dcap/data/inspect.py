@@ -46,7 +46,7 @@ class EpochPlans:
         objects: int64 (N,).
         patches: int64 (N,): vision patches.
         part: int64 (N,): position of the data set in the mixture.
-        rows: Samples of each row.
+        rows: Samples of each row; steps take the rows in another order.
         population: Samples of the epoch; more than N where only a drawn part was planned.
         capacity: Most tokens of a row.
         padded: Whether rows are padded to their longest sample, rather than packed.
