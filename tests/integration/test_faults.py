@@ -35,7 +35,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def loader_of(file: Path, tiny_folder: Path, num_workers: int = 0) -> RowLoader:
-    settings = config(tiny_folder, train=str(file), val=(), num_workers=num_workers, packing=False)
+    settings = config(tiny_folder, train=str(file), val=(), num_workers=num_workers, packing=False, patch_dtype="uint8")
     return RowLoader(DenseCaptionDataset(settings))
 
 

@@ -94,6 +94,7 @@ def test_reload_and_merge_equal_what_was_trained(
     tiny_folder: Path, tmp_path: Path, model: Any, adapter: dict[str, Any]
 ) -> None:
     base = logits(model)
+    torch.manual_seed(0)  # float noise of a merge depends on the draw, and comes close to the bound
     tuned = attach(model, config(freeze_vit=False, adapter={"rank": 4, **adapter})).eval()
     disturb(tuned)
     expected = logits(tuned)

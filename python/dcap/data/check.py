@@ -26,7 +26,7 @@ from dcap.data.formats.source import RecordSource
 from dcap.data.images import check_header, decode_image
 from dcap.data.preprocess import NO_CHAIN, Chain
 from dcap.data.record_json import Problem
-from dcap.data.records import Origin, Record, image_source, read_or_explain
+from dcap.data.records import Origin, Record, image_source
 from dcap.data.scan import RUN_LENGTH, RUN_LENGTH_DECODING, Run, map_in_order, runs_of
 from dcap.geometry.canvas import MAX_PIXELS
 
@@ -263,7 +263,7 @@ def read_run(
     file = files[run.file]
     for row in run.rows:
         line = file.line(row)
-        record, problems = read_or_explain(line, file.origin(row), file.embedded(row))
+        record, problems = file.explain(row, line)
         if record is not None and images is not None:
             problem = check_image(record, images)
             record, problems = (record, problems) if problem is None else (None, (problem,))

@@ -8,6 +8,7 @@ import pytest
 
 from convert_cases import instances, readers
 from dcap.core.errors import ConfigError, RecordError
+from dcap.data.check import ImageRules
 from dcap.data.convert.losses import Losses
 from dcap.data.convert.reader import READERS
 from dcap.data.convert.run import ConvertOptions, convert
@@ -25,7 +26,7 @@ def test_the_output_is_valid_and_starts_at_its_own_folder(tmp_path: Path) -> Non
     out = tmp_path / "lists" / "deep" / "out.jsonl"
     assert run(instances(tmp_path, BOX, {"bbox": [6, 1, 9, 9]}), out) == 1
     assert b'"bbox_2d":[1,1,4,4]' in out.read_bytes()
-    report = validate([out], decode=True)
+    report = validate([out], ImageRules(decode=True))
     assert (report.records, report.problems, report.notes) == (1, (), ())
     assert [path.name for path in out.parent.iterdir()] == ["out.jsonl"]
 

@@ -42,14 +42,18 @@ class RecordSource(Protocol):
         """Return the image of record `i` where the file holds it; None: the record names a file."""
         return None
 
-    def explain(self, i: int) -> tuple[Record | None, tuple[Problem, ...]]:
+    def explain(self, i: int, line: bytes | None = None) -> tuple[Record | None, tuple[Problem, ...]]:
         """Return record `i`, or None and everything that is wrong with it.
+
+        Args:
+            i: Which record.
+            line: Its `line`, where that is known.
 
         Raises:
             RecordError: The file has changed since it was opened.
             IndexError: There is no such record.
         """
-        return read_or_explain(self.line(i), self.origin(i), self.embedded(i))
+        return read_or_explain(self.line(i) if line is None else line, self.origin(i), self.embedded(i))
 
     def __getitem__(self, i: int) -> Record:
         """Return record `i`.

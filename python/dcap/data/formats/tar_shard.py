@@ -64,8 +64,12 @@ class TarShard(RecordSource):
         text = os.pread(fd, min(size, MAX_LINE_BYTES + 1), start).removeprefix(_BOM).strip()
         return text if image < 0 else _with_image(text, index.name(i))
 
-    def explain(self, i: int) -> tuple[Record | None, tuple[Problem, ...]]:
+    def explain(self, i: int, line: bytes | None = None) -> tuple[Record | None, tuple[Problem, ...]]:
         """Return record `i`, or None and everything that is wrong with it.
+
+        Args:
+            i: Which record.
+            line: Its `line`, where that is known.
 
         Raises:
             RecordError: The shard has changed since it was opened.
@@ -75,7 +79,7 @@ class TarShard(RecordSource):
         if index.spans[0, i] < 0:
             name = index.name(i)
             return None, (Problem("json", f"must be given: no member with the key of {name} ends in .json"),)
-        return super().explain(i)
+        return super().explain(i, line)
 
     def embedded(self, i: int) -> EmbeddedImage | None:
         """Return the image of record `i`, or None: the record names a file."""
