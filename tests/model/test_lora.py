@@ -94,7 +94,6 @@ def test_reload_and_merge_equal_what_was_trained(
     tiny_folder: Path, tmp_path: Path, model: Any, adapter: dict[str, Any]
 ) -> None:
     base = logits(model)
-    torch.manual_seed(0)  # float noise of a merge depends on the draw, and comes close to the bound
     tuned = attach(model, config(freeze_vit=False, adapter={"rank": 4, **adapter})).eval()
     disturb(tuned)
     expected = logits(tuned)
@@ -104,10 +103,11 @@ def test_reload_and_merge_equal_what_was_trained(
     reloaded = load_adapter(load_model(plain, CPU), tmp_path)
     torch.testing.assert_close(logits(reloaded), expected, rtol=0, atol=0)
     merged = load_adapter(load_model(plain, CPU), tmp_path, merge=True)
-    torch.testing.assert_close(logits(merged), expected, rtol=1e-5, atol=1e-5)
+    noise = 1e-5 * float(expected.abs().max())  # a merged weight is rounded, and every logit sums thousands of them
+    torch.testing.assert_close(logits(merged), expected, rtol=0, atol=noise)
     merged.save_pretrained(tmp_path / "merged")
     whole = load_model(ModelConfig(str(tmp_path / "merged"), dtype="float32"), CPU)
-    torch.testing.assert_close(logits(whole), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(logits(whole), expected, rtol=0, atol=noise)
 
 
 def test_saved_adapter_names_a_base_that_others_have(tmp_path: Path, model: Any) -> None:
