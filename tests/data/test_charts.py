@@ -9,7 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from dcap.data.charts import bar_chart, report_page
-from dcap.data.statistics import Histogram
+from dcap.data.statistics import FixedBins
 from dcap.data.validate import validate
 
 Make = Callable[..., dict[str, Any]]
@@ -17,7 +17,7 @@ Write = Callable[..., Path]
 
 
 def test_bars_are_as_high_as_their_counts() -> None:
-    histogram = Histogram((0, 1, 2, 4, 8, 16))
+    histogram = FixedBins((0, 1, 2, 4, 8, 16))
     histogram.add([1, 1, 1, 1, 2, 3, 9])
     section = ElementTree.fromstring(bar_chart(histogram, "a < b", "points"))
     bars = section.findall(".//rect")
@@ -31,7 +31,7 @@ def test_bars_are_as_high_as_their_counts() -> None:
 
 
 def test_the_last_bin_has_no_end() -> None:
-    histogram = Histogram((0, 1))
+    histogram = FixedBins((0, 1))
     histogram.add([5])
     assert "from 1 points: 1" in bar_chart(histogram, "x", "points")
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcap.data.records import Origin, Record, parse_record
-from dcap.data.statistics import Frequent, Histogram, Statistics
+from dcap.data.statistics import FixedBins, Frequent, Statistics
 
 EDGES = (0, 1, 2, 5, 10)
 
@@ -25,7 +25,7 @@ def record(objects: list[dict[str, object]], summary: str | None = None, size: t
 @given(st.lists(st.integers(0, 30)), st.lists(st.floats(0, 30)))
 def test_bins_are_those_of_numpy_and_parts_add_up(first: list[int], second: list[float]) -> None:
     values = [*first, *second]
-    one, two, whole = Histogram(EDGES), Histogram(EDGES), Histogram(EDGES)
+    one, two, whole = FixedBins(EDGES), FixedBins(EDGES), FixedBins(EDGES)
     one.add(first)
     two.add(second)
     whole.add(values)
@@ -36,7 +36,7 @@ def test_bins_are_those_of_numpy_and_parts_add_up(first: list[int], second: list
 
 
 def test_a_histogram_of_nothing_is_json() -> None:
-    assert json.loads(json.dumps(Histogram(EDGES).to_dict())) == {"number": 0, "edges": [*EDGES], "counts": [0] * 5}
+    assert json.loads(json.dumps(FixedBins(EDGES).to_dict())) == {"number": 0, "edges": [*EDGES], "counts": [0] * 5}
 
 
 def test_frequent_texts_outlive_the_rare_ones() -> None:

@@ -23,7 +23,7 @@ from dcap.data.findings import Finding
 from dcap.data.formats.paths import expand_sources
 from dcap.data.scan import default_workers
 from dcap.data.sheet import write_text
-from dcap.data.statistics import Histogram
+from dcap.data.statistics import FixedBins
 from dcap.data.validate import Report, validate
 from dcap.geometry.canvas import MAX_PIXELS
 
@@ -186,7 +186,7 @@ def _summary(report: Report) -> list[str]:
     return lines
 
 
-def _span(histogram: Histogram) -> str:
+def _span(histogram: FixedBins) -> str:
     return f"{histogram.low:.3g} to {histogram.high:.3g}, mean {histogram.total / histogram.number:.3g},"
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 from dcap.core.words import counted
 from dcap.data.overlay import escape
 from dcap.data.page import html_document
-from dcap.data.statistics import Histogram, Statistics
+from dcap.data.statistics import FixedBins, Statistics
 from dcap.data.validate import Report
 
 _WIDTH, _HEIGHT, _FOOT, _HEAD = 460, 150, 44, 16
@@ -58,7 +58,7 @@ def _histograms(stats: Statistics) -> list[str]:
     return [bar_chart(histogram, title, unit) for histogram, title, unit in shown if histogram.number]
 
 
-def bar_chart(histogram: Histogram, title: str, unit: str) -> str:
+def bar_chart(histogram: FixedBins, title: str, unit: str) -> str:
     """Return a ``<section>`` with one bar per bin, empty bins at both ends left out; bars count, whatever their width.
 
     Args:
@@ -88,7 +88,7 @@ def bar_chart(histogram: Histogram, title: str, unit: str) -> str:
     note = f"{histogram.number} values, {histogram.low:.4g} to {histogram.high:.4g} {unit}, mean {mean:.4g}"
     return (
         f"<section><h3>{escape(title)}</h3>\n"
-        f'<svg viewBox="0 0 {_WIDTH} {_HEAD + _HEIGHT + _FOOT}" role="img" aria-label="{escape(title)}">'
+        f'<svg viewBox="-16 0 {_WIDTH + 16} {_HEAD + _HEIGHT + _FOOT}" role="img" aria-label="{escape(title)}">'
         f'<text x="0" y="10">{most}</text>{"".join(bars)}</svg>\n<p class="note">{escape(note)}</p></section>'
     )
 

@@ -25,7 +25,7 @@ _SHARES = (0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.
 
 
 @dataclass
-class Histogram:
+class FixedBins:
     """Counts in bins: bin i holds ``edges[i] <= value < edges[i + 1]``, the last one all from its edge on."""
 
     edges: tuple[float, ...]
@@ -51,7 +51,7 @@ class Histogram:
             self.total += float(array.sum())
             self.low, self.high = min(self.low, float(array.min())), max(self.high, float(array.max()))
 
-    def update(self, other: Histogram) -> None:
+    def update(self, other: FixedBins) -> None:
         """Add what another one with the same edges counted."""
         self._add(other.counts)
         self.total += other.total
@@ -107,17 +107,17 @@ class Frequent:
 class Statistics:
     """Histograms and frequent values over good records."""
 
-    vertices: Histogram = field(default_factory=lambda: Histogram(_FEW))
+    vertices: FixedBins = field(default_factory=lambda: FixedBins(_FEW))
     """Points of each polygon and line."""
-    object_sizes: Histogram = field(default_factory=lambda: Histogram(_SHARES))
+    object_sizes: FixedBins = field(default_factory=lambda: FixedBins(_SHARES))
     """Square root of the area of each box and polygon over that of its image."""
-    objects_per_image: Histogram = field(default_factory=lambda: Histogram(_FEW))
+    objects_per_image: FixedBins = field(default_factory=lambda: FixedBins(_FEW))
     """Objects of each record."""
-    caption_chars: Histogram = field(default_factory=lambda: Histogram(_CHARS))
+    caption_chars: FixedBins = field(default_factory=lambda: FixedBins(_CHARS))
     """Characters of each ``desc``."""
-    summary_chars: Histogram = field(default_factory=lambda: Histogram(_CHARS))
+    summary_chars: FixedBins = field(default_factory=lambda: FixedBins(_CHARS))
     """Characters of each ``summary``."""
-    image_sides: Histogram = field(default_factory=lambda: Histogram(_SIDES))
+    image_sides: FixedBins = field(default_factory=lambda: FixedBins(_SIDES))
     """Longer side of each image, in pixels."""
     captions: Frequent = field(default_factory=Frequent)
     """Captions."""
@@ -150,7 +150,7 @@ class Statistics:
         """Return them as plain JSON data, with the `most` frequent values."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {
-            name: value.to_dict() if isinstance(value, Histogram) else value.most(most)
+            name: value.to_dict() if isinstance(value, FixedBins) else value.most(most)
             for name, value in fields.items()
         }  # fmt: skip
 
