@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import timeit
+
 import pytest
 
 from dcap.data.findings import Finding, Findings
@@ -19,6 +21,10 @@ def kind(field: str, text: str) -> str:
         ("objects[0].bbox_2d", "must have x1 < x2", "objects[#].bbox_2d must have x1 < x2"),
         ("images[0]", "/a b/gone 1.png must be a readable file, not missing",
          "images[#] … must be a readable file, not missing"),
+        ("images[0]", "gone 1.png must be a readable file, not missing",
+         "images[#] … must be a readable file, not missing"),
+        ("images[0]", "must be a path, not 3", "images[#] must be a path, not #"),
+        ("images[0]", "has the bytes of the image of b/x.jsonl:7", "images[#] has the bytes of the image of …"),
         ("width, height", "must be the size of /a b/x.png as displayed, 3 x 4, not 4 x 3. Correct",
          "width, height must be the size of … as displayed, # x #, not # x #. Correct"),
         ("objects[1].desc", 'must be a string, not {"a": "x, not y"}', "objects[#].desc must be a string, not …"),
@@ -28,6 +34,13 @@ def kind(field: str, text: str) -> str:
 )  # fmt: skip
 def test_kinds(field: str, text: str, found: str) -> None:
     assert kind(field, text) == found
+
+
+def test_the_time_of_a_kind_grows_with_the_text_and_not_with_its_square() -> None:
+    def seconds(length: int) -> float:
+        return min(timeit.repeat(lambda: kind("objects[0]", "x" * length), number=1, repeat=5))
+
+    assert seconds(8000) < 30 * seconds(1000)  # 64 times as long where it is the square
 
 
 def test_all_are_counted_and_the_first_of_a_kind_kept() -> None:

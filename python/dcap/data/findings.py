@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 _NUMBER = re.compile(r"(?<!\w)-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _VALUE = re.compile(r', not (?:"|\[|\{).*|"[^"]*"|(?<!\w)\'[^\']*\'')
-_PATH = re.compile(r"(?<=size of ).*?(?= as displayed)|(?:lead to |the record at |^)?\S*/\S+")
+# From the beginning of a word only: a long one without a slash is else tried from each of its characters.
+_PATH = re.compile(r"(?<=size of ).*?(?= as displayed)|(?:lead to |the record at |(?<!\S))\S*/\S+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,8 @@ class Finding:
     def kind(self) -> str:
         """What findings of the same kind have in common: field and text without numbers, values and paths."""
         head, must, rest = self.text.partition(" must ")
-        # What stands before is the image's path, which may hold anything.
-        text = f"… must {rest}" if must and "/" in head else self.text
+        # What stands before is the image's path, which may hold anything, and a slash only if it has a folder.
+        text = f"… must {rest}" if must and (self.field == "images[0]" or "/" in head) else self.text
         text = _PATH.sub("…", _VALUE.sub(_without_value, text))
         return f"{_NUMBER.sub('#', self.field)} {_NUMBER.sub('#', text)}"
 
