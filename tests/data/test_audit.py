@@ -54,6 +54,13 @@ def test_a_drawn_part_is_tokenised(tiny_folder: Path) -> None:
     assert run(tiny_folder, AuditOptions(encode=0))["train", "tokens"].status == "-"
 
 
+def test_it_tells_how_far_it_is(tiny_folder: Path, tmp_path: Path) -> None:
+    made = config(tiny_folder, {}, train=records(tmp_path, *[photo(tmp_path)] * 35))
+    told: list[tuple[str, int, int]] = []
+    audit(made, load_tokenizer(str(tiny_folder)), AuditOptions(0), lambda *far: told.append(far))
+    assert told == [("train", 16, 35), ("train", 32, 35), ("train", 35, 35), ("val", 1, 1)]
+
+
 @pytest.mark.parametrize(("policy", "status"), [("error", "fail"), ("skip", "note")])
 def test_bad_records(tiny_folder: Path, tmp_path: Path, policy: str, status: str) -> None:
     good = photo(tmp_path)

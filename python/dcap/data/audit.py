@@ -103,14 +103,15 @@ def _sample_results(
     if split.dataset is None:
         results[0].add(split.name, [Found(str(split.error))])
         return results
-    total, prints = len(split.dataset), []
+    total, done, prints = len(split.dataset), 0, []
     runs = [range(i, min(i + _SAMPLES_OF_A_RUN, total)) for i in range(0, total, _SAMPLES_OF_A_RUN)]
     look = partial(_look, split, options, _drawn(split.dataset, options))
-    for part, fingerprints in map_in_order(look, runs, options.num_workers):
+    for run, (part, fingerprints) in zip(runs, map_in_order(look, runs, options.num_workers), strict=True):
         for mine, its in zip(results, part, strict=True):
             mine.update(its)
         prints.append(fingerprints)
-        told(split.name, sum(map(len, prints)), total)
+        done += len(run)
+        told(split.name, done, total)
     split.prints = Fingerprints.concatenate(prints)
     return results
 

@@ -137,12 +137,12 @@ def sample_ids(splits: Sequence[AuditedSplit]) -> Iterator[CheckResult]:
     """File name and line name one sample only; a note where files of several folders have one name."""
     for split in splits:
         result = CheckResult(split.name, "sample_ids", about(sample_ids))
-        names = [file.path.name for file in split.files]
-        result.add("", [], len(names))
-        for i, name in enumerate(names):
-            if name in names[:i]:
-                first = split.files[names.index(name)].path
-                result.add(str(split.files[i].path), [Found(f"has the name of {first}", fails=False)], 0)
+        result.add("", [], len(split.files))
+        firsts: dict[str, RecordSource] = {}
+        for file in split.files:
+            first = firsts.setdefault(file.path.name, file)
+            if first is not file:
+                result.add(str(file.path), [Found(f"has the name of {first.path}", fails=False)], 0)
         yield result
 
 
