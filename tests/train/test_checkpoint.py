@@ -77,6 +77,14 @@ def test_the_best_of_another_metric_is_forgotten(checkpoints: Checkpoints) -> No
     assert other.restore() == replace(state(3), best_value=None)
 
 
+def test_the_best_over_other_records_is_forgotten(checkpoints: Checkpoints) -> None:
+    checkpoints.save(state(3))
+    config = checkpoints.config
+    for val, best in ((config.data.val, 0.25), (config.data.train, None)):
+        other = replace(checkpoints, config=replace(config, data=replace(config.data, val=val)))
+        assert other.restore() == replace(state(3), best_value=best)
+
+
 def test_a_new_run_starts_at_nothing(checkpoints: Checkpoints) -> None:
     assert checkpoints.restore() == RunState()
 

@@ -172,10 +172,10 @@ class Checkpoints:
                 self.config.training.rows_per_step,
                 state.epoch,
             )
-        if any(
-            saved["training"].get(key) != getattr(self.config.training, key) for key in ("best_metric", "best_mode")
-        ):
-            # The best of one metric says nothing about another.
+        current = to_tree(self.config)
+        validation = (("training", "best_metric"), ("training", "best_mode"), ("data", "val"))
+        if any(saved[section].get(key) != current[section][key] for section, key in validation):
+            # The best of one metric, or over some records, says nothing about another.
             state = replace(state, best_value=None, best_step=None)
         log.info("resumed from %s at step %d", folder, state.step)
         return state
