@@ -35,6 +35,7 @@ class Findings:
     too_long: set[int] = field(default_factory=set)
     unplanned: dict[int, str] = field(default_factory=dict)
     kept_iou: dict[int, npt.NDArray[np.float64]] = field(default_factory=dict)
+    """Of the shapes that were simplified; samples that have none of them are not named."""
     fitted: dict[int, Mapping[str, int]] = field(default_factory=dict)
     """What ``data.overlong`` did to those that it made fit, see `dcap.augment.telemetry.Telemetry`."""
 
@@ -90,13 +91,20 @@ class EpochLengths:
             self.findings.unplanned[index] = str(error)
             return SampleSize(0, 0)
         if self.epoch == 0:  # the other epochs differ little
-            self.findings.kept_iou[index] = planned.kept_iou
+            self._note_simplified(index, planned.kept_iou)
         if planned.fits:
             if planned.result.telemetry.fitted:
                 self.findings.fitted[index] = planned.result.telemetry.fitted
             return SampleSize(planned.length, num_image_tokens(planned.result.scene.canvas))
         self.findings.too_long.add(index)
         return SampleSize(0, 0)
+
+    def _note_simplified(self, index: int, kept_iou: npt.NDArray[np.float64]) -> None:
+        simplified = kept_iou[kept_iou < 1.0]
+        if len(simplified):
+            self.findings.kept_iou[index] = simplified
+        else:  # a curriculum may plan a sample again
+            self.findings.kept_iou.pop(index, None)
 
     def all(self) -> SampleSizes:
         """Return `of` every sample; ``data.num_workers`` processes share the work.
@@ -138,8 +146,8 @@ class EpochLengths:
             count, example = counted(len(found.unplanned), "sample"), next(iter(found.unplanned.values()))
             logger.warning("%s: %s left out, such as %s", self.name, count, example)
         iou = np.concatenate([np.empty(0), *found.kept_iou.values()])
-        if (iou < 1.0).any():
-            shapes, mean, least = counted(int((iou < 1).sum()), "shape"), float(iou.mean()), float(iou.min())
+        if len(iou):
+            shapes, mean, least = counted(len(iou), "shape"), float(iou.mean()), float(iou.min())
             logger.info("%s: %s simplified; IoU kept: mean %.3f, least %.3f", self.name, shapes, mean, least)
 
 
