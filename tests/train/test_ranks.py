@@ -142,6 +142,11 @@ def assert_same_weights(ranks: list[dict[str, torch.Tensor]], one: dict[str, tor
         torch.testing.assert_close(ranks[0][name], value, rtol=1e-6, atol=1e-7, msg=name)
 
 
+def test_ranks_that_read_different_records_do_not_start(found: Any) -> None:
+    for rank in found["ranks"]:
+        assert "by rank there are 4, 7 records" in rank["differing"]
+
+
 def test_the_vision_tower_trains_where_a_rank_has_no_image(found: Any) -> None:
     """An image that was left out, a photo without an object, and text in the micro-batch in which ranks exchange."""
     text_only = packed([fake_sample(50, images=(), answer=9)])

@@ -39,6 +39,15 @@ def refusal(run: Run, batches: list[Batch]) -> str:
     return "no error"
 
 
+def refusal_to_start(out: Path, closing: ExitStack) -> str:
+    """Return the message with which a run is refused whose ranks read different files."""
+    file = out / ("seven.jsonl" if os.environ["RANK"] == "1" else "vision.jsonl")
+    changes = [f"data.train={file}", f"training.output_dir={out / 'differing'}"]
+    with pytest.raises(TrainingError) as caught:
+        prepare(load_run_config(out / "run.yaml", changes), closing)
+    return str(caught.value)
+
+
 def fit_and_probe(run: Run, out: Path) -> dict[str, Any]:
     """Train, and then make steps whose ranks differ in what they hold and in what is wrong with it."""
     rank = run.learner.accelerator.process_index
@@ -91,7 +100,8 @@ def main(out: Path) -> None:
     with ExitStack() as closing:
         runs = [prepare(load_run_config(out / f"{name}.yaml"), closing) for name in ("run", "vision", "interrupted")]
         rank = runs[0].learner.accelerator.process_index
-        found = fit_and_probe(runs[0], out) | fit_without_an_image(runs[1], out) | fit_until_stopped(runs[2])
+        found = {"differing": refusal_to_start(out, closing)}
+        found |= fit_and_probe(runs[0], out) | fit_without_an_image(runs[1], out) | fit_until_stopped(runs[2])
     (out / f"found-{rank}.json").write_text(json.dumps(found))
 
 

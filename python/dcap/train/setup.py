@@ -25,6 +25,7 @@ from dcap.model.attention import self_test
 from dcap.model.load import check_source, load_model
 from dcap.model.lora import attach, enable_activation_checkpointing, trainable
 from dcap.model.towers import count_parameters, frozen_towers, parameter_table
+from dcap.train.agreement import check_ranks_agree
 from dcap.train.augment_tally import AugmentTally
 from dcap.train.checkpoint import Checkpoints
 from dcap.train.config import RunConfig
@@ -77,7 +78,7 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
 
     Raises:
         ConfigError: The config asks for what cannot be done here.
-        TrainingError: The self-test failed, or there is nothing to train on.
+        TrainingError: The self-test failed, there is nothing to train on, or ranks read different records.
         RecordError: A file is missing, or a record breaks the contract.
     """
     accelerator = build_accelerator(config)
@@ -100,6 +101,7 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
     epoch_steps, total = loader.steps_per_epoch(0), planned_steps(config, loader)
     if val_loader is not None:
         val_loader.steps_per_epoch(0)
+    check_ranks_agree([each for each in (loader, val_loader) if each is not None])
     loader = loader.planned_for(total)
     learner = build_learner(config, accelerator)
     tracker = Tracker(output, total, accelerator.is_main_process, config.training.tensorboard)

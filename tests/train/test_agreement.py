@@ -1,0 +1,40 @@
+"""Ranks that read the same files agree; `test_ranks.py` has two that do not."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dataset_cases import config, photo, records
+from dcap.core.errors import TrainingError
+from dcap.data.dataset import DenseCaptionDataset
+from dcap.data.loader import RowLoader
+from dcap.train import agreement
+from dcap.train.agreement import check_ranks_agree, rows_digest
+
+
+def loader(tiny_folder: Path, folder: Path, *items: dict[str, Any], rank: int = 0) -> RowLoader:
+    dataset = DenseCaptionDataset(config(tiny_folder, {}, train=records(folder, *items)))
+    return RowLoader(dataset, rank=rank, world_size=2)
+
+
+def test_what_ranks_read_is_compared_and_not_who_they_are(tiny_folder: Path, tmp_path: Path) -> None:
+    few = photo(tmp_path)
+    fewer = {**few, "objects": few["objects"][:9]}
+    digest = rows_digest(loader(tiny_folder, tmp_path, few, few))
+    assert rows_digest(loader(tiny_folder, tmp_path, few, few, rank=1)) == digest
+    assert len({digest, *(rows_digest(loader(tiny_folder, tmp_path, *items)) for items in ((few,), (few, fewer)))}) == 3
+
+
+def test_ranks_that_differ_stop_with_the_numbers_of_their_records(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = loader(tiny_folder, tmp_path, photo(tmp_path))
+    check_ranks_agree([mine])
+    monkeypatch.setattr(agreement, "gather_object", lambda found: [*found, (0, "of another rank")])
+    with pytest.raises(TrainingError, match=re.escape("train: records and their lengths must be the same")) as caught:
+        check_ranks_agree([mine])
+    assert "by rank there are 1, 0 records" in str(caught.value)
