@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from dcap.data import records
 from dcap.data.builtin import resolve_data
 from dcap.data.record_json import MAX_DEPTH
+from dcap.data.record_objects import COORDINATE_LIMIT
 from dcap.data.record_plain import read_plain
 from dcap.data.records import MAX_SIDE, Origin, read_or_explain
 
@@ -145,6 +146,14 @@ def test_bytes_that_are_no_text_are_refused_alike(where: int, noise: bytes) -> N
     marks = (b"a.png", b"sandwich", b'"b"')
     line = json.dumps(PLAIN).encode().replace(marks[where - 1], marks[where - 1][:2] + noise + marks[where - 1][2:])
     assert read_or_explain(line, ORIGIN) == as_slow(line)
+
+
+@pytest.mark.parametrize("side", [int(COORDINATE_LIMIT), int(COORDINATE_LIMIT) + 1, MAX_SIDE])
+def test_coordinates_far_out_are_refused_in_large_images_too(side: int) -> None:
+    data = {**PLAIN, "width": side, "height": side, "objects": [{"desc": "wire", "line": [0, 0, side, 5]}]}
+    line = json.dumps(data).encode()
+    assert read_or_explain(line, ORIGIN) == as_slow(line)
+    assert (read_or_explain(line, ORIGIN)[0] is None) == (side > COORDINATE_LIMIT)
 
 
 def test_bundled_annotations_are_plain() -> None:

@@ -12,7 +12,7 @@ import msgspec
 
 from dcap import kernels
 from dcap.data.record_json import MAX_DEPTH, MAX_LINE_BYTES, num_keys
-from dcap.data.record_objects import check_text
+from dcap.data.record_objects import COORDINATE_LIMIT, check_text
 from dcap.geometry.shapes import ShapeArray
 
 _TEXT = msgspec.json.Decoder(str)
@@ -40,7 +40,8 @@ def read_plain(line: bytes, max_side: int) -> PlainRecord | None:
         {"images": ["a.png"], ..., "objects": [{"desc": "a \"b\"", "bbox_2d": [1, 2, 3, 4]}], "metadata": {"k": [1]}}
         texts       0 -----                              1 -------                            values       ----------
 
-    Numbers with a sign, an exponent or more than 18 digits, and keys with escapes, are not plain.
+    Numbers with a sign, an exponent or more than 18 digits, keys with escapes, and images with a side beyond
+    `COORDINATE_LIMIT`, are not plain.
 
     Args:
         line: UTF-8 JSON without its line end.
@@ -49,6 +50,8 @@ def read_plain(line: bytes, max_side: int) -> PlainRecord | None:
     Raises:
         RecordError: A value of the line is nested deeper than `MAX_DEPTH`.
     """
+    # Inside a larger image a coordinate may be farther out than the rules allow.
+    max_side = min(max_side, int(COORDINATE_LIMIT))
     found = kernels.read_record(line, max_side) if len(line) <= MAX_LINE_BYTES else None
     if found is None:
         return None
