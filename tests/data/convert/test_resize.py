@@ -113,6 +113,18 @@ def test_a_finished_file_is_kept_until_its_source_changes(tmp_path: Path) -> Non
     assert sorted(p.name for p in path.parent.iterdir()) == [path.name]
 
 
+def test_records_of_one_image_share_its_file(tmp_path: Path) -> None:
+    source = data(tmp_path, "a.png")
+    source.write_text(source.read_text() * 24)
+    resizer = Resizer(400, tmp_path / "small", overwrite=True)  # every record writes the file anew
+    options = ConvertOptions(resizer=resizer, workers=8)
+    records = list(read_records(READERS.get("jsonl")(), source, tmp_path / "out.jsonl", Losses(), options))
+    assert len(records) == 24
+    (path,) = (tmp_path / "small").iterdir()
+    assert {tmp_path / record.image for record in records} == {path}
+    assert read_header(path).canvas == records[0].canvas
+
+
 def test_a_truncated_image_is_bad_input(tmp_path: Path) -> None:
     source = data(tmp_path, "a.jpg")
     (tmp_path / "a.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:600])

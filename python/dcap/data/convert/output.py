@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +16,10 @@ from dcap.core.errors import ConfigError
 def whole_file(target: Path) -> Iterator[BinaryIO]:
     """Yield a scratch file that takes the place of `target` at the end; where the block fails, nothing changes.
 
-    Folders on the way are made.
+    Folders on the way are made. Several threads may write one target at once: the last one wins.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = target.with_name(f".writing-{os.getpid()}-{target.name}")
+    scratch = target.with_name(f".writing-{secrets.token_hex(8)}-{target.name}")
     try:
         with scratch.open("wb") as file:
             yield file
