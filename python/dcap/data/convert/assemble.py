@@ -7,6 +7,7 @@ what is written never fails ``dcap validate``.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ class Assembler:
         metadata = _metadata(item, objects)
         if metadata:
             data["metadata"] = metadata
-        return parse_record(record_line({**data, **item.extra}), Origin(str(self.out), line))
+        return parse_record(record_line(_with_further(data, item.extra)), Origin(str(self.out), line))
 
     def _scale(self, item: Item, canvas: Canvas) -> Affine | None:
         return Affine.scaling(canvas.width, canvas.height) if item.normalised else None
@@ -159,7 +160,14 @@ def _object(found: FoundObject, shape: dict[str, list[float]]) -> dict[str, Any]
     item: dict[str, Any] = {"desc": found.desc, **shape}
     if found.attributes is not None:
         item["attributes"] = found.attributes
-    return {**item, **found.extra}
+    return _with_further(item, found.extra)
+
+
+def _with_further(own: dict[str, Any], further: Mapping[str, Any]) -> dict[str, Any]:
+    """Add further keys; none may take the place of one that was checked, such as the path of the image."""
+    if taken := own.keys() & further.keys():
+        raise RecordError(f"further keys must be other ones than the record's, not {', '.join(sorted(taken))}")
+    return {**own, **further}
 
 
 def _metadata(item: Item, kept: list[FoundObject]) -> dict[str, Any]:

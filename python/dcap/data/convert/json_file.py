@@ -65,15 +65,24 @@ def read_bytes(path: Path, max_bytes: int | None = None) -> bytes:
 
 
 def decoded(value: Any) -> Any:
-    """Return the plain value of what `load_object` or `array` gave."""
-    return msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value
+    """Return the plain value of what `load_object` or `array` gave.
+
+    Raises:
+        RecordError: It is damaged inside, which is not looked at before: text that is no UTF-8, or a number too large.
+    """
+    if not isinstance(value, msgspec.Raw):
+        return value
+    try:
+        return msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RecordError(f"value must be JSON, and is damaged inside ({error})") from None
 
 
 def array(data: dict[str, Any], key: str, required: bool = True) -> list[Any]:
     """Return the items of an array, encoded or plain as `data` is.
 
     Raises:
-        RecordError: The key is missing and `required`, or its value is no array.
+        RecordError: The key is missing and `required`, or its value is no array or damaged.
     """
     if key not in data:
         if not required:
@@ -93,7 +102,7 @@ def as_object(value: Any, name: str) -> dict[str, Any]:
     """Return the plain JSON object that `value` is.
 
     Raises:
-        RecordError: It is none; the message begins with `name`.
+        RecordError: It is none; the message begins with `name`. Or as `decoded`.
     """
     plain = decoded(value)
     if not isinstance(plain, dict):

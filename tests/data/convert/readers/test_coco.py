@@ -153,6 +153,17 @@ def test_files_that_are_no_coco(tmp_path: Path, text: str, said: str) -> None:
         read("coco", tmp_path / "in.json")
 
 
+@pytest.mark.parametrize(("damage", "skipped"), [(b'"\xff"', 1), (b"1e999", None)])
+def test_damage_inside_an_annotation_is_bad_input(tmp_path: Path, damage: bytes, skipped: int | None) -> None:
+    source = instances(tmp_path, {"bbox": [1, 1, 3, 3], "score": "here"})
+    source.write_bytes(source.read_bytes().replace(b'"here"', damage))
+    with pytest.raises(RecordError, match="value must be JSON, and is damaged inside"):
+        read("coco", source)
+    if skipped:
+        _, losses = read("coco", source, on_bad="skip")
+        assert losses.skipped == skipped
+
+
 @pytest.mark.parametrize("name", ["../a.png", "/etc/a.png", "..\\a.png", "C:\\a.png", "link.png"])
 def test_images_stay_in_their_folder(tmp_path: Path, name: str) -> None:
     image(tmp_path / "a.png")
@@ -161,6 +172,26 @@ def test_images_stay_in_their_folder(tmp_path: Path, name: str) -> None:
     source = instances(tmp_path, file_name=name)
     with pytest.raises(RecordError, match="image must lie inside"):
         read("coco", source, tmp_path / "images")
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ({"extra": {"images": ["../secret.png"]}}, "further keys must be other ones than the record's, not images"),
+        ({"extra": {"width": 9, "height": 9}}, "not height, width"),
+        ({"extra": {"objects": []}}, "not objects"),
+        ({"extra": [1]}, "dcap.extra must be an object, not a list of 1"),
+        ({"metadata": 5}, "dcap.metadata must be an object, not 5"),
+    ],
+)
+def test_further_keys_take_no_other_s_place(tmp_path: Path, own: dict[str, Any], said: str) -> None:
+    image(tmp_path / "secret.png")
+    (tmp_path / "images").mkdir()
+    source = instances(tmp_path / "images", {"bbox": [1, 1, 3, 3]}, dcap=own)
+    with pytest.raises(RecordError, match=said):
+        read("coco", source)
+    with pytest.raises(RecordError, match=r"further keys must .* not desc"):
+        read("coco", instances(tmp_path / "images", {"bbox": [1, 1, 3, 3], "dcap": {"extra": {"desc": "other"}}}))
 
 
 def test_a_size_that_is_not_the_image_s(tmp_path: Path) -> None:

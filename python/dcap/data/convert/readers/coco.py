@@ -87,11 +87,13 @@ class Coco:
         data: CocoFile,
     ) -> Item:
         own = as_object(image.get("dcap", {}), "dcap")
-        metadata: dict[str, Any] = {**own.get("metadata", {}), "image_id": image["id"], **self.metadata(image, data)}
+        metadata = as_object(own.get("metadata", {}), "dcap.metadata")
+        metadata = {**metadata, "image_id": image["id"], **self.metadata(image, data)}
         if len(captions) > 1:
             metadata["captions"] = list(captions[1:])
         summary = captions[0] if captions else own.get("summary")
-        return Item(place, self.image_names(image), objects, size, False, summary, metadata, own.get("extra", {}))
+        extra = as_object(own.get("extra", {}), "dcap.extra")
+        return Item(place, self.image_names(image), objects, size, False, summary, metadata, extra)
 
     def image_names(self, image: Mapping[str, Any]) -> tuple[str, ...]:
         """Return where an image may lie below the folder of images.
