@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from accelerate.utils import gather_object
 
 from dcap.core.errors import TrainingError
@@ -37,8 +38,8 @@ def check_ranks_agree(loaders: Sequence[RowLoader]) -> None:
 
 def rows_digest(loader: RowLoader) -> str:
     """Return what tells the records of a loader and the costs of the first epoch's rows from any others."""
-    records = loader.dataset.records
-    digest = hashlib.sha256()
-    for array in (records.file_index, records.row_index, *(step.costs for step in loader.steps(0))):
+    records, digest = loader.dataset.records, hashlib.sha256()
+    arrays: list[npt.NDArray[np.int32 | np.int64]] = [records.file_index, records.row_index]
+    for array in (*arrays, *(step.costs for step in loader.steps(0))):
         digest.update(np.int64(len(array)).tobytes() + array.tobytes())
     return digest.hexdigest()
