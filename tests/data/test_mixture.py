@@ -164,8 +164,3 @@ def test_validation_takes_every_record_once(tiny_folder: Path, tmp_path: Path) -
     dataset = DenseCaptionDataset(train.config, "val", train.planners[0].encoder.tokenizer)
     assert [key.index for row in RowLoader(dataset).rows(0) for key in row] == [0, 1, 2, 3]
     assert {dataset[i].dataset for i in range(4)} == {"walls", "floors"}
-
-
-def test_names_are_those_of_the_sets_that_have_records() -> None:
-    entries = [MixtureEntry(name, train="x.jsonl") for name in "abc"]
-    assert Mixture.of_counts(entries, [2, 0, 1]).names == ("a", "c")

@@ -75,6 +75,29 @@ def test_what_cannot_be_done_is_said(run_config: RunMaker, changes: dict[str, An
         prepare(run_config(**changes), closing)
 
 
+def test_a_metric_of_a_data_set_is_refused_where_the_other_one_is_left_out(
+    run_config: RunMaker, photo_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one left, validation has no metric of its own for it; that must not come out after the first epoch."""
+    first, *_, last = photo_file.read_text().splitlines(keepends=True)
+    val = [tmp_path / "one.jsonl", tmp_path / "two.jsonl"]
+    for path, line in zip(val, (first, last), strict=True):
+        path.write_text(line)
+    config = run_config(
+        data={"val": [str(path) for path in val], "overlong": "drop"}, training={"best_metric": "eval/one/loss"}
+    )
+    plan = DenseCaptionDataset.plan
+
+    def too_long(self: DenseCaptionDataset, epoch: int, index: int, *args: Any) -> PlannedSample:
+        return replace(plan(self, epoch, index, *args), fits=not (self.split == "val" and index == 1))
+
+    with ExitStack() as closing:
+        prepare(config, closing)
+    monkeypatch.setattr(DenseCaptionDataset, "plan", too_long)
+    with ExitStack() as closing, pytest.raises(ConfigError, match="must be a validation metric, not 'eval/one/loss'"):
+        prepare(config, closing)
+
+
 @pytest.mark.parametrize("engine", [DistributedType.DEEPSPEED, DistributedType.FSDP])
 def test_engines_that_are_not_supported_are_refused(
     run_config: RunMaker, monkeypatch: pytest.MonkeyPatch, engine: DistributedType

@@ -111,11 +111,6 @@ class Mixture:
         return next(k for k, part in enumerate(self.parts) if index < part.stop)
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the data sets that have a good record."""
-        return tuple(part.entry.name for part in self.parts if len(part))
-
-    @property
     def num_targets(self) -> int:
         """Records of all targets together."""
         return sum(len(part) for part in self.parts if part.entry.is_target)

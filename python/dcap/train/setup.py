@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import DistributedType
@@ -92,15 +93,13 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
     source = check_source(config.model)
     bad_records = BadRecordList(output)
     loader, val_loader = _loaders(config, accelerator, source, bad_records)
-    check_metric(config.training.best_metric, () if val_loader is None else val_loader.dataset.mixture.names)
     if accelerator.is_main_process:
         bad_records.start(*(each.dataset.records for each in (loader, val_loader) if each is not None))
         closing.callback(_tell_bad_records, bad_records)
     # Planned even where max_steps is given: a sample that does not fit stops the run here, and not after loading
     # the model, or hours later in the first validation.
     epoch_steps, total = loader.steps_per_epoch(0), planned_steps(config, loader)
-    if val_loader is not None:
-        val_loader.steps_per_epoch(0)
+    check_metric(config.training.best_metric, () if val_loader is None else _planned_names(val_loader))
     check_ranks_agree([each for each in (loader, val_loader) if each is not None])
     loader = loader.planned_for(total)
     learner = build_learner(config, accelerator)
@@ -219,6 +218,19 @@ def accumulation(config: RunConfig, world_size: int) -> int:
             f"{world_size} processes), not {training.effective_batch_size}. A run may be resumed with another one"
         )
     return training.effective_batch_size // per_pass
+
+
+def _planned_names(val_loader: RowLoader) -> list[str]:
+    """Return the names of the data sets of which validation has a sample, after what is too long was left out.
+
+    Raises:
+        RecordError: A sample does not fit.
+        TrainingError: No sample is left.
+    """
+    val_loader.steps_per_epoch(0)
+    mixture = val_loader.dataset.mixture
+    left = np.unique([key.index for row in val_loader.rows(0) for key in row])
+    return [p.entry.name for p in mixture.parts if np.searchsorted(left, p.start) < np.searchsorted(left, p.stop)]
 
 
 def _loaders(
