@@ -52,7 +52,8 @@ def fixed_sizes(dataset: DenseCaptionDataset) -> SampleSizes:
     """Return the sizes of a data set that has the same in every epoch, and log what was left out.
 
     They lie beside the first file or, where that folder cannot be written, in the user's cache. Not kept are those of
-    small files, those that depend on code of a plugin, and those with more to tell than that samples are too long.
+    small files, those that depend on code of a plugin, and those with more to warn of than that samples are too long;
+    what simplification cost is told when they are planned.
 
     Raises:
         RecordError: As `EpochLengths.all`.
