@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
@@ -153,6 +154,22 @@ def test_columns_of_other_kinds(tmp_path: Path) -> None:
     record = source_of(tmp_path, row | {"metadata": [("year", 2020)]}, schema=schema)[0]
     assert record.extra == {"taken": "2020-01-02T00:00:00", "weight": 0.5}
     assert record.metadata == {"year": 2020}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.StringArray.from_buffers(1, pa.py_buffer(np.array([0, 2], np.int32)), pa.py_buffer(b"\xff\xfe")),
+        pa.array([2**30], pa.date32()),
+        pa.array([2**62], pa.duration("s")),
+    ],
+    ids=["no UTF-8", "date", "duration"],
+)
+def test_values_that_cannot_be_read_are_an_error(tmp_path: Path, values: Any) -> None:
+    row = {"images": [["0.png"]], "width": [4], "height": [4], "objects": ["[]"]}
+    pa.parquet.write_table(pa.table({**row, "kind": values}), tmp_path / "a.parquet")
+    with pytest.raises(RecordError, match=r"a.parquet:1: row must hold values that can be read"):
+        open_source(tmp_path / "a.parquet")[0]
 
 
 def test_an_image_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

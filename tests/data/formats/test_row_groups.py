@@ -27,9 +27,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, tuple[str, ...]]
     found = []
     batches = row_groups._batches
 
-    def noted(file: Any, group: int, columns: tuple[str, ...]) -> Any:
+    def noted(file: Any, group: int, columns: tuple[str, ...], num_rows: int) -> Any:
         found.append((group, columns))
-        return batches(file, group, columns)
+        return batches(file, group, columns, num_rows)
 
     monkeypatch.setattr(row_groups, "_batches", noted)
     return found
@@ -82,6 +82,28 @@ def test_a_group_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
         source.row(0, SUMMARY)
     monkeypatch.setattr(row_groups, "MAX_GROUP_BYTES", 1 << 22)
     assert source.row(1999, SUMMARY).to_pylist() == rows[:1]
+
+
+def test_what_a_dictionary_stands_for_is_decoded_within_the_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A text of 1 MB is there once in the file, and 200 times in one batch of its rows."""
+    rows = [{"summary": "x" * 1_000_000}] * 200
+    path = write_parquet(tmp_path / "a.parquet", rows, use_dictionary=True)
+    assert path.stat().st_size < 100_000
+    sizes, batches = [], row_groups._batches
+
+    def measured(*args: Any) -> Any:
+        for batch in batches(*args):
+            sizes.append(batch.nbytes)
+            yield batch
+
+    monkeypatch.setattr(row_groups, "_batches", measured)
+    monkeypatch.setattr(row_groups, "MAX_GROUP_BYTES", 8 << 20)
+    with pytest.raises(RecordError, match="must have at most 8388608 bytes"):
+        RowGroups(path).row(0, SUMMARY)
+    assert sum(sizes) > 8 << 20
+    assert sum(sizes) < 2 * (8 << 20)
 
 
 def test_other_processes_decode_for_themselves(tmp_path: Path) -> None:

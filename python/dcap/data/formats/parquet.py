@@ -61,11 +61,21 @@ class ParquetRecords(RecordSource):
             IndexError: There is no such row.
         """
         i = range(len(self))[i]
-        row: dict[str, Any] = self._rows.row(i, self._keys).to_pylist()[0] if self._keys else {}
+        row = self._values(i)
         row = {key: _as_json(key, value) for key, value in row.items() if value is not None}
         images = _image_names(row, f"{self.path.name}/{i + 1}" if self._has_bytes(i) else None)
         row.pop("image", None)
         return msgspec.json.encode({**row, **images}, enc_hook=str)
+
+    def _values(self, i: int) -> dict[str, Any]:
+        if not self._keys:
+            return {}
+        table = self._rows.row(i, self._keys)
+        try:
+            row: dict[str, Any] = table.to_pylist()[0]
+        except (ValueError, OverflowError) as error:  # text that is no UTF-8, or a date beyond Python's
+            raise RecordError(f"{self.origin(i)}: row must hold values that can be read, not {error}") from None
+        return row
 
     def embedded(self, i: int) -> EmbeddedImage | None:
         """Return the image of record `i`, or None: the record names a file."""

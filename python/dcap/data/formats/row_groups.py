@@ -117,7 +117,9 @@ class RowGroups:
         chunks = (meta.column(k) for k, leaf in enumerate(self.leaves) if leaf in columns)
         said = sum(chunk.total_uncompressed_size for chunk in chunks)
         # Both are looked at: what the file says costs nothing, and a dictionary may stand for more than it says.
-        for batch in _batches(file, group, columns) if said <= MAX_GROUP_BYTES else ():
+        # No value is larger than all that is stored, so that of a dictionary, too, no batch is beyond the bound.
+        num_rows = max(1, min(_BATCH_ROWS, MAX_GROUP_BYTES // max(said, 1)))
+        for batch in _batches(file, group, columns, num_rows) if said <= MAX_GROUP_BYTES else ():
             batches.append(batch)
             size += batch.nbytes
             if size > MAX_GROUP_BYTES:
@@ -164,9 +166,9 @@ class RowGroups:
         return {**self.__dict__, "_key": None}
 
 
-def _batches(file: ParquetFile, group: int, columns: Columns) -> Iterator[pa.RecordBatch]:
+def _batches(file: ParquetFile, group: int, columns: Columns, num_rows: int) -> Iterator[pa.RecordBatch]:
     # One thread: a worker process has its core, and a forked one has no threads of its parent's.
     batches: Iterator[pa.RecordBatch] = file.iter_batches(
-        _BATCH_ROWS, row_groups=[group], columns=list(columns), use_threads=False
+        num_rows, row_groups=[group], columns=list(columns), use_threads=False
     )
     return batches
