@@ -41,6 +41,14 @@ def test_what_is_known_of_an_object_and_of_the_image(tmp_path: Path) -> None:
     assert losses.found[0].examples[0]["detail"] == "handle"
 
 
+def test_tags_that_repeat_are_all_kept(tmp_path: Path) -> None:
+    tags = "<attribute><name>color</name></attribute><attribute><name>age</name></attribute>"
+    note = "<note>first</note><note>second</note><source><image>a</image><image>b</image></source>"
+    (record,), _ = read("voc", voc(tmp_path, f"{SIZE}{note}<object><name>cup</name>{tags}{BOX}</object>"))
+    assert record.attributes == ({"attribute": [{"name": "color"}, {"name": "age"}]},)
+    assert record.metadata == {"note": ["first", "second"], "source": {"image": ["a", "b"]}}
+
+
 def test_polygons_go_through_pixel_centres(tmp_path: Path) -> None:
     polygon = "<polygon><x1>1</x1><y1>1</y1><x2>4</x2><y2>1</y2><x3>4</x3><y3>4</y3></polygon>"
     (record,), _ = read("voc", voc(tmp_path, f"<object><name>cup</name>{polygon}</object>"))
@@ -68,6 +76,7 @@ def test_a_split_and_a_name_without_its_ending(tmp_path: Path) -> None:
         (OBJECT.replace("8", "many"), 'xmax must be a number, not "many"'),
         (SIZE.replace("8", "7"), "must be the image's, 8 x 6, not 7 x 6"),
         (SIZE.replace("8", "-7"), "size must be whole pixels"),
+        ("<object><name>a</name><polygon><x1>1</x1><y1>1</y1><x2>3</x2></polygon></object>", "y2 must be given"),
         ("<object>", "line 1 column .*: file must be XML, found mismatched tag"),
         ("<x>" * 40 + "</x>" * 40, "must not be nested deeper than 32"),
     ],

@@ -5,7 +5,7 @@ Owns the step from VOC's pixels, counted from 1 with both ends inside the box, t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -71,7 +71,7 @@ class Voc:
                 objects.append(self._object(item, f"object {k + 1}", place, losses))
             except RecordError as error:
                 raise RecordError(f"object {k + 1}: {error}") from None
-        metadata = {child.tag: _plain(child) for child in root if child.tag not in _FILE_TAGS}
+        metadata = _by_tag(child for child in root if child.tag not in _FILE_TAGS)
         # Some tools leave the ending out.
         names = (name,) if Path(name).suffix.lower() in SUFFIXES else (name, *(name + end for end in SUFFIXES))
         return Item(place, names, objects, _size(root), metadata=metadata)
@@ -79,13 +79,13 @@ class Voc:
     def _object(self, item: Element, name: str, place: Place, losses: Losses) -> FoundObject:
         for part in item.findall("part"):
             losses.add("dropped", "part of an object", place.of(name), part.findtext("name") or "")
-        attributes = {child.tag: _plain(child) for child in item if child.tag not in _OBJECT_TAGS}
+        attributes = _by_tag(child for child in item if child.tag not in _OBJECT_TAGS)
         desc = _text(item, "name")
         box, polygon = item.find("bndbox"), item.find("polygon")
         shift = 1.0 if self.coordinates == "pixels" else 0.0
         if polygon is not None:
             # A polygon goes through pixels; their centres are half a pixel from both edges.
-            numbers = [_number(polygon, f"{axis}{k + 1}") for k in range(len(polygon) // 2) for axis in "xy"]
+            numbers = [_number(polygon, f"{axis}{k + 1}") for k in range((len(polygon) + 1) // 2) for axis in "xy"]
             return FoundObject(name, desc, "poly", [value - shift / 2 for value in numbers], attributes or None)
         if box is None:
             raise RecordError("bndbox must be given")
@@ -97,7 +97,10 @@ def _chosen(split: Path, files: dict[str, Path]) -> list[Path]:
     if not split.is_file():
         raise RecordError(f"{split}: file must exist")
     # Lists of one class have a second column, 1 where the class is there.
-    names = [line.split()[0] for line in split.read_text("utf-8").splitlines() if line.strip()]
+    try:
+        names = [line.split()[0] for line in split.read_text("utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError:
+        raise RecordError(f"{split}: file must be UTF-8 text") from None
     for name in names:
         if name not in files:
             raise RecordError(f"{split}: {name} must be the name of an annotation file, and there is no {name}.xml")
@@ -134,6 +137,14 @@ def _size(root: Element) -> tuple[int, int] | None:
 def _plain(element: Element) -> Any:
     """Return an element as JSON data: its text, a whole number as such, or its children by their tags."""
     if len(element):
-        return {child.tag: _plain(child) for child in element}
+        return _by_tag(element)
     text = (element.text or "").strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else text
+
+
+def _by_tag(elements: Iterable[Element]) -> dict[str, Any]:
+    """Return elements by their tags; those that share one as a list."""
+    found: dict[str, list[Any]] = {}
+    for element in elements:
+        found.setdefault(element.tag, []).append(_plain(element))
+    return {tag: values[0] if len(values) == 1 else values for tag, values in found.items()}
