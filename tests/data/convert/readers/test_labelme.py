@@ -97,8 +97,14 @@ def test_paths_start_at_the_file_and_stay_in_the_folder(tmp_path: Path) -> None:
     [
         ({"shapes": None}, "shapes must be a list, not null; is this a file of Labelme"),
         ({"imagePath": ""}, "imagePath must be a path"),
+        ({"imagePath": "a\0.png"}, "imagePath must be a path"),
         ({"imageWidth": 0}, "imageWidth, imageHeight must be pixels >= 1"),
         ({"shapes": [{"label": "a", "points": [[1, float("inf")]]}]}, r"shapes\[0\]: points\[0\] must be two finite"),
+        (
+            {"shapes": [{"label": "a", "points": [[10**400, 1], [4, 5]], "shape_type": "circle"}]},
+            r"points\[0\] must be two finite",
+        ),
+        ({"shapes": [{"label": "a", "points": [], "shape_type": ["x"]}]}, "shape_type must be one of Labelme's"),
         ({"shapes": [{"label": "a", "points": 3}]}, r"shapes\[0\]: points must be a list"),
         ({"shapes": [{"label": "", "points": [[1, 1], [2, 2], [1, 3]]}]}, r"shapes\[0\]: desc must not be empty"),
         ({"shapes": [{"label": "a", "points": [], "shape_type": "cube"}]}, "shape_type must be one of Labelme's"),

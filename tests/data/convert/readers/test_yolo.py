@@ -110,6 +110,11 @@ def test_labels_of_another_split_in_the_same_folder_are_not_lost(tmp_path: Path)
         ("train: [\n", "file must be YAML"),
         ("train: images/train\nnames: !!python/object/apply:os.system [ls]\n", "file must be YAML"),
         ("- 1\n", "file must hold names, train and val"),
+        ('train: "a\\0b"\nnames: [cup]\n', "images must be given by a path"),
+        (f"train: {'a' * 300}\nnames: [cup]\n", "images must be given by a path"),
+        ("path: [a]\ntrain: images/train\nnames: [cup]\n", "images must be given by a path, not a list of 1"),
+        ("train: images/train\nnames: {0: null}\n", "names must be texts, not null for 0"),
+        ("a: &a [x, x]\ntrain: images/train\nnames: [[*a, *a]]\n", "names must be texts, not a list of 2 for 0"),
     ],
 )
 def test_data_that_is_none(tmp_path: Path, yaml: str, said: str) -> None:

@@ -10,6 +10,7 @@ import base64
 import binascii
 import io
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ MAX_BYTES = 256 << 20
 MAX_MASK_PIXELS = 64 << 20
 """Bound on the mask of an object, checked before its pixels are decoded."""
 CIRCLE_CORNERS = 32
+_MOST = sys.float_info.max
 _FILE_KEYS = frozenset(
     ("version", "flags", "shapes", "imagePath", "imageData", "imageHeight", "imageWidth", "lineColor", "fillColor")
 )
@@ -93,7 +95,7 @@ class Labelme:
         shapes, name = plain.get("shapes"), plain.get("imagePath")
         if not isinstance(shapes, list):
             raise RecordError(f"shapes must be a list, not {show_short(shapes)}; is this a file of Labelme?")
-        if not isinstance(name, str) or not name.strip():
+        if not isinstance(name, str) or not name.strip() or "\0" in name:
             raise RecordError(f"imagePath must be a path, not {show_short(name)}")
         names = _names(path, name, folder)
         size = _size(plain)
@@ -122,6 +124,8 @@ class Labelme:
 
     def _shapes(self, shape: dict[str, Any], place: Place, losses: Losses) -> list[tuple[str, list[Any]]]:
         kind = shape.get("shape_type") or "polygon"
+        if not isinstance(kind, str):
+            raise RecordError(f"shape_type must be one of Labelme's, not {show_short(kind)}")
         xy = _points(shape.get("points"))
         if kind in _NUM_POINTS and len(xy) not in _NUM_POINTS[kind]:
             raise RecordError(f"points of a {kind} must be {_NUM_POINTS[kind][0]}, not {len(xy)}")
@@ -183,7 +187,7 @@ def _points(points: Any) -> list[list[float]]:
         raise RecordError(f"points must be a list of [x, y], not {show_short(points)}")
     for k, point in enumerate(points):
         good = isinstance(point, list) and len(point) == 2 and all(type(v) in (int, float) for v in point)
-        if not good or not all(abs(value) < math.inf for value in point):
+        if not good or not all(abs(value) <= _MOST for value in point):
             raise RecordError(f"points[{k}] must be two finite numbers, not {point!r:.60}")
     return points
 

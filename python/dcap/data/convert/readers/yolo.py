@@ -24,6 +24,8 @@ MAX_BYTES = 16 << 20
 """Largest data.yaml, list of images or file of labels."""
 
 
+_MOST_OF_NAME = 255
+"""Bytes of a name between slashes that file systems allow."""
 _LISTS = frozenset(("classes.txt", "train.txt", "val.txt", "test.txt"))
 
 
@@ -92,9 +94,9 @@ class Yolo:
 
 
 def _root(source: Path, data: Mapping[str, Any]) -> Path:
-    path = data.get("path")
+    path = _path(data.get("path") or "", source)
     folder = source.parent.resolve()
-    root = (folder / str(path)).resolve() if path else folder
+    root = (folder / path).resolve()
     if not root.is_relative_to(folder) or not root.is_dir():
         raise RecordError(
             f"{source}: path must be a folder below {folder}, not {path!r}. Give the folder of the data as --images."
@@ -102,10 +104,16 @@ def _root(source: Path, data: Mapping[str, Any]) -> Path:
     return root
 
 
+def _path(value: Any, source: Path) -> str:
+    parts = value.split("/") if isinstance(value, str) else ["\0"]
+    if any("\0" in part or len(part.encode("utf-8", "replace")) > _MOST_OF_NAME for part in parts):
+        raise RecordError(f"{source}: images must be given by a path, not {show_short(value)}")
+    return str(value)
+
+
 def _listed(root: Path, entry: Any, source: Path) -> list[Path]:
     """Return the images of one entry: a folder, or a text file with one path a line."""
-    if not isinstance(entry, str):
-        raise RecordError(f"{source}: images must be given by a path, not {show_short(entry)}")
+    entry = _path(entry, source)
     place = (root / entry).resolve()
     if not place.is_relative_to(root) and entry.startswith("../"):
         place = (root / entry.removeprefix("../")).resolve()  # as Roboflow writes it
@@ -115,7 +123,7 @@ def _listed(root: Path, entry: Any, source: Path) -> list[Path]:
         return list_images(place)
     if place.suffix != ".txt":
         raise RecordError(f"{source}: {entry!r} must be a folder or a list of images in {root}")
-    lines = [line.strip() for line in _text(place).splitlines() if line.strip()]
+    lines = [_path(line.strip(), place) for line in _text(place).splitlines() if line.strip()]
     return [(place.parent / line if line.startswith("./") else root / line) for line in lines]
 
 
@@ -123,6 +131,9 @@ def _names(names: Any, source: Path) -> dict[int, str]:
     found = dict(enumerate(names)) if isinstance(names, list) else names
     if not isinstance(found, dict) or not all(type(k) is int for k in found):
         raise RecordError(f"{source}: names must be a list or map numbers to names, not {type(names).__name__}")
+    for k, name in found.items():
+        if not isinstance(name, str | int | float):  # a list may be endless when it is written out
+            raise RecordError(f"{source}: names must be texts, not {show_short(name)} for {k}")
     return {k: str(v) for k, v in found.items()}
 
 
