@@ -203,3 +203,14 @@ def test_a_table_that_is_no_coco_file(tmp_path: Path) -> None:
     table = write_json(tmp_path / "table.json", {"categories": 3})
     with pytest.raises(RecordError, match=r"table\.json: images must be given"):
         to_coco(source, tmp_path / "coco.json", Losses(), CocoOptions(categories=table))
+
+
+@pytest.mark.parametrize("descs", [("cup", "cup"), ("cup", "dog")])
+def test_objects_that_share_an_id_are_all_written(tmp_path: Path, descs: tuple[str, str]) -> None:
+    boxes = [{"desc": desc, "bbox_2d": [1 + k, 1, 4 + k, 4]} for k, desc in enumerate(descs)]
+    record = {"images": ["a.png"], "width": 8, "height": 6, "metadata": {"annotation_ids": [5, 5]}, "objects": boxes}
+    write_json(tmp_path / "in.jsonl", record)
+    assert to_coco(tmp_path / "in.jsonl", tmp_path / "out.json", Losses()) == 1
+    written = json.loads((tmp_path / "out.json").read_text())["annotations"]
+    assert [each["bbox"] for each in written] == [[1, 1, 3, 3], [2, 1, 3, 3]]
+    assert len({each["id"] for each in written}) == 2

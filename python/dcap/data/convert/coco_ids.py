@@ -11,6 +11,7 @@ from typing import Any
 
 from dcap.data.convert.coco_file import Id
 from dcap.data.records import Record
+from dcap.geometry.shapes import GeometryKind
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ def choose_ids(records: Iterable[Record], table: Iterable[Mapping[str, Any]] = (
             images.add(number)
         ids = annotation_ids(record)
         keep_annotations = keep_annotations and ids is not None and annotations.isdisjoint(ids)
+        keep_annotations = keep_annotations and ids is not None and _can_join(record, ids)
         if keep_annotations and ids is not None:
             annotations.update(ids)
         for desc, attributes in zip(record.captions, record.attributes, strict=True):
@@ -77,3 +79,15 @@ def annotation_ids(record: Record) -> list[Id] | None:
 
 def _is_id(value: Any) -> bool:
     return type(value) is int or isinstance(value, str)
+
+
+def _can_join(record: Record, ids: list[Id]) -> bool:
+    """Whether objects with one id are polygons that differ in nothing else; any others would need two annotations."""
+    first: dict[Id, int] = {}
+    for k, number in enumerate(ids):
+        i = first.setdefault(number, k)
+        kinds = {int(record.shapes.kinds[i]), int(record.shapes.kinds[k])}
+        same = all(not each or each[i] == each[k] for each in (record.captions, record.attributes, record.extras))
+        if i != k and not (same and kinds == {int(GeometryKind.POLYGON)}):
+            return False
+    return True

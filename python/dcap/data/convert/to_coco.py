@@ -175,10 +175,7 @@ class _Writer:
                 lines.append({**base, "line": points.ravel().tolist(), "index": k})
                 continue
             new = {**base, **_shape(kind, points, float(areas[k]), bounds[k])}
-            if own in found and _same_object(found[own], new):
-                found[own] = _joined(found[own], new)
-                continue
-            found[own] = new
+            found[own] = _joined(found[own], new) if own in found else new
         return list(found.values()), lines
 
     def _attributes(self, record: Record, k: int, kind: GeometryKind) -> dict[str, Any]:
@@ -204,11 +201,6 @@ def _shape(kind: GeometryKind, points: Any, area: float, bounds: Any) -> dict[st
     x1, y1, x2, y2 = bounds.tolist()
     ring = [x1, y1, x2, y1, x2, y2, x1, y2] if kind is GeometryKind.BOX else points.ravel().tolist()
     return {"segmentation": [ring], "area": area, "bbox": [x1, y1, x2 - x1, y2 - y1]}
-
-
-def _same_object(first: dict[str, Any], second: dict[str, Any]) -> bool:
-    keys = ("category_id", "iscrowd", "attributes", "dcap")
-    return all(first.get(key) == second.get(key) for key in keys) and "shape" not in first.get("dcap", {})
 
 
 def _joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
