@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 
 from dcap.core.errors import RecordError
-from dcap.data.check import ERRORS_SHOWN, BadRecordList, ImageRules, check_records
+from dcap.data.check import ERRORS_SHOWN, ImageRules, check_records
 from dcap.data.config import PreprocessorConfig
 from dcap.data.preprocess import Chain
 
@@ -80,48 +79,6 @@ def test_error_stops_at_the_first_fifty(write_jsonl: Write, make_record: Make) -
         check_records([path], on_read=lambda done, total: read.append((done, total)))
     assert str(caught.value).count("width must be") == ERRORS_SHOWN
     assert read[-1] == (50, 200)
-
-
-def test_skip_counts_and_lists(write_jsonl: Write, make_record: Make, tmp_path: Path) -> None:
-    path = write_jsonl([make_record(), b'{"torn": ' + b"\xff", make_record(width=0, height=0), make_record()])
-    checked = check_records([path], on_bad_record="skip")
-    assert [checked[k].origin.line for k in range(len(checked))] == [1, 4]
-    assert checked.summary() == "2 records, 2 bad ones skipped"
-    listed = BadRecordList(tmp_path)
-    listed.start(checked)
-    assert listed.path == tmp_path / "bad_records.jsonl"
-    items = [json.loads(line) for line in listed.path.read_text("utf-8").splitlines()]
-    assert [(item["file"], item["line"]) for item in items] == [(str(path), 2), (str(path), 3)]
-    assert items[0]["text"] == '{"torn": \ufffd'
-    assert items[1]["errors"] == [
-        "width must be a whole number of pixels >= 1, not 0",
-        "height must be a whole number of pixels >= 1, not 0",
-    ]
-    listed.add("r.jsonl:4: image must be whole")
-    assert len(listed) == 3
-    listed.start()
-    assert len(listed) == 0
-
-
-def test_an_image_that_fails_in_every_epoch_is_listed_once(tmp_path: Path) -> None:
-    listed = BadRecordList(tmp_path)
-    for message in (
-        "a.jsonl:1: image must be whole",
-        "a.jsonl:2: image must be whole",
-        "a.jsonl:1: image must be whole",
-    ):
-        listed.add(message)
-    assert len(listed) == 2
-
-
-def test_without_bad_records_no_list_is_written(write_jsonl: Write, make_record: Make, tmp_path: Path) -> None:
-    BadRecordList(tmp_path).start(check_records([write_jsonl([make_record()])], "skip"))
-    assert not (tmp_path / "bad_records.jsonl").exists()
-
-
-def test_long_lines_are_listed_by_their_beginning(write_jsonl: Write, tmp_path: Path) -> None:
-    BadRecordList(tmp_path).start(check_records([write_jsonl([b"x" * 100_000])], "skip"))
-    assert (tmp_path / "bad_records.jsonl").stat().st_size < 3000
 
 
 def test_images_are_the_same_kind_of_error(write_jsonl: Write, make_record: Make, photo: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 import pytest
 
 from dcap.core.errors import CheckpointError, ImageError
-from dcap.data.check import BadRecord
+from dcap.data.bad_records import BadRecord
 from dcap.data.record_json import Problem
 from dcap.data.records import Origin
 from dcap.infer.left_out import LeftOut, list_path, read_list, write_list

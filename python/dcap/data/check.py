@@ -6,7 +6,6 @@ asked for.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -21,12 +20,13 @@ import numpy.typing as npt
 from dcap.core.errors import DcapError, ImageError, RecordError
 from dcap.core.log import get_logger
 from dcap.core.words import counted
+from dcap.data.bad_records import BadRecord
 from dcap.data.formats.opening import open_source
 from dcap.data.formats.source import RecordSource
 from dcap.data.images import check_header, decode_image
 from dcap.data.preprocess import NO_CHAIN, Chain
 from dcap.data.record_json import Problem
-from dcap.data.records import Origin, Record, image_source
+from dcap.data.records import Record, image_source
 from dcap.data.scan import RUN_LENGTH, RUN_LENGTH_DECODING, Run, map_in_order, runs_of
 from dcap.geometry.canvas import MAX_PIXELS
 
@@ -34,7 +34,6 @@ logger = get_logger(__name__)
 
 ERRORS_SHOWN = 50
 """Reading stops at so many problems when bad records are errors."""
-BAD_RECORDS_FILE = "bad_records.jsonl"
 _TEXT_KEPT = 2000
 
 
@@ -48,16 +47,6 @@ class ImageRules:
     """Bound on height x width."""
     decode: bool = False
     """Decode the pixels too; false reads headers only."""
-
-
-@dataclass(frozen=True, slots=True)
-class BadRecord:
-    """A record that cannot be used."""
-
-    origin: Origin
-    problems: tuple[Problem, ...]
-    text: str
-    """Beginning of the line."""
 
 
 @dataclass(frozen=True)
@@ -112,54 +101,6 @@ class CheckedRecords:
         parts += [f"{count} dropped by {name}" for name, count in self.dropped.items()]
         parts += [counted(self.clipped, "shape") + " clipped to the image"] if self.clipped else []
         return ", ".join(parts)
-
-
-@dataclass(frozen=True, slots=True)
-class BadRecordList:
-    """``bad_records.jsonl`` of a run: what ``on_bad_record: skip`` left out, one JSON object per line.
-
-    Args:
-        folder: Run folder.
-    """
-
-    folder: Path
-
-    @property
-    def path(self) -> Path:
-        """The file; absent while nothing was left out."""
-        return self.folder / BAD_RECORDS_FILE
-
-    def start(self, *checked: CheckedRecords) -> None:
-        """Begin the list anew with the bad records of some files."""
-        self.path.unlink(missing_ok=True)
-        for bad in (bad for records in checked for bad in records.bad):
-            errors = [str(problem) for problem in bad.problems]
-            self._append({"file": bad.origin.file, "line": bad.origin.line, "errors": errors, "text": bad.text})
-
-    def add(self, message: str) -> None:
-        """Add a record that turned out bad later, such as an image that cannot be decoded.
-
-        It does so again in every epoch, and is listed once.
-        """
-        logger.warning("left out: %s", message)
-        item = {"errors": [message]}
-        if not self.path.is_file() or _as_line(item) not in self.path.read_bytes():
-            self._append(item)
-
-    def __len__(self) -> int:
-        if not self.path.is_file():
-            return 0
-        with self.path.open("rb") as lines:
-            return sum(1 for _ in lines)
-
-    def _append(self, item: Mapping[str, object]) -> None:
-        # One write in append mode, so that lines of several ranks do not mix.
-        with self.path.open("ab", buffering=0) as out:
-            out.write(_as_line(item))
-
-
-def _as_line(item: Mapping[str, object]) -> bytes:
-    return (json.dumps(item, ensure_ascii=False) + "\n").encode("utf-8", "replace")
 
 
 def check_records(

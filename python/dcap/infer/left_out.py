@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from dcap.core.errors import CheckpointError
-from dcap.data.check import BadRecord
+from dcap.data.bad_records import BadRecord
 from dcap.data.records import Origin
 
 

@@ -34,6 +34,7 @@ from dcap.core.config import build, dump_yaml, to_tree
 from dcap.core.errors import CheckpointError
 from dcap.core.log import get_logger
 from dcap.core.words import counted
+from dcap.data.bad_records import BAD_RECORDS_FILE
 from dcap.data.profile import ResolvedProfile, save_profile
 from dcap.train.atomic import read_marker, whole_folder
 from dcap.train.config import RunConfig
@@ -233,7 +234,10 @@ def delete_surplus(output: Path, limit: int) -> None:
 
 def set_aside(output: Path) -> None:
     """Move what an earlier run left in `output` into ``previous-001``, so that it can neither be lost nor resumed."""
-    names = ("checkpoints", "best", "final", "metrics.jsonl", "tensorboard", "config.yaml", "environment.json")
+    names = (
+        "checkpoints", "best", "final", "metrics.jsonl", "tensorboard", "config.yaml", "environment.json",
+        BAD_RECORDS_FILE,
+    )  # fmt: skip
     left = [output / name for name in names if (output / name).exists() or (output / name).is_symlink()]
     if not left:
         return

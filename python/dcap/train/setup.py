@@ -17,7 +17,7 @@ from dcap.core.config import dump_yaml
 from dcap.core.errors import ConfigError
 from dcap.core.log import FILE_ONLY, console, get_logger
 from dcap.core.words import counted
-from dcap.data.check import BadRecordList
+from dcap.data.bad_records import BadRecordList
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import load_tokenizer
 from dcap.data.loader import RowLoader
@@ -94,7 +94,6 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
     bad_records = BadRecordList(output)
     loader, val_loader = _loaders(config, accelerator, source, bad_records)
     if accelerator.is_main_process:
-        bad_records.start(*(each.dataset.records for each in (loader, val_loader) if each is not None))
         closing.callback(_tell_bad_records, bad_records)
     # Planned even where max_steps is given: a sample that does not fit stops the run here, and not after loading
     # the model, or hours later in the first validation.
@@ -131,9 +130,11 @@ def planned_steps(config: RunConfig, loader: RowLoader) -> int:
 
 
 def describe(run: Run) -> None:
-    """Write ``config.yaml`` and ``environment.json`` into the run folder; once the run is known to be allowed."""
+    """Write config, environment and bad records into the run folder; once the run is known to be allowed."""
     accelerator, output = run.learner.accelerator, Path(run.config.training.output_dir)
     if accelerator.is_main_process:
+        loaders = [loader for loader in (run.loader, run.val_loader) if loader is not None]
+        BadRecordList(output).start(*(loader.dataset.records for loader in loaders))
         (output / "config.yaml").write_text(dump_yaml(run.config), "utf-8")
         write_environment(output, accelerator.num_processes, str(accelerator.device))
 
