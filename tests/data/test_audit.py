@@ -134,3 +134,16 @@ def test_several_processes_find_the_same(tiny_folder: Path, tmp_path: Path) -> N
     assert one == two
     assert told[-1] == ("train", 95, 95)
     assert {(r.name, r.failed) for r in one if r.failed} >= {("records", 5)}
+
+
+def test_a_mixture_is_audited_with_its_repeats_and_what_the_epoch_leaves_out(tiny_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    a = records(tmp_path, *[photo(tmp_path, f"{i}.png") for i in range(4)])
+    b = records(tmp_path / "b", photo(tmp_path / "b", "x.png"))
+    for shares, samples in (({}, {"ratio": 2.0}), 12), (({"weight": 0.5}, {}), 5):
+        mixture = [{"name": "a", "train": a, **shares[0]}, {"name": "b", "train": b, **shares[1]}]
+        made = config(tiny_folder, train=(), val=(), mixture=mixture)
+        found = audit(made, load_tokenizer(str(tiny_folder)), AuditOptions(encode=None))
+        checked = {result.name: result.checked for result in found}
+        assert (checked["images"], checked["plans"], checked["tokens"]) == (5, samples, samples)
+        assert not any(result.failed for result in found)

@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from dcap.augment.config import AugmentConfig
 from dcap.core.errors import DcapError, PluginError, RecordError
 from dcap.core.random import generator
-from dcap.data.audit_checks import SAMPLE_CHECKS, AuditedSample, Found
+from dcap.data.audit_checks import RECORD_CHECKS, SAMPLE_CHECKS, AuditedSample, Found
 from dcap.data.audit_splits import WHOLE_CHECKS, AuditedSplit, CheckResult, about
 from dcap.data.config import DataConfig, Split
 from dcap.data.dataset import DatasetConfig, DenseCaptionDataset
@@ -22,6 +24,7 @@ from dcap.data.duplicates import Fingerprints
 from dcap.data.encode import Tokenizer
 from dcap.data.formats.opening import open_source
 from dcap.data.formats.paths import expand_sources
+from dcap.data.mixture import EpochSamples
 from dcap.data.scan import map_in_order
 
 _SAMPLES_OF_A_RUN = 16
@@ -103,9 +106,10 @@ def _sample_results(
     if split.dataset is None:
         results[0].add(split.name, [Found(str(split.error))])
         return results
-    total, done, prints = len(split.dataset), 0, []
+    samples = _samples(split.dataset, options.epoch)
+    total, done, prints = len(samples), 0, []
     runs = [range(i, min(i + _SAMPLES_OF_A_RUN, total)) for i in range(0, total, _SAMPLES_OF_A_RUN)]
-    look = partial(_look, split, options, _drawn(split.dataset, options))
+    look = partial(_look, split, options, samples, _drawn(split.dataset, options, total))
     for run, (part, fingerprints) in zip(runs, map_in_order(look, runs, options.num_workers), strict=True):
         for mine, its in zip(results, part, strict=True):
             mine.update(its)
@@ -120,8 +124,15 @@ def _fresh(split: str) -> list[CheckResult]:
     return [CheckResult(split, check.__name__, about(check)) for check in SAMPLE_CHECKS]
 
 
-def _drawn(dataset: DenseCaptionDataset, options: AuditOptions) -> frozenset[int]:
-    count, total = options.encode, len(dataset)
+def _samples(dataset: DenseCaptionDataset, epoch: int) -> EpochSamples:
+    """Return a sample of every record, also of those that this epoch of a mixture leaves out, and the repeats."""
+    every, taken = EpochSamples.of_all(len(dataset)), dataset.samples(epoch)
+    again = taken.draw > 0
+    return EpochSamples(np.append(every.index, taken.index[again]), np.append(every.draw, taken.draw[again]))
+
+
+def _drawn(dataset: DenseCaptionDataset, options: AuditOptions, total: int) -> frozenset[int]:
+    count = options.encode
     if count is None or count >= total:
         return frozenset(range(total))
     rng = generator(dataset.config.seed, options.epoch, _DRAW_PURPOSE)
@@ -129,25 +140,29 @@ def _drawn(dataset: DenseCaptionDataset, options: AuditOptions) -> frozenset[int
 
 
 def _look(
-    split: AuditedSplit, options: AuditOptions, drawn: frozenset[int], run: range
+    split: AuditedSplit, options: AuditOptions, samples: EpochSamples, drawn: frozenset[int], run: range
 ) -> tuple[list[CheckResult], Fingerprints]:
     """Run all checks of single samples over some of them."""
     dataset, results, rows = split.dataset, _fresh(split.name), []
     assert dataset is not None
-    for index in run:
+    for place in run:
+        index, draw = int(samples.index[place]), int(samples.draw[place])
         sample = AuditedSample(
-            dataset, index, options.epoch,
-            skips=split.on_bad_record == "skip", decode=options.decode, encode=index in drawn,
+            dataset, index, options.epoch, draw=draw,
+            skips=split.on_bad_record == "skip", decode=options.decode, encode=place in drawn,
         )  # fmt: skip
         records = dataset.records
         file, row = int(records.file_index[index]), int(records.row_index[index])
         where = str(records.files[file].origin(row))
         for check, result in zip(SAMPLE_CHECKS, results, strict=True):
+            if draw and check in RECORD_CHECKS:
+                continue
             try:
                 found = check(sample)
             except DcapError as error:
                 found = [Found(str(error))]
             if found is not None:
                 result.add(where, found)
-        rows.append((file, row, records.files[file].line(row), records.files[file][row]))
+        if not draw:
+            rows.append((file, row, records.files[file].line(row), records.files[file][row]))
     return results, Fingerprints.of(rows, with_images=True)

@@ -42,12 +42,21 @@ class AuditedSample:
         skips: Whether the run leaves out bad samples, so that they are no failure.
         decode: Whether images are decoded; false reads their headers.
         encode: Whether this sample is among those that are tokenised.
+        draw: How many samples of the same record the epoch takes before this one.
     """
 
     def __init__(
-        self, dataset: DenseCaptionDataset, index: int, epoch: int, *, skips: bool, decode: bool, encode: bool
+        self,
+        dataset: DenseCaptionDataset,
+        index: int,
+        epoch: int,
+        *,
+        skips: bool,
+        decode: bool,
+        encode: bool,
+        draw: int = 0,
     ) -> None:
-        self.dataset, self.index, self.epoch = dataset, index, epoch
+        self.dataset, self.index, self.epoch, self.draw = dataset, index, epoch, draw
         self.skips, self.decode, self.encode = skips, decode, encode
 
     @cached_property
@@ -64,7 +73,7 @@ class AuditedSample:
         if isinstance(self.record, DcapError):
             return None
         try:
-            return self.planner.plan(self.record, self.epoch, self.index)
+            return self.planner.plan(self.record, self.epoch, self.index, draw=self.draw)
         except DcapError as error:
             return error
 
@@ -199,9 +208,9 @@ def tokens(sample: AuditedSample) -> list[Found] | None:
     return found
 
 
-SAMPLE_CHECKS: tuple[Check, ...] = (
-    preprocessors, shapes, objects, images, plans, canvases, answers, supervised, tokens,
-)  # fmt: skip
+RECORD_CHECKS: tuple[Check, ...] = (preprocessors, shapes, objects, images)
+"""Of these the first sample of a record tells for all."""
+SAMPLE_CHECKS: tuple[Check, ...] = (*RECORD_CHECKS, plans, canvases, answers, supervised, tokens)
 """In the order in which they are shown; the first line of each one's documentation says what must hold."""
 
 
