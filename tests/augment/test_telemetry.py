@@ -28,3 +28,11 @@ def test_sums_of_samples_become_shares() -> None:
 
 def test_no_samples() -> None:
     assert set(summarize({}).values()) == {0.0}
+
+
+def test_the_curriculum_is_that_of_the_samples_that_follow_it() -> None:
+    follows = Telemetry(1, {}, (), (), 0.0, bypassed=False, curriculum={"rotate.max_deg": 20.0})
+    sums: Counter[str] = Counter()
+    for telemetry in (follows, Telemetry(1, {}, (), (), 0.0, bypassed=False), follows):
+        sums.update(telemetry.tally(1))
+    assert summarize(sums)["curriculum/rotate.max_deg"] == 20.0

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from dcap.core.errors import CheckpointError
+from dcap.core.config import build
+from dcap.core.errors import CheckpointError, ConfigError
 from dcap.data.config import AnswerProfile, DataConfig, PromptConfig
 from dcap.data.profile import FILE_NAME, load_profile, resolve_profile, save_profile
 
@@ -95,3 +96,29 @@ def test_a_torn_file_is_an_error_with_a_way_out(tmp_path: Path, content: bytes) 
 def test_a_missing_file_names_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"answer profile must exist beside the weights. Name the folder"):
         load_profile(tmp_path)
+
+
+def mixture(*entries: dict[str, Any]) -> DataConfig:
+    return build(DataConfig, {"mixture": [{"train": "x.jsonl", **entry} for entry in entries]}, "data")
+
+
+def test_data_sets_of_a_mixture_keep_what_they_were_asked(tmp_path: Path) -> None:
+    own = {"name": "towers", "prompts": {"dense": "Parts?"}, "answer": {"format": "qwen"}, "mode": "mixed"}
+    profile = resolve_profile(mixture(own, {"name": "plain"}))
+    save_profile(tmp_path, profile)
+    loaded = load_profile(tmp_path)
+    assert loaded == profile
+    towers = loaded.of_dataset("towers")
+    assert (towers.prompts.dense, towers.answer.format, towers.mode) == ("Parts?", "qwen", "mixed")
+    assert loaded.of_dataset("plain").prompts == loaded.prompts
+    with pytest.raises(ConfigError, match=r"data set must be one of the mixture .* not 'tower'; did you mean towers\?"):
+        loaded.of_dataset("tower")
+    with pytest.raises(ConfigError, match="the model was not trained on a mixture"):
+        towers.of_dataset("towers")
+
+
+def test_a_profile_that_no_data_set_was_trained_with_is_told_apart() -> None:
+    own = {"name": "towers", "prompts": {"dense": "Parts?"}}
+    assert not resolve_profile(mixture(own)).is_trained
+    assert resolve_profile(mixture(own, {"name": "plain"})).is_trained
+    assert resolve_profile(DataConfig(train="x.jsonl")).is_trained

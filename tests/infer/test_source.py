@@ -4,6 +4,7 @@ import logging
 
 import pytest
 
+from dcap.core.config import build
 from dcap.core.errors import CheckpointError, ConfigError
 from dcap.data.config import AnswerProfile, DataConfig
 from dcap.data.profile import resolve_profile, save_profile
@@ -137,3 +138,16 @@ def test_digest_of_large_weights_sees_both_ends(tmp_path, place, monkeypatch):
 def test_digest_of_a_file(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert digest_file(tmp_path / "a").startswith("ba7816bf")
+
+
+def test_a_data_set_of_a_mixture_is_asked_as_in_training(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("dcap"), "propagate", True)
+    model, adapter = make_model(tmp_path / "base"), make_adapter(tmp_path / "final" / "adapter")
+    entry = {"name": "towers", "train": "x.jsonl", "prompts": {"dense": "Parts?"}}
+    save_profile(tmp_path / "final", resolve_profile(build(DataConfig, {"mixture": [entry]})))
+    assert find_source(str(model), adapter, "towers").profile.prompts.dense == "Parts?"
+    assert not caplog.records
+    find_source(str(model), adapter)
+    assert "give --dataset, one of towers" in caplog.text
+    with pytest.raises(ConfigError, match="not 'poles'"):
+        find_source(str(model), adapter, "poles")

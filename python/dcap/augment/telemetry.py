@@ -53,6 +53,7 @@ class Telemetry:
             "pasted": self.num_pasted,
             "padding": self.padding_share,
             "pixels": num_pixels,
+            "curriculum": bool(self.curriculum),
             **counts,
             **{f"curriculum/{name}": value for name, value in self.curriculum.items()},
             **{f"fitted/{name}": value for name, value in self.fitted.items()},
@@ -65,10 +66,14 @@ def summarize(sums: Mapping[str, float]) -> dict[str, float]:
     ``kept_share`` is that of the objects; ``bypassed_share``, ``padding_share``, ``objects``, ``pasted`` copies,
     ``megapixels``, how often each op acted (``applied/rotate``) or could not (``skipped/rotate``), the numbers of
     the curriculum (``curriculum/rotate.max_deg``) and what it took to fit rows (``fitted/dropped_objects``) are per
-    sample.
+    sample, those of the curriculum per sample that follows it.
     """
     samples = max(sums.get("samples", 0), 1)
-    per_sample = {name: value / samples for name, value in sums.items() if "/" in name}
+    per_sample = {
+        name: value / (sums["curriculum"] if name.startswith("curriculum/") else samples)
+        for name, value in sums.items()
+        if "/" in name
+    }
     return {
         "kept_share": sums.get("kept", 0) / max(sums.get("objects", 0), 1),
         "objects": sums.get("objects", 0) / samples,

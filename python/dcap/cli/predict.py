@@ -44,6 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--out", required=True, type=Path, metavar="PRED.jsonl", help="written, or continued")
     parser.add_argument("--overwrite", action="store_true", help="start anew even when --out is there")
     parser.add_argument("--limit", type=int, metavar="N", help="the first records only")
+    parser.add_argument("--dataset", metavar="NAME", help="ask as this data set of data.mixture was asked in training")
     parser.add_argument("--mode", choices=("dense", "summary"), help="default: what the model was trained to answer")
     parser.add_argument("--batch-size", type=int, default=4, metavar="N", help="images at a time (default: 4)")
     parser.add_argument("--max-new-tokens", type=int, default=4096, metavar="N", help="stop there (default: 4096)")
@@ -79,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
         batch_size=args.batch_size,
         max_new_tokens=args.max_new_tokens,
         limit=args.limit,
+        dataset=args.dataset,
         mode=args.mode,
         dtype=args.dtype,
         device=args.device,

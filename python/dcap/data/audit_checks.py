@@ -149,6 +149,9 @@ def plans(sample: AuditedSample) -> list[Found] | None:
         return [Found(str(planned), fails=not sample.skips)]
     if planned.fits != (planned.length <= limit):
         return [Found(f"fits must say whether {planned.length} tokens are at most {limit}, not {planned.fits}")]
+    fitted = ", ".join(f"{name.replace('_', ' ')}: {n}" for name, n in planned.result.telemetry.fitted.items())
+    if fitted:
+        return [Found(f"is made to fit ({fitted})", fails=False)]
     return [] if planned.fits else [Found(f"is left out: {planned.length} tokens are more than {limit}", fails=False)]
 
 

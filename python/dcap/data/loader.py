@@ -258,7 +258,10 @@ class RowLoader:
         """
         steps = len(self.steps(epoch, first_step))
         if not steps:
-            raise TrainingError("at least one sample must be left to load; all were dropped or there are none")
+            raise TrainingError(
+                "at least one sample must be left to load; all were dropped, as too long or by preprocessors, or there "
+                "are none"
+            )
         return steps
 
     def steps_from(self, epoch: int, step: int, first_step: int = 0) -> Iterator[list[Batch]]:

@@ -139,10 +139,12 @@ class Planner:
         if planned.fits:
             return planned
         canvas = planned.result.scene.canvas
+        # The smallest image did not help: what is left is to leave something out.
+        others = "drop_objects or drop" if self.config.overlong == "shrink_image" else "another policy"
         raise RecordError(
             f"{record.origin}: sample must have at most {self.config.global_max_length} tokens, not {planned.length} "
             f"with an image of {canvas.width}x{canvas.height}. Raise data.global_max_length, lower "
-            "data.answer.max_pixels, min_pixels or max_polygon_points, or set data.overlong."
+            f"data.answer.max_pixels, min_pixels or max_polygon_points, or set data.overlong to {others}."
         )
 
     def prompt_ids(self, planned: PlannedSample) -> npt.NDArray[np.int64]:

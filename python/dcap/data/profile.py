@@ -7,18 +7,30 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dcap.core.config import build, to_tree
-from dcap.core.errors import CheckpointError, ConfigError
+from dcap.core.errors import CheckpointError, ConfigError, nearest_hint
 from dcap.data.config import AnswerProfile, DataConfig, Mode
 from dcap.data.prompts import Prompts, resolve
 
 FILE_NAME = "answer_profile.json"
 VERSION = 1
 _MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class DatasetProfile:
+    """What one data set of a mixture is asked and answers."""
+
+    answer: AnswerProfile
+    """As that of `ResolvedProfile`."""
+    prompts: Prompts
+    """The texts."""
+    mode: Mode
+    """What the model was trained to answer."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +43,25 @@ class ResolvedProfile:
     """The texts; `answer.prompts` only says where they came from."""
     mode: Mode = "dense"
     """What the model was trained to answer."""
+    datasets: dict[str, DatasetProfile] = field(default_factory=dict)
+    """The same of each data set of a mixture, by name."""
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether some data set was trained with this very profile; true without a mixture."""
+        return not self.datasets or DatasetProfile(self.answer, self.prompts, self.mode) in self.datasets.values()
+
+    def of_dataset(self, name: str) -> ResolvedProfile:
+        """Return the profile of one data set.
+
+        Raises:
+            ConfigError: There is none of that name.
+        """
+        if name not in self.datasets:
+            known = nearest_hint(name, self.datasets) if self.datasets else "; the model was not trained on a mixture"
+            raise ConfigError(f"data set must be one of the mixture that the model was trained on, not {name!r}{known}")
+        own = self.datasets[name]
+        return ResolvedProfile(own.answer, own.prompts, own.mode)
 
 
 def resolve_profile(config: DataConfig, base_dir: str | Path = ".") -> ResolvedProfile:
@@ -39,7 +70,11 @@ def resolve_profile(config: DataConfig, base_dir: str | Path = ".") -> ResolvedP
     Raises:
         ConfigError: As `dcap.data.prompts.resolve`.
     """
-    return ResolvedProfile(config.answer, resolve(config.answer.prompts, base_dir), config.mode)
+    datasets = {}
+    for entry in config.mixture:
+        own = config.of_entry(entry)
+        datasets[entry.name] = DatasetProfile(own.answer, resolve(own.answer.prompts, base_dir), own.mode)
+    return ResolvedProfile(config.answer, resolve(config.answer.prompts, base_dir), config.mode, datasets)
 
 
 def save_profile(folder: str | Path, profile: ResolvedProfile) -> Path:

@@ -34,6 +34,8 @@ class PredictOptions:
     """Stop an answer after this many tokens."""
     limit: int | None = None
     """Predict the first records only."""
+    dataset: str | None = None
+    """Data set of a mixture whose prompts and answer settings are used; none takes those of ``data.answer``."""
     mode: Literal["dense", "summary"] | None = None
     """What is asked; none asks what the model was trained to answer, located objects where that is both."""
     dtype: DType | None = None

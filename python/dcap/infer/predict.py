@@ -48,7 +48,7 @@ def predict(options: PredictOptions) -> Outcome:
     rules = ImageRules(options.root, options.max_image_pixels)
     records = check_records(options.data, options.on_bad_record, rules)
     log.info("%s", records.summary())
-    source = find_source(options.model, options.adapter)
+    source = find_source(options.model, options.adapter, options.dataset)
     device, dtype = choose_device(options.device, options.dtype)
     mode = options.mode or ("summary" if source.profile.mode == "summary" else "dense")
     made_with = {

@@ -44,15 +44,16 @@ class ModelSource:
         }
 
 
-def find_source(model: str, adapter: Path | None) -> ModelSource:
+def find_source(model: str, adapter: Path | None, dataset: str | None = None) -> ModelSource:
     """Find model, adapter and answer profile.
 
     Args:
         model: ``builtin:tiny``, hub id or folder; a folder that ``dcap train`` wrote may hold the model in ``model/``.
         adapter: Folder of an adapter, or one that ``dcap train`` wrote, with the adapter in ``adapter/``.
+        dataset: Data set of the mixture that the model was trained on, whose prompts and answers are wanted.
 
     Raises:
-        ConfigError: A folder holds no model or no safetensors adapter.
+        ConfigError: A folder holds no model or no safetensors adapter, or the model knows no such data set.
         CheckpointError: The answer profile is torn or unknown.
     """
     base = Path(resolve_model(model))
@@ -70,6 +71,11 @@ def find_source(model: str, adapter: Path | None) -> ModelSource:
     if profile is None:
         log.info("no %s beside the weights: the default answer profile and English prompts are used", FILE_NAME)
         profile = resolve_profile(DataConfig())
+    if dataset is not None:
+        profile = profile.of_dataset(dataset)
+    elif not profile.is_trained:
+        names = ", ".join(profile.datasets)
+        log.warning("every data set had prompts or answers of its own in training; give --dataset, one of %s", names)
     return ModelSource(str(found) if found else resolve_model(model), attached, profile)
 
 
