@@ -19,11 +19,11 @@ from dcap.core.words import counted
 from dcap.data.builtin import resolve_data
 from dcap.data.convert import readers
 from dcap.data.convert.losses import Losses
-from dcap.data.convert.output import whole_file
 from dcap.data.convert.reader import READERS
 from dcap.data.convert.resize import Resizer
 from dcap.data.convert.run import ConvertOptions, convert
 from dcap.data.convert.to_coco import CocoOptions, to_coco
+from dcap.data.formats.scratch import written_whole
 from dcap.geometry.canvas import MAX_PIXELS
 
 log = get_logger(__name__)
@@ -186,7 +186,7 @@ def run_to_coco(args: argparse.Namespace) -> int:
 def _finish(args: argparse.Namespace, losses: Losses, count: int | None, noun: str) -> int:
     _print(losses)
     if args.report:
-        with whole_file(args.report) as file:
+        with written_whole(args.report, durable=True) as file:
             file.write(json.dumps(losses.to_dict(), indent=2, ensure_ascii=False).encode() + b"\n")
     if count is None:
         log.error("nothing was written: %d lost or changed, and --strict allows none", losses.total)

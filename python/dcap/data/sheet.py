@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from dcap.data.draw import Pixels
 from dcap.data.fonts import font_for, load_font
+from dcap.data.formats.scratch import written_whole
 
 _PAPER = (250, 250, 248)
 _INK = (30, 30, 30)
@@ -108,15 +108,11 @@ def wrap(text: str, width_px: int, font_px: int) -> list[str]:
 
 def write_png(path: Path, image: Pixels) -> None:
     """Write a PNG file, whole or not at all; folders on the way are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    Image.fromarray(image).save(part, format="PNG", optimize=True)
-    os.replace(part, path)
+    with written_whole(path) as file:
+        Image.fromarray(image).save(file, format="PNG", optimize=True)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file, whole or not at all; folders on the way are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, "utf-8", newline="\n")
-    os.replace(part, path)
+    with written_whole(path) as file:
+        file.write(text.encode("utf-8"))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from dcap.core.errors import RecordError
 from dcap.core.log import progress
 from dcap.core.random import generator
 from dcap.data.check import CheckedRecords
+from dcap.data.formats.scratch import written_whole
 from dcap.data.mixture import Mixture
 from dcap.data.records import Record, image_path, to_dict
 
@@ -67,17 +66,11 @@ def write_epoch(
     """
     samples = mixture.samples(seed, epoch)
     order = generator(seed, epoch, _ORDER_PURPOSE).permutation(samples.index).tolist()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
-        with part.open("w", encoding="utf-8", newline="\n") as lines:
-            for index in progress(order, "Writing records"):
-                name = mixture.parts[mixture.part_of(index)].entry.name
-                lines.write(json.dumps(_moved(records[index], name, out.parent, root), ensure_ascii=False) + "\n")
-        os.replace(part, out)
-    finally:
-        with suppress(FileNotFoundError):
-            part.unlink()
+    with written_whole(out) as file:
+        for index in progress(order, "Writing records"):
+            name = mixture.parts[mixture.part_of(index)].entry.name
+            line = json.dumps(_moved(records[index], name, out.parent, root), ensure_ascii=False)
+            file.write(f"{line}\n".encode())
     return len(order)
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from dcap.augment.render import resize_for_model
 from dcap.core.errors import ImageError
-from dcap.data.convert.output import whole_file
+from dcap.data.formats.scratch import written_whole
 from dcap.data.images import decode_image, read_header
 from dcap.data.records import Record
 from dcap.geometry.affine import Affine
@@ -103,7 +103,7 @@ def _is_made(target: Path, source: Path, canvas: Canvas) -> bool:
 
 
 def _save(image: Image.Image, target: Path) -> None:
-    with whole_file(target) as file:
+    with written_whole(target, durable=True, sweep=False) as file:
         if target.suffix == ".jpg":
             image.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0)
         else:

@@ -16,10 +16,11 @@ from dcap.core.log import progress_of
 from dcap.data.convert.assemble import Assembler
 from dcap.data.convert.frames import Frame
 from dcap.data.convert.losses import Losses, Place
-from dcap.data.convert.output import check_target, whole_file
+from dcap.data.convert.output import check_target
 from dcap.data.convert.reader import Item, Reader
 from dcap.data.convert.record_line import record_line
 from dcap.data.convert.resize import Resizer
+from dcap.data.formats.scratch import written_whole
 from dcap.data.records import Origin, Record, parse_record, to_dict
 from dcap.geometry.canvas import MAX_PIXELS
 
@@ -98,7 +99,7 @@ def convert(
     check_target(out, source, options.overwrite)
     count = 0
     try:
-        with whole_file(out) as file:
+        with written_whole(out, durable=True) as file:
             for record in read_records(reader, source, out, losses, options):
                 file.write(record_line(to_dict(record)) + b"\n")
                 count += 1

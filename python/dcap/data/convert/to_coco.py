@@ -30,9 +30,11 @@ from dcap.core.errors import RecordError
 from dcap.core.log import progress_of
 from dcap.data.convert.coco_file import Id, read_coco
 from dcap.data.convert.coco_ids import Ids, annotation_ids, choose_ids
-from dcap.data.convert.losses import Losses, Place
-from dcap.data.convert.output import check_target, whole_file
+from dcap.data.convert.losses import Losses
+from dcap.data.convert.output import check_target
+from dcap.data.convert.record_file import good_records
 from dcap.data.formats.jsonl import JsonlFile
+from dcap.data.formats.scratch import written_whole
 from dcap.data.records import Record
 from dcap.geometry.area import area_or_length
 from dcap.geometry.shapes import GeometryKind
@@ -71,7 +73,7 @@ def to_coco(source: Path, out: Path, losses: Losses, options: CocoOptions | None
     file = JsonlFile(source)
     table = list(read_coco(options.categories, losses).categories.values()) if options.categories else []
     # What is broken is counted in the pass that writes.
-    ids = choose_ids((record for _, record in _good(file, Losses("skip"))), table)
+    ids = choose_ids((record for _, record in good_records(file, Losses("skip"))), table)
     writer = _Writer(ids, (options.images or source.parent).resolve(), source.parent.resolve())
     with (
         tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as annotations,
@@ -79,7 +81,7 @@ def to_coco(source: Path, out: Path, losses: Losses, options: CocoOptions | None
     ):
         lists = {"images": _Array(rest), "annotations": _Array(annotations)}
         lines: list[dict[str, Any]] = []
-        for place, record in progress_of(_good(file, losses), len(file), "convert"):
+        for place, record in progress_of(good_records(file, losses), len(file), "convert"):
             try:
                 image = writer.image(record, lists["images"].count + 1)
             except RecordError as error:
@@ -92,7 +94,7 @@ def to_coco(source: Path, out: Path, losses: Losses, options: CocoOptions | None
                 lists["annotations"].add(annotation)
         if options.strict and losses.total:
             return None
-        with whole_file(out) as target:
+        with written_whole(out, durable=True) as target:
             _write(target, lists, ids.entries, lines)
     return lists["images"].count
 
@@ -122,21 +124,6 @@ def _write(target: BinaryIO, lists: dict[str, _Array], categories: Sequence[Any]
     if lines:
         target.write(b'"lines":' + msgspec.json.encode(lines) + b",\n")
     target.write(b'"categories":' + msgspec.json.encode(categories) + b"}\n")
-
-
-def _good(file: JsonlFile, losses: Losses) -> Iterator[tuple[Place, Record]]:
-    for i in range(len(file)):
-        origin = file.origin(i)
-        place = Place(origin.file, f"line {origin.line}")
-        try:
-            record = file[i]
-        except RecordError as error:
-            losses.refuse(str(error).removeprefix(f"{origin}: "), place)
-            continue
-        for k in record.clipped:
-            reason = "shape partly outside the image: cut at its border"
-            losses.add("changed", reason, place.of(f"objects[{k}]"))
-        yield place, record
 
 
 @dataclass(frozen=True)

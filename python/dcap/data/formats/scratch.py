@@ -20,20 +20,23 @@ LEAST_AGE_S = 60.0
 
 
 @contextlib.contextmanager
-def written_whole(place: Path, durable: bool = False) -> Iterator[BinaryIO]:
+def written_whole(place: Path, durable: bool = False, sweep: bool = True) -> Iterator[BinaryIO]:
     """Yield a new file that becomes `place` when the block ends, and vanishes when it raises.
 
-    Several processes may do this at once: the last one wins. Leftovers of writers that were killed are removed first.
+    Several processes and threads may do this at once: the last one wins.
 
     Args:
         place: Where the file shall lie; folders on the way are made.
         durable: Whether it must be on disk before it is renamed, so that a power cut leaves no torn one.
+        sweep: Whether leftovers of writers of `place` that were killed are removed first; this looks through the whole
+            folder, which is too much for each of many files.
 
     Raises:
         OSError: The folder or the disk does not allow it.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(place)
+    if sweep:
+        remove_leftovers(place)
     with _locked_scratch(place) as file:
         scratch = Path(file.name)
         try:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcap.core.errors import RecordError
 from dcap.data.convert.losses import Losses, Place
 from dcap.data.convert.reader import READERS, FoundObject, Item, Opened
+from dcap.data.convert.record_file import good_records
 from dcap.data.formats.jsonl import JsonlFile
 from dcap.data.records import Record
 from dcap.geometry.objects import KEY_OF_KIND
@@ -23,21 +22,8 @@ class Jsonl:
         """Open the file; given `images`, all images must lie there."""
         file = JsonlFile(source)
         folder = images or source.parent
-        return Opened(folder, len(file), self._items(file, losses), confined=images is not None)
-
-    def _items(self, file: JsonlFile, losses: Losses) -> Iterator[Item]:
-        for i in range(len(file)):
-            origin = file.origin(i)
-            place = Place(origin.file, f"line {origin.line}")
-            try:
-                record = file[i]
-            except RecordError as error:
-                losses.refuse(str(error).removeprefix(f"{origin}: "), place)
-                continue
-            for k in record.clipped:
-                reason = "shape partly outside the image: cut at its border"
-                losses.add("changed", reason, place.of(f"objects[{k}]"))
-            yield _item(record, place)
+        items = (_item(record, place) for place, record in good_records(file, losses))
+        return Opened(folder, len(file), items, confined=images is not None)
 
 
 def _item(record: Record, place: Place) -> Item:

@@ -23,9 +23,9 @@ from dcap.core.errors import ImageError, RecordError
 from dcap.data.convert.json_file import as_object, decoded, load_object, show_short
 from dcap.data.convert.losses import Losses, Place
 from dcap.data.convert.masks import mask_polygons
-from dcap.data.convert.output import whole_file
 from dcap.data.convert.parts import Parts, one_shape
 from dcap.data.convert.reader import READERS, FoundObject, Item, Opened
+from dcap.data.formats.scratch import written_whole
 from dcap.data.images import read_header
 
 MAX_BYTES = 256 << 20
@@ -234,7 +234,7 @@ def _extract(text: Any, folder: Path, name: str) -> str:
     same = Path(name).suffix.lower() in (ending, ".jpeg" if ending == ".jpg" else ending)
     target = folder / (name if same else f"{name}{ending}")
     if not target.is_file():
-        with whole_file(target) as file:
+        with written_whole(target, durable=True, sweep=False) as file:
             file.write(data)
         try:
             read_header(target)
