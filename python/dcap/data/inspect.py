@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from torch.utils.data import Dataset
 
 from dcap.augment.patches import PATCH
-from dcap.core.errors import ConfigError, DcapError, RecordError
+from dcap.core.errors import ConfigError, RecordError
 from dcap.core.log import progress_of
 from dcap.core.random import generator
 from dcap.data.dataset import DenseCaptionDataset, SampleKey
 from dcap.data.encode import num_image_tokens
 from dcap.data.histogram import Histogram
 from dcap.data.packing import epoch_rows, ordered_rows
-from dcap.data.planning import PlannedSample
+from dcap.data.planning import PlannedSample, Planner
+from dcap.data.scan import map_in_order
 from dcap.data.token_kinds import SUPERVISED_KINDS, TokenKind
-from dcap.data.workers import from_workers
 
 if TYPE_CHECKING:
     from dcap.data.loader import RowLoader
@@ -243,54 +242,37 @@ def _plans(
 
 def _numbers(dataset: DenseCaptionDataset, keys: list[SampleKey]) -> I64:
     """Return the numbers of each sample, int64 (N, 7); ``data.num_workers`` processes share the work."""
-    chunks, workers = _Chunks(dataset, keys), dataset.config.data.num_workers
-    # Processes take a moment to start, which a few samples are not worth.
-    made = _each(from_workers(chunks, workers if len(chunks) > 2 * workers else 0))
-    found = list(progress_of(made, len(keys), "Planning samples"))
+    runs = [keys[i : i + _CHUNK] for i in range(0, len(keys), _CHUNK)]
+    made = map_in_order(partial(_numbers_of_run, dataset), runs, dataset.config.data.num_workers)
+    found = list(progress_of(itertools.chain.from_iterable(made), len(keys), "Planning samples"))
     return np.array(found, np.int64).reshape(len(keys), _PATCHES + 1)
 
 
-def _each(chunks: Iterator[I64]) -> Iterator[I64]:
-    for chunk in chunks:
-        yield from chunk
+def _numbers_of_run(dataset: DenseCaptionDataset, keys: list[SampleKey]) -> I64:
+    return np.array([_numbers_of(dataset, key) for key in keys], np.int64)
 
 
-class _Chunks(Dataset[I64 | DcapError]):
-    """The numbers of some samples at a time."""
+def _numbers_of(dataset: DenseCaptionDataset, key: SampleKey) -> I64:
+    try:
+        planned = dataset.plan(key.epoch, key.index, key.when, key.draw)
+    except RecordError:
+        if dataset.config.data.on_bad_record == "error":
+            raise
+        return np.zeros(_PATCHES + 1, np.int64)
+    if not planned.fits:
+        return np.zeros(_PATCHES + 1, np.int64)
+    return _counted(dataset.planner_of(key.index), planned)
 
-    def __init__(self, dataset: DenseCaptionDataset, keys: list[SampleKey]) -> None:
-        self.dataset, self.keys = dataset, keys
 
-    def __len__(self) -> int:
-        return -(-len(self.keys) // _CHUNK)
-
-    def __getitem__(self, i: int) -> I64 | DcapError:
-        try:
-            return np.array([self._of(key) for key in self.keys[i * _CHUNK : (i + 1) * _CHUNK]], np.int64)
-        except DcapError as error:
-            return error
-
-    def _of(self, key: SampleKey) -> I64:
-        try:
-            planned = self.dataset.plan(key.epoch, key.index, key.when, key.draw)
-        except RecordError:
-            if self.dataset.config.data.on_bad_record == "error":
-                raise
-            return np.zeros(_PATCHES + 1, np.int64)
-        if not planned.fits:
-            return np.zeros(_PATCHES + 1, np.int64)
-        return self._counted(key, planned)
-
-    def _counted(self, key: SampleKey, planned: PlannedSample) -> I64:
-        canvas = planned.result.scene.canvas
-        images = num_image_tokens(canvas)
-        kinds = np.zeros(len(TokenKind), np.int64)
-        kinds[TokenKind.PROMPT], kinds[TokenKind.IMAGE] = planned.num_prompt_tokens - images, images
-        if planned.mode == "dense":
-            planner = self.dataset.planner_of(key.index)
-            text = planner.answer_text(planned)
-            found = planner.encoder.answer_kinds(text, planner.encoder.answer_ids(text))
-            kinds += np.bincount(found, minlength=len(TokenKind))
-        else:  # a summary is a caption as a whole
-            kinds[TokenKind.CAPTION], kinds[TokenKind.STRUCTURE] = planned.num_answer_tokens - 1, 1
-        return np.array([*kinds.tolist(), len(planned.result.scene.shapes), canvas.num_pixels // PATCH**2], np.int64)
+def _counted(planner: Planner, planned: PlannedSample) -> I64:
+    canvas = planned.result.scene.canvas
+    images = num_image_tokens(canvas)
+    kinds = np.zeros(len(TokenKind), np.int64)
+    kinds[TokenKind.PROMPT], kinds[TokenKind.IMAGE] = planned.num_prompt_tokens - images, images
+    if planned.mode == "dense":
+        text = planner.answer_text(planned)
+        found = planner.encoder.answer_kinds(text, planner.encoder.answer_ids(text))
+        kinds += np.bincount(found, minlength=len(TokenKind))
+    else:  # a summary is a caption as a whole
+        kinds[TokenKind.CAPTION], kinds[TokenKind.STRUCTURE] = planned.num_answer_tokens - 1, 1
+    return np.array([*kinds.tolist(), len(planned.result.scene.shapes), canvas.num_pixels // PATCH**2], np.int64)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from torch.utils.data import Dataset
 
 from dcap.augment.schedule import TrainingStep
-from dcap.core.errors import DcapError, RecordError
+from dcap.core.errors import RecordError
 from dcap.core.log import get_logger, progress, progress_of
 from dcap.core.words import counted
 from dcap.data.encode import num_image_tokens
 from dcap.data.mixture import EpochSamples
 from dcap.data.row_cost import SampleSize, SampleSizes
-from dcap.data.workers import from_workers
+from dcap.data.scan import map_in_order
 
 if TYPE_CHECKING:
     from dcap.data.dataset import DenseCaptionDataset
@@ -114,9 +114,9 @@ class EpochLengths:
             TrainingError: A worker process died.
         """
         count, workers = len(self.samples), self.dataset.config.data.num_workers
-        chunks = _Chunks(self.dataset, self.epoch, self.samples)
-        # Processes take a moment to start, which a few samples are not worth.
-        planned = self._collected(from_workers(chunks, workers if len(chunks) > 2 * workers else 0))
+        runs = [range(i, min(i + _CHUNK, count)) for i in range(0, count, _CHUNK)]
+        look = partial(_lengths_of_run, self.dataset, self.epoch, self.samples)
+        planned = self._collected(map_in_order(look, runs, workers))
         pairs = np.dtype((np.int64, 2))
         tokens, image_tokens = np.fromiter(progress_of(planned, count, f"Planning {self.name}"), pairs, count).T.copy()
         return SampleSizes(tokens, image_tokens)
@@ -151,21 +151,9 @@ class EpochLengths:
             logger.info("%s: %s simplified; IoU kept: mean %.3f, least %.3f", self.name, shapes, mean, least)
 
 
-class _Chunks(Dataset[tuple[list[SampleSize], Findings] | DcapError]):
-    """The lengths of some samples at a time, and what was met in planning them."""
-
-    def __init__(self, dataset: DenseCaptionDataset, epoch: int, samples: EpochSamples) -> None:
-        self.dataset, self.epoch, self.samples = dataset, epoch, samples
-
-    def __len__(self) -> int:
-        return -(-len(self.samples) // _CHUNK)
-
-    def __getitem__(self, i: int) -> tuple[list[SampleSize], Findings] | DcapError:
-        lengths = EpochLengths(self.dataset, self.epoch, self.samples)
-        if not 0 <= i < len(self):
-            raise IndexError(i)
-        try:
-            made = [lengths.of(k) for k in range(i * _CHUNK, min((i + 1) * _CHUNK, len(self.samples)))]
-        except DcapError as error:
-            return error
-        return made, lengths.findings
+def _lengths_of_run(
+    dataset: DenseCaptionDataset, epoch: int, samples: EpochSamples, run: range
+) -> tuple[list[SampleSize], Findings]:
+    """Return the lengths of some samples, and what was met in planning them."""
+    lengths = EpochLengths(dataset, epoch, samples)
+    return [lengths.of(k) for k in run], lengths.findings
