@@ -20,8 +20,8 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from dcap.augment import Pipeline, render, render_patches
 from dcap.core.random import generator
-from dcap.data.images import decode_image
 from dcap.geometry import Canvas, ShapeArray
+from dcap.records.images import decode_image
 
 MAX_PIXELS = 921_600
 LONG_SIDE = 1108  # of a 4:3 image of that area

@@ -23,8 +23,8 @@ import workload
 from augment_rivals import Dcap, all_rivals, turned_pictures
 from dcap.augment import render_patches
 from dcap.core.random import generator
-from dcap.data.images import decode_image
 from dcap.geometry import Affine, ShapeArray, transform
+from dcap.records.images import decode_image
 from shapes import mixed_image
 from timing import interleaved
 

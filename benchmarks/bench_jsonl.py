@@ -20,9 +20,9 @@ import orjson
 import pytest
 
 from dcap import kernels
-from dcap.data.formats.jsonl import JsonlFile
-from dcap.data.formats.line_index import find_lines
-from dcap.data.records import to_dict
+from dcap.records.files.jsonl import JsonlFile
+from dcap.records.files.line_index import find_lines
+from dcap.records.record import to_dict
 from timing import interleaved
 
 NUM_RECORDS = int(os.environ.get("DCAP_BENCH_RECORDS", "40000"))
@@ -33,7 +33,7 @@ MOST_PRIVATE_MB = 20
 
 MEMORY = """
 import sys
-from dcap.data.formats.jsonl import JsonlFile
+from dcap.records.files.jsonl import JsonlFile
 def private_mb():
     fields = dict(line.split()[:2] for line in open("/proc/self/smaps_rollup") if ":" in line and "-" not in line)
     return (int(fields["Private_Dirty:"]) + int(fields["Private_Clean:"])) / 1024

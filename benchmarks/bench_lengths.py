@@ -22,9 +22,9 @@ from augment_rivals import OPS
 from dcap import kernels
 from dcap.core.config import build
 from dcap.data.dataset import DenseCaptionDataset
-from dcap.data.records import Origin, parse_record, to_dict
+from dcap.demo import resolve_model
 from dcap.geometry import Canvas, clip
-from dcap.model.tiny import resolve_model
+from dcap.records.record import Origin, parse_record, to_dict
 from dcap.train.config import RunConfig
 from shapes import mixed_image
 from timing import interleaved

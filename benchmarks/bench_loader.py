@@ -22,13 +22,13 @@ import torch
 from PIL import Image
 
 from augment_rivals import MAX_PIXELS, OPS, albumentations_labels, albumentations_pipeline
+from dcap.answers.prompts import PROMPTS
 from dcap.core.config import build
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import load_tokenizer
 from dcap.data.loader import RowLoader
-from dcap.data.prompts import PROMPTS
+from dcap.demo import resolve_model
 from dcap.geometry import Affine, transform_and_clip
-from dcap.model.tiny import resolve_model
 from dcap.train.config import RunConfig
 from loader_rivals import PackingCollate, PlainDataset, plain_loader
 from shapes import mixed_image

@@ -24,8 +24,8 @@ from dcap import kernels
 from dcap.data.packing import pack_lengths
 from dcap.data.row_cost import RowCost
 from dcap.data.steps import balanced_steps, ordered_steps
-from plain_packing import pack_plainly
-from row_mixtures import MIXTURES, imbalance, row_costs
+from support.plain_packing import pack_plainly
+from support.row_mixtures import MIXTURES, imbalance, row_costs
 from timing import interleaved
 
 I64 = npt.NDArray[np.int64]

@@ -20,12 +20,12 @@ import dcap
 from dcap.core.config import build
 from dcap.data.collate import Batch, num_bytes
 from dcap.data.dataset import DenseCaptionDataset
-from dcap.data.images import decode_image
 from dcap.data.loader import RowLoader
-from dcap.data.records import image_path
 from dcap.data.sample import encode_sample
+from dcap.demo import resolve_model
 from dcap.model.patches import normalised
-from dcap.model.tiny import resolve_model
+from dcap.records.images import decode_image
+from dcap.records.record import image_path
 from dcap.train.config import RunConfig
 from timing import interleaved
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dcap.data.validate import validate
+from dcap.audit.validation import validate
 
 NUM_RECORDS = 20_000
 

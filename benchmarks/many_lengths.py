@@ -19,7 +19,7 @@ from augment_rivals import OPS
 from dcap import kernels
 from dcap.core.config import build
 from dcap.data.dataset import DenseCaptionDataset
-from dcap.model.tiny import resolve_model
+from dcap.demo import resolve_model
 from dcap.train.config import RunConfig
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+from PIL import Image
+
+settings.register_profile("no_clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no_clock")
 
 
 @pytest.fixture(scope="session")
 def tiny_folder() -> Path:
     """Folder of ``builtin:tiny``; built at most once per machine, in the user's cache."""
-    from dcap.model.tiny import resolve_model
+    from dcap.demo import resolve_model
 
     return Path(resolve_model("builtin:tiny"))
 
@@ -29,3 +36,66 @@ def restored_log() -> Iterator[None]:
     for name, child in logging.root.manager.loggerDict.items():
         if isinstance(child, logging.Logger) and name.split(".")[0] == "dcap":
             child.disabled = False
+
+
+WriteJsonl = Callable[..., Path]
+
+
+@pytest.fixture
+def write_jsonl(tmp_path: Path) -> WriteJsonl:
+    """Write records (dicts, or raw bytes for broken lines) to a JSONL file."""
+
+    def write(records: Sequence[dict[str, Any] | bytes], name: str = "train.jsonl") -> Path:
+        lines = [record if isinstance(record, bytes) else json.dumps(record).encode() for record in records]
+        path = tmp_path / name
+        path.write_bytes(b"".join(line + b"\n" for line in lines))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A picture of 64 x 48 pixels, ``a.png``."""
+    path = tmp_path / "a.png"
+    Image.new("RGB", (64, 48), (10, 20, 30)).save(path)
+    return path
+
+
+def record(**changes: Any) -> dict[str, Any]:
+    """Return a good record of a 64 x 48 image; a change to ``...`` removes the key."""
+    data: dict[str, Any] = {
+        "images": ["a.png"],
+        "width": 64,
+        "height": 48,
+        "objects": [{"desc": "cup", "bbox_2d": [1, 2, 30, 40]}],
+        **changes,
+    }
+    return {key: value for key, value in data.items() if value is not ...}
+
+
+@pytest.fixture
+def make_record() -> Callable[..., dict[str, Any]]:
+    """Return `record`: a good record with changes."""
+    return record
+
+
+@pytest.fixture(scope="session")
+def generator(tiny_folder: Path) -> Any:
+    """The tiny model ready to generate; untrained, but no two prompts get the same answer."""
+    import torch
+
+    from dcap.data.encode import load_tokenizer
+    from dcap.model.config import ModelConfig
+    from dcap.model.generation import Generator
+    from dcap.model.load import load_model
+
+    torch.set_num_threads(1)
+    config = ModelConfig(str(tiny_folder), dtype="float32")
+    model = load_model(config, torch.device("cpu"), for_generation=True)
+    with torch.no_grad():
+        # Untrained layers add so little to their input that every answer would repeat the prompt's last token.
+        for name, weight in model.named_parameters():
+            if name.endswith("proj.weight"):
+                weight *= 8
+    return Generator(model, load_tokenizer(str(tiny_folder)), max_new_tokens=6)

@@ -17,8 +17,8 @@ import yaml
 
 from dcap.core.config import build
 from dcap.data.config import DataConfig
-from dcap.data.formats.paths import expand_sources
-from plugin_cases import distribution, run_beside
+from dcap.records.files.paths import expand_sources
+from support.plugin_cases import distribution, run_beside
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -35,7 +35,7 @@ def test_pictures_exist() -> None:
 
 
 def test_the_record_is_legal() -> None:
-    from dcap.data.records import Origin, parse_record
+    from dcap.records.record import Origin, parse_record
 
     text = next(block for block in blocks("json") if '"images"' in block)
     record = parse_record(json.dumps(json.loads(text)).encode(), Origin("readme.jsonl", 1))
@@ -96,8 +96,8 @@ def test_an_op_is_added_as_shown(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("extended")
 def test_extensions_are_used_by_name(tmp_path: Path, tiny_folder: Path) -> None:
+    from dcap.answers.codec import parse
     from dcap.core.config import build
-    from dcap.data.codec import parse
     from dcap.data.dataset import DenseCaptionDataset
     from dcap.train.config import RunConfig
 

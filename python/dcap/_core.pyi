@@ -15,7 +15,7 @@ returns the number of points; ``out_xy`` has room for as many as come in.
 `find_lines` takes the bytes of a file, chunk by chunk, and what it knows between two of them, int64 (4,); the ``out``
 arrays are half as long as the chunk, rounded up, and it returns how many lines it wrote.
 `read_record` takes a line of JSONL and the largest side of an image, and returns None for what is no plain record, see
-`dcap.data.record_plain`; else points, offsets and kinds of the shapes, which characters its texts (N + 2, 3) and kept
+`dcap.records.plain`; else points, offsets and kinds of the shapes, which characters its texts (N + 2, 3) and kept
 values (M, 4) are, int64, and width and height.
 """
 

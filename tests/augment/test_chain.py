@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from color_steps import STEPS
 from dcap import kernels
 from dcap.augment.chain import apply_color
 from dcap.augment.color import ColorStep, HsvScale, Hue, Image, Levels, Saturation
 from dcap.core.errors import PluginError
+from support.color_steps import STEPS
 
 NOISE = np.random.default_rng(0).integers(0, 256, (37, 48, 3), dtype=np.uint8)
 

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 
-from color_steps import STEPS, TABLES
 from dcap.augment.color import (
     ColorStep,
     FewerBits,
@@ -23,6 +22,7 @@ from dcap.augment.color import (
     TableStep,
 )
 from dcap.core.errors import ConfigError, GeometryError
+from support.color_steps import STEPS, TABLES
 
 NOISE = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
 DULL = cv2.GaussianBlur(NOISE, (0, 0), 2)

@@ -18,7 +18,7 @@ from dcap.augment.render import FILL
 from dcap.core.random import generator
 from dcap.geometry import Affine, Canvas, ShapeArray
 from dcap.geometry.shapes import GeometryKind
-from painting import Cover, Points, center, cover, disc, finer, iou
+from support.painting import Cover, Points, center, cover, disc, finer, iou
 
 CANVAS = Canvas(150, 230)
 HOOK = [58.3, 86.6, 128.1, 80.2, 132.7, 104.4, 94.5, 110.9, 98.2, 140.8, 62.4, 144.3]

@@ -11,7 +11,6 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augment_cases import CANVAS, CAPTIONS, SHAPES, plan
 from dcap.augment import Pipeline, Scene, register
 from dcap.augment.fit import fit_canvas
 from dcap.augment.policy import DropRules, Skip, View, Warp
@@ -20,6 +19,7 @@ from dcap.core import registry
 from dcap.core.errors import ConfigError, GeometryError
 from dcap.core.random import generator
 from dcap.geometry import Affine, Canvas, ShapeArray, area_or_length
+from support.augment_cases import CANVAS, CAPTIONS, SHAPES, plan
 
 OPS = [
     st.just({"name": "hflip"}),

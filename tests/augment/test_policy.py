@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from augment_cases import CANVAS, CAPTIONS, SHAPES
 from dcap.augment import OPS, AugmentConfig, Pipeline, Scene
 from dcap.core.config import build, read_yaml
 from dcap.core.random import generator
 from dcap.core.schema import field_docs
+from support.augment_cases import CANVAS, CAPTIONS, SHAPES
 
 SHIPPED = {name: OPS.get(name) for name in OPS if OPS.get(name).__module__.startswith("dcap.")}
 

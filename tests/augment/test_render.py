@@ -16,7 +16,7 @@ from dcap.augment.render import FILL, resize_for_model
 from dcap.core.errors import GeometryError
 from dcap.core.random import generator
 from dcap.geometry import Affine, Canvas, ShapeArray
-from painting import cover
+from support.painting import cover
 
 CANVAS = Canvas(300, 400)
 

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augment_cases import CANVAS, CAPTIONS, SHAPES
 from dcap.augment import OPS, Pipeline
 from dcap.augment.policy import Skip
 from dcap.augment.schedule import TrainingStep
 from dcap.core.errors import ConfigError
 from dcap.core.random import generator
+from support.augment_cases import CANVAS, CAPTIONS, SHAPES
 
 OPS_LIST: list[dict[str, Any]] = [
     {"name": "rotate", "prob": 0.5, "params": {"max_deg": 5}},

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from convert_cases import image, instances, write_json
 from dcap.cli.__main__ import main
 from dcap.cli.convert import SOURCES
-from dcap.data.convert.reader import READERS
+from dcap.convert.reader import READERS
+from support.convert_cases import image, instances, write_json
 
 BOX = {"bbox": [1, 1, 3, 3]}
 
 
 def test_bundled_photos_to_coco_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from dcap.data.builtin import resolve_data
-    from dcap.data.formats.jsonl import JsonlFile
+    from dcap.records.builtin import resolve_data
+    from dcap.records.files.jsonl import JsonlFile
 
     name = "builtin:photos/train.jsonl"
     source = resolve_data(name)

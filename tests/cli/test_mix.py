@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dcap.cli.__main__ import main
-from dcap.data.formats.jsonl import JsonlFile
+from dcap.records.files.jsonl import JsonlFile
 
 CONFIG = """
 model: {name_or_path: "builtin:tiny"}

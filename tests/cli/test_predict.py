@@ -4,8 +4,8 @@ import pytest
 from PIL import Image
 
 from dcap.cli.__main__ import main
-from dcap.data.builtin import resolve_data
-from dcap.data.formats.jsonl import JsonlFile
+from dcap.records.builtin import resolve_data
+from dcap.records.files.jsonl import JsonlFile
 
 
 def arguments(out, *more):

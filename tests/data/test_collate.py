@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from dataset_cases import config
 from dcap.augment import Scene
 from dcap.core.errors import TrainingError
 from dcap.data.collate import PackingCollator, PaddingCollator, num_bytes
@@ -16,6 +15,7 @@ from dcap.data.encode import IGNORE_INDEX
 from dcap.data.token_kinds import TokenKind
 from dcap.geometry import Canvas, ShapeArray
 from dcap.model.patches import normalised
+from support.dataset_cases import config
 
 
 @pytest.fixture(scope="module")

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataset_cases import config, photo, records
+from dcap.answers.codec import parse, to_canvas
 from dcap.augment import OPS
 from dcap.augment.policy import View, Warp
 from dcap.core.errors import ConfigError, RecordError, TrainingError
-from dcap.data.codec import parse, to_canvas
 from dcap.data.dataset import DenseCaptionDataset, SampleKey
 from dcap.data.encode import IGNORE_INDEX
 from dcap.data.loader import RowLoader
-from dcap.data.preprocess import PREPROCESSORS
 from dcap.geometry import Affine
+from dcap.records.preprocess import PREPROCESSORS
+from support.dataset_cases import config, photo, records
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dataset_cases import config, photo, records
 from dcap.augment.schedule import TrainingStep
 from dcap.core.errors import RecordError
 from dcap.data import lengths
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.lengths import EpochLengths
+from support.dataset_cases import config, photo, records
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

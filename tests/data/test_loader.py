@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch.utils.data._utils.pin_memory import pin_memory
 
-from dataset_cases import config, photo, records
 from dcap.core.errors import ImageError, TrainingError
 from dcap.data.collate import PackingCollator
 from dcap.data.dataset import DenseCaptionDataset, SampleKey
 from dcap.data.loader import RowLoader, _Rows
+from support.dataset_cases import config, photo, records
 
 
 @pytest.mark.parametrize("packing", [True, False])

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataset_cases import config, photo, records
 from dcap.augment.schedule import TrainingStep
 from dcap.data.config import MixtureEntry
 from dcap.data.dataset import DenseCaptionDataset, SampleKey
 from dcap.data.loader import RowLoader
 from dcap.data.mixture import Mixture
+from support.dataset_cases import config, photo, records
 
 SHARES = st.one_of(
     st.just({}),

@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dataset_cases import AUGMENTATION, config, records
 from dcap.core.errors import RecordError
 from dcap.data.collate import PackingCollator
 from dcap.data.dataset import DenseCaptionDataset
-from dcap.data.images import decode_image
 from dcap.data.lengths import EpochLengths
 from dcap.data.planning import Planner
-from dcap.data.records import image_path
 from dcap.data.sample import encode_sample
+from dcap.records.images import decode_image
+from dcap.records.record import image_path
+from support.dataset_cases import AUGMENTATION, config, records
 
 EXTENTS = ((80, 120), (300, 200), (240, 240), (64, 400))
 

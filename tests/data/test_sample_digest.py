@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dataset_cases import config
 from dcap.data.dataset import DenseCaptionDataset, SampleKey
+from support.dataset_cases import config
 
 SEEDS, EPOCHS, PHOTOS = 5, 10, 4
 DIGESTS = {

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from dataset_cases import config, photo, records
+from dcap.answers.formats import ANSWER_FORMATS, JsonFormat
 from dcap.data import saved_lengths
-from dcap.data.answer_formats import ANSWER_FORMATS, JsonFormat
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import Encoder
-from dcap.data.formats import saved_index
 from dcap.data.lengths import EpochLengths
+from dcap.records.files import saved_index
+from support.dataset_cases import config, photo, records
 
 SUMMARY = "a street with some things"
 

@@ -18,7 +18,7 @@ from dcap.data.steps import (
     share_rows,
     step_of_row,
 )
-from row_mixtures import MIXTURES, imbalance, row_costs
+from support.row_mixtures import MIXTURES, imbalance, row_costs
 
 COSTS = st.lists(st.integers(1, 10**5), max_size=150).map(lambda costs: np.array(costs, np.int64))
 SEGMENTS = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 6)), max_size=3).map(tuple)

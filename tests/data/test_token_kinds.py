@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from answer_cases import profiles, scenes
-from dataset_cases import config
-from dcap.data.codec import Answer, to_answer, write_answer
-from dcap.data.config import AnswerProfile
+from dcap.answers.codec import Answer, to_answer, write_answer
+from dcap.answers.profile import AnswerProfile
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import IGNORE_INDEX, Encoder, _without_added_tokens, load_tokenizer
 from dcap.data.token_kinds import SUPERVISED_KINDS, TokenKind, answer_kinds
 from dcap.geometry.objects import KEY_OF_KIND
 from dcap.geometry.shapes import GeometryKind
+from support.answer_cases import profiles, scenes
+from support.dataset_cases import config
 
 CAPTIONS = st.lists(
     st.one_of(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 
 from dcap.core.errors import GeometryError
 from dcap.geometry import Affine, Canvas
-from strategies import affines
+from support.strategies import affines
 
 CORNERS = np.array([[0.0, 0.0], [100.0, 0.0], [100.0, 60.0], [0.0, 60.0]])
 CANVAS = Canvas(height=60, width=100)

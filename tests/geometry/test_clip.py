@@ -17,7 +17,7 @@ from dcap.geometry import (
     transform_geometry,
     visible_fraction,
 )
-from strategies import affines, rects, shape_arrays
+from support.strategies import affines, rects, shape_arrays
 
 OBJECTS = [
     {"bbox_2d": [-10.0, 0.0, 10.0, 20.0]},

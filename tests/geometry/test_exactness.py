@@ -8,8 +8,8 @@ import shapely
 from hypothesis import assume, given, settings
 
 from dcap.geometry import ShapeArray, area_or_length, clip, clip_convex, visible_fraction
-from oracle import even_odd, parity
-from strategies import random_rect, random_rings, rects, rings
+from support.oracle import even_odd, parity
+from support.strategies import random_rect, random_rings, rects, rings
 
 Rect = tuple[float, float, float, float]
 

@@ -17,7 +17,7 @@ from dcap.geometry import (
     simplify,
     transform,
 )
-from strategies import affines, shape_arrays
+from support.strategies import affines, shape_arrays
 
 
 @settings(deadline=None, max_examples=100)

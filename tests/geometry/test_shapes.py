@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dcap.core.errors import GeometryError
 from dcap.geometry import Canvas, GeometryKind, ShapeArray
-from strategies import shape_arrays
+from support.strategies import shape_arrays
 
 XY = np.array([[0.0, 0.0], [4.0, 4.0]])
 OFFSETS = np.array([0, 2])

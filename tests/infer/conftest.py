@@ -6,29 +6,10 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-
-from dcap.data.encode import load_tokenizer
-from dcap.infer.generate import Generator
-from dcap.model.config import ModelConfig
-from dcap.model.load import load_model
 
 SIZES = ((70, 100), (64, 64), (40, 130), (90, 33), (100, 70))
 """Height and width of the photos."""
-
-
-@pytest.fixture(scope="session")
-def generator(tiny_folder):
-    torch.set_num_threads(1)
-    config = ModelConfig(str(tiny_folder), dtype="float32")
-    model = load_model(config, torch.device("cpu"), for_generation=True)
-    with torch.no_grad():
-        # Untrained layers add so little to their input that every answer would repeat the prompt's last token.
-        for name, weight in model.named_parameters():
-            if name.endswith("proj.weight"):
-                weight *= 8
-    return Generator(model, load_tokenizer(str(tiny_folder)), max_new_tokens=6)
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from dcap.core.errors import ConfigError
 from dcap.data.encode import Encoder, grid_thw, patchify
 from dcap.geometry.canvas import Canvas
 from dcap.infer.adapter import with_adapter
-from dcap.infer.generate import Generator, Prompt
 from dcap.model.config import AdapterConfig, ModelConfig
+from dcap.model.generation import Generator, Prompt
 from dcap.model.load import load_model
 from dcap.model.lora import attach
 

@@ -1,10 +1,10 @@
 import pytest
 
 from dcap.core.errors import CheckpointError, ImageError
-from dcap.data.bad_records import BadRecord
-from dcap.data.record_json import Problem
-from dcap.data.records import Origin
 from dcap.infer.left_out import LeftOut, list_path, read_list, write_list
+from dcap.records.bad_records import BadRecord
+from dcap.records.json_line import Problem
+from dcap.records.record import Origin
 
 ORIGIN = Origin("data/a.jsonl", 3)
 

@@ -5,23 +5,24 @@ import pytest
 import torch
 from PIL import Image
 
+from dcap.answers.codec import write
+from dcap.answers.profile import AnswerProfile
+from dcap.answers.prompts import PromptConfig
 from dcap.augment.config import AugmentConfig
 from dcap.augment.fit import fit_canvas
 from dcap.core.errors import ImageError, RecordError
-from dcap.data.codec import write
-from dcap.data.config import AnswerProfile, DataConfig, PromptConfig
+from dcap.data.config import DataConfig, resolve_profile
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import IGNORE_INDEX, Encoder
-from dcap.data.formats.jsonl import JsonlFile
-from dcap.data.profile import resolve_profile
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.overlap import polygon_iou
 from dcap.geometry.shapes import ShapeArray
 from dcap.geometry.transform import transform
-from dcap.infer.generate import Generated
 from dcap.infer.options import PredictOptions
 from dcap.infer.predictor import Predictor, to_file_pixels
+from dcap.model.generation import Generated
+from dcap.records.files.jsonl import JsonlFile
 
 
 class Oracle:

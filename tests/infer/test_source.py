@@ -4,10 +4,10 @@ import logging
 
 import pytest
 
+from dcap.answers.profile import AnswerProfile, save_profile
 from dcap.core.config import build
 from dcap.core.errors import CheckpointError, ConfigError
-from dcap.data.config import AnswerProfile, DataConfig
-from dcap.data.profile import resolve_profile, save_profile
+from dcap.data.config import DataConfig, resolve_profile
 from dcap.infer.source import digest_file, digest_folder, find_source
 
 PROFILE = dataclasses.replace(resolve_profile(DataConfig()), answer=AnswerProfile(format="qwen", emit_norm="norm100"))

@@ -14,14 +14,14 @@ import pytest
 import zstandard
 from PIL import Image
 
-from container_cases import write_parquet, write_tar
-from dataset_cases import config
+from dcap.audit.preview import load_preview
+from dcap.audit.replay import Replay
 from dcap.cli.__main__ import main
-from dcap.data.builtin import resolve_data
 from dcap.data.dataset import DenseCaptionDataset, SampleKey
 from dcap.data.loader import RowLoader
-from dcap.data.preview import load_preview
-from dcap.data.replay import Replay
+from dcap.records.builtin import resolve_data
+from support.container_cases import write_parquet, write_tar
+from support.dataset_cases import config
 
 PHOTOS = resolve_data("builtin:photos/train.jsonl")
 ROWS = [json.loads(line) for line in PHOTOS.read_text("utf-8").splitlines()]

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import torch
 
-from dataset_cases import config, photo, records
 from dcap.core.errors import RecordError
 from dcap.data.collate import Batch
 from dcap.data.dataset import DenseCaptionDataset
-from dcap.data.formats import saved_index
 from dcap.data.loader import RowLoader
+from dcap.records.files import saved_index
+from support.dataset_cases import config, photo, records
 
 NUM_RECORDS = 8
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from plugin_cases import distribution, run_beside
+from support.plugin_cases import distribution, run_beside
 
 MODULE = """
 from dataclasses import dataclass

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from container_cases import write_parquet, write_tar
-from dcap.data.formats.opening import open_source
-from dcap.data.formats.source import RecordSource
-from dcap.data.records import Record
 from dcap.data.workers import from_workers
-from memory_cases import Epochs, as_is, growth
+from dcap.records.files.opening import open_source
+from dcap.records.files.source import RecordSource
+from dcap.records.record import Record
+from support.container_cases import write_parquet, write_tar
+from support.memory_cases import Epochs, as_is, growth
 
 NOISE = np.random.default_rng(0)
 SIDE = 64

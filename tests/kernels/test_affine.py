@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from dcap.core.errors import GeometryError
 from dcap.geometry import Affine, ShapeArray
-from kernel_calls import assert_same_bits, transform
-from strategies import affines, random_shapes, shape_arrays
+from support.kernel_calls import assert_same_bits, transform
+from support.strategies import affines, random_shapes, shape_arrays
 
 BOX = ShapeArray.from_points([[[1, 2], [3, 5]]], [0])
 

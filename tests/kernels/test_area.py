@@ -8,9 +8,9 @@ import shapely
 
 from dcap.core.errors import GeometryError
 from dcap.geometry import ShapeArray
-from kernel_calls import area_or_length, assert_same_bits
-from oracle import even_odd
-from strategies import random_rings, random_shapes
+from support.kernel_calls import area_or_length, assert_same_bits
+from support.oracle import even_odd
+from support.strategies import random_rings, random_shapes
 
 PENTAGRAM = [[50 + 40 * np.sin(4 * np.pi * k / 5), 50 - 40 * np.cos(4 * np.pi * k / 5)] for k in range(5)]
 

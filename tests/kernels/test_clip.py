@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from dcap.core.errors import GeometryError
 from dcap.geometry import Affine, ShapeArray
-from kernel_calls import assert_same_bits, clip_convex, clip_rect
-from strategies import affines, random_rect, random_rings, random_shapes, rects, shape_arrays
+from support.kernel_calls import assert_same_bits, clip_convex, clip_rect
+from support.strategies import affines, random_rect, random_rings, random_shapes, rects, shape_arrays
 
 U_SHAPE = [[0, 0], [30, 0], [30, 30], [20, 30], [20, 10], [10, 10], [10, 30], [0, 30]]
 CANVAS = (0.0, 0.0, 100.0, 100.0)

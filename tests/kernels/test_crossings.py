@@ -12,7 +12,7 @@ import pytest
 
 from dcap.core.errors import GeometryError
 from dcap.geometry import ShapeArray
-from kernel_calls import area_or_length, assert_same_bits, pairwise_iou
+from support.kernel_calls import area_or_length, assert_same_bits, pairwise_iou
 
 
 def polygon(points: object) -> ShapeArray:

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dcap.core.errors import GeometryError
-from kernel_calls import assert_same_bits
-from plain_grid import Points, canonical_points
+from support.kernel_calls import assert_same_bits
+from support.plain_grid import Points, canonical_points
 
 MOST = 2**31 - 1
 LEAST = (2, 3, 2)

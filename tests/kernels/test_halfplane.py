@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dcap.geometry import ShapeArray
-from kernel_calls import clip_convex, clip_rect
+from support.kernel_calls import clip_convex, clip_rect
 
 FAR = 1e6
 

@@ -7,8 +7,8 @@ import pytest
 import shapely
 
 from dcap.geometry import ShapeArray
-from kernel_calls import assert_same_bits, min_area_rect
-from strategies import random_shapes
+from support.kernel_calls import assert_same_bits, min_area_rect
+from support.strategies import random_shapes
 
 
 def shoelace(corners: np.ndarray) -> float:

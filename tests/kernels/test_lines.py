@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dcap.core.errors import GeometryError
-from kernel_calls import assert_same_bits
+from support.kernel_calls import assert_same_bits
 
 I64 = npt.NDArray[np.int64]
 # Mostly line ends and white space, and a few bytes that look like them.

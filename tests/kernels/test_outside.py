@@ -8,8 +8,8 @@ import pytest
 
 from dcap.core.errors import GeometryError
 from dcap.geometry import Affine, Canvas
-from kernel_calls import assert_same_bits
-from painting import Points, cover
+from support.kernel_calls import assert_same_bits
+from support.painting import Points, cover
 
 U8 = npt.NDArray[np.uint8]
 GREY = 100

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from dcap.geometry import ShapeArray
-from kernel_calls import assert_same_bits, pairwise_iou
-from oracle import even_odd
-from strategies import random_shapes, star_ring
+from support.kernel_calls import assert_same_bits, pairwise_iou
+from support.oracle import even_odd
+from support.strategies import random_shapes, star_ring
 
 
 def test_boxes_polygons_and_lines(backend: ModuleType) -> None:

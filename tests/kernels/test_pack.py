@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dcap.core.errors import GeometryError
-from kernel_calls import assert_same_bits
-from plain_packing import pack_plainly
+from support.kernel_calls import assert_same_bits
+from support.plain_packing import pack_plainly
 
 I64 = npt.NDArray[np.int64]
 LARGEST = 2**63 - 1

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from dcap.core.errors import GeometryError
-from kernel_calls import assert_same_bits
+from support.kernel_calls import assert_same_bits
 
 U8 = npt.NDArray[np.uint8]
 DTYPES = [np.float32, np.uint16, np.uint8]

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dcap.core.errors import GeometryError
-from kernel_calls import assert_same_bits
+from support.kernel_calls import assert_same_bits
 
 U8 = npt.NDArray[np.uint8]
 REVERSED = np.arange(256, dtype=np.uint8)[::-1].copy()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from dcap.core.errors import GeometryError
 from dcap.geometry.objects import KEYS, read_shape
 from dcap.geometry.shapes import ShapeArray
-from kernel_calls import assert_same_bits
+from support.kernel_calls import assert_same_bits
 
 MAX_SIDE = 2**31 - 1
 on_every_backend = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -9,7 +9,7 @@ import pytest
 
 from dcap.core.errors import GeometryError
 from dcap.geometry import ShapeArray
-from kernel_calls import clip_convex, clip_rect
+from support.kernel_calls import clip_convex, clip_rect
 
 DIAMOND = np.array([[50.0, 0.0], [100.0, 50.0], [50.0, 100.0], [0.0, 50.0]])
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from dcap.geometry import ShapeArray
-from kernel_calls import assert_same_bits, simplify
-from oracle import even_odd
-from strategies import random_shapes, star_ring
+from support.kernel_calls import assert_same_bits, simplify
+from support.oracle import even_odd
+from support.strategies import random_shapes, star_ring
 
 
 def test_points_of_least_area_go_first(backend: ModuleType) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from dcap.core.errors import GeometryError
 from dcap.geometry import Affine
-from kernel_calls import assert_same_bits
+from support.kernel_calls import assert_same_bits
 
 U8 = npt.NDArray[np.uint8]
 IDENTITY = Affine.identity().coefficients

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 import torch
 
-from batches import fake_sample, packed, padded
 from dcap.core.errors import ConfigError, TrainingError
 from dcap.model import attention
 from dcap.model.attention import (
@@ -16,6 +15,7 @@ from dcap.model.attention import (
     use_attention,
     varlen_attention,
 )
+from support.batches import fake_sample, packed, padded
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 HALF, FULL = torch.bfloat16, torch.float32

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from batches import fake_sample, packed
 from dcap.core.errors import ConfigError
 from dcap.model.attention import attention_kwargs
 from dcap.model.config import AdapterConfig, ModelConfig
 from dcap.model.load import load_model
 from dcap.model.lora import attach, core, enable_activation_checkpointing, load_adapter, trainable
 from dcap.model.towers import TOWERS, count_parameters, tower_of
+from support.batches import fake_sample, packed
 
 CPU = torch.device("cpu")
 

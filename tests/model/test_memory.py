@@ -13,7 +13,6 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from batches import IMAGE_PAD, fake_sample, packed, padded
 from dcap.model.attention import use_attention
 from dcap.model.config import AdapterConfig, ModelConfig
 from dcap.model.load import blank_model, load_model
@@ -22,6 +21,7 @@ from dcap.model.memory import MemoryEstimate, PerRow, Rows, Step, Weights, estim
 from dcap.train.config import TrainingConfig
 from dcap.train.loss import SupervisedLoss
 from dcap.train.optimizer import build_optimizer
+from support.batches import IMAGE_PAD, fake_sample, packed, padded
 
 FACTOR = (0.8, 1.25)
 CHUNK = 8

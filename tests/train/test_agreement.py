@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from dataset_cases import config, photo, records
 from dcap.core.errors import TrainingError
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.loader import RowLoader
 from dcap.train import agreement
 from dcap.train.agreement import check_ranks_agree, rows_digest
+from support.dataset_cases import config, photo, records
 
 
 def loader(tiny_folder: Path, folder: Path, *items: dict[str, Any], rank: int = 0) -> RowLoader:

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 
+from dcap.answers.profile import load_profile
 from dcap.core.config import build
 from dcap.core.errors import CheckpointError
-from dcap.data.profile import load_profile, resolve_profile
+from dcap.data.config import resolve_profile
 from dcap.train.checkpoint import (
     MARKER,
     Checkpoints,

@@ -21,7 +21,16 @@ from dcap.core.config import dump_yaml
 from dcap.core.errors import CheckpointError, ImageError, TrainingError
 from dcap.train.config import RunConfig
 from dcap.train.loop import train
-from training_runs import RunMaker, assert_same_run, at_step, files_of_at_most, metrics, run_standard, standard, steps
+from support.training_runs import (
+    RunMaker,
+    assert_same_run,
+    at_step,
+    files_of_at_most,
+    metrics,
+    run_standard,
+    standard,
+    steps,
+)
 
 TWO_STEPS = ["step-000002"]
 

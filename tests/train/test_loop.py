@@ -18,7 +18,7 @@ from dcap.core.errors import TrainingError
 from dcap.train import loop
 from dcap.train.loop import train
 from dcap.train.setup import prepare
-from training_runs import (
+from support.training_runs import (
     RunMaker,
     assert_same_run,
     at_step,

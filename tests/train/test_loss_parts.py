@@ -10,12 +10,12 @@ from accelerate import Accelerator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batches import FakeSample, fake_sample, packed, padded
 from dcap.data.collate import Batch
 from dcap.data.token_kinds import TokenKind
 from dcap.train.loss import LossOutput, next_token_targets
 from dcap.train.loss_parts import LossParts, Part
 from dcap.train.step import Learner, optimizer_step, validate
+from support.batches import FakeSample, fake_sample, packed, padded
 
 SAMPLES = [
     fake_sample(40, images=((4, 4),), answer=3),

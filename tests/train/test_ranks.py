@@ -17,14 +17,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from batches import fake_sample, packed
 from dcap.core.config import dump_yaml, merge
 from dcap.core.errors import StoppedError
 from dcap.train.config import RunConfig
 from dcap.train.loop import fit, train
 from dcap.train.setup import prepare
 from dcap.train.step import optimizer_step, validate
-from training_runs import at_step, recorded
+from support.batches import fake_sample, packed
+from support.training_runs import at_step, recorded
 
 SCRIPT = Path(__file__).with_name("two_ranks.py")
 TESTS = SCRIPT.parents[1]

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from batches import FakeSample, fake_sample, packed, padded
 from dcap.core.errors import TrainingError
 from dcap.data.collate import Batch
 from dcap.model.config import AdapterConfig
 from dcap.model.lora import core
 from dcap.train.step import Learner, StepResult, optimizer_step, seed_dropout, validate
+from support.batches import FakeSample, fake_sample, packed, padded
 
 MakeLearner = Callable[..., Learner]
 

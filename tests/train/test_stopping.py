@@ -14,7 +14,7 @@ from dcap.train import loop
 from dcap.train.loop import train
 from dcap.train.setup import prepare
 from dcap.train.stopping import stop_on_sigterm
-from training_runs import RunMaker, assert_same_run, at_step, metrics, run_standard, standard, steps
+from support.training_runs import RunMaker, assert_same_run, at_step, metrics, run_standard, standard, steps
 
 
 def test_the_former_handler_is_put_back() -> None:

@@ -13,7 +13,7 @@ from dcap.train import tracking
 from dcap.train.state import RunState
 from dcap.train.step import StepResult, Totals
 from dcap.train.tracking import Tracker, keep_until, log_to_file
-from training_runs import files_of_at_most
+from support.training_runs import files_of_at_most
 
 
 def result(loss: float = 2.5, seconds: float = 0.5, tokens: int = 100) -> StepResult:

@@ -17,14 +17,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from batches import fake_sample, packed
 from dcap.core.errors import StoppedError, TrainingError
 from dcap.data.collate import Batch
 from dcap.train.config import load_run_config
 from dcap.train.loop import fit
 from dcap.train.setup import Run, prepare
 from dcap.train.step import optimizer_step, validate
-from training_runs import at_step, recorded
+from support.batches import fake_sample, packed
+from support.training_runs import at_step, recorded
 
 TEXT_ONLY = packed([fake_sample(50, images=(), answer=9)])
 WITH_IMAGE = packed([fake_sample(51, answer=4), fake_sample(52, images=((4, 8),))])

@@ -27,7 +27,7 @@ def render(image: Image, plan: Plan) -> Image:
 
     Args:
         image: uint8 (H, W, 3) RGB, of the plan's source canvas; or 2, 4 or 8 times smaller, sides rounded up, as
-            `Plan.decode_shrink` allows and `dcap.data.images.decode_image` delivers.
+            `Plan.decode_shrink` allows and `dcap.records.images.decode_image` delivers.
         plan: From `Pipeline.plan`.
 
     Returns:

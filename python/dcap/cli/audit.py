@@ -16,10 +16,10 @@ from rich.text import Text
 from dcap.cli.progress import progress_bars
 from dcap.core.errors import ConfigError
 from dcap.core.log import output_console
-from dcap.data.scan import default_workers
+from dcap.records.scan import default_workers
 
 if TYPE_CHECKING:
-    from dcap.data.audit_splits import CheckResult
+    from dcap.audit.splits import CheckResult
     from dcap.train.config import RunConfig
 
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.\[\]]*=")
@@ -78,9 +78,9 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError(f"--{name} must be at least 0, not {getattr(args, name)}")
     config = load_config(args.sources, args.overrides)
     # The tokenizer comes with transformers, which takes seconds to import.
-    from dcap.data.audit import AuditOptions, audit
+    from dcap.audit.auditing import AuditOptions, audit
     from dcap.data.encode import load_tokenizer
-    from dcap.model.tiny import resolve_model
+    from dcap.demo import resolve_model
 
     tokenizer = load_tokenizer(resolve_model(config.model.name_or_path), config.model.revision)
     options = AuditOptions(args.encode, not args.no_decode, args.epoch, args.workers)

@@ -12,19 +12,19 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from rich.table import Table
 from rich.text import Text
 
+from dcap.convert import readers
+from dcap.convert.losses import Losses
+from dcap.convert.reader import READERS
+from dcap.convert.resize import Resizer
+from dcap.convert.run import ConvertOptions, convert
+from dcap.convert.to_coco import CocoOptions, to_coco
 from dcap.core.errors import ConfigError
+from dcap.core.files import written_whole
 from dcap.core.log import get_logger, output_console
 from dcap.core.schema import field_docs
 from dcap.core.words import counted
-from dcap.data.builtin import resolve_data
-from dcap.data.convert import readers
-from dcap.data.convert.losses import Losses
-from dcap.data.convert.reader import READERS
-from dcap.data.convert.resize import Resizer
-from dcap.data.convert.run import ConvertOptions, convert
-from dcap.data.convert.to_coco import CocoOptions, to_coco
-from dcap.data.formats.scratch import written_whole
 from dcap.geometry.canvas import MAX_PIXELS
+from dcap.records.builtin import resolve_data
 
 log = get_logger(__name__)
 

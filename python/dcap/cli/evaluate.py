@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger, output_console
-from dcap.data.formats.paths import expand_sources
+from dcap.records.files.paths import expand_sources
 
 log = get_logger(__name__)
 
@@ -63,10 +63,10 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: A number is below 0, or there is no true record.
     """
     # scipy and the geometry kernels take a moment; --help should not wait for them.
-    from dcap.data.sheet import write_png
     from dcap.evaluate.metrics import ScoreOptions
     from dcap.evaluate.pictures import score_sheet
     from dcap.evaluate.report import answer_table, evaluate, score_table, worst_table, write_json
+    from dcap.view.sheet import write_png
 
     for name in ("worst", "best"):
         if getattr(args, name) < 0:

@@ -11,9 +11,9 @@ from dcap.core.errors import ConfigError, ImageError, TrainingError
 from dcap.core.log import get_logger, output_console
 
 if TYPE_CHECKING:
-    from dcap.cli.inspect_report import Epoch, Model, Report, Time
-    from dcap.data.inspect import EpochPlans
-    from dcap.data.inspect_page import ShownSample
+    from dcap.audit.inspection import EpochPlans
+    from dcap.audit.inspection_page import ShownSample
+    from dcap.audit.inspection_report import Epoch, Model, Report, Time
     from dcap.data.loader import RowLoader
     from dcap.train.config import RunConfig
 
@@ -76,8 +76,8 @@ def run(args: argparse.Namespace) -> int:
     config = load_run_config(args.config, args.overrides)
     rate = _rate(args)
     # The tokenizer comes with transformers, which takes seconds to import.
-    from dcap.cli.inspect_report import html, print_report, to_tree
-    from dcap.data.sheet import write_text
+    from dcap.audit.inspection_report import html, print_report, to_tree
+    from dcap.view.sheet import write_text
 
     report = _report(args, config, rate)
     if args.html is not None:
@@ -114,8 +114,8 @@ def _rate(args: argparse.Namespace) -> float | None:
 
 
 def _report(args: argparse.Namespace, config: RunConfig, rate: float | None) -> Report:
-    from dcap.cli.inspect_report import Report
-    from dcap.data.inspect import plan_epoch
+    from dcap.audit.inspection import plan_epoch
+    from dcap.audit.inspection_report import Report
     from dcap.train.setup import accumulation
 
     rows_per_step = accumulation(config, 1)
@@ -138,7 +138,7 @@ def _loader(args: argparse.Namespace, config: RunConfig) -> RowLoader:
     from dcap.data.dataset import DenseCaptionDataset
     from dcap.data.encode import load_tokenizer
     from dcap.data.loader import RowLoader
-    from dcap.model.tiny import resolve_model
+    from dcap.demo import resolve_model
 
     tokenizer = load_tokenizer(resolve_model(config.model.name_or_path), config.model.revision)
     dataset = DenseCaptionDataset(config, args.split, tokenizer)
@@ -148,8 +148,8 @@ def _loader(args: argparse.Namespace, config: RunConfig) -> RowLoader:
 
 
 def _samples(count: int, loader: RowLoader, plans: EpochPlans) -> tuple[ShownSample, ...]:
-    from dcap.data.inspect_page import ShownSample
-    from dcap.data.token_runs import token_runs
+    from dcap.audit.inspection_page import ShownSample
+    from dcap.audit.token_runs import token_runs
 
     out = []
     for key in plans.choose(count):
@@ -167,8 +167,8 @@ def _samples(count: int, loader: RowLoader, plans: EpochPlans) -> tuple[ShownSam
 
 
 def _epoch(args: argparse.Namespace, loader: RowLoader, plans: EpochPlans, rows_per_step: int) -> Epoch:
-    from dcap.cli.inspect_report import Epoch
-    from dcap.data.inspect import dataset_shares
+    from dcap.audit.inspection import dataset_shares
+    from dcap.audit.inspection_report import Epoch
 
     still = bool(loader.dataset.curriculum.phases) and not loader.has_curriculum
     return Epoch(
@@ -183,7 +183,7 @@ def _epoch(args: argparse.Namespace, loader: RowLoader, plans: EpochPlans, rows_
 def _model(args: argparse.Namespace, config: RunConfig, plans: EpochPlans) -> Model:
     import torch
 
-    from dcap.cli.inspect_report import Model
+    from dcap.audit.inspection_report import Model
     from dcap.model.load import blank_model
     from dcap.model.lora import attach
     from dcap.model.memory import Rows, Step, estimate_memory
@@ -205,7 +205,7 @@ def _model(args: argparse.Namespace, config: RunConfig, plans: EpochPlans) -> Mo
 
 
 def _time(config: RunConfig, epoch: Epoch, rate: float | None) -> Time:
-    from dcap.cli.inspect_report import Time
+    from dcap.audit.inspection_report import Time
 
     training, steps = config.training, epoch.steps or 1
     total = training.max_steps or training.num_epochs * steps

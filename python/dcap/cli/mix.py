@@ -14,7 +14,7 @@ from dcap.core.log import get_logger, output_console
 from dcap.core.words import counted
 
 if TYPE_CHECKING:
-    from dcap.data.static_mixture import Share
+    from dcap.convert.static_mixture import Share
 
 log = get_logger(__name__)
 
@@ -53,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: The config is wrong, or the epoch is negative.
         RecordError: A record breaks the contract.
     """
+    from dcap.convert.static_mixture import shares, write_epoch
     from dcap.data.mixture import read_mixture
-    from dcap.data.static_mixture import shares, write_epoch
     from dcap.train.config import load_run_config
 
     config = load_run_config(args.config, args.overrides)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dcap.core.log import get_logger
 from dcap.core.words import counted
-from dcap.data.formats.paths import expand_sources
+from dcap.records.files.paths import expand_sources
 
 log = get_logger(__name__)
 
@@ -65,11 +65,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Predict; the exit code is 1 when records were left out."""
     # torch and transformers take seconds to import.
-    from dcap.data.sheet import write_png
     from dcap.infer.left_out import list_path
     from dcap.infer.options import PredictOptions
     from dcap.infer.pictures import prediction_sheet
     from dcap.infer.predict import predict
+    from dcap.view.sheet import write_png
 
     options = PredictOptions(
         model=args.model,

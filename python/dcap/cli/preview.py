@@ -12,7 +12,7 @@ from dcap.core.log import get_logger, progress
 from dcap.core.words import counted
 
 if TYPE_CHECKING:
-    from dcap.data.preview import Preview
+    from dcap.audit.preview import Preview
     from dcap.train.config import RunConfig
 
 log = get_logger(__name__)
@@ -66,10 +66,10 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
     config = load_config(args.source, args.overrides)
     # The tokenizer comes with transformers, which takes seconds to import.
+    from dcap.audit.preview import choose, load_preview
     from dcap.data.dataset import DenseCaptionDataset
     from dcap.data.encode import load_tokenizer
-    from dcap.data.preview import choose, load_preview
-    from dcap.model.tiny import resolve_model
+    from dcap.demo import resolve_model
 
     tokenizer = load_tokenizer(resolve_model(config.model.name_or_path), config.model.revision)
     dataset = DenseCaptionDataset(config, args.split, tokenizer)
@@ -86,9 +86,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write(folder: Path, previews: list[Preview], title: str, intro: str) -> None:
-    from dcap.data.page import html_page
-    from dcap.data.preview import entry, tiles
-    from dcap.data.sheet import contact_sheet, write_png, write_text
+    from dcap.audit.preview import entry, tiles
+    from dcap.view.page import html_page
+    from dcap.view.sheet import contact_sheet, write_png, write_text
 
     side = 520
     pictures = [tile for preview in previews for tile in tiles(preview, side)]

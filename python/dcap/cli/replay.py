@@ -12,7 +12,7 @@ from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger
 
 if TYPE_CHECKING:
-    from dcap.data.replay import Replay
+    from dcap.audit.replay import Replay
 
 log = get_logger(__name__)
 
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _from_plan(args: argparse.Namespace) -> Replay:
-    from dcap.data.replay import Replay
+    from dcap.audit.replay import Replay
 
     for name in ("epoch", "index", "draw", "split", "step"):
         if getattr(args, name) is not None:
@@ -95,10 +95,10 @@ def _from_config(args: argparse.Namespace) -> Replay:
 
     config = load_run_config(args.config, args.overrides)
     # The tokenizer comes with transformers, which takes seconds to import.
+    from dcap.audit.replay import Replay
     from dcap.data.dataset import DenseCaptionDataset, SampleKey
     from dcap.data.encode import load_tokenizer
-    from dcap.data.replay import Replay
-    from dcap.model.tiny import resolve_model
+    from dcap.demo import resolve_model
 
     tokenizer = load_tokenizer(resolve_model(config.model.name_or_path), config.model.revision)
     dataset = DenseCaptionDataset(config, args.split or "train", tokenizer)

@@ -12,20 +12,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dcap.audit.findings import Finding
+from dcap.audit.record_counts import FixedBins
+from dcap.audit.validation import Report, validate
+from dcap.audit.validation_page import report_page
 from dcap.cli.progress import progress_bars
 from dcap.core.errors import ConfigError
 from dcap.core.log import output_console
 from dcap.core.words import counted
-from dcap.data.builtin import resolve_data
-from dcap.data.charts import report_page
-from dcap.data.check import ImageRules
-from dcap.data.findings import Finding
-from dcap.data.formats.paths import expand_sources
-from dcap.data.scan import default_workers
-from dcap.data.sheet import write_text
-from dcap.data.statistics import FixedBins
-from dcap.data.validate import Report, validate
 from dcap.geometry.canvas import MAX_PIXELS
+from dcap.records.builtin import resolve_data
+from dcap.records.checking import ImageRules
+from dcap.records.files.paths import expand_sources
+from dcap.records.scan import default_workers
+from dcap.view.sheet import write_text
 
 _CAPTION_CHARS = 40
 FINDINGS_SHOWN = 200

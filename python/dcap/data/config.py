@@ -7,71 +7,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from dcap.answers.profile import AnswerProfile, DatasetProfile, Mode, ResolvedProfile
+from dcap.answers.prompts import PromptConfig, resolve
 from dcap.core.config import build, merge, to_tree
 from dcap.core.errors import ConfigError, nearest_hint
 from dcap.geometry.canvas import MAX_PIXELS
-from dcap.geometry.grid import Norm
+from dcap.records.preprocess import PreprocessorConfig
 
-Mode = Literal["dense", "summary", "mixed"]
 Split = Literal["train", "val"]
 
 _NAME = re.compile(r"[\w.+-]+")
 _WILD = re.compile(r"[-_.]*[*?\[{].*")
-
-
-@dataclass(frozen=True)
-class PromptConfig:
-    """What the model is asked. Each text is given in place, or as ``file:PATH``, or left to the named set."""
-
-    name: str = "en"
-    """Registered set of prompts: ``en``, ``zh``, or one of your own."""
-    system: str | None = None
-    """System message; none by default, as in the published model."""
-    dense: str | None = None
-    """User message that asks for the located objects."""
-    summary: str | None = None
-    """User message that asks for the summary."""
-
-
-@dataclass(frozen=True)
-class AnswerProfile:
-    """Everything that training, prediction, evaluation and export must agree on; saved beside every checkpoint."""
-
-    format: str = "object_map"
-    """Registered answer format: ``object_map`` or ``qwen``."""
-    emit_norm: Norm = "norm1000"
-    """Coordinate grid of the text: ``norm1000``, ``norm100``, or ``none`` for pixels of the canvas."""
-    object_order: Literal["reading", "record"] = "reading"
-    """``reading``: top to bottom, then left to right by the shape's top-left; ``record``: as in the file."""
-    max_polygon_points: int | None = None
-    """Simplify polygons and lines to at most this many points; none keeps them all."""
-    min_polygon_iou: float = 0.8
-    """A simplified polygon keeps at least this IoU with the original (a line this share of its length), 0..1; one
-    that would lose more keeps more points than `max_polygon_points`."""
-    min_pixels: int = 65_536
-    """Smallest image area that the model sees, in pixels; smaller images are enlarged."""
-    max_pixels: int = 1_048_576
-    """Largest image area that the model sees, in pixels; 1 048 576 is 1024 vision tokens."""
-    prompts: PromptConfig = field(default_factory=PromptConfig)
-    """What the model is asked."""
-
-    def __post_init__(self) -> None:
-        if not 1024 <= self.min_pixels <= self.max_pixels:
-            raise ConfigError(f"min_pixels must be within 1024..max_pixels ({self.max_pixels}), not {self.min_pixels}")
-        if self.max_polygon_points is not None and self.max_polygon_points < 3:
-            raise ConfigError(f"max_polygon_points must be at least 3, not {self.max_polygon_points}")
-        if not 0.0 <= self.min_polygon_iou <= 1.0:
-            raise ConfigError(f"min_polygon_iou must be within 0..1, not {self.min_polygon_iou}")
-
-
-@dataclass(frozen=True)
-class PreprocessorConfig:
-    """One record preprocessor, run before augmentation."""
-
-    name: str
-    """Registered name."""
-    params: dict[str, Any] = field(default_factory=dict)
-    """Its parameters."""
 
 
 @dataclass(frozen=True)
@@ -257,6 +203,19 @@ class DataConfig:
     def has(self, split: Split) -> bool:
         """Whether a split has any file."""
         return bool(self.entries(split))
+
+
+def resolve_profile(config: DataConfig, base_dir: str | Path = ".") -> ResolvedProfile:
+    """Return the profile that a data config means.
+
+    Raises:
+        ConfigError: As `dcap.answers.prompts.resolve`.
+    """
+    datasets = {}
+    for entry in config.mixture:
+        own = config.of_entry(entry)
+        datasets[entry.name] = DatasetProfile(own.answer, resolve(own.answer.prompts, base_dir), own.mode)
+    return ResolvedProfile(config.answer, resolve(config.answer.prompts, base_dir), config.mode, datasets)
 
 
 def dataset_name(file: str) -> str:

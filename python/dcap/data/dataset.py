@@ -13,17 +13,16 @@ from dcap.augment.pipeline import Pipeline
 from dcap.augment.schedule import Curriculum, TrainingStep
 from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger, is_main
-from dcap.data.config import DataConfig, MixtureEntry, Split
+from dcap.data.config import DataConfig, MixtureEntry, Split, resolve_profile
 from dcap.data.encode import Encoder, Tokenizer, load_tokenizer
-from dcap.data.images import decode_image
 from dcap.data.lengths import EpochLengths
 from dcap.data.mixture import EpochSamples, read_mixture
 from dcap.data.planning import PlannedSample, Planner
-from dcap.data.profile import resolve_profile
-from dcap.data.records import image_source
 from dcap.data.row_cost import SampleSizes
 from dcap.data.sample import Sample, encode_sample, text_filler
 from dcap.data.saved_lengths import are_fixed, fixed_sizes
+from dcap.records.images import decode_image
+from dcap.records.record import image_source
 
 logger = get_logger(__name__)
 

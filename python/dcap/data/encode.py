@@ -15,9 +15,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from dcap.answers.outline import Outline
 from dcap.augment.patches import PATCH, to_patches
 from dcap.core.errors import ConfigError, MissingPackageError
-from dcap.data.outline import Outline
 from dcap.data.token_count import TokenCounter
 from dcap.data.token_kinds import TokenKind, TokenStarts, answer_kinds
 from dcap.geometry.canvas import Canvas

@@ -17,7 +17,7 @@ from dcap.core.words import counted
 from dcap.data.encode import num_image_tokens
 from dcap.data.mixture import EpochSamples
 from dcap.data.row_cost import SampleSize, SampleSizes
-from dcap.data.scan import map_in_order
+from dcap.records.scan import map_in_order
 
 if TYPE_CHECKING:
     from dcap.data.dataset import DenseCaptionDataset

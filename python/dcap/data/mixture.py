@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from dcap.core.random import generator
-from dcap.data.check import CheckedRecords, ImageRules, check_records
 from dcap.data.config import DataConfig, MixtureEntry, Split
-from dcap.data.formats.paths import expand_sources
-from dcap.data.preprocess import Chain
+from dcap.records.checking import CheckedRecords, ImageRules, check_records
+from dcap.records.files.paths import expand_sources
+from dcap.records.preprocess import Chain
 
 _DRAW_PURPOSE = 5
 
@@ -127,7 +127,7 @@ def read_mixture(data: DataConfig, split: Split) -> tuple[CheckedRecords, Mixtur
     """Read the records of all data sets of a split, one after the other, and say which are whose.
 
     Raises:
-        RecordError: As `dcap.data.check.check_records`.
+        RecordError: As `dcap.records.checking.check_records`.
         ConfigError: A name means no file, or a preprocessor does not exist.
     """
     entries = data.entries(split)

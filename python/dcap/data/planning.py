@@ -10,19 +10,19 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from dcap.answers.codec import Answer, to_answer, write_answer
+from dcap.answers.outline import outline
+from dcap.answers.profile import ResolvedProfile
 from dcap.augment.fit import fit_canvas, smaller_fits
 from dcap.augment.pipeline import Fit, Pipeline
 from dcap.augment.plan import AugmentResult
 from dcap.augment.schedule import TrainingStep
 from dcap.core.errors import GeometryError, RecordError
 from dcap.core.random import generator
-from dcap.data.codec import Answer, to_answer, write_answer
 from dcap.data.config import DataConfig, MixtureEntry
 from dcap.data.encode import Encoder
-from dcap.data.outline import outline
-from dcap.data.profile import ResolvedProfile
-from dcap.data.records import Record
 from dcap.geometry.canvas import Canvas
+from dcap.records.record import Record
 
 _MODE_PURPOSE, _AUGMENT_PURPOSE, _CAP_PURPOSE = 2, 3, 8
 _TOO_LONG = "left out: the sample was longer than data.global_max_length"

@@ -1,7 +1,7 @@
 """Lengths that are the same in every epoch: planned once per run, and for large files kept on disk between runs.
 
 Owns when that is so and what such lengths depend on. Their files are laid out as indices are
-(`dcap.data.formats.saved_index`); whatever is wrong with one, it is made again, and nothing here fails a run.
+(`dcap.records.files.saved_index`); whatever is wrong with one, it is made again, and nothing here fails a run.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dcap import __version__
+from dcap.answers.formats import ANSWER_FORMATS, JsonFormat
 from dcap.core.config import to_tree
 from dcap.core.log import get_logger
 from dcap.core.words import counted
-from dcap.data.answer_formats import ANSWER_FORMATS, JsonFormat
-from dcap.data.formats import saved_index
-from dcap.data.formats.saved_index import ContentKey
 from dcap.data.lengths import EpochLengths
 from dcap.data.row_cost import SampleSizes
 from dcap.geometry.canvas import Canvas
+from dcap.records.files import saved_index
+from dcap.records.files.saved_index import ContentKey
 
 if TYPE_CHECKING:
     from dcap.data.dataset import DenseCaptionDataset

@@ -12,7 +12,7 @@ import string
 from functools import lru_cache
 from typing import Any
 
-from dcap.data.outline import Outline
+from dcap.answers.outline import Outline
 
 _BETWEEN_DIGITS = re.compile(r"[^0-9]+")
 _LETTERS, _SIGNS = string.ascii_letters + "\u4e00\u9fff", string.punctuation

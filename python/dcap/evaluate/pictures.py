@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dcap.data.draw import Pixels
-from dcap.data.gallery import answer_note, compare
-from dcap.data.sheet import Tile, contact_sheet
 from dcap.evaluate.report import ImageResult, Report
 from dcap.geometry.shapes import ShapeArray
+from dcap.view.draw import Pixels
+from dcap.view.gallery import answer_note, compare
+from dcap.view.sheet import Tile, contact_sheet
 
 SIDE = 560
 

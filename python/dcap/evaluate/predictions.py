@@ -13,10 +13,10 @@ import msgspec
 
 from dcap.core.errors import GeometryError, RecordError
 from dcap.core.words import counted
-from dcap.data.formats.opening import open_source
-from dcap.data.records import Origin, Record
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
+from dcap.records.files.opening import open_source
+from dcap.records.record import Origin, Record
 
 
 class _Source(msgspec.Struct):

@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 
 from dcap.core.errors import CheckpointError
-from dcap.data.bad_records import BadRecord
-from dcap.data.records import Origin
+from dcap.records.bad_records import BadRecord
+from dcap.records.record import Origin
 
 
 class LeftOut(msgspec.Struct, frozen=True):

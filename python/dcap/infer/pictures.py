@@ -7,11 +7,11 @@ from pathlib import Path
 
 import msgspec
 
-from dcap.data.draw import Pixels
-from dcap.data.formats.opening import open_source
-from dcap.data.gallery import answer_note, compare
-from dcap.data.sheet import Tile, contact_sheet
 from dcap.geometry.shapes import ShapeArray
+from dcap.records.files.opening import open_source
+from dcap.view.draw import Pixels
+from dcap.view.gallery import answer_note, compare
+from dcap.view.sheet import Tile, contact_sheet
 
 SIDE = 560
 

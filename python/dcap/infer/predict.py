@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from dcap.core.errors import CheckpointError
 from dcap.core.log import get_logger
 from dcap.core.words import counted
-from dcap.data.check import CheckedRecords, ImageRules, check_records
 from dcap.infer.left_out import LeftOut, read_list, write_list
 from dcap.infer.options import PredictOptions, choose_device
 from dcap.infer.outfile import Place, PredictionFile
 from dcap.infer.predictor import load_predictor
 from dcap.infer.source import digest_file, find_source
+from dcap.records.checking import CheckedRecords, ImageRules, check_records
 
 log = get_logger(__name__)
 

@@ -8,28 +8,28 @@ from typing import Any, Literal
 
 import torch
 
+from dcap.answers.codec import parse, to_canvas
+from dcap.answers.profile import ResolvedProfile
 from dcap.augment.fit import fit_canvas
 from dcap.augment.render import resize_for_model
 from dcap.core.errors import GeometryError, RecordError
 from dcap.core.log import get_logger
-from dcap.data.check import CheckedRecords
-from dcap.data.codec import parse, to_canvas
 from dcap.data.encode import Encoder, grid_thw, load_tokenizer, patchify
-from dcap.data.images import decode_image
-from dcap.data.profile import ResolvedProfile
-from dcap.data.records import Record, image_source
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
 from dcap.geometry.transform import transform
 from dcap.infer.adapter import with_adapter
-from dcap.infer.generate import Generated, Generator, Prompt
 from dcap.infer.left_out import LeftOut
 from dcap.infer.options import DType, PredictOptions
 from dcap.infer.progress import Progress
 from dcap.infer.source import ModelSource
 from dcap.model.config import ModelConfig
+from dcap.model.generation import Generated, Generator, Prompt
 from dcap.model.load import load_model
+from dcap.records.checking import CheckedRecords
+from dcap.records.images import decode_image
+from dcap.records.record import Record, image_source
 
 log = get_logger(__name__)
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dcap.answers.profile import FILE_NAME, ResolvedProfile, load_profile
 from dcap.core.config import to_tree
 from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger
-from dcap.data.config import DataConfig
-from dcap.data.profile import FILE_NAME, ResolvedProfile, load_profile, resolve_profile
-from dcap.model.tiny import resolve_model
+from dcap.data.config import DataConfig, resolve_profile
+from dcap.demo import resolve_model
 
 log = get_logger(__name__)
 

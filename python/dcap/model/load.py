@@ -10,9 +10,9 @@ import torch
 
 from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger
+from dcap.demo import resolve_model
 from dcap.model.attention import choose_attention, use_attention
 from dcap.model.config import ModelConfig
-from dcap.model.tiny import resolve_model
 
 log = get_logger(__name__)
 

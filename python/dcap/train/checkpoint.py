@@ -30,12 +30,12 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from safetensors.torch import load_file, save_file
 
+from dcap.answers.profile import ResolvedProfile, save_profile
 from dcap.core.config import build, dump_yaml, to_tree
 from dcap.core.errors import CheckpointError
 from dcap.core.log import get_logger
 from dcap.core.words import counted
-from dcap.data.bad_records import BAD_RECORDS_FILE
-from dcap.data.profile import ResolvedProfile, save_profile
+from dcap.records.bad_records import BAD_RECORDS_FILE
 from dcap.train.atomic import read_marker, whole_folder
 from dcap.train.config import RunConfig
 from dcap.train.optimizer import optimizer_tensors, restore_optimizer

@@ -8,15 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from dcap.answers.formats import ANSWER_FORMATS
 from dcap.augment.config import AugmentConfig
 from dcap.augment.pipeline import Pipeline
 from dcap.core.config import apply_overrides, build, read_yaml
 from dcap.core.errors import ConfigError
-from dcap.data.answer_formats import ANSWER_FORMATS
-from dcap.data.config import DataConfig
-from dcap.data.preprocess import Chain
-from dcap.data.profile import resolve_profile
+from dcap.data.config import DataConfig, resolve_profile
 from dcap.model.config import ModelConfig
+from dcap.records.preprocess import Chain
 
 Schedule = Literal["cosine_warmup_with_min_lr", "linear", "constant"]
 

@@ -17,7 +17,6 @@ from dcap.core.config import dump_yaml
 from dcap.core.errors import ConfigError
 from dcap.core.log import FILE_ONLY, console, get_logger
 from dcap.core.words import counted
-from dcap.data.bad_records import BadRecordList
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import load_tokenizer
 from dcap.data.loader import RowLoader
@@ -26,6 +25,7 @@ from dcap.model.attention import self_test
 from dcap.model.load import check_source, load_model
 from dcap.model.lora import attach, enable_activation_checkpointing, trainable
 from dcap.model.towers import count_parameters, frozen_towers, parameter_table
+from dcap.records.bad_records import BadRecordList
 from dcap.train.agreement import check_ranks_agree
 from dcap.train.augment_tally import AugmentTally
 from dcap.train.checkpoint import Checkpoints

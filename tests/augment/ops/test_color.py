@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from augment_cases import plan, plan_one
 from dcap.augment.color import HsvScale
 from dcap.core.errors import ConfigError
+from support.augment_cases import plan, plan_one
 
 
 def test_hsv_draws_within_its_spreads() -> None:

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from augment_cases import plan_one
 from dcap.augment.filters import LocalContrast, Stretch
 from dcap.core.errors import ConfigError
+from support.augment_cases import plan_one
 
 
 def test_auto_contrast_does_what_it_was_told() -> None:

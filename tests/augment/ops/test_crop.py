@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augment_cases import CANVAS, SHAPES, plan, plan_one
 from dcap.augment import Pipeline
 from dcap.core.errors import ConfigError
 from dcap.core.random import generator
 from dcap.geometry import Canvas, ShapeArray
+from support.augment_cases import CANVAS, SHAPES, plan, plan_one
 
 COMPLETENESS = {"complete": "whole", "partial": "in part"}
 CAPTIONS = ("box, whole", "poly, whole", "line")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import shapely
 
-from augment_cases import CANVAS, SHAPES, plan
 from dcap.augment import Pipeline, Scene
 from dcap.core.random import generator
+from support.augment_cases import CANVAS, SHAPES, plan
 
 
 def test_expansion_keeps_what_a_rotation_moved_out() -> None:

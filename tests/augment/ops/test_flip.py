@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from augment_cases import SHAPES, plan
+from support.augment_cases import SHAPES, plan
 
 
 def test_flip_maps_edges_to_edges() -> None:

@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from augment_cases import CANVAS, SHAPES, plan_one
 from dcap.augment import Pipeline, Scene
 from dcap.augment.render import FILL
 from dcap.core.errors import ConfigError
 from dcap.core.random import generator
 from dcap.geometry import Canvas
+from support.augment_cases import CANVAS, SHAPES, plan_one
 
 
 def test_grey_grows_on_the_right_and_at_the_bottom() -> None:

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from augment_cases import plan_one
 from dcap.augment import AugmentResult, Pipeline
 from dcap.core.errors import ConfigError
 from dcap.core.random import generator
 from dcap.geometry import Canvas, ShapeArray, clip, visible_fraction
+from support.augment_cases import plan_one
 
 NAME = "small_object_zoom_paste"
 CANVAS = Canvas(300, 400)

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augment_cases import SHAPES, plan, plan_one
 from dcap.augment import Pipeline
 from dcap.core.errors import ConfigError
 from dcap.core.random import generator
 from dcap.geometry import Canvas, ShapeArray
+from support.augment_cases import SHAPES, plan, plan_one
 
 
 def test_content_fills_the_new_canvas() -> None:

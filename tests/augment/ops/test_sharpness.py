@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from augment_cases import plan_one
 from dcap.augment.filters import SharpnessBlend
 from dcap.core.errors import ConfigError
+from support.augment_cases import plan_one
 
 
 def test_the_factor_is_within_its_bounds() -> None:

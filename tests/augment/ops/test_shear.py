@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from augment_cases import CANVAS, plan_one
 from dcap.core.errors import ConfigError
+from support.augment_cases import CANVAS, plan_one
 
 
 def test_the_centre_and_every_area_stay() -> None:

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from augment_cases import plan_one
 from dcap.augment.color import FewerBits, Inversion, PowerCurve
 from dcap.core.errors import ConfigError
+from support.augment_cases import plan_one
 
 
 def test_gamma_darkens_as_often_as_it_brightens() -> None:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from augment_cases import CANVAS, plan_one
 from dcap.core.errors import ConfigError
+from support.augment_cases import CANVAS, plan_one
 
 
 def test_shifts_are_whole_pixels_within_the_bounds() -> None:

@@ -17,7 +17,7 @@ FIRST: Final[Any] = np.int64(0)  # for a literal numba would compile another cop
 def canonicalize(
     xy: I64, offsets: I64, kinds: U8, order: I64, span: tuple[int, int], out_xy: I64, out_offsets: I64
 ) -> int:
-    """Write shapes on a grid as an answer has them. See `dcap.data.answer_grid.canonical_shapes`."""
+    """Write shapes on a grid as an answer has them. See `dcap.answers.grid.canonical_shapes`."""
     check_types((xy, np.int64), (offsets, np.int64), (kinds, np.uint8), (order, np.int64))
     check_types((out_xy, np.int64), (out_offsets, np.int64))
     check_writable(out_xy, out_offsets)

@@ -19,7 +19,7 @@ _NEWLINE: Final = 10
 
 
 def find_lines(chunk: U8, state: I64, out_starts: I64, out_numbers: I64) -> int:
-    """Give out the lines of a chunk that are not blank. See `dcap.data.formats.line_index.find_lines`."""
+    """Give out the lines of a chunk that are not blank. See `dcap.records.files.line_index.find_lines`."""
     check_types((chunk, np.uint8), (state, np.int64), (out_starts, np.int64), (out_numbers, np.int64))
     check_writable(state, out_starts, out_numbers)
     if state.size != STATE_SIZE or min(out_starts.size, out_numbers.size) < (chunk.size + 1) // 2:

@@ -50,7 +50,7 @@ COUNTS_SIZE: Final = 5
 
 
 def read_record(line: bytes, max_side: int) -> tuple[F64, I64, U8, I64, I64, tuple[int, int]] | None:
-    """Read a line of JSONL if it is a plain record. See `dcap.data.record_plain`.
+    """Read a line of JSONL if it is a plain record. See `dcap.records.plain`.
 
     Raises:
         TypeError: The line is not of bytes, or the side no whole number.

@@ -1,0 +1,1 @@
+"""Answer text both ways: profile, prompts, formats, writing and reading."""

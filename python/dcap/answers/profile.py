@@ -1,0 +1,140 @@
+"""The answer profile beside a checkpoint: what training, prediction and evaluation must agree on, in one file.
+
+Owns ``answer_profile.json``. Prompts are saved as texts, so that prediction needs neither the config nor its files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from dcap.answers.prompts import PromptConfig, Prompts
+from dcap.core.config import build, to_tree
+from dcap.core.errors import CheckpointError, ConfigError, nearest_hint
+from dcap.geometry.grid import Norm
+
+Mode = Literal["dense", "summary", "mixed"]
+FILE_NAME = "answer_profile.json"
+VERSION = 1
+_MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class AnswerProfile:
+    """Everything that training, prediction, evaluation and export must agree on; saved beside every checkpoint."""
+
+    format: str = "object_map"
+    """Registered answer format: ``object_map`` or ``qwen``."""
+    emit_norm: Norm = "norm1000"
+    """Coordinate grid of the text: ``norm1000``, ``norm100``, or ``none`` for pixels of the canvas."""
+    object_order: Literal["reading", "record"] = "reading"
+    """``reading``: top to bottom, then left to right by the shape's top-left; ``record``: as in the file."""
+    max_polygon_points: int | None = None
+    """Simplify polygons and lines to at most this many points; none keeps them all."""
+    min_polygon_iou: float = 0.8
+    """A simplified polygon keeps at least this IoU with the original (a line this share of its length), 0..1; one
+    that would lose more keeps more points than `max_polygon_points`."""
+    min_pixels: int = 65_536
+    """Smallest image area that the model sees, in pixels; smaller images are enlarged."""
+    max_pixels: int = 1_048_576
+    """Largest image area that the model sees, in pixels; 1 048 576 is 1024 vision tokens."""
+    prompts: PromptConfig = field(default_factory=PromptConfig)
+    """What the model is asked."""
+
+    def __post_init__(self) -> None:
+        if not 1024 <= self.min_pixels <= self.max_pixels:
+            raise ConfigError(f"min_pixels must be within 1024..max_pixels ({self.max_pixels}), not {self.min_pixels}")
+        if self.max_polygon_points is not None and self.max_polygon_points < 3:
+            raise ConfigError(f"max_polygon_points must be at least 3, not {self.max_polygon_points}")
+        if not 0.0 <= self.min_polygon_iou <= 1.0:
+            raise ConfigError(f"min_polygon_iou must be within 0..1, not {self.min_polygon_iou}")
+
+
+@dataclass(frozen=True)
+class DatasetProfile:
+    """What one data set of a mixture is asked and answers."""
+
+    answer: AnswerProfile
+    """As that of `ResolvedProfile`."""
+    prompts: Prompts
+    """The texts."""
+    mode: Mode
+    """What the model was trained to answer."""
+
+
+@dataclass(frozen=True)
+class ResolvedProfile:
+    """An answer profile whose prompts are texts."""
+
+    answer: AnswerProfile
+    """Format, grid, order and image size."""
+    prompts: Prompts
+    """The texts; `answer.prompts` only says where they came from."""
+    mode: Mode = "dense"
+    """What the model was trained to answer."""
+    datasets: dict[str, DatasetProfile] = field(default_factory=dict)
+    """The same of each data set of a mixture, by name."""
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether some data set was trained with this very profile; true without a mixture."""
+        return not self.datasets or DatasetProfile(self.answer, self.prompts, self.mode) in self.datasets.values()
+
+    def of_dataset(self, name: str) -> ResolvedProfile:
+        """Return the profile of one data set.
+
+        Raises:
+            ConfigError: There is none of that name.
+        """
+        if name not in self.datasets:
+            known = nearest_hint(name, self.datasets) if self.datasets else "; the model was not trained on a mixture"
+            raise ConfigError(f"data set must be one of the mixture that the model was trained on, not {name!r}{known}")
+        own = self.datasets[name]
+        return ResolvedProfile(own.answer, own.prompts, own.mode)
+
+
+def save_profile(folder: str | Path, profile: ResolvedProfile) -> Path:
+    """Write ``answer_profile.json`` into a folder, whole or not at all, and return its path."""
+    path = Path(folder) / FILE_NAME
+    text = json.dumps({"version": VERSION, **to_tree(profile)}, ensure_ascii=False, indent=2)
+    part = path.with_name(f".{FILE_NAME}.{os.getpid()}")
+    part.write_text(text + "\n", "utf-8")
+    os.replace(part, path)
+    return path
+
+
+def load_profile(folder: str | Path) -> ResolvedProfile:
+    """Read the profile of a checkpoint folder.
+
+    Raises:
+        CheckpointError: The file is missing, torn, from a newer version, or has a field that dcap does not know.
+    """
+    path = Path(folder) / FILE_NAME
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: answer profile must exist beside the weights. Name the folder that dcap train wrote, "
+            f"or copy its {FILE_NAME} here."
+        )
+    tree = _read(path)
+    version = tree.pop("version", None)
+    if version != VERSION:
+        raise CheckpointError(f"{path}: version must be {VERSION}, not {version!r}. Use the dcap that wrote it.")
+    try:
+        return build(ResolvedProfile, tree)
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}. Use the dcap that wrote it, or restore the file.") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if path.stat().st_size > _MAX_BYTES:
+        raise CheckpointError(f"{path}: answer profile must be at most {_MAX_BYTES} bytes. Restore it from the run.")
+    try:
+        tree = json.loads(path.read_text("utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        raise CheckpointError(f"{path}: answer profile must be JSON ({error}). Restore it from the run.") from None
+    if not isinstance(tree, dict):
+        raise CheckpointError(f"{path}: answer profile must be a JSON object. Restore it from the run.")
+    return tree

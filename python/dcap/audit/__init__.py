@@ -1,0 +1,1 @@
+"""Is it good? Validation, audit, inspection, preview and replay of data sets."""

@@ -1,0 +1,168 @@
+"""The audit of a data set: every check of the contract over all samples of an epoch, for ``dcap audit``.
+
+Owns the going over all samples. What is checked of each is in `dcap.audit.checks`, what is checked of whole splits
+in `dcap.audit.splits`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from dcap.audit.checks import RECORD_CHECKS, SAMPLE_CHECKS, AuditedSample, Found
+from dcap.audit.duplicates import Fingerprints
+from dcap.audit.splits import WHOLE_CHECKS, AuditedSplit, CheckResult, about
+from dcap.augment.config import AugmentConfig
+from dcap.core.errors import DcapError, PluginError, RecordError
+from dcap.core.random import generator
+from dcap.data.config import DataConfig, Split
+from dcap.data.dataset import DatasetConfig, DenseCaptionDataset
+from dcap.data.encode import Tokenizer
+from dcap.data.mixture import EpochSamples
+from dcap.records.files.opening import open_source
+from dcap.records.files.paths import expand_sources
+from dcap.records.scan import map_in_order
+
+_SAMPLES_OF_A_RUN = 16
+_DRAW_PURPOSE = 9
+
+
+@dataclass(frozen=True, slots=True)
+class AuditOptions:
+    """How far an audit goes."""
+
+    encode: int | None = 256
+    """Samples of each split that are tokenised, drawn by the run's seed; none takes all."""
+    decode: bool = True
+    """Decode every image; false reads headers only."""
+    epoch: int = 0
+    """Which epoch is planned."""
+    num_workers: int = 0
+    """Processes that share the work; the result is the same."""
+
+
+@dataclass(frozen=True)
+class _Config:
+    """A run's config with other policies for bad records."""
+
+    data: DataConfig
+    augmentation: AugmentConfig
+    model: Any
+    seed: int
+
+
+def audit(
+    config: DatasetConfig,
+    tokenizer: Tokenizer,
+    options: AuditOptions | None = None,
+    on_checked: Callable[[str, int, int], None] | None = None,
+) -> list[CheckResult]:
+    """Run every check over the splits that a config names.
+
+    Args:
+        config: A run's config.
+        tokenizer: The model's.
+        options: How far it goes.
+        on_checked: Called with the split, the number of samples checked and their total.
+
+    Raises:
+        RecordError: A file cannot be read at all.
+        ConfigError: Something in the config does not fit.
+        TrainingError: A worker process died.
+    """
+    options, told = options or AuditOptions(), on_checked or (lambda *_: None)
+    results, splits = [], []
+    for name in ("train", "val"):
+        if config.data.has(name):
+            split = _open(config, name, tokenizer, options)
+            results += _sample_results(split, options, told)
+            splits.append(split)
+    for check in WHOLE_CHECKS:
+        results += check(splits)
+    return results
+
+
+def _open(config: DatasetConfig, name: Split, tokenizer: Tokenizer, options: AuditOptions) -> AuditedSplit:
+    entries = config.data.entries(name)
+    files = tuple(open_source(file) for entry in entries for file in expand_sources(entry.files(name)))
+    data = replace(config.data, on_bad_record="skip", check_images=False, num_workers=options.num_workers)
+    policy, changed = config.data.on_bad_record, _Config(data, config.augmentation, config.model, config.seed)
+    try:
+        dataset = DenseCaptionDataset(changed, name, tokenizer)
+    except (RecordError, PluginError) as error:
+        # The files can be read and bad records are skipped: it was a preprocessor.
+        return AuditedSplit(name, files, policy, None, error)
+    return AuditedSplit(name, files, policy, dataset, num_workers=options.num_workers)
+
+
+def _sample_results(
+    split: AuditedSplit, options: AuditOptions, told: Callable[[str, int, int], None]
+) -> list[CheckResult]:
+    results = _fresh(split.name)
+    if split.dataset is None:
+        results[0].add(split.name, [Found(str(split.error))])
+        return results
+    samples = _samples(split.dataset, options.epoch)
+    total, done, prints = len(samples), 0, []
+    runs = [range(i, min(i + _SAMPLES_OF_A_RUN, total)) for i in range(0, total, _SAMPLES_OF_A_RUN)]
+    look = partial(_look, split, options, samples, _drawn(split.dataset, options, total))
+    for run, (part, fingerprints) in zip(runs, map_in_order(look, runs, options.num_workers), strict=True):
+        for mine, its in zip(results, part, strict=True):
+            mine.update(its)
+        prints.append(fingerprints)
+        done += len(run)
+        told(split.name, done, total)
+    split.prints = Fingerprints.concatenate(prints)
+    return results
+
+
+def _fresh(split: str) -> list[CheckResult]:
+    return [CheckResult(split, check.__name__, about(check)) for check in SAMPLE_CHECKS]
+
+
+def _samples(dataset: DenseCaptionDataset, epoch: int) -> EpochSamples:
+    """Return a sample of every record, also of those that this epoch of a mixture leaves out, and the repeats."""
+    every, taken = EpochSamples.of_all(len(dataset)), dataset.samples(epoch)
+    again = taken.draw > 0
+    return EpochSamples(np.append(every.index, taken.index[again]), np.append(every.draw, taken.draw[again]))
+
+
+def _drawn(dataset: DenseCaptionDataset, options: AuditOptions, total: int) -> frozenset[int]:
+    count = options.encode
+    if count is None or count >= total:
+        return frozenset(range(total))
+    rng = generator(dataset.config.seed, options.epoch, _DRAW_PURPOSE)
+    return frozenset(rng.choice(total, count, replace=False).tolist())
+
+
+def _look(
+    split: AuditedSplit, options: AuditOptions, samples: EpochSamples, drawn: frozenset[int], run: range
+) -> tuple[list[CheckResult], Fingerprints]:
+    """Run all checks of single samples over some of them."""
+    dataset, results, rows = split.dataset, _fresh(split.name), []
+    assert dataset is not None
+    for place in run:
+        index, draw = int(samples.index[place]), int(samples.draw[place])
+        sample = AuditedSample(
+            dataset, index, options.epoch, draw=draw,
+            skips=split.on_bad_record == "skip", decode=options.decode, encode=place in drawn,
+        )  # fmt: skip
+        records = dataset.records
+        file, row = int(records.file_index[index]), int(records.row_index[index])
+        where = str(records.files[file].origin(row))
+        for check, result in zip(SAMPLE_CHECKS, results, strict=True):
+            if draw and check in RECORD_CHECKS:
+                continue
+            try:
+                found = check(sample)
+            except DcapError as error:
+                found = [Found(str(error))]
+            if found is not None:
+                result.add(where, found)
+        if not draw:
+            rows.append((file, row, records.files[file].line(row), records.files[file][row]))
+    return results, Fingerprints.of(rows, with_images=True)

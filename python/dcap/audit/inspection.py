@@ -1,0 +1,278 @@
+"""What an epoch will be: tokens, rows and data sets, counted from plans without opening an image."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from dcap.augment.patches import PATCH
+from dcap.core.errors import ConfigError, RecordError
+from dcap.core.log import progress_of
+from dcap.core.random import generator
+from dcap.data.dataset import DenseCaptionDataset, SampleKey
+from dcap.data.encode import num_image_tokens
+from dcap.data.packing import epoch_rows, ordered_rows
+from dcap.data.planning import PlannedSample, Planner
+from dcap.data.token_kinds import SUPERVISED_KINDS, TokenKind
+from dcap.records.scan import map_in_order
+from dcap.view.histogram import Histogram
+
+if TYPE_CHECKING:
+    from dcap.data.loader import RowLoader
+
+I64 = npt.NDArray[np.int64]
+
+_CHUNK = 128
+"""Samples that a worker process plans at a time."""
+_DRAW_PURPOSE = 10
+_OBJECTS, _PATCHES = len(TokenKind), len(TokenKind) + 1
+"""Columns of the numbers of a sample, behind the tokens of each kind."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class EpochPlans:
+    """The numbers of an epoch's samples and rows; N samples were planned, R rows made of them.
+
+    Args:
+        keys: Which samples.
+        kinds: int64 (N, 5): tokens of each `TokenKind`; zeros for a sample that is left out.
+        objects: int64 (N,).
+        patches: int64 (N,): vision patches.
+        part: int64 (N,): position of the data set in the mixture.
+        rows: Samples of each row; steps take the rows in another order.
+        population: Samples of the epoch; more than N where only a drawn part was planned.
+        capacity: Most tokens of a row.
+        padded: Whether rows are padded to their longest sample, rather than packed.
+    """
+
+    keys: tuple[SampleKey, ...]
+    kinds: I64
+    objects: I64
+    patches: I64
+    part: I64
+    rows: tuple[I64, ...]
+    population: int
+    capacity: int
+    padded: bool
+
+    @property
+    def tokens(self) -> I64:
+        """Tokens of each sample, int64 (N,); 0 where it is left out."""
+        return np.asarray(self.kinds.sum(axis=1), np.int64)
+
+    @property
+    def supervised(self) -> I64:
+        """Supervised tokens of each sample, int64 (N,)."""
+        return np.asarray(self.kinds[:, list(SUPERVISED_KINDS)].sum(axis=1), np.int64)
+
+    @property
+    def scale(self) -> float:
+        """Samples of the epoch per planned one: 1, or what sums are multiplied with to be those of the epoch."""
+        return self.population / max(len(self.kinds), 1)
+
+    @property
+    def num_left_out(self) -> int:
+        """Planned samples that are too long or could not be planned."""
+        return int((self.tokens == 0).sum())
+
+    def row_sums(self, values: I64) -> I64:
+        """Return the sums of int64 (N,) over the samples of each row, int64 (R,)."""
+        return np.array([values[row].sum() for row in self.rows], np.int64)
+
+    @property
+    def row_tokens(self) -> I64:
+        """Tokens of each row that the model computes, padding included, int64 (R,)."""
+        if not self.padded:
+            return self.row_sums(self.tokens)
+        tokens = self.tokens
+        return np.array([len(row) * tokens[row].max() for row in self.rows], np.int64)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the epoch."""
+        return round(len(self.rows) * self.scale)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of the epoch, without padding."""
+        return round(int(self.tokens.sum()) * self.scale)
+
+    @property
+    def fill(self) -> float:
+        """Share of packed rows' capacity that holds tokens, 0..1."""
+        return float(self.tokens.sum()) / max(len(self.rows) * self.capacity, 1)
+
+    @property
+    def padding_share(self) -> float:
+        """Share of padding in what the model computes, 0..1; packed rows have none."""
+        return 1.0 - float(self.tokens.sum()) / max(int(self.row_tokens.sum()), 1)
+
+    def choose(self, count: int) -> list[SampleKey]:
+        """Return `count` samples that are not left out, spread evenly; all when there are fewer."""
+        kept = np.flatnonzero(self.tokens)
+        return [self.keys[kept[k * len(kept) // min(count, len(kept))]] for k in range(min(count, len(kept)))]
+
+    def num_steps(self, rows_per_step: int) -> int:
+        """Return the optimiser steps of the epoch."""
+        return math.ceil(self.num_rows / rows_per_step)
+
+    def histograms(self) -> list[Histogram]:
+        """Return how samples and rows are spread, those that are left out apart."""
+        here = self.tokens > 0
+        of_samples = [
+            ("tokens per sample", self.tokens),
+            *((f"{kind.name.lower()} tokens per sample", self.kinds[:, kind]) for kind in TokenKind),
+            ("objects per sample", self.objects),
+        ]
+        out = [Histogram.of(title, values[here]) for title, values in of_samples if values.any()]
+        out = [replace(h, title="vision tokens per image") if h.title.startswith("image ") else h for h in out]
+        sizes = np.array([len(row) for row in self.rows], np.int64)
+        of_rows = (
+            ("tokens per row", self.row_tokens),
+            ("samples per row", sizes),
+            ("vision patches per row", self.row_sums(self.patches)),
+        )
+        return [*out, *(Histogram.of(title, values) for title, values in of_rows)]
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetShare:
+    """What an epoch is of one data set."""
+
+    name: str
+    samples: int
+    tokens: int
+    supervised: int
+    loss_weight: float
+    share: float
+    """Of the loss: supervised tokens times their weight, over those of all data sets, 0..1."""
+
+
+def dataset_shares(plans: EpochPlans, dataset: DenseCaptionDataset) -> list[DatasetShare]:
+    """Return what each data set is of the epoch; sums are scaled to the whole epoch."""
+    entries = [part.entry for part in dataset.mixture.parts]
+    members = [(plans.part == k) & (plans.tokens > 0) for k in range(len(entries))]
+    weights = [e.loss_weight * float(plans.supervised[m].sum()) for e, m in zip(entries, members, strict=True)]
+    scale, whole = plans.scale, sum(weights) or 1.0
+    return [
+        DatasetShare(
+            name=entry.name,
+            samples=round(int(member.sum()) * scale),
+            tokens=round(int(plans.tokens[member].sum()) * scale),
+            supervised=round(int(plans.supervised[member].sum()) * scale),
+            loss_weight=entry.loss_weight,
+            share=weight / whole,
+        )
+        for entry, member, weight in zip(entries, members, weights, strict=True)
+    ]
+
+
+def plan_epoch(loader: RowLoader, epoch: int, max_plans: int | None = None) -> EpochPlans:
+    """Plan the samples of an epoch, and the rows that training makes of them.
+
+    Args:
+        loader: All rows of a run; its ``total_steps`` matter to a curriculum.
+        epoch: Epoch, from 0.
+        max_plans: Plan no more samples than this, drawn by chance; a curriculum then stays where it starts.
+
+    Raises:
+        RecordError: As `dcap.data.planning.Planner.plan`.
+        TrainingError: A worker process died, or a curriculum is left without a sample.
+        ConfigError: `max_plans` is below 1.
+    """
+    if max_plans is not None and max_plans < 1:
+        raise ConfigError(f"max_plans must be at least 1, not {max_plans}")
+    dataset = loader.dataset
+    samples = dataset.samples(epoch)
+    drawn = max_plans is not None and max_plans < len(samples)
+    if loader.has_curriculum and not drawn:
+        by_row = _rows_by_step(loader, epoch)
+        keys = [key for row in by_row for key in row]
+        bounds = np.cumsum([0, *map(len, by_row)]).tolist()
+        rows = tuple(np.arange(*pair) for pair in itertools.pairwise(bounds))
+        # What is left out is in no row, and is not planned again.
+        trained = {(key.index, key.draw) for key in keys}
+        pairs = zip(samples.index.tolist(), samples.draw.tolist(), strict=True)
+        gone = [SampleKey(epoch, index, draw=draw) for index, draw in pairs if (index, draw) not in trained]
+        numbers = np.concatenate([_numbers(dataset, keys), np.zeros((len(gone), _PATCHES + 1), np.int64)])
+        return _plans(loader, [*keys, *gone], numbers, rows, len(samples))
+    chosen = np.arange(len(samples))
+    if drawn:
+        chosen = np.sort(generator(dataset.config.seed, epoch, _DRAW_PURPOSE).permutation(len(samples))[:max_plans])
+    taken = zip(samples.index[chosen].tolist(), samples.draw[chosen].tolist(), strict=True)
+    keys = [SampleKey(epoch, index, draw=draw) for index, draw in taken]
+    numbers = _numbers(dataset, keys)
+    lengths = np.ascontiguousarray(numbers[:, :_OBJECTS].sum(axis=1))
+    if dataset.split == "val":
+        members = ordered_rows(lengths, loader.rules)
+    else:
+        members = epoch_rows(lengths, dataset.config.seed, epoch, loader.rules)
+    return _plans(loader, keys, numbers, tuple(np.array(row, np.int64) for row in members), len(samples))
+
+
+def _rows_by_step(loader: RowLoader, epoch: int) -> list[tuple[SampleKey, ...]]:
+    first_step = 0
+    for before in range(epoch):
+        first_step += loader.steps_per_epoch(before, first_step)
+    return loader.rows(epoch, first_step)
+
+
+def _plans(
+    loader: RowLoader, keys: list[SampleKey], numbers: I64, rows: tuple[I64, ...], population: int
+) -> EpochPlans:
+    stops = [part.stop for part in loader.dataset.mixture.parts]
+    return EpochPlans(
+        keys=tuple(keys),
+        kinds=numbers[:, :_OBJECTS],
+        objects=numbers[:, _OBJECTS],
+        patches=numbers[:, _PATCHES],
+        part=np.searchsorted(stops, [key.index for key in keys], side="right"),
+        rows=rows,
+        population=population,
+        capacity=loader.rules.capacity,
+        padded=loader.rules.samples_per_row is not None,
+    )
+
+
+def _numbers(dataset: DenseCaptionDataset, keys: list[SampleKey]) -> I64:
+    """Return the numbers of each sample, int64 (N, 7); ``data.num_workers`` processes share the work."""
+    runs = [keys[i : i + _CHUNK] for i in range(0, len(keys), _CHUNK)]
+    made = map_in_order(partial(_numbers_of_run, dataset), runs, dataset.config.data.num_workers)
+    found = list(progress_of(itertools.chain.from_iterable(made), len(keys), "Planning samples"))
+    return np.array(found, np.int64).reshape(len(keys), _PATCHES + 1)
+
+
+def _numbers_of_run(dataset: DenseCaptionDataset, keys: list[SampleKey]) -> I64:
+    return np.array([_numbers_of(dataset, key) for key in keys], np.int64)
+
+
+def _numbers_of(dataset: DenseCaptionDataset, key: SampleKey) -> I64:
+    try:
+        planned = dataset.plan(key.epoch, key.index, key.when, key.draw)
+    except RecordError:
+        if dataset.config.data.on_bad_record == "error":
+            raise
+        return np.zeros(_PATCHES + 1, np.int64)
+    if not planned.fits:
+        return np.zeros(_PATCHES + 1, np.int64)
+    return _counted(dataset.planner_of(key.index), planned)
+
+
+def _counted(planner: Planner, planned: PlannedSample) -> I64:
+    canvas = planned.result.scene.canvas
+    images = num_image_tokens(canvas)
+    kinds = np.zeros(len(TokenKind), np.int64)
+    kinds[TokenKind.PROMPT], kinds[TokenKind.IMAGE] = planned.num_prompt_tokens - images, images
+    if planned.mode == "dense":
+        text = planner.answer_text(planned)
+        found = planner.encoder.answer_kinds(text, planner.encoder.answer_ids(text))
+        kinds += np.bincount(found, minlength=len(TokenKind))
+    else:  # a summary is a caption as a whole
+        kinds[TokenKind.CAPTION], kinds[TokenKind.STRUCTURE] = planned.num_answer_tokens - 1, 1
+    return np.array([*kinds.tolist(), len(planned.result.scene.shapes), canvas.num_pixels // PATCH**2], np.int64)

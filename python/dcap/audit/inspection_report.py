@@ -1,0 +1,278 @@
+"""The report of ``dcap inspect``: what it holds, and its three forms: terminal, page, JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dcap.audit.inspection import DatasetShare, EpochPlans
+from dcap.audit.inspection_page import Grid, ShownSample, inspect_page
+from dcap.audit.token_runs import TokenRun
+from dcap.data.token_kinds import TokenKind
+from dcap.model.memory import MemoryEstimate, Step
+from dcap.model.towers import Tower, TowerCount, parameter_table
+from dcap.view.histogram import Histogram
+
+# Neighbours take turns, so that the bounds of tokens are seen.
+_COLORS = {
+    TokenKind.PROMPT: ("bright_black", "white"),
+    TokenKind.IMAGE: ("magenta", "bright_magenta"),
+    TokenKind.CAPTION: ("green", "bright_green"),
+    TokenKind.COORDINATE: ("blue", "bright_blue"),
+    TokenKind.STRUCTURE: ("yellow", "bright_yellow"),
+}
+_BAR = 40
+ESTIMATE = (
+    "an estimate from formulas (dcap/model/memory.py), which were compared with small models on a CPU, none of it with "
+    "a GPU",
+    "not in it: CUDA's own context, fragmentation, and with several devices the buckets of DDP, as large as the "
+    "gradients",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """What an epoch is."""
+
+    name: str
+    plans: EpochPlans
+    shares: tuple[DatasetShare, ...]
+    steps: int | None
+    """Optimiser steps; none for validation."""
+    curriculum_at_start: bool
+    """Whether samples were planned as the curriculum starts, whenever they are trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What trains, and what it takes."""
+
+    counts: tuple[TowerCount, ...]
+    rates: Mapping[Tower, float]
+    memory: MemoryEstimate
+    heaviest: dict[str, int]
+    """Tokens, patches and supervised tokens of the row that takes most."""
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class Time:
+    """How long a run is."""
+
+    steps: int
+    epochs: float
+    tokens: int
+    tokens_per_s: float | None
+
+    @property
+    def hours(self) -> float | None:
+        """Hours at the given rate."""
+        return None if self.tokens_per_s is None else self.tokens / self.tokens_per_s / 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All of it; validation has no model and no time."""
+
+    samples: tuple[ShownSample, ...]
+    epoch: Epoch
+    model: Model | None
+    time: Time | None
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Print the report: samples first, hours last."""
+    if report.samples:
+        console.print(_legend(), soft_wrap=True)
+    for sample in report.samples:
+        console.print(Text(f"\n{sample.title}", style="bold"), soft_wrap=True)
+        for name, supervised in (("prompt", False), ("target, supervised", True)):
+            console.print(Text(f"{name}:", style="italic"))
+            console.print(_tokens([run for run in sample.runs if run.supervised == supervised]), soft_wrap=True)
+    for grid in _epoch_grids(report.epoch):
+        _print_grid(grid, console)
+    for histogram in report.epoch.plans.histograms():
+        console.print(Text(f"\n{histogram.title}: {histogram.summary}"), soft_wrap=True)
+        if len(histogram.counts) > 1:
+            console.print(_bars(histogram))
+    if report.model is not None:
+        console.print()
+        console.print(parameter_table(report.model.counts, report.model.rates))
+        _print_grid(_memory_grid(report.model), console)
+    if report.time is not None:
+        _print_grid(_time_grid(report.time), console)
+
+
+def html(report: Report, title: str) -> str:
+    """Return the report as a page."""
+    grids = [*_epoch_grids(report.epoch)]
+    if report.model is not None:
+        grids += [_tower_grid(report.model), _memory_grid(report.model)]
+    if report.time is not None:
+        grids.append(_time_grid(report.time))
+    return inspect_page(title, report.epoch.name, report.samples, report.epoch.plans.histograms(), grids)
+
+
+def to_tree(report: Report) -> dict[str, Any]:
+    """Return all numbers, ready for JSON; bytes, tokens and hours as they are."""
+    epoch, plans = report.epoch, report.epoch.plans
+    tree: dict[str, Any] = {
+        "samples": [_sample_tree(sample) for sample in report.samples],
+        "epoch": {
+            "name": epoch.name,
+            "samples": plans.population,
+            "planned": len(plans.kinds),
+            "left_out": plans.num_left_out,
+            "rows": plans.num_rows,
+            "steps": epoch.steps,
+            "tokens": plans.num_tokens,
+            "supervised_tokens": round(int(plans.supervised.sum()) * plans.scale),
+            "fill": plans.fill if not plans.padded else None,
+            "padding_share": plans.padding_share,
+            "curriculum_at_start": epoch.curriculum_at_start,
+        },
+        "data_sets": [asdict(share) for share in epoch.shares],
+        "histograms": [histogram.to_dict() for histogram in plans.histograms()],
+    }
+    if report.model is not None:
+        model = report.model
+        memory = {name: value for name, value in asdict(model.memory).items() if name not in ("weights", "row")}
+        tree["towers"] = [asdict(count) | {"peak_lr": model.rates[count.tower]} for count in model.counts]
+        tree["memory"] = {
+            **asdict(model.memory.weights),
+            **memory,
+            "total": model.memory.total,
+            "heaviest_row": model.heaviest,
+            "device": "cuda" if model.step.cuda else "cpu",
+            "notes": list(ESTIMATE),
+        }
+    if report.time is not None:
+        tree["time"] = asdict(report.time) | {"hours": report.time.hours}
+    return tree
+
+
+def _sample_tree(sample: ShownSample) -> dict[str, Any]:
+    counts: Counter[str] = Counter()
+    for run in sample.runs:
+        counts[run.kind.name.lower()] += len(run.ids)
+    supervised = sum(len(run.ids) for run in sample.runs if run.supervised)
+    return {"title": sample.title, "tokens": sum(counts.values()), "supervised": supervised, "kinds": counts}
+
+
+def _legend() -> Text:
+    out = Text("tokens: ")
+    for kind, (color, _) in _COLORS.items():
+        out.append(kind.name.lower(), style=color).append("  ")
+    return out.append("(· blank, ↵ newline, ⟦…⟧ several tokens as one)")
+
+
+def _tokens(runs: Iterable[TokenRun]) -> Text:
+    out = Text()
+    for k, run in enumerate(runs):
+        out.append(run.shown, style=_COLORS[run.kind][k % 2])
+    return out
+
+
+def _print_grid(grid: Grid, console: Console) -> None:
+    table = Table(box=None, pad_edge=False, show_header=any(grid.headings))
+    for k, heading in enumerate(grid.headings):
+        table.add_column(heading, justify="right" if k else "left")
+    for row in grid.rows:
+        table.add_row(*row)
+    console.print(Text(f"\n{grid.title}", style="bold"))
+    console.print(table)
+    for note in grid.notes:
+        console.print(Text(note, style="italic"), soft_wrap=True)
+
+
+def _bars(histogram: Histogram) -> Text:
+    labels, highest = histogram.labels, max(*histogram.counts, 1)
+    wide = max(map(len, labels))
+    lines = []
+    for label, count in zip(labels, histogram.counts, strict=True):
+        eighths = round(8 * _BAR * count / highest)
+        bar = "█" * (eighths // 8) + ("", *"▏▎▍▌▋▊▉")[eighths % 8]
+        lines.append(f"{label:>{wide}}  {bar} {count:,}")
+    return Text("\n".join(lines))
+
+
+def _epoch_grids(epoch: Epoch) -> list[Grid]:
+    plans = epoch.plans
+    rows = [
+        ("samples", f"{plans.population:,}"),
+        ("left out", f"{round(plans.num_left_out * plans.scale):,}"),
+        ("tokens", f"{plans.num_tokens:,}"),
+        ("rows", f"{plans.num_rows:,}"),
+        ("padding", f"{plans.padding_share:.1%}"),
+    ]
+    if not plans.padded:
+        rows.append(("fill of the rows", f"{plans.fill:.1%}"))
+    if epoch.steps is not None:
+        rows.append(("optimiser steps", f"{epoch.steps:,}"))
+    notes = []
+    if plans.scale > 1:
+        notes.append(
+            f"{len(plans.kinds):,} of {plans.population:,} samples were planned, drawn by chance; sums are scaled"
+        )
+    if epoch.curriculum_at_start:
+        notes.append("samples are as augmentation.curriculum starts; without --max-plans, as their own step has them")
+    shares = Grid(
+        "data sets",
+        ("data set", "samples", "tokens", "supervised", "loss weight", "of the loss"),
+        tuple(
+            (s.name, f"{s.samples:,}", f"{s.tokens:,}", f"{s.supervised:,}", f"{s.loss_weight:g}", f"{s.share:.1%}")
+            for s in epoch.shares
+        ),
+    )
+    return [Grid(epoch.name, ("", ""), tuple(rows), tuple(notes)), shares]
+
+
+def _tower_grid(model: Model) -> Grid:
+    rows = tuple(
+        (c.tower, f"{c.total:,}", f"{c.trainable:,}", f"{model.rates[c.tower]:.3g}" if c.trainable else "-")
+        for c in model.counts
+    )
+    return Grid("what trains", ("tower", "parameters", "trainable", "peak lr"), rows)
+
+
+def _memory_grid(model: Model) -> Grid:
+    memory, weights = model.memory, model.memory.weights
+    parts = (
+        ("frozen weights", weights.frozen, "exact"),
+        ("trained weights, float32", weights.trained, "exact"),
+        ("gradients", weights.gradients, "exact"),
+        ("AdamW's moments", weights.moments, "exact"),
+        ("half-precision copies of trained weights", memory.casts, "estimate"),
+        ("activations of the heaviest row", memory.activations, "estimate"),
+        ("one layer computed again", memory.recomputed, "estimate"),
+        ("gradients inside a layer", memory.working, "estimate"),
+        ("logits of a chunk", memory.loss, "estimate"),
+        ("patches", memory.patches, "estimate"),
+        ("peak, all of it at once", memory.total, "estimate"),
+    )
+    rows = tuple((name, size(value), how) for name, value, how in parts if value)
+    row = model.heaviest
+    heaviest = f"heaviest row: {row['tokens']:,} tokens, {row['patches']:,} patches, {row['supervised']:,} supervised"
+    return Grid("memory of one device", ("", "size", ""), rows, (heaviest, *ESTIMATE))
+
+
+def _time_grid(time: Time) -> Grid:
+    rows = [("optimiser steps", f"{time.steps:,}"), ("epochs", f"{time.epochs:g}"), ("tokens", f"{time.tokens:,}")]
+    if time.hours is None:
+        return Grid("time", ("", ""), tuple(rows), ("for hours, give --tokens-per-s X or --run DIR",))
+    rows += [("tokens per second", f"{time.tokens_per_s:,.0f}"), ("hours", f"{time.hours:,.2f}")]
+    return Grid("time", ("", ""), tuple(rows), ("without validation, checkpoints and the start",))
+
+
+def size(number: int) -> str:
+    """Return bytes in the unit that suits them."""
+    for unit, power in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
+        if number >= 1 << power:
+            return f"{number / (1 << power):,.2f} {unit}"
+    return f"{number} B"

@@ -1,0 +1,152 @@
+"""Replay: one augmented sample as a file that gives back its very pixels, and as a picture to look at."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dcap.audit.preview import answer_objects
+from dcap.augment.plan import MAX_COORDINATE, Plan
+from dcap.augment.render import render
+from dcap.core.config import build
+from dcap.core.errors import ConfigError, GeometryError
+from dcap.data.dataset import DenseCaptionDataset, SampleKey
+from dcap.geometry.canvas import MAX_PIXELS
+from dcap.geometry.shapes import ShapeArray
+from dcap.records.image_source import EmbeddedImage
+from dcap.records.images import decode_image
+from dcap.records.record import image_path
+from dcap.view.draw import Pixels, draw_shapes
+from dcap.view.sheet import write_png, write_text
+
+MAX_FILE_BYTES = 1 << 26
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Replay:
+    """What is needed to make a sample's picture and text again.
+
+    Args:
+        name: Record, epoch and step, for people.
+        image: The source image; one inside another file is written out beside the plan.
+        plan: What it undergoes.
+        shapes: N shapes as the answer holds them, pixel-edge frame of the plan's canvas; none for a summary.
+        captions: One per shape.
+        numbers: Number of each object in the record, from 1.
+        answer: The supervised text.
+    """
+
+    name: str
+    image: Path | EmbeddedImage
+    plan: Plan
+    shapes: ShapeArray
+    captions: tuple[str, ...]
+    numbers: tuple[int, ...]
+    answer: str
+
+    @classmethod
+    def of_sample(cls, dataset: DenseCaptionDataset, key: SampleKey) -> Replay:
+        """Return the replay of one sample of a data set.
+
+        Raises:
+            RecordError: As the dataset.
+            ImageError: The image cannot be decoded.
+        """
+        record, sample = dataset.records[key.index], dataset[key]
+        planner = dataset.planner_of(key.index)
+        mode = planner.mode(record, key.epoch, key.index, key.draw)
+        seen = answer_objects(sample, planner.profile.answer, mode)
+        image = record.embedded or image_path(record, dataset.config.data.root).resolve()
+        step = "" if key.when is None else f", step {key.when.step}"
+        draw = f", draw {key.draw}" if key.draw else ""
+        name = f"{record.origin} {record.image}, epoch {key.epoch}{draw}{step}"
+        return cls(name, image, sample.augmented.plan, seen.shapes, seen.captions, seen.numbers, sample.answer)
+
+    @classmethod
+    def read(cls, path: Path) -> Replay:
+        """Read what `write` left as ``plan.json``.
+
+        Raises:
+            ConfigError: The file is missing, too large, or not such a file.
+        """
+        if not path.is_file():
+            raise ConfigError(f"{path} must exist; dcap replay --config writes such a file")
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ConfigError(f"{path} must be at most {MAX_FILE_BYTES} bytes")
+        try:
+            tree = build(_ReplayTree, json.loads(path.read_text("utf-8")), str(path))
+            shapes = ShapeArray.from_objects(item.shape for item in tree.objects)
+            # JSON can spell half a character, which no file can hold; better said here than when it is written.
+            "".join((tree.answer, tree.name, tree.image, *(item.desc for item in tree.objects))).encode("utf-8")
+        except (ValueError, RecursionError, GeometryError) as error:
+            raise ConfigError(f"{path} must be a plan.json that dcap replay wrote ({error})") from None
+        if len(shapes) and abs(shapes.xy).max() > MAX_COORDINATE:
+            raise ConfigError(f"{path} must have coordinates of at most {MAX_COORDINATE:g}")
+        return cls(
+            tree.name,
+            Path(tree.image),
+            Plan.from_tree(tree.plan, f"{path}: plan"),
+            shapes,
+            tuple(item.desc for item in tree.objects),
+            tuple(item.number for item in tree.objects),
+            tree.answer,
+        )
+
+    def to_json(self) -> str:
+        """Return the file's text."""
+        rows = zip(self.numbers, self.captions, self.shapes.to_objects(), strict=True)
+        objects = [{"number": number, "desc": desc, "shape": shape} for number, desc, shape in rows]
+        head = {"name": self.name, "image": str(self.image), "answer": self.answer}
+        tree = {**head, "plan": self.plan.to_tree(), "objects": objects}
+        return json.dumps(tree, ensure_ascii=False, indent=1) + "\n"
+
+    def pixels(self) -> Pixels:
+        """Decode the source and render the plan: uint8 (H, W, 3) RGB, what the model was given.
+
+        Raises:
+            ImageError: The image is missing, damaged or of another size than the plan's source.
+        """
+        image = decode_image(self.image, self.plan.source, MAX_PIXELS, shrink=self.plan.decode_shrink)
+        return render(image, self.plan)
+
+    def write(self, folder: Path) -> None:
+        """Write ``image.png``, ``overlay.png``, ``answer.txt`` and ``plan.json`` into `folder`.
+
+        The source comes along as ``source`` where it has no file of its own, so that the plan can be replayed.
+
+        Raises:
+            ImageError: As `pixels`.
+        """
+        pixels = self.pixels()
+        saved = self if isinstance(self.image, Path) else replace(self, image=_write_out(self.image, folder))
+        write_png(folder / "image.png", pixels)
+        write_png(folder / "overlay.png", draw_shapes(pixels, self.shapes, self.captions, numbers=self.numbers))
+        write_text(folder / "answer.txt", self.answer + "\n")
+        write_text(folder / "plan.json", saved.to_json())
+
+
+def _write_out(image: EmbeddedImage, folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder.resolve() / "source"
+    with image.open() as file, path.open("wb") as out:
+        shutil.copyfileobj(file, out)
+    return path
+
+
+@dataclass(frozen=True)
+class _ObjectTree:
+    number: int
+    desc: str
+    shape: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _ReplayTree:
+    name: str
+    image: str
+    answer: str
+    plan: dict[str, Any]
+    objects: tuple[_ObjectTree, ...]

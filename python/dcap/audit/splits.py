@@ -1,0 +1,185 @@
+"""Checks over whole splits of a data set, or over both: leakage, duplicates, prompts, names.
+
+To add a check, write a function from the splits to one result for each thing that it looks at, and name it in
+`WHOLE_CHECKS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import product
+from typing import Any
+
+from dcap.audit.checks import Found, control_ids
+from dcap.audit.duplicates import Fingerprints, repeats, same_images
+from dcap.core.errors import DcapError
+from dcap.data.config import Split
+from dcap.data.dataset import DenseCaptionDataset
+from dcap.data.encode import END, IMAGE_PAD
+from dcap.records.files.source import RecordSource
+
+EXAMPLES_KEPT = 5
+
+
+@dataclass
+class CheckResult:
+    """What became of one check."""
+
+    split: str
+    """``train``, ``val``, or ``all`` for what is between them."""
+    name: str
+    about: str
+    """What must hold, in words."""
+    checked: int = 0
+    """How many samples or things were looked at."""
+    failed: int = 0
+    """How many failures were found; one sample may have several."""
+    noted: int = 0
+    """The same for what is worth a look, and no failure."""
+    examples: list[str] = field(default_factory=list)
+    """The first failures and notes, each with where it is."""
+
+    @property
+    def status(self) -> str:
+        """``fail``, ``note``, ``pass``, or ``-`` where nothing was to be checked."""
+        return "fail" if self.failed else "note" if self.noted else "pass" if self.checked else "-"
+
+    def add(self, where: str, found: Iterable[Found], count: int = 1) -> None:
+        """Count `count` checked things and what was found."""
+        found = list(found)
+        self.checked += count
+        self.failed += sum(item.fails for item in found)
+        self.noted += sum(not item.fails for item in found)
+        room = EXAMPLES_KEPT - len(self.examples)
+        # Errors of dcap name their record themselves.
+        texts = [item.text.removeprefix(f"{where}: ") for item in found[:room]]
+        self.examples += [f"{where}: {text}" for text in texts]
+
+    def update(self, later: CheckResult) -> None:
+        """Add what the same check found later."""
+        self.checked, self.failed = self.checked + later.checked, self.failed + later.failed
+        self.noted += later.noted
+        self.examples = (self.examples + later.examples)[:EXAMPLES_KEPT]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain JSON data."""
+        return {"status": self.status, **asdict(self)}
+
+
+@dataclass
+class AuditedSplit:
+    """One split with what its samples are recognised by."""
+
+    name: Split
+    files: tuple[RecordSource, ...]
+    on_bad_record: str
+    dataset: DenseCaptionDataset | None
+    """None where the preprocessors could not run."""
+    error: DcapError | None = None
+    """Why there is no data set."""
+    prints: Fingerprints = field(default_factory=lambda: Fingerprints.concatenate([]))
+    """Of all good records, in their order."""
+    num_workers: int = 0
+
+
+def about(check: Callable[..., Any]) -> str:
+    """Return what a check wants to hold: the first line of its documentation."""
+    return (check.__doc__ or "").strip().splitlines()[0].rstrip(".").replace("``", "")
+
+
+def records(splits: Sequence[AuditedSplit]) -> Iterator[CheckResult]:
+    """Every line is a record that keeps the contract, and there is at least one."""
+    for split in splits:
+        result = CheckResult(split.name, "records", about(records))
+        yield result
+        if split.dataset is None:
+            continue
+        fails = split.on_bad_record == "error"
+        result.add("", [], sum(map(len, split.files)))
+        for bad in split.dataset.records.bad:
+            result.add(str(bad.origin), [Found(str(problem), fails) for problem in bad.problems], 0)
+        if not len(split.dataset):
+            result.add(split.name, [Found("must hold at least one record that is used, not none")])
+
+
+def leakage(splits: Sequence[AuditedSplit]) -> Iterator[CheckResult]:
+    """No image of val, by path or by its bytes, is one of train."""
+    if len(splits) < 2:
+        return
+    result = CheckResult("all", "leakage", about(leakage))
+    files = [file for split in splits for file in split.files]
+    num_train, num_files = len(splits[0].prints), len(splits[0].files)
+    prints = Fingerprints.concatenate([split.prints for split in splits])
+    prints.place[num_train:, 0] += num_files
+    result.add("", [], len(prints) - num_train)
+    by_path = {i: first for i, first in repeats(prints.path) if first < num_train <= i}
+    by_bytes = {i: first for i, first in same_images(prints, files, splits[0].num_workers) if first < num_train <= i}
+    for i, first in sorted({**by_bytes, **by_path}.items()):
+        here, there = (files[f].origin(row) for f, row in prints.place[[i, first]].tolist())
+        what = "is the image of" if i in by_path else "has the bytes of the image of"
+        result.add(str(here), [Found(f"images[0] {what} {there}, a record of train")], 0)
+    yield result
+
+
+def duplicates(splits: Sequence[AuditedSplit]) -> Iterator[CheckResult]:
+    """No record is there twice; a note."""
+    for split in splits:
+        result, prints = CheckResult(split.name, "duplicates", about(duplicates)), split.prints
+        result.add("", [], len(prints))
+        for i, first in repeats(prints.record):
+            here, there = (split.files[f].origin(row) for f, row in prints.place[[i, first]].tolist())
+            result.add(str(here), [Found(f"is the same line as {there}", fails=False)], 0)
+        yield result
+
+
+def sample_ids(splits: Sequence[AuditedSplit]) -> Iterator[CheckResult]:
+    """File name and line name one sample only; a note where files of several folders have one name."""
+    for split in splits:
+        result = CheckResult(split.name, "sample_ids", about(sample_ids))
+        result.add("", [], len(split.files))
+        firsts: dict[str, RecordSource] = {}
+        for file in split.files:
+            first = firsts.setdefault(file.path.name, file)
+            if first is not file:
+                result.add(str(file.path), [Found(f"has the name of {first.path}", fails=False)], 0)
+        yield result
+
+
+def prompts(splits: Sequence[AuditedSplit]) -> Iterator[CheckResult]:
+    """No prompt holds a control token of the tokenizer."""
+    for split in _made(splits)[:1]:
+        result = CheckResult("all", "prompts", about(prompts))
+        tokenizer, control = split.planners[0].encoder.tokenizer, control_ids(split)
+        for planner, name in product(split.planners, ("system", "dense", "summary")):
+            text = getattr(planner.profile.prompts, name)
+            ids = [] if text is None else tokenizer(text, add_special_tokens=False)["input_ids"]
+            wrong = control.intersection(ids)
+            token = f"prompt {name} must hold no control token, not {len(wrong)} of them"
+            result.add(planner.entry.name, [Found(token)] if wrong else [])
+        yield result
+
+
+def token_ids(splits: Sequence[AuditedSplit]) -> Iterator[CheckResult]:
+    """The control tokens that samples are made with are one token each, and different ones."""
+    for split in _made(splits)[:1]:
+        result = CheckResult("all", "token_ids", about(token_ids))
+        names = (IMAGE_PAD, END, "<|im_start|>", "<|vision_start|>", "<|vision_end|>", "<|endoftext|>")
+        tokenizer, seen = split.planners[0].encoder.tokenizer, dict[int, str]()
+        for name in names:
+            ids = tokenizer(name, add_special_tokens=False)["input_ids"]
+            found = [] if len(ids) == 1 else [Found(f"{name} must be one token, not {len(ids)}")]
+            if len(ids) == 1 and seen.setdefault(ids[0], name) != name:
+                found = [Found(f"{name} must be a token of its own, not that of {seen[ids[0]]}")]
+            result.add("tokenizer", found)
+        yield result
+
+
+WHOLE_CHECKS: tuple[Callable[[Sequence[AuditedSplit]], Iterator[CheckResult]], ...] = (
+    records, leakage, duplicates, sample_ids, prompts, token_ids,
+)  # fmt: skip
+"""Checks over whole splits, after those of single samples."""
+
+
+def _made(splits: Sequence[AuditedSplit]) -> list[DenseCaptionDataset]:
+    return [split.dataset for split in splits if split.dataset is not None]

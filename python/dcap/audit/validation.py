@@ -1,0 +1,233 @@
+"""What is in some annotation files and everything that is wrong with them, for ``dcap validate``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dcap.audit.duplicates import Fingerprints, Pairs, repeats, same_images, same_objects
+from dcap.audit.findings import Finding, Findings
+from dcap.audit.record_counts import Statistics
+from dcap.geometry.objects import KEY_OF_KIND
+from dcap.geometry.shapes import GeometryKind
+from dcap.records.checking import ImageRules, read_run, run_length
+from dcap.records.files.opening import open_source
+from dcap.records.files.source import RecordSource
+from dcap.records.keys import misspelt
+from dcap.records.record import Record
+from dcap.records.scan import Run, map_in_order, runs_of
+
+NO_RECORDS = "must hold at least one record, not none; a record is one line of JSON"
+MISSING = "must be a readable file, not missing"
+NOTES_KEPT = 1000
+"""Notes of one kind that a report lists; the others are counted."""
+HEADERS = ImageRules()
+
+OnRead = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `validate` found; counts are over the good records."""
+
+    files: tuple[str, ...]
+    records: int
+    """Good records."""
+    bad: int
+    """Records with at least one problem."""
+    objects: Mapping[str, int]
+    """Number of objects of each kind, by JSON key."""
+    negatives: int
+    """Good records without objects."""
+    summaries: int
+    """Good records with a summary."""
+    clipped: int
+    """Shapes that lie partly outside their image; they are clipped, which is no problem but a note."""
+    images_missing: int
+    """Records whose image file does not exist."""
+    problem_kinds: Mapping[str, int]
+    """Number of problems of each kind, most frequent first; of a kind are those that differ in numbers and names."""
+    note_kinds: Mapping[str, int]
+    """The same for notes."""
+    duplicates: Mapping[str, int]
+    """How often something is there once more: ``records``, ``image_paths``, ``image_bytes``, ``objects``. A record that
+    is there twice does not count for its image, nor a path for its bytes."""
+    statistics: Statistics
+    """Sizes, lengths and captions."""
+    problems: tuple[Finding, ...]
+    """All problems: of whole files, then of records in the order of files and lines."""
+    notes: tuple[Finding, ...]
+    """What is legal and worth a look: clipped shapes; duplicates; unknown keys like a known one, once per file and key.
+    The first `NOTES_KEPT` of each kind."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain JSON data."""
+        fields: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
+        fields["files"], fields["statistics"] = list(self.files), self.statistics.to_dict()
+        for name in ("objects", "problem_kinds", "note_kinds", "duplicates"):
+            fields[name] = dict(fields[name])
+        for name in ("problems", "notes"):
+            fields[name] = [asdict(found) for found in getattr(self, name)]
+        return fields
+
+
+@dataclass
+class _Tally:
+    """What was found in some runs; that of several runs is joined in order."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    problems: Findings = field(default_factory=Findings)
+    notes: Findings = field(default_factory=lambda: Findings(NOTES_KEPT))
+    misspelt: dict[tuple[str, str, str], Finding] = field(default_factory=dict)
+    """By file, key and the key that is meant."""
+    statistics: Statistics = field(default_factory=Statistics)
+    prints: list[Fingerprints] = field(default_factory=list)
+
+    def update(self, later: _Tally) -> None:
+        self.counts.update(later.counts)
+        for name in ("problems", "notes", "statistics"):
+            getattr(self, name).update(getattr(later, name))
+        self.misspelt = {**later.misspelt, **self.misspelt}
+        self.prints += later.prints
+
+
+def validate(
+    files: Sequence[str | Path],
+    images: ImageRules | None = HEADERS,
+    num_workers: int = 0,
+    on_read: OnRead | None = None,
+) -> Report:
+    """Check every record and image of some annotation files; a file without records is a problem too.
+
+    Args:
+        files: Annotation files.
+        images: How far image files are checked; None reads the records only.
+        num_workers: Processes that share the work; the report is the same.
+        on_read: Told how far it is.
+
+    Raises:
+        RecordError: A file cannot be read at all, or changes meanwhile.
+        TrainingError: A worker process died.
+    """
+    opened = [open_source(path) for path in files]
+    told = on_read or (lambda *_: None)
+    runs, total = runs_of(opened, run_length(images)), sum(map(len, opened))
+    found, done = _Tally(), 0
+    for run, part in zip(runs, map_in_order(partial(_look, opened, images), runs, num_workers), strict=True):
+        found.update(part)
+        done += len(run.rows)
+        told("records", done, total)
+    names = list(dict.fromkeys(str(file.path) for file in opened))
+    duplicates = _note_duplicates(found, opened, num_workers, told)
+    for note in found.misspelt.values():
+        found.notes.add(note)
+    problems = Findings()
+    for file in opened:
+        if not len(file):
+            problems.add(Finding(str(file.path), 1, "file", NO_RECORDS))
+    whole = tuple(problem for _, problem in problems.kept)
+    problems.update(found.problems)
+    counts = found.counts
+    return Report(
+        files=tuple(str(file.path) for file in opened), records=counts["records"], bad=counts["bad"],
+        objects={key: counts[key] for key in KEY_OF_KIND.values()}, negatives=counts["negatives"],
+        summaries=counts["summaries"], clipped=counts["clipped"], images_missing=counts["missing"],
+        problem_kinds=dict(problems.kinds.most_common()), note_kinds=dict(found.notes.kinds.most_common()),
+        duplicates=duplicates, statistics=found.statistics,
+        problems=whole + tuple(problem for _, problem in found.problems.kept), notes=found.notes.in_order(names),
+    )  # fmt: skip
+
+
+def _look(files: Sequence[RecordSource], images: ImageRules | None, run: Run) -> _Tally:
+    """Return what there is in one run."""
+    file, found, good = files[run.file], _Tally(), list[tuple[int, int, bytes, Record]]()
+    for row, line, record, problems in read_run(files, images, run):
+        if record is None:
+            origin = file.origin(row)
+            for p in problems:
+                found.problems.add(Finding(origin.file, origin.line, p.field, p.text))
+            found.counts["bad"] += 1
+            found.counts["missing"] += any(MISSING in p.text for p in problems)
+            continue
+        good.append((run.file, row, line, record))
+        _look_at_record(record, found)
+    records = [record for *_, record in good]
+    found.statistics = Statistics.of(records)
+    kinds = np.concatenate([np.empty(0, np.uint8), *(record.shapes.kinds for record in records)])
+    numbers = np.bincount(kinds, minlength=len(GeometryKind)).tolist()
+    found.counts.update({KEY_OF_KIND[kind]: numbers[kind] for kind in GeometryKind})
+    found.prints.append(Fingerprints.of(good, with_images=images is not None))
+    return found
+
+
+def _look_at_record(record: Record, found: _Tally) -> None:
+    counts, origin = found.counts, record.origin
+    counts["records"] += 1
+    counts["negatives"] += not len(record.shapes)
+    counts["summaries"] += record.summary is not None
+    counts["clipped"] += len(record.clipped)
+    text = f"lies partly outside the image ({record.canvas.width} x {record.canvas.height}); the inner part is used"
+    for k in record.clipped:
+        key = KEY_OF_KIND[GeometryKind(int(record.shapes.kinds[k]))]
+        found.notes.add(Finding(origin.file, origin.line, f"objects[{k}].{key}", text))
+    for k, first in same_objects(record):
+        counts["same objects"] += 1
+        text = f"has the caption and the points of objects[{first}]"
+        found.notes.add(Finding(origin.file, origin.line, f"objects[{k}]", text))
+    for place, key, meant in _misspelt_keys(record):
+        text = f"is not a known key; did you mean {meant}?"
+        note = Finding(origin.file, origin.line, place + key, text)
+        found.misspelt.setdefault((origin.file, key, meant), note)
+
+
+def _note_duplicates(found: _Tally, files: Sequence[RecordSource], num_workers: int, told: OnRead) -> dict[str, int]:
+    """Note what is there more than once, and return how often."""
+    prints = Fingerprints.concatenate(found.prints)
+    records = repeats(prints.record)
+    again = {i for i, _ in records}
+    paths = [(i, first) for i, first in repeats(prints.path) if i not in again]
+
+    def track(made: Iterator[list[bytes]], total: int) -> Iterator[list[bytes]]:
+        for done, item in enumerate(made, 1):
+            told("images of one size", done, total)
+            yield item
+
+    same_bytes = same_images(prints, files, num_workers, track)
+    for pairs, name, text in (
+        (records, "record", "is the same line as {}"),
+        (paths, "images[0]", "is the image of {} too"),
+        (same_bytes, "images[0]", "has the bytes of the image of {}"),
+    ):
+        for note in _notes(pairs, prints, files, name, text):
+            found.notes.add(note)
+    numbers = (len(records), len(paths), len(same_bytes), found.counts["same objects"])
+    return dict(zip(("records", "image_paths", "image_bytes", "objects"), numbers, strict=True))
+
+
+def _notes(
+    pairs: Pairs, prints: Fingerprints, files: Sequence[RecordSource], name: str, text: str
+) -> Iterator[Finding]:
+    for pair in pairs:
+        here, there = (files[f].origin(row) for f, row in prints.place[list(pair)].tolist())
+        other = str(there) if here.file != there.file else f"line {there.line}"
+        yield Finding(here.file, here.line, name, text.format(other))
+
+
+def _misspelt_keys(record: Record) -> Iterator[tuple[str, str, str]]:
+    """Yield (place, key, known key) for each unknown key that looks like an optional one that is not there."""
+    given = {"summary": record.summary is not None, "metadata": bool(record.metadata)}
+    absent = tuple(name for name, there in given.items() if not there)
+    for key in record.extra:
+        if meant := misspelt(key, absent):
+            yield "", key, meant
+    for k, extra in enumerate(record.extras):
+        for key in sorted(extra):
+            if record.attributes[k] is None and (meant := misspelt(key, ("attributes",))):
+                yield f"objects[{k}].", key, meant

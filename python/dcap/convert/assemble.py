@@ -1,0 +1,180 @@
+"""Found items to records: the same rules for every format.
+
+Owns the order of the checks: image, frame, numbers, area, border, and at last the record contract itself, so that
+what is written never fails ``dcap validate``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dcap.convert.frames import Frame, find_image, upright_map
+from dcap.convert.losses import Losses
+from dcap.convert.numbers import checked_numbers
+from dcap.convert.reader import FoundObject, Item, Opened
+from dcap.convert.record_line import record_line
+from dcap.core.errors import GeometryError, RecordError
+from dcap.geometry.affine import Affine
+from dcap.geometry.canvas import MAX_PIXELS, Canvas
+from dcap.geometry.clip import clip
+from dcap.geometry.objects import KEY_OF_KIND, KEYS, read_shape
+from dcap.geometry.shapes import GeometryKind, ShapeArray
+from dcap.geometry.transform import transform
+from dcap.records.images import check_header
+from dcap.records.objects import COORDINATE_LIMIT, check_text
+from dcap.records.record import Origin, Record, parse_record
+
+_FAR_OUTSIDE = 1.0
+"""Shares of the side by which a normalised coordinate may lie outside: what is farther out is in pixels."""
+
+
+@dataclass(frozen=True)
+class Assembler:
+    """Makes records of items.
+
+    Attributes:
+        opened: The data set.
+        out: The JSONL file for which records are made; their paths are relative to its folder.
+        losses: Gets what is lost.
+        frame: Where shapes are in images with an EXIF orientation.
+        max_image_pixels: Bound on height x width of an image.
+    """
+
+    opened: Opened
+    out: Path
+    losses: Losses
+    frame: Frame = "auto"
+    max_image_pixels: int = MAX_PIXELS
+
+    def __call__(self, item: Item, line: int) -> Record:
+        """Return the record of an item.
+
+        Args:
+            item: The item.
+            line: Line of the output that it will have, from 1.
+
+        Raises:
+            RecordError: The image or an object is broken; the message does not name the item.
+        """
+        folder = self.opened.images.resolve()
+        path = find_image(folder, item.images, self.opened.confined)
+        header = check_header(path, None, self.max_image_pixels)
+        affine, assumed = upright_map(header, item.size, self.frame)
+        if assumed:
+            reason = "image with an EXIF orientation: shapes taken in the displayed frame, the sizes do not tell"
+            self.losses.add("approximated", reason, item.place, f"orientation {header.orientation}")
+        scale = self._scale(item, header.stored if affine else header.canvas)
+        objects, shapes = self._shapes(item, scale)
+        if affine is not None:
+            shapes = transform(shapes, affine)
+        shapes, kept = self._into_canvas(shapes, header.canvas, [item.place.of(found.name) for found in objects])
+        objects = [objects[k] for k in kept]
+        data: dict[str, Any] = {
+            "images": [os.path.relpath(path, self.out.parent.resolve())],
+            "width": header.canvas.width,
+            "height": header.canvas.height,
+            "objects": [_object(found, shape) for found, shape in zip(objects, shapes.to_objects(), strict=True)],
+        }
+        if item.summary is not None:
+            data["summary"] = item.summary
+        metadata = _metadata(item, objects)
+        if metadata:
+            data["metadata"] = metadata
+        return parse_record(record_line(_with_further(data, item.extra)), Origin(str(self.out), line))
+
+    def _scale(self, item: Item, canvas: Canvas) -> Affine | None:
+        return Affine.scaling(canvas.width, canvas.height) if item.normalised else None
+
+    def _shapes(self, item: Item, scale: Affine | None) -> tuple[list[FoundObject], ShapeArray]:
+        """Return the objects that have a shape, in pixels; those that have none are losses."""
+        objects, points, kinds = [], [], []
+        limit = _FAR_OUTSIDE + 1 if item.normalised else COORDINATE_LIMIT
+        for found in item.objects:
+            try:
+                if problem := check_text(found.desc, "desc"):
+                    raise RecordError(str(problem))
+                xy = _points(found, limit)
+            except RecordError as error:
+                raise RecordError(f"{found.name}: {error}") from None
+            kind = KEYS[found.key]
+            problem_of_shape = _degenerate(xy, kind)
+            if problem_of_shape:
+                reason = "shape without area or length"
+                self.losses.add("dropped", reason, item.place.of(found.name), problem_of_shape)
+                continue
+            objects.append(found)
+            points.append(xy if scale is None else scale.apply(xy))
+            kinds.append(int(kind))
+        return objects, ShapeArray.from_points(points, kinds)
+
+    def _into_canvas(self, shapes: ShapeArray, canvas: Canvas, places: list[Any]) -> tuple[ShapeArray, list[int]]:
+        """Clip to the image; return the shapes that are left and their positions."""
+        everything = list(range(len(shapes)))
+        if ((shapes.xy >= 0.0) & (shapes.xy <= (canvas.width, canvas.height))).all():
+            return shapes, everything
+        visible = clip(shapes, canvas, split_policy="largest")
+        size = f"{canvas.width} x {canvas.height}"
+        kept: list[int] = visible.source_index.tolist()
+        for k in sorted(set(everything) - set(kept)):
+            self.losses.add("dropped", "shape outside the image", places[k], size)
+        limit = np.array([canvas.width, canvas.height], np.float64)
+        outside = (shapes.xy < 0).any(axis=1) | (shapes.xy > limit).any(axis=1)
+        for k in np.flatnonzero(np.logical_or.reduceat(outside, shapes.offsets[:-1])).tolist():
+            if k in kept:
+                share = visible.visible_fraction[kept.index(k)]
+                text = f"{1 - share:.2%} of it outside {size}"
+                self.losses.add("changed", "shape partly outside the image: cut at its border", places[k], text)
+        return visible.shapes, kept
+
+
+def _points(found: FoundObject, limit: float) -> npt.NDArray[np.float64]:
+    values = checked_numbers(list(found.values), "coordinates", limit)
+    if len(values) % 2 or (found.key == "bbox_2d" and len(values) != 4):
+        raise RecordError(f"shape must have pairs of coordinates, a box two, not {len(values)} numbers")
+    return values.reshape(-1, 2)
+
+
+def _degenerate(xy: npt.NDArray[np.float64], kind: GeometryKind) -> str:
+    """Return what keeps points from being a shape, or nothing; repeats are removed later."""
+    if kind is GeometryKind.BOX:
+        return "" if (xy[0] < xy[1]).all() else f"from {xy[0].tolist()} to {xy[1].tolist()}"
+    # Three points in a row that differ are enough; the rare others are looked at closely.
+    distinct = len(xy) >= 3 and (xy[0] != xy[1]).any() and (xy[1] != xy[2]).any() and (xy[2] != xy[0]).any()
+    if distinct:
+        return ""
+    try:
+        read_shape({KEY_OF_KIND[kind]: xy.ravel().tolist()})
+    except GeometryError as error:
+        return str(error)
+    return ""
+
+
+def _object(found: FoundObject, shape: dict[str, list[float]]) -> dict[str, Any]:
+    item: dict[str, Any] = {"desc": found.desc, **shape}
+    if found.attributes is not None:
+        item["attributes"] = found.attributes
+    return _with_further(item, found.extra)
+
+
+def _with_further(own: dict[str, Any], further: Mapping[str, Any]) -> dict[str, Any]:
+    """Add further keys; none may take the place of one that was checked, such as the path of the image."""
+    if taken := own.keys() & further.keys():
+        raise RecordError(f"further keys must be other ones than the record's, not {', '.join(sorted(taken))}")
+    return {**own, **further}
+
+
+def _metadata(item: Item, kept: list[FoundObject]) -> dict[str, Any]:
+    metadata = dict(item.metadata)
+    # Beside the objects that are left, so that the way back finds them again.
+    if any(found.id is not None for found in item.objects):
+        metadata.pop("annotation_ids", None)
+        ids = [found.id for found in kept]
+        metadata |= {"annotation_ids": ids} if ids and None not in ids else {}
+    return metadata

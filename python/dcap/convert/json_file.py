@@ -1,0 +1,117 @@
+"""JSON files of other tools, read with errors that name the place.
+
+Owns what is accepted as JSON: the word NaN too, which Python's own encoder writes, so that the number can be named
+where it stands and not the file as a whole. Large arrays stay encoded until an item is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dcap.core.errors import RecordError
+from dcap.records.json_line import show
+
+_BOM = b"\xef\xbb\xbf"
+
+
+def load_object(path: Path, max_bytes: int | None = None) -> dict[str, Any]:
+    """Read a file that holds one JSON object.
+
+    Args:
+        path: The file.
+        max_bytes: Bound on its size.
+
+    Returns:
+        Keys to values that are still encoded (`decoded` reads them), or plain where the file has NaN or Infinity.
+
+    Raises:
+        RecordError: The file is missing or too large, or holds no JSON object.
+    """
+    data = read_bytes(path, max_bytes).removeprefix(_BOM)
+    try:
+        return msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        value = json.loads(data)
+    except json.JSONDecodeError as error:
+        text = f"line {error.lineno} column {error.colno}: file must be JSON, found {error.msg}"
+        raise RecordError(f"{path}: {text}") from None
+    except UnicodeDecodeError as error:
+        raise RecordError(f"{path}: file must be UTF-8, not byte 0x{data[error.start]:02x} at {error.start}") from None
+    except RecursionError:
+        raise RecordError(f"{path}: file must not be nested so deep") from None
+    if not isinstance(value, dict):
+        raise RecordError(f"{path}: file must hold a JSON object, not {show_short(value)}")
+    return value
+
+
+def read_bytes(path: Path, max_bytes: int | None = None) -> bytes:
+    """Read a whole regular file.
+
+    Raises:
+        RecordError: It is missing, no regular file, or larger than `max_bytes`.
+    """
+    if not path.is_file():
+        raise RecordError(f"{path}: file must exist. Relative paths start at the current folder.")
+    size = path.stat().st_size
+    if max_bytes is not None and size > max_bytes:
+        raise RecordError(f"{path}: file must have at most {max_bytes} bytes, not {size}")
+    return path.read_bytes()
+
+
+def decoded(value: Any) -> Any:
+    """Return the plain value of what `load_object` or `array` gave.
+
+    Raises:
+        RecordError: It is damaged inside, which is not looked at before: text that is no UTF-8, or a number too large.
+    """
+    if not isinstance(value, msgspec.Raw):
+        return value
+    try:
+        return msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RecordError(f"value must be JSON, and is damaged inside ({error})") from None
+
+
+def array(data: dict[str, Any], key: str, required: bool = True) -> list[Any]:
+    """Return the items of an array, encoded or plain as `data` is.
+
+    Raises:
+        RecordError: The key is missing and `required`, or its value is no array or damaged.
+    """
+    if key not in data:
+        if not required:
+            return []
+        raise RecordError(f"{key} must be given; the file has {', '.join(sorted(data)) or 'nothing'}")
+    value = data[key]
+    try:
+        items = msgspec.json.decode(value, type=list[msgspec.Raw]) if isinstance(value, msgspec.Raw) else value
+    except msgspec.ValidationError:
+        items = None
+    if not isinstance(items, list):
+        raise RecordError(f"{key} must be a list, not {show_short(decoded(value))}")
+    return items
+
+
+def as_object(value: Any, name: str) -> dict[str, Any]:
+    """Return the plain JSON object that `value` is.
+
+    Raises:
+        RecordError: It is none; the message begins with `name`. Or as `decoded`.
+    """
+    plain = decoded(value)
+    if not isinstance(plain, dict):
+        raise RecordError(f"{name} must be an object, not {show_short(plain)}")
+    return plain
+
+
+def show_short(value: Any) -> str:
+    """Return a value for a message; a container as its kind only."""
+    if isinstance(value, (dict, list)):
+        return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
+    return show(value)

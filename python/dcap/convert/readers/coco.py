@@ -1,0 +1,220 @@
+"""COCO instances: polygons, masks and boxes, with categories as texts.
+
+Owns the keys of images and annotations. What dcap itself adds to them, under the key ``dcap``, is written by
+`dcap.convert.to_coco` and read here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dcap.convert.coco_file import CocoFile, Id, check_id, read_captions, read_coco
+from dcap.convert.json_file import as_object, show_short
+from dcap.convert.losses import Losses, Place
+from dcap.convert.masks import mask_polygons
+from dcap.convert.numbers import checked_numbers
+from dcap.convert.parts import Parts, one_shape
+from dcap.convert.reader import READERS, FoundObject, Item, Opened
+from dcap.convert.rle import decode_rle
+from dcap.core.errors import RecordError
+from dcap.geometry.canvas import MAX_PIXELS
+from dcap.records.objects import COORDINATE_LIMIT
+
+_IMAGE_KEYS = frozenset(("id", "file_name", "width", "height", "dcap"))
+_OWN_KEYS = frozenset(
+    ("id", "image_id", "category_id", "segmentation", "bbox", "area", "iscrowd", "attributes", "dcap", "line", "index")
+)
+_OTHER_GEOMETRY = frozenset(("keypoints", "num_keypoints", "segments_info"))
+
+
+@READERS.register("coco")
+@dataclass(frozen=True)
+class Coco:
+    """Images, annotations and categories in one JSON file, as COCO and many export tools write it."""
+
+    captions: Path | None = None
+    """COCO captions file; the first caption of an image, in the order of the file, becomes its summary, the others
+    are kept as metadata.captions."""
+    parts: Parts = "largest"
+    """What an object of several polygons becomes: its largest polygon, one object for each, or the box around all."""
+    crowd: Literal["drop", "keep"] = "drop"
+    """Whether regions with iscrowd 1, which hold many things, are kept, with iscrowd in their attributes."""
+
+    def open(self, source: Path, images: Path | None, losses: Losses) -> Opened:
+        """Load the file; without `images` they lie beside it."""
+        data = read_coco(source, losses)
+        captions = read_captions(self.captions, losses) if self.captions else {}
+        items = self._items(data, captions, source, losses)
+        return Opened(images or source.parent, len(data.images), items)
+
+    def _items(
+        self, data: CocoFile, captions: Mapping[Id, Sequence[str]], source: Path, losses: Losses
+    ) -> Iterator[Item]:
+        seen: set[Id] = set()
+        for k, value in enumerate(data.images):
+            place = Place(str(source), f"images[{k}]")
+            try:
+                image = as_object(value, "image")
+                key = check_id(image.get("id"), "id")
+            except RecordError:
+                continue  # said when the file was loaded
+            if key in seen:
+                continue
+            seen.add(key)
+            try:
+                place = Place(str(source), f"image {key}")
+                size = (_side(image, "width"), _side(image, "height"))
+                objects = self._objects(data, key, size, place, losses)
+                item = self._item(image, objects, size, captions.get(key, ()), place, data)
+            except RecordError as error:
+                losses.refuse(error, place)
+                continue
+            yield item
+        for key in captions.keys() - seen:
+            place = Place(str(self.captions), "", f"image {key}")
+            losses.add("dropped", "caption of an image that is not in the other file", place)
+
+    def _item(
+        self,
+        image: dict[str, Any],
+        objects: list[FoundObject],
+        size: tuple[int, int],
+        captions: Sequence[str],
+        place: Place,
+        data: CocoFile,
+    ) -> Item:
+        own = as_object(image.get("dcap", {}), "dcap")
+        metadata = as_object(own.get("metadata", {}), "dcap.metadata")
+        metadata = {**metadata, "image_id": image["id"], **self.metadata(image, data)}
+        if len(captions) > 1:
+            metadata["captions"] = list(captions[1:])
+        summary = captions[0] if captions else own.get("summary")
+        extra = as_object(own.get("extra", {}), "dcap.extra")
+        return Item(place, self.image_names(image), objects, size, False, summary, metadata, extra)
+
+    def image_names(self, image: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return where an image may lie below the folder of images.
+
+        Raises:
+            RecordError: The entry names no file.
+        """
+        name = image.get("file_name")
+        if not isinstance(name, str) or not name.strip():
+            raise RecordError(f"file_name must be a path, not {show_short(name)}")
+        return (name,)
+
+    def metadata(self, image: Mapping[str, Any], data: CocoFile) -> dict[str, Any]:
+        """Return what else is known of an image: all further keys of its entry."""
+        return {key: value for key, value in image.items() if key not in _IMAGE_KEYS}
+
+    def _objects(
+        self, data: CocoFile, key: Id, size: tuple[int, int], place: Place, losses: Losses
+    ) -> list[FoundObject]:
+        found: list[FoundObject] = []
+        for k in data.by_image.get(key, ()):
+            try:
+                annotation = as_object(data.annotations[k], "annotation")
+                number = annotation.get("id")
+                name = f"annotations[{k}]" if number is None else f"annotation {number}"
+                found += self._shapes(annotation, name, data, size, place.of(name), losses)
+            except RecordError as error:
+                raise RecordError(f"annotations[{k}]: {error}") from None
+        for line in data.lines.get(key, ()):
+            number = check_id(line.get("id"), "lines: id")
+            shape = _described(line, f"line {number}", data, "line", _numbers(line.get("line"), "line"))
+            index = line.get("index")
+            found.insert(index if type(index) is int and 0 <= index <= len(found) else len(found), shape)
+        return found
+
+    def _shapes(
+        self,
+        annotation: dict[str, Any],
+        name: str,
+        data: CocoFile,
+        size: tuple[int, int],
+        place: Place,
+        losses: Losses,
+    ) -> list[FoundObject]:
+        if "category_id" not in annotation and "caption" in annotation:
+            raise RecordError("category_id must be given; this is a caption. Give captions as --captions")
+        for key in sorted(_OTHER_GEOMETRY & annotation.keys()):
+            losses.add("dropped", f"{key}, which records have no shape for", place)
+        if annotation.get("iscrowd") and self.crowd == "drop":
+            losses.add("dropped", "region with iscrowd 1; crowd: keep keeps it", place)
+            return []
+        shapes = self._found(annotation, size, place, losses)
+        return [_described(annotation, name, data, key, values) for key, values in shapes]
+
+    def _found(
+        self, annotation: dict[str, Any], size: tuple[int, int], place: Place, losses: Losses
+    ) -> list[tuple[str, list[Any]]]:
+        segmentation = annotation.get("segmentation")
+        if isinstance(segmentation, dict):
+            found = mask_polygons(decode_rle(segmentation, size, MAX_PIXELS))
+            if not found.rings:
+                losses.add("dropped", "mask without pixels", place)
+            if found.hole_pixels:
+                losses.add("changed", "mask with holes: they are filled", place, f"{found.hole_pixels} pixels")
+            return one_shape([ring.ravel().tolist() for ring in found.rings], self.parts, losses, place)
+        if segmentation:
+            if not isinstance(segmentation, list) or not all(isinstance(part, list) for part in segmentation):
+                raise RecordError("segmentation must be a list of polygons [[x1, y1, x2, y2, ...]] or an RLE object")
+            parts = [_numbers(part, f"segmentation[{k}]") for k, part in enumerate(segmentation)]
+            if as_object(annotation.get("dcap", {}), "dcap").get("shape") == "bbox_2d" and len(parts[0]) == 8:
+                return [("bbox_2d", [*parts[0][:2], *parts[0][4:6]])]
+            return one_shape(parts, self.parts, losses, place)
+        return [("bbox_2d", box_from_xywh(annotation.get("bbox")))]
+
+
+def box_from_xywh(bbox: Any) -> list[float]:
+    """Return ``[x1, y1, x2, y2]``, to a millionth of a pixel, of COCO's ``[x, y, width, height]``.
+
+    Raises:
+        RecordError: It is no list of four finite numbers.
+    """
+    if bbox is None:
+        raise RecordError("segmentation or bbox must be given")
+    values = _numbers(bbox, "bbox")
+    if len(values) != 4:
+        raise RecordError(f"bbox must be [x, y, width, height], not {len(values)} numbers")
+    x, y, width, height = values
+    return [x, y, round(x + width, 6), round(y + height, 6)]  # 0.1 + 0.2 is 0.3
+
+
+def _numbers(values: Any, name: str) -> list[Any]:
+    checked_numbers(values, name, COORDINATE_LIMIT)
+    if len(values) % 2:
+        raise RecordError(f"{name} must have an even count of numbers, not {len(values)}")
+    return list(values)
+
+
+def _side(image: Mapping[str, Any], name: str) -> int:
+    value = image.get(name)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if type(value) is not int or value < 1:
+        raise RecordError(f"{name} must be a whole number of pixels >= 1, not {show_short(value)}")
+    return value
+
+
+def _described(annotation: Mapping[str, Any], name: str, data: CocoFile, key: str, values: list[Any]) -> FoundObject:
+    """Return the object with its category's name and all that is known of it."""
+    category = data.categories.get(check_id(annotation.get("category_id"), "category_id"))
+    if category is None:
+        number = show_short(annotation["category_id"])
+        raise RecordError(f"category_id must be the id of one of the categories, not {number}")
+    own = as_object(annotation.get("dcap", {}), "dcap")
+    attributes: dict[str, Any] = {}
+    if category.get("supercategory") is not None:
+        attributes["supercategory"] = category["supercategory"]
+    attributes |= {k: v for k, v in annotation.items() if k not in _OWN_KEYS and k not in _OTHER_GEOMETRY}
+    if annotation.get("iscrowd"):
+        attributes["iscrowd"] = 1
+    given = annotation.get("attributes")
+    attributes |= given if isinstance(given, dict) else {} if given is None else {"attributes": given}
+    extra = as_object(own.get("extra", {}), "dcap.extra")
+    shown = own.get("attributes", attributes or None)
+    return FoundObject(name, category["name"], key, values, shown, extra, annotation.get("id"))

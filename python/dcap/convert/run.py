@@ -1,0 +1,144 @@
+"""A whole conversion: items to records, one by one, to a JSONL file that appears when it is whole.
+
+Owns the order of the steps and the threads that resize.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dcap.convert.assemble import Assembler
+from dcap.convert.frames import Frame
+from dcap.convert.losses import Losses, Place
+from dcap.convert.output import check_target
+from dcap.convert.reader import Item, Reader
+from dcap.convert.record_line import record_line
+from dcap.convert.resize import Resizer
+from dcap.core.errors import RecordError
+from dcap.core.files import written_whole
+from dcap.core.log import progress_of
+from dcap.geometry.canvas import MAX_PIXELS
+from dcap.records.record import Origin, Record, parse_record, to_dict
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    """What is the same for all formats."""
+
+    images: Path | None = None
+    """Folder that all images must lie in; None takes the one that the format implies."""
+    frame: Frame = "auto"
+    """Where shapes are in images with an EXIF orientation."""
+    max_image_pixels: int = MAX_PIXELS
+    """Bound on height x width of an image that is read."""
+    resizer: Resizer | None = None
+    """Makes smaller image files."""
+    workers: int = 1
+    """Threads that resize."""
+    strict: bool = False
+    """Write nothing when anything was lost."""
+    overwrite: bool = False
+    """Replace an older output."""
+
+
+def read_records(
+    reader: Reader, source: Path, out: Path, losses: Losses, options: ConvertOptions | None = None
+) -> Iterator[Record]:
+    """Yield the records of a foreign data set.
+
+    Args:
+        reader: Of its format; see `dcap.convert.reader.READERS`.
+        source: What the format is read from.
+        out: JSONL file for which records are made: their image paths are relative to its folder. It is not written.
+        losses: Gets what is lost, and has the switch for bad input.
+        options: What is the same for all formats.
+
+    Raises:
+        RecordError: The input is broken, and `losses` stops at bad input; or it cannot be read at all.
+    """
+    options = options or ConvertOptions()
+    opened = reader.open(source, options.images, losses)
+    assemble = Assembler(opened, out, losses, options.frame, options.max_image_pixels)
+    items = progress_of(opened.items, opened.total, "convert")
+    base, resizer = out.parent.resolve(), options.resizer
+
+    def finish(record: Record) -> Record:
+        small = resizer(record, base) if resizer else record
+        # What the assembler gives has passed the contract; what was changed since passes it again.
+        return record if small is record else parse_record(record_line(to_dict(small)), record.origin)
+
+    line = 0
+    assembled = _assembled(items, assemble, losses)
+    for place, future in _ahead(finish, assembled, options.workers if resizer else 0):
+        try:
+            record = future()
+        except RecordError as error:
+            losses.refuse(error, place)
+            continue
+        line += 1
+        yield replace(record, origin=Origin(str(out), line))
+
+
+def convert(
+    reader: Reader, source: Path, out: Path, losses: Losses, options: ConvertOptions | None = None
+) -> int | None:
+    """Write the records of a foreign data set as JSONL.
+
+    Returns:
+        Number of records; None where `strict` and a loss kept the file from being written.
+
+    Raises:
+        ConfigError: `out` exists, and is not to be replaced.
+        RecordError: As `read_records`.
+    """
+    options = options or ConvertOptions()
+    check_target(out, source, options.overwrite)
+    count = 0
+    try:
+        with written_whole(out, durable=True) as file:
+            for record in read_records(reader, source, out, losses, options):
+                file.write(record_line(to_dict(record)) + b"\n")
+                count += 1
+            if options.strict and losses.total:
+                raise _LossError
+    except _LossError:
+        return None
+    return count
+
+
+class _LossError(Exception):
+    """Leaves the block that would put the file in place."""
+
+
+def _assembled(items: Iterable[Item], assemble: Assembler, losses: Losses) -> Iterator[tuple[Place, Record]]:
+    for count, item in enumerate(items, start=1):
+        try:
+            record = assemble(item, count)
+        except RecordError as error:
+            losses.refuse(error, item.place)
+            continue
+        yield item.place, record
+
+
+def _ahead(
+    work: Callable[[Record], Record], records: Iterable[tuple[Place, Record]], workers: int
+) -> Iterator[tuple[Place, Callable[[], Record]]]:
+    """Yield the place and the result of each record, in order, a few of them ahead in threads."""
+    if workers < 1:
+        for place, record in records:
+            yield place, lambda record=record: work(record)  # type: ignore[misc]
+        return
+    waiting: deque[tuple[Place, Future[Record]]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for place, record in records:
+            waiting.append((place, pool.submit(work, record)))
+            if len(waiting) >= 2 * workers:
+                first, future = waiting.popleft()
+                yield first, future.result
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, future.result

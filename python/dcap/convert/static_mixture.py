@@ -1,0 +1,86 @@
+"""A mixture as one file: the records that an epoch takes, written out for other tools or to be read as one set."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dcap.core.errors import RecordError
+from dcap.core.files import written_whole
+from dcap.core.log import progress
+from dcap.core.random import generator
+from dcap.data.mixture import Mixture
+from dcap.records.checking import CheckedRecords
+from dcap.records.record import Record, image_path, to_dict
+
+_ORDER_PURPOSE = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What an epoch takes of a data set."""
+
+    name: str
+    """Name of the data set."""
+    rule: str
+    """``target``, ``ratio 0.5`` or ``weight 2``."""
+    records: int
+    """Its good records."""
+    samples: int
+    """Samples that the epoch takes of them."""
+    distinct: int
+    """Different records among those."""
+
+
+def shares(mixture: Mixture, seed: int, epoch: int) -> list[Share]:
+    """Return what an epoch takes of each data set."""
+    out = []
+    for part in mixture.parts:
+        taken = part.indices(seed, epoch, mixture.num_targets)
+        out.append(Share(part.entry.name, part.entry.rule, len(part), len(taken), len(np.unique(taken))))
+    return out
+
+
+def write_epoch(
+    records: CheckedRecords, mixture: Mixture, seed: int, epoch: int, out: Path, root: str | None = None
+) -> int:
+    """Write the records of an epoch as JSONL, shuffled, whole or not at all, and return how many there are.
+
+    Each gets the name of its data set as ``metadata.dataset``. Paths of images are relative to the new file's folder
+    where they lie below it, and absolute elsewhere.
+
+    Args:
+        records: Good records of all data sets.
+        mixture: Whose they are.
+        seed: Run seed.
+        epoch: Epoch, from 0.
+        out: The new file; one that is there is replaced.
+        root: Folder that image paths must stay in.
+
+    Raises:
+        RecordError: A file has changed since it was read, an image path leaves `root`, or an image lies in a shard.
+    """
+    samples = mixture.samples(seed, epoch)
+    order = generator(seed, epoch, _ORDER_PURPOSE).permutation(samples.index).tolist()
+    with written_whole(out) as file:
+        for index in progress(order, "Writing records"):
+            name = mixture.parts[mixture.part_of(index)].entry.name
+            line = json.dumps(_moved(records[index], name, out.parent, root), ensure_ascii=False)
+            file.write(f"{line}\n".encode())
+    return len(order)
+
+
+def _moved(record: Record, name: str, folder: Path, root: str | None) -> dict[str, Any]:
+    if record.embedded is not None:
+        raise RecordError(
+            f"{record.origin}: image must be a file of its own to be named in a JSONL file, not a part of "
+            f"{Path(record.origin.file).name}. Training takes data.mixture as it is, without such a file."
+        )
+    image, below = image_path(record, root).resolve(), folder.resolve()
+    path = image.relative_to(below) if image.is_relative_to(below) else image
+    tree = to_dict(record)
+    return {**tree, "images": [path.as_posix()], "metadata": {**tree.get("metadata", {}), "dataset": name}}

@@ -1,0 +1,239 @@
+"""Checks over whole files: which records are good, what is wrong with the others, and what happens then.
+
+Owns ``data.on_bad_record``. Every line is parsed once, before a run uses any of them; pixels are not decoded unless
+asked for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from dcap.core.errors import DcapError, ImageError, RecordError
+from dcap.core.log import get_logger
+from dcap.core.words import counted
+from dcap.geometry.canvas import MAX_PIXELS
+from dcap.records.bad_records import BadRecord
+from dcap.records.files.opening import open_source
+from dcap.records.files.source import RecordSource
+from dcap.records.images import check_header, decode_image
+from dcap.records.json_line import Problem
+from dcap.records.preprocess import NO_CHAIN, Chain
+from dcap.records.record import Record, image_source
+from dcap.records.scan import RUN_LENGTH, RUN_LENGTH_DECODING, Run, map_in_order, runs_of
+
+logger = get_logger(__name__)
+
+ERRORS_SHOWN = 50
+"""Reading stops at so many problems when bad records are errors."""
+_TEXT_KEPT = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRules:
+    """How far the images of records are checked."""
+
+    root: str | Path | None = None
+    """Folder that image paths must stay in."""
+    max_pixels: int = MAX_PIXELS
+    """Bound on height x width."""
+    decode: bool = False
+    """Decode the pixels too; false reads headers only."""
+
+
+@dataclass(frozen=True)
+class CheckedRecords:
+    """The good records of some files, by index, and what became of the others.
+
+    ::
+
+        file_index    [0, 0, 0, 1]    record k is row row_index[k] of files[file_index[k]]
+        row_index     [0, 1, 3, 0]
+    """
+
+    files: tuple[RecordSource, ...]
+    file_index: npt.NDArray[np.int32]
+    """int32 (N,)."""
+    row_index: npt.NDArray[np.int64]
+    """int64 (N,)."""
+    bad: tuple[BadRecord, ...]
+    """Records that were skipped."""
+    chain: Chain = NO_CHAIN
+    """Preprocessors that every record went through."""
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """Number of records that each preprocessor dropped."""
+    clipped: int = 0
+    """Number of shapes that lay partly outside their image."""
+
+    def __len__(self) -> int:
+        return len(self.row_index)
+
+    def __getitem__(self, k: int) -> Record:
+        """Return good record `k`, preprocessed.
+
+        Raises:
+            RecordError: The file has changed since it was checked.
+            IndexError: There is no such record.
+        """
+        record, dropped_by = self.chain.apply(self.files[self.file_index[k]][int(self.row_index[k])])
+        if record is None:
+            raise RecordError(f"preprocessor {dropped_by!r} must give the same result each time it sees a record")
+        return record
+
+    def counts(self, num_files: Sequence[int]) -> list[int]:
+        """Return the number of good records of consecutive groups of files, given the number of files of each."""
+        stops = np.searchsorted(self.file_index, np.cumsum(num_files))
+        counts: list[int] = np.diff(stops, prepend=0).tolist()
+        return counts
+
+    def summary(self) -> str:
+        """Return one sentence about what was read, skipped, dropped and clipped."""
+        parts = [counted(len(self), "record")]
+        parts += [counted(len(self.bad), "bad one") + " skipped"] if self.bad else []
+        parts += [f"{count} dropped by {name}" for name, count in self.dropped.items()]
+        parts += [counted(self.clipped, "shape") + " clipped to the image"] if self.clipped else []
+        return ", ".join(parts)
+
+
+def check_records(
+    files: Sequence[str | Path],
+    on_bad_record: Literal["error", "skip"] = "error",
+    images: ImageRules | None = None,
+    chain: Chain = NO_CHAIN,
+    on_read: Callable[[int, int], None] | None = None,
+    num_workers: int = 0,
+) -> CheckedRecords:
+    """Read every record once and keep the places of the good ones.
+
+    Args:
+        files: Annotation files; see `open_source`.
+        on_bad_record: ``error`` stops with all problems of the first `ERRORS_SHOWN` found; ``skip`` keeps them in
+            `CheckedRecords.bad` and goes on.
+        images: Check image files too; None reads the records only.
+        chain: Preprocessors; what they drop is counted and left out.
+        on_read: Called with the number of records read and their total.
+        num_workers: Processes that share the work where there is much of it; the result is the same.
+
+    Raises:
+        RecordError: A file cannot be read; or ``error`` and at least one record is bad.
+    """
+    opened = tuple(open_source(path) for path in files)
+    total = sum(map(len, opened))
+    rows: list[tuple[int, int]] = []
+    bad: list[BadRecord] = []
+    dropped: Counter[str] = Counter({name: 0 for name, _ in chain.steps})
+    clipped = num_problems = 0
+    for done, (f, row, outcome) in enumerate(_outcomes(opened, images, chain, num_workers), 1):
+        if on_read is not None:
+            on_read(done, total)
+        if isinstance(outcome, BadRecord):
+            bad.append(outcome)
+            num_problems += len(outcome.problems)
+            if on_bad_record == "error" and num_problems >= ERRORS_SHOWN:
+                break
+        elif isinstance(outcome, str):
+            dropped[outcome] += 1
+        else:
+            rows.append((f, row))
+            clipped += outcome
+    if bad and on_bad_record == "error":
+        raise RecordError(_message(bad, num_problems))
+    index = np.array(rows, np.int64).reshape(-1, 2)
+    return CheckedRecords(
+        opened, index[:, 0].astype(np.int32), index[:, 1].copy(), tuple(bad), chain,
+        {name: count for name, count in dropped.items() if count}, clipped,
+    )  # fmt: skip
+
+
+Outcome = BadRecord | str | int
+"""What became of a record: it is bad, the preprocessor of that name dropped it, or so many of its shapes were cut."""
+
+
+def _outcomes(
+    files: Sequence[RecordSource], images: ImageRules | None, chain: Chain, num_workers: int
+) -> Iterator[tuple[int, int, Outcome]]:
+    """Yield file, row and outcome of every record in order, and raise what a record raised once its turn comes."""
+    runs = runs_of(files, run_length(images))
+    # An error that is raised holds this frame; closed, it does not hold worker processes.
+    with closing(map_in_order(partial(_outcomes_of_run, files, images, chain), runs, num_workers)) as made:
+        for run, (found, error) in zip(runs, made, strict=True):
+            for row, outcome in zip(run.rows, found, strict=False):  # after an error there are fewer
+                yield run.file, row, outcome
+            if error is not None:
+                raise error
+
+
+def _outcomes_of_run(
+    files: Sequence[RecordSource], images: ImageRules | None, chain: Chain, run: Run
+) -> tuple[list[Outcome], DcapError | None]:
+    file, found = files[run.file], list[Outcome]()
+    try:
+        for row, line, record, problems in read_run(files, images, run):
+            if record is None:
+                text = line[:_TEXT_KEPT].decode("utf-8", "replace")
+                found.append(BadRecord(file.origin(row), problems, text))
+                continue
+            _, dropped_by = chain.apply(record)
+            found.append(len(record.clipped) if dropped_by is None else dropped_by)
+    except DcapError as error:
+        return found, error
+    return found, None
+
+
+def run_length(images: ImageRules | None) -> int:
+    """Return how many records a worker process reads at a time."""
+    return RUN_LENGTH_DECODING if images is not None and images.decode else RUN_LENGTH
+
+
+def read_run(
+    files: Sequence[RecordSource], images: ImageRules | None, run: Run
+) -> Iterator[tuple[int, bytes, Record | None, tuple[Problem, ...]]]:
+    """Yield (row, line, record or None, problems) for the records of a run; None goes with at least one problem.
+
+    Raises:
+        RecordError: A file has changed since it was opened.
+    """
+    file = files[run.file]
+    for row in run.rows:
+        line = file.line(row)
+        record, problems = file.explain(row, line)
+        if record is not None and images is not None:
+            problem = check_image(record, images)
+            record, problems = (record, problems) if problem is None else (None, (problem,))
+        yield row, line, record, problems
+
+
+def check_image(record: Record, rules: ImageRules) -> Problem | None:
+    """Return what is wrong with a record's image file."""
+    check = decode_image if rules.decode else check_header
+    try:
+        check(image_source(record, rules.root), record.canvas, rules.max_pixels)
+    except ImageError as error:
+        about, _, text = str(error).partition(" ")
+        return Problem("images[0]", text) if about == "image" else Problem.of(str(error))
+    except RecordError as error:
+        return Problem.of(str(error).removeprefix(f"{record.origin}: "))
+    return None
+
+
+def _message(bad: Sequence[BadRecord], num_problems: int) -> str:
+    lines = [f"  {item.origin}: {problem}" for item in bad for problem in item.problems]
+    if len(lines) == 1:
+        head, tail = lines[0].strip(), " Correct it"
+    else:
+        shown = lines[:ERRORS_SHOWN]
+        more = " or more" if num_problems >= ERRORS_SHOWN else ""
+        head, tail = (
+            f"{len(shown)}{more} problems in {counted(len(bad), 'record')}:\n" + "\n".join(shown),
+            "\nCorrect them",
+        )
+    stop = "" if tail[0] == "\n" or head.endswith((".", "?", "!")) else "."
+    return f"{head}{stop}{tail}, or set data.on_bad_record: skip."

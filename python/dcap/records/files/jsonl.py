@@ -1,0 +1,113 @@
+"""JSONL files with random access: the places of the lines are found once, a record is read when it is asked for.
+
+Owns line ends, and what is no JSONL file at all. Where lines begin is in `dcap.records.files.line_index`, what a line
+must hold in `dcap.records.record`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from dcap.core.errors import RecordError
+from dcap.records.files.line_index import LineIndex
+from dcap.records.files.saved_index import open_index
+from dcap.records.files.source import RecordSource
+from dcap.records.files.steady_file import SteadyFile
+from dcap.records.json_line import MAX_LINE_BYTES
+from dcap.records.record import Origin
+
+_TAIL_BYTES = 4096
+_BOM = b"\xef\xbb\xbf"
+_OTHER_BOMS = (b"\xff\xfe", b"\xfe\xff")
+
+
+class JsonlFile(RecordSource):
+    """The records of one JSONL file, by index.
+
+    The file is never held in memory: 8 bytes per record are, 16 where there are blank lines, and of a large file all
+    processes share them (`dcap.records.files.saved_index`). A UTF-8 BOM, CRLF and blank lines are accepted. The object
+    may be pickled and forked; each process opens the file for itself.
+
+    Args:
+        path: The file.
+        name: File that origins and messages name instead, where `path` was made from it.
+        start: Where the text begins, in bytes.
+
+    Raises:
+        RecordError: The file is missing, not a regular file, not UTF-8 by its first bytes, or one JSON array.
+    """
+
+    def __init__(self, path: str | Path, name: Path | None = None, start: int = 0) -> None:
+        self.path = name or Path(path)
+        self._file = SteadyFile(Path(path), self.path)
+        fd = self._file.fd()
+        self._first = _first_byte(fd, self.path, start)
+        self._index: LineIndex | None = open_index(fd, self._file.path, self._first)
+        if len(self) and _is_array(fd, int(self._index.starts[0])):
+            raise RecordError(
+                f"{self.path}: file must be JSONL, one record per line, not one JSON array. "
+                "Convert it: jq -c '.[]' OLD.json > NEW.jsonl"
+            )
+
+    def __len__(self) -> int:
+        return len(self._lines())
+
+    def origin(self, i: int) -> Origin:
+        """Return file and line of record `i`."""
+        return Origin(str(self.path), self._lines().number(i))
+
+    def line(self, i: int) -> bytes:
+        """Return the bytes of record `i` without its line end; at most one byte more than `MAX_LINE_BYTES`.
+
+        Blank lines are not counted. A saved index may be that of a file that was changed between its first and last
+        16 KiB and kept its size and time. Nobody can tell without reading it all, so every line that is read is checked
+        to be one.
+
+        Raises:
+            RecordError: The file has changed since it was opened, or since its index was saved.
+            IndexError: There is no such record.
+        """
+        fd = self._file.fd()
+        starts = self._lines().starts
+        i = range(len(starts))[i]
+        start = int(starts[i])
+        end = int(starts[i + 1]) if i + 1 < len(starts) else self._file.size
+        before = int(start > self._first)
+        data = os.pread(fd, before + min(end - start, MAX_LINE_BYTES + 1), start - before)
+        line, _, rest = data[before:].partition(b"\n")
+        if data[:before].strip(b"\n") or rest.strip():
+            raise RecordError(
+                f"{self.origin(i)}: line must be where the index of the file says, but the file was changed and kept "
+                f"its size and time. Have its index made again: touch {self.path}"
+            )
+        return line.rstrip(b"\r")
+
+    def _lines(self) -> LineIndex:
+        if self._index is None:
+            self._index = open_index(self._file.fd(), self._file.path, self._first)
+        return self._index
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A saved index is mapped by the process that gets this, not copied into it.
+        index = self._index if self._index is None or not self._index.saved else None
+        return {**self.__dict__, "_index": index}
+
+    def __repr__(self) -> str:
+        return f"JsonlFile({str(self.path)!r}, {len(self)} records)"
+
+
+def _first_byte(fd: int, path: Path, start: int) -> int:
+    """Return where the lines begin: behind a byte order mark, if there is one."""
+    head = os.pread(fd, 3, start)
+    if head[:2] in _OTHER_BOMS:
+        raise RecordError(f"{path}: file must be UTF-8, not UTF-16. Save it as UTF-8.")
+    return start + len(_BOM) if head == _BOM else start
+
+
+def _is_array(fd: int, start: int) -> bool:
+    """Whether the text from `start` begins and ends as an array does; no record does either."""
+    size = os.fstat(fd).st_size
+    end = os.pread(fd, _TAIL_BYTES, max(start, size - _TAIL_BYTES)).rstrip()
+    return os.pread(fd, 64, start).lstrip()[:1] == b"[" and end.endswith(b"]")

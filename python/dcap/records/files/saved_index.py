@@ -1,0 +1,205 @@
+"""Indices kept on disk, so that a large file is searched once and its index is shared by all processes.
+
+Owns layout and places of these files. Whatever is wrong with one, it is made again; nothing here fails a run.
+Of lines::
+
+    offset  0      8        12      16    24        32     40      72      72 + 8N      72 + 16N
+            magic  version  arrays  size  mtime_ns  count  digest  starts  [numbers]    crc32 of all before
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import struct
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from dcap.core.cache import cache_folder
+from dcap.core.files import written_whole
+from dcap.records.files.line_index import LineIndex, find_lines
+
+T = TypeVar("T")
+
+SUFFIX = ".dcap-index"
+LEAST_BYTES = 1 << 20
+"""Size of the smallest file whose index is kept: a smaller one is searched in less time than an index is opened."""
+
+_MAGIC = b"dcapline"
+_VERSION = 1
+_HEADER = struct.Struct("<8sIIqqq32s")
+_CHECKSUM = struct.Struct("<I")
+_DIGESTED_BYTES = 16 << 10
+
+
+class ContentKey(NamedTuple):
+    """What an index belongs to: a file of the same key has, as far as anyone can tell without reading it, its lines."""
+
+    size: int
+    mtime_ns: int
+    digest: bytes
+    """SHA-256 of the first and the last 16 KiB."""
+
+    @classmethod
+    def of(cls, fd: int) -> ContentKey:
+        """Return the key of an open file."""
+        status = os.fstat(fd)
+        head = os.pread(fd, _DIGESTED_BYTES, 0)
+        tail = os.pread(fd, _DIGESTED_BYTES, max(0, status.st_size - _DIGESTED_BYTES))
+        return cls(status.st_size, status.st_mtime_ns, hashlib.sha256(head + tail).digest())
+
+
+def open_index(fd: int, path: Path, first: int) -> LineIndex:
+    """Return the lines of a file: from its saved index, or found and, for a large file, saved.
+
+    Args:
+        fd: The file, open.
+        path: Its path.
+        first: Where its text begins, in bytes.
+    """
+    return kept(fd, path, load, lambda: find_lines(fd, first), save)
+
+
+def kept(
+    fd: int,
+    path: Path,
+    load: Callable[[Path, ContentKey], T | None],
+    find: Callable[[], T],
+    save: Callable[[Path, ContentKey, T], bool],
+) -> T:
+    """Return the index of a file: a saved one, or found and, for a large file, saved.
+
+    It lies beside the file or, where that folder cannot be written, in the user's cache; where neither can, it is not
+    saved. Several processes may do this at once.
+
+    Args:
+        fd: The file, open.
+        path: Its path.
+        load: Returns the index that lies at a place and belongs to a key, if there is one.
+        find: Makes the index.
+        save: Writes the index to a place; returns whether that was possible.
+    """
+    if os.fstat(fd).st_size < LEAST_BYTES:
+        return find()
+    key, known = ContentKey.of(fd), places(path)
+    for place in known:
+        if (saved := load(place, key)) is not None:
+            return saved
+    index = find()
+    # Of a file that is being written nothing is kept: its lines may be those of any moment.
+    if ContentKey.of(fd) == key:
+        for place in known:
+            if save(place, key, index):
+                return load(place, key) or index
+    return index
+
+
+def load(place: Path, key: ContentKey) -> LineIndex | None:
+    """Map a saved index of lines into memory.
+
+    Args:
+        place: Where it may lie.
+        key: What it must belong to.
+
+    Returns:
+        The index, or None: it is absent, cannot be read, is stale, or is torn.
+    """
+    arrays = load_arrays(place, _MAGIC, key)
+    if arrays is None or len(arrays) > 2:
+        return None
+    starts, numbers = arrays[0], arrays[1] if len(arrays) == 2 else None
+    if not _rises(starts, 0, key.size - 1) or (numbers is not None and not _rises(numbers, 1, key.size)):
+        return None
+    return LineIndex(starts, numbers, saved=True)
+
+
+def save(place: Path, key: ContentKey, index: LineIndex) -> bool:
+    """Write an index of lines as `save_arrays` does."""
+    arrays = [index.starts] if index.numbers is None else [index.starts, index.numbers]
+    return save_arrays(place, _MAGIC, key, arrays)
+
+
+def load_arrays(place: Path, magic: bytes, key: ContentKey) -> npt.NDArray[np.int64] | None:
+    """Map the arrays of an index into memory: int64 (arrays, N), read-only; None as `load`.
+
+    Args:
+        place: Where they may lie.
+        magic: Kind of the index, 8 bytes.
+        key: What it must belong to.
+    """
+    try:
+        with place.open("rb") as file:
+            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except (OSError, ValueError):  # ValueError: an empty file cannot be mapped
+        return None
+    end = len(data) - _CHECKSUM.size
+    if end < _HEADER.size:
+        return None
+    found, version, num_arrays, *given_key, count, digest = _HEADER.unpack_from(data)
+    if (found, version) != (magic, _VERSION) or (*given_key, digest) != key or not num_arrays:
+        return None
+    if count < 0 or _HEADER.size + 8 * num_arrays * count != end:
+        return None
+    if _CHECKSUM.unpack_from(data, end) != (zlib.crc32(data[:end]),):
+        return None
+    return np.frombuffer(data[_HEADER.size : end], np.dtype("<i8")).reshape(num_arrays, count)
+
+
+def save_arrays(place: Path, magic: bytes, key: ContentKey, arrays: Sequence[npt.NDArray[np.int64]]) -> bool:
+    """Write the arrays of an index under another name, then rename it, so that `place` has a whole one at any time.
+
+    It is not flushed to the disk: `load_arrays` finds out what a power cut left of it, and the index is made again.
+
+    Args:
+        place: Where it shall lie.
+        magic: Kind of the index, 8 bytes.
+        key: What it belongs to.
+        arrays: int64 (N,) each.
+
+    Returns:
+        Whether it was written; False where the folder or the disk does not allow it.
+    """
+    header = _HEADER.pack(magic, _VERSION, len(arrays), key.size, key.mtime_ns, len(arrays[0]), key.digest)
+    parts: list[bytes | memoryview] = [header]
+    parts += [array.astype("<i8", copy=False).view(np.uint8).data for array in arrays]
+    checksum = 0
+    for part in parts:
+        checksum = zlib.crc32(part, checksum)
+    try:
+        with written_whole(place) as file:
+            file.writelines([*parts, _CHECKSUM.pack(checksum)])
+    except OSError:
+        return False
+    return True
+
+
+def content_key(path: Path) -> ContentKey:
+    """Return the key of a file.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        return ContentKey.of(file.fileno())
+
+
+def places(path: Path, suffix: str = SUFFIX) -> list[Path]:
+    """Return where something that was made from a file may lie: beside it, or in the user's cache."""
+    found = [path.with_name(path.name + suffix)]
+    try:
+        name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]
+        found.append(cache_folder() / "lines" / f"{name}{suffix}")
+    except (OSError, RuntimeError):  # RuntimeError: no home folder
+        pass
+    return found
+
+
+def _rises(values: npt.NDArray[np.int64], low: int, high: int) -> bool:
+    """Whether each value is larger than the one before, and all are between `low` and `high`."""
+    return not len(values) or bool(low <= values[0] and values[-1] <= high and (values[1:] > values[:-1]).all())

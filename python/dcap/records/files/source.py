@@ -1,0 +1,71 @@
+"""RecordSource: what every reader of annotation files offers, whatever the file is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from dcap.core.errors import RecordError
+from dcap.records.image_source import EmbeddedImage
+from dcap.records.json_line import Problem
+from dcap.records.record import Origin, Record, read_or_explain
+
+
+class RecordSource(Protocol):
+    """The records of one file, by index.
+
+    A reader has `line`, `origin`, and `embedded` where it holds images; the rest follows from them, so that every
+    kind of file obeys one record contract. It holds no record in memory, may be pickled and forked at little cost,
+    and each process opens the file for itself.
+    """
+
+    path: Path
+    """File as it was named to the reader."""
+
+    def __len__(self) -> int: ...
+
+    def line(self, i: int) -> bytes:
+        """Return record `i` (from 0) as JSON text.
+
+        Raises:
+            RecordError: The file has changed since it was opened.
+            IndexError: There is no such record.
+        """
+        ...
+
+    def origin(self, i: int) -> Origin:
+        """Return file and place of record `i`."""
+        ...
+
+    def embedded(self, i: int) -> EmbeddedImage | None:
+        """Return the image of record `i` where the file holds it; None: the record names a file."""
+        return None
+
+    def explain(self, i: int, line: bytes | None = None) -> tuple[Record | None, tuple[Problem, ...]]:
+        """Return record `i`, or None and everything that is wrong with it.
+
+        Args:
+            i: Which record.
+            line: Its `line`, where that is known.
+
+        Raises:
+            RecordError: The file has changed since it was opened.
+            IndexError: There is no such record.
+        """
+        return read_or_explain(self.line(i) if line is None else line, self.origin(i), self.embedded(i))
+
+    def __getitem__(self, i: int) -> Record:
+        """Return record `i`.
+
+        Raises:
+            RecordError: The record breaks the contract, or the file has changed since it was opened.
+            IndexError: There is no such record.
+        """
+        record, problems = self.explain(i)
+        if record is None:
+            raise RecordError(f"{self.origin(i)}: {problems[0]}")
+        return record
+
+    def __iter__(self) -> Iterator[Record]:
+        return (self[i] for i in range(len(self)))

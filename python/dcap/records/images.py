@@ -1,0 +1,271 @@
+"""Images to 8-bit RGB arrays, by one function for the whole library.
+
+Owns what is accepted, in which order it is checked (header before pixels), and the size contract with the record.
+How a mode becomes RGB is in `dcap.records.image_modes`. ICC profiles are ignored: values are taken as they are stored.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from PIL.ExifTags import Base
+
+from dcap.core.errors import ImageError
+from dcap.geometry.canvas import MAX_PIXELS, Canvas
+from dcap.records.image_modes import to_rgb
+from dcap.records.image_source import EmbeddedImage, ImageSource
+from dcap.records.record import Origin
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+"""What is opened. Pillow knows more; some of those start other programs (EPS) or are no photos. MPO is opened as JPEG:
+by its own name Pillow fails, and with it all formats behind it."""
+_BROKEN = (
+    OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, OverflowError,
+    NotImplementedError, MemoryError, struct.error, zlib.error,
+)  # fmt: skip
+"""What Pillow's plugins raise on broken files."""
+
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings an image with this EXIF orientation upright."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageHeader:
+    """What is known of an image before its pixels are decoded."""
+
+    canvas: Canvas
+    """Size as displayed."""
+    orientation: int
+    """EXIF orientation 1..8; 5 to 8 swap the sides."""
+    format: str
+    """Pillow's name of the file format."""
+    mode: str
+    """Pillow's name of the pixel format."""
+
+    @property
+    def stored(self) -> Canvas:
+        """Size before the orientation is applied."""
+        swap = self.orientation >= 5
+        return Canvas(self.canvas.width, self.canvas.height) if swap else self.canvas
+
+
+def read_header(path: ImageSource, origin: Origin | None = None) -> ImageHeader:
+    """Read size and orientation without decoding pixels.
+
+    The orientation is the one of the EXIF data that stand before the pixels.
+
+    Args:
+        path: Image file, or an image inside another file.
+        origin: Record that names the image, for messages.
+
+    Raises:
+        ImageError: The file is missing, empty, not a regular file, or not an image of `FORMATS`.
+    """
+    with _opened(path, origin) as (_, header):
+        return header
+
+
+def check_header(
+    path: ImageSource, canvas: Canvas | None, max_pixels: int = MAX_PIXELS, origin: Origin | None = None
+) -> ImageHeader:
+    """Read the header and compare it with the record's canvas and the pixel bound.
+
+    Raises:
+        ImageError: As `read_header`; or the image has more than `max_pixels`, or is not `canvas` in size as
+            displayed.
+    """
+    header = read_header(path, origin)
+    _check(path, header, canvas, max_pixels, origin)
+    return header
+
+
+def decode_image(
+    path: ImageSource,
+    canvas: Canvas | None,
+    max_pixels: int = MAX_PIXELS,
+    origin: Origin | None = None,
+    shrink: int = 1,
+) -> npt.NDArray[np.uint8]:
+    """Decode an image to RGB as displayed.
+
+    The EXIF orientation is applied, the first frame of an animation is taken, every mode becomes RGB by the rule
+    that `dcap.records.image_modes.to_rgb` documents.
+
+    Args:
+        path: Image file, or an image inside another file.
+        canvas: Size that the record gives, as displayed; None leaves out the comparison.
+        max_pixels: Bound on height x width, checked from the header before pixels are allocated.
+        origin: Record that names the image, for messages.
+        shrink: 2, 4 or 8 lets a JPEG be decoded that many times smaller, from the low frequencies of its blocks,
+            which antialiases and is faster. Other files, and turned ones whose sides it does not divide, come whole.
+
+    Returns:
+        uint8 (H, W, 3), C-contiguous and read-only; (ceil(H / shrink), ceil(W / shrink), 3) where it was shrunk.
+
+    Raises:
+        ImageError: As `check_header`; or the pixels are truncated or damaged.
+    """
+    with _opened(path, origin) as (image, header):
+        _check(path, header, canvas, max_pixels, origin)
+        upright = header.format == "TIFF"  # Pillow turns TIFF itself while it loads
+        try:
+            if shrink > 1 and header.format == "JPEG":
+                _shrink(image, header, shrink)
+            image.load()
+            rgb = to_rgb(image)
+        except Image.DecompressionBombError:
+            raise _too_large(path, header, MAX_PIXELS, origin) from None
+        except _BROKEN as error:
+            raise ImageError(
+                f"{_where(origin)}image {path} must be whole, not damaged or truncated ({error}). "
+                "Replace the file or remove the record."
+            ) from None
+        if header.orientation in _TRANSPOSE and not upright:
+            rgb = rgb.transpose(_TRANSPOSE[header.orientation])
+        return np.asarray(rgb, np.uint8)
+
+
+def _shrink(image: Image.Image, header: ImageHeader, factor: int) -> None:
+    """Have a JPEG decoded `factor` times smaller, where the blocks at its border stay where they are displayed."""
+    width, height = image.size
+    whole = width % factor == 0 and height % factor == 0
+    if min(width, height) >= factor and (whole or header.orientation == 1):
+        image.draft(None, (width // factor, height // factor))
+
+
+def _where(origin: Origin | None) -> str:
+    return f"{origin}: " if origin else ""
+
+
+@contextmanager
+def _opened(path: ImageSource, origin: Origin | None) -> Iterator[tuple[Image.Image, ImageHeader]]:
+    """Open an image and close it again; Pillow's warnings are off meanwhile."""
+    where = _where(origin)
+    with ExitStack() as stack:
+        if isinstance(path, EmbeddedImage):
+            file: BinaryIO | Path = stack.enter_context(_embedded(path, where))
+        else:
+            file = _checked_file(Path(path), origin)
+        stack.enter_context(_QUIET)
+        try:
+            image = stack.enter_context(Image.open(file, formats=FORMATS))
+        except Image.DecompressionBombError:
+            raise ImageError(f"{where}image {path} must have at most {MAX_PIXELS} pixels, not more") from None
+        except PermissionError:
+            raise ImageError(f"{where}image {path} must be readable, but permission is denied") from None
+        except _BROKEN:
+            raise ImageError(
+                f"{where}image {path} must be one of {', '.join(FORMATS)}, not something else or damaged in its header"
+            ) from None
+        yield image, _header(image)
+
+
+def _embedded(image: EmbeddedImage, where: str) -> BinaryIO:
+    try:
+        return image.open()
+    except ImageError as error:
+        raise ImageError(f"{where}{error}") from None
+
+
+def _checked_file(path: Path, origin: Origin | None) -> Path:
+    where = _where(origin)
+    try:
+        is_file, size = path.is_file(), path.stat().st_size
+    except (OSError, ValueError) as error:
+        reason = "missing" if isinstance(error, FileNotFoundError) else str(error)
+        hint = ". Paths in a record start at the folder of its file." if origin else ""
+        raise ImageError(f"{where}image {path} must be a readable file, not {reason}{hint}") from None
+    if not is_file or size == 0:
+        actual = "an empty one" if is_file else "a folder or device"
+        raise ImageError(f"{where}image {path} must be a file with an image in it, not {actual}")
+    return path
+
+
+def _header(image: Image.Image) -> ImageHeader:
+    try:
+        # Not image.getexif(): PNG's own decodes all pixels first, to see what stands behind them.
+        value = Image.Image.getexif(image).get(Base.Orientation, 1)
+    except _BROKEN:
+        value = 1
+    orientation = value if isinstance(value, int) and 1 <= value <= 8 else 1
+    turned = orientation >= 5 and image.format != "TIFF"  # Pillow gives a TIFF's size as displayed
+    width, height = image.size[::-1] if turned else image.size
+    return ImageHeader(Canvas(height, width), orientation, image.format or "", image.mode)
+
+
+def _check(
+    path: ImageSource, header: ImageHeader, canvas: Canvas | None, max_pixels: int, origin: Origin | None
+) -> None:
+    if header.canvas.num_pixels > max_pixels:
+        raise _too_large(path, header, max_pixels, origin)
+    if canvas is None or canvas == header.canvas:
+        return
+    shown = header.canvas
+    text = f"{_where(origin)}width, height must be the size of {path} as displayed, {_size(shown)}, not {_size(canvas)}"
+    if canvas == header.stored:
+        raise ImageError(
+            f"{text}: that is the stored size, before its EXIF orientation {header.orientation} is applied. "
+            f"Write width {shown.width}, height {shown.height} and give the shapes in the displayed frame, "
+            "or save the image without the orientation."
+        )
+    raise ImageError(f"{text}. Correct the record, or check that it names the right file.")
+
+
+def _size(canvas: Canvas) -> str:
+    return f"{canvas.width} x {canvas.height}"
+
+
+def _too_large(path: ImageSource, header: ImageHeader, max_pixels: int, origin: Origin | None) -> ImageError:
+    return ImageError(
+        f"{_where(origin)}image {path} must have at most {max_pixels} pixels, not {_size(header.canvas)} = "
+        f"{header.canvas.num_pixels}. Shrink it, or raise data.max_image_pixels."
+    )
+
+
+class _Quiet:
+    """Turns off Pillow's warnings (bombs below our bound, corrupt EXIF) while at least one thread decodes.
+
+    `warnings.catch_warnings` alone is not safe here: two threads that overlap would leave the filter in place.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._depth = 0
+        self._catch: warnings.catch_warnings[None] | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._depth == 0:
+                self._catch = warnings.catch_warnings()
+                self._catch.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+            self._depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._depth -= 1
+            if self._depth == 0 and self._catch is not None:
+                self._catch.__exit__(None, None, None)
+                self._catch = None
+
+
+_QUIET = _Quiet()

@@ -1,0 +1,249 @@
+"""The ``objects`` of a record to shapes and texts, all objects of a record in a few array operations.
+
+Owns the shape rules of the record contract: counts, order of box corners, repeats, bounds, clipping. What is wrong
+with one object is put in words by `dcap.geometry.objects.read_shape`, so that both borders say the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dcap.core.errors import GeometryError
+from dcap.geometry.canvas import Canvas
+from dcap.geometry.clip import clip
+from dcap.geometry.objects import KEY_OF_KIND, KEYS, read_shape
+from dcap.geometry.shapes import MIN_POINTS, GeometryKind, ShapeArray
+from dcap.records.json_line import Problem, show
+from dcap.records.keys import FORMS, key_hint
+
+COORDINATE_LIMIT = 1e9
+"""Largest magnitude of a coordinate, in pixels; farther out is a mistake of units, not a shape partly outside."""
+
+_NUMBER_TYPES = frozenset((int, float))
+_COUNT_KEYS = ("poly_points", "line_points")
+_OWN_KEYS = frozenset((*KEYS, *_COUNT_KEYS, "desc", "attributes"))
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectList:
+    """What `read_objects` makes of a record's ``objects``."""
+
+    shapes: ShapeArray
+    captions: tuple[str, ...]
+    attributes: tuple[Any, ...]
+    extras: tuple[Mapping[str, Any], ...]
+    clipped: tuple[int, ...]
+    """Objects that lay partly outside the canvas."""
+
+
+@dataclass(slots=True)
+class _Columns:
+    """Objects that passed the checks of one by one: position in the record, kind, numbers."""
+
+    index: list[int] = field(default_factory=list)
+    kinds: list[int] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    flat: list[float] = field(default_factory=list)
+
+    def add(self, i: int, kind: GeometryKind, values: list[float]) -> None:
+        self.index.append(i)
+        self.kinds.append(int(kind))
+        self.counts.append(len(values) // 2)
+        self.flat += values
+
+
+def read_objects(objects: Any, canvas: Canvas | None, problems: list[Problem]) -> ObjectList | None:
+    """Read the list of objects; what is wrong is appended to `problems`.
+
+    Args:
+        objects: The value of ``objects``.
+        canvas: The record's canvas; None (it is wrong itself) leaves out the checks against it.
+        problems: Gets one entry per thing that is wrong.
+
+    Returns:
+        The objects with shapes inside the canvas, or None where `problems` grew.
+    """
+    if not isinstance(objects, list):
+        problems.append(Problem("objects", f"must be a list, not {show(objects)}"))
+        return None
+    before = len(problems)
+    columns = _Columns()
+    for i, obj in enumerate(objects):
+        if not isinstance(obj, dict):
+            problems.append(Problem(f"objects[{i}]", f"must be an object, not {show(obj)}"))
+            continue
+        problem = check_text(obj.get("desc"), f"objects[{i}].desc")
+        if problem and "desc" not in obj:
+            problem = Problem(problem.field, problem.text + key_hint(obj, ("desc",)))
+        if problem:
+            problems.append(problem)
+        _read_one(obj, i, columns, problems)
+    shapes = _shapes(columns, objects, problems)
+    clipped: tuple[int, ...] = ()
+    if shapes is not None and canvas is not None:
+        shapes, clipped = _into_canvas(shapes, columns.index, canvas, problems)
+    if shapes is None or len(problems) > before:
+        return None
+    return ObjectList(
+        shapes,
+        tuple([obj["desc"] for obj in objects]),
+        tuple([obj.get("attributes") for obj in objects]),
+        # Most have a caption and a shape, nothing else.
+        tuple([{} if len(obj) == 2 else {k: v for k, v in obj.items() if k not in _OWN_KEYS} for obj in objects]),
+        clipped,
+    )
+
+
+def check_text(text: Any, name: str) -> Problem | None:
+    """Return what is wrong with a caption or summary: it must be a string with something to read in it."""
+    if not isinstance(text, str):
+        return Problem(name, "must be given" if text is None else f"must be a string, not {show(text)}")
+    if not text.strip():
+        return Problem(name, f"must not be empty, not {show(text)}")
+    if "\0" in text:
+        return Problem(name, "must not hold the NUL character")
+    return None
+
+
+def _read_one(obj: dict[str, Any], i: int, columns: _Columns, problems: list[Problem]) -> None:
+    keys = [key for key in KEYS if key in obj]
+    if len(keys) != 1:
+        found = " and ".join(keys) or "none" + key_hint(obj, KEYS)
+        problems.append(Problem(f"objects[{i}]", f"must have exactly one of bbox_2d, poly, line, not {found}"))
+        return
+    key, kind = keys[0], KEYS[keys[0]]
+    values = obj[key]
+    plain = type(values) is list and _NUMBER_TYPES.issuperset(map(type, values))
+    least = 2 * MIN_POINTS[kind]
+    if type(values) is list and not plain and isinstance(values[0], (list, dict)):
+        text = f"must be the flat list {FORMS[key]}, not nested points such as {show(values[0])}"
+        problems.append(Problem(f"objects[{i}].{key}", text))
+        return
+    if not plain or len(values) % 2 or len(values) < least or (kind is GeometryKind.BOX and len(values) != 4):
+        problems.append(_problem_of(obj, i))
+        return
+    for name in _COUNT_KEYS:
+        if name in obj:
+            problem = _check_count(obj[name], f"objects[{i}].{name}", name == f"{key}_points", len(values) // 2)
+            if problem:
+                problems.append(problem)
+    columns.add(i, kind, values)
+
+
+def _check_count(value: Any, name: str, belongs: bool, num_points: int) -> Problem | None:
+    if not belongs:
+        return Problem(name, f"must stand beside {name.rsplit('.', 1)[1].removesuffix('_points')}, not alone")
+    if type(value) is not int or value != num_points:
+        return Problem(name, f"must be the number of points as given, {num_points}, not {show(value)}")
+    return None
+
+
+def _problem_of(obj: Mapping[str, Any], i: int) -> Problem:
+    try:
+        read_shape(obj)
+    except GeometryError as error:
+        path, _, text = str(error).partition(" ")
+        return Problem(f"objects[{i}].{path}", text)
+    raise AssertionError(f"objects[{i}]: the array checks refuse what read_shape accepts: {obj!r}")
+
+
+def _shapes(columns: _Columns, objects: Sequence[Any], problems: list[Problem]) -> ShapeArray | None:
+    """Turn the columns into cleaned shapes, or say which object is none."""
+    if not columns.index:
+        return ShapeArray.empty()
+    kinds = np.array(columns.kinds, np.uint8)
+    offsets = np.zeros(len(kinds) + 1, np.int64)
+    np.cumsum(columns.counts, out=offsets[1:])
+    try:
+        xy = np.array(columns.flat, np.float64).reshape(-1, 2)
+    except OverflowError:
+        xy = np.array([_to_float(value) for value in columns.flat]).reshape(-1, 2)
+    far = np.maximum.reduceat(~(np.abs(xy) <= COORDINATE_LIMIT).all(axis=1), offsets[:-1])
+    xy, offsets = _without_repeats(xy, offsets, kinds)
+    counts = np.diff(offsets)
+    bad = counts < np.array(MIN_POINTS)[kinds]
+    boxes = np.flatnonzero((kinds == GeometryKind.BOX) & (counts == 2))
+    corners = offsets[boxes]
+    bad[boxes] |= ~(xy[corners] < xy[corners + 1]).all(axis=1)
+    for k in np.flatnonzero(far | bad):
+        i = columns.index[k]
+        if far[k]:
+            key = next(key for key in KEYS if key in objects[i])
+            text = f"must have coordinates within {COORDINATE_LIMIT:.0e} pixels of the image"
+            problems.append(Problem(f"objects[{i}].{key}", text))
+        else:
+            problems.append(_problem_of(objects[i], i))
+    return None if far.any() or bad.any() else ShapeArray.trusted(xy, offsets, kinds)
+
+
+def _to_float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return np.inf
+
+
+def _without_repeats(
+    xy: npt.NDArray[np.float64], offsets: npt.NDArray[np.int64], kinds: npt.NDArray[np.uint8]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Drop consecutive repeats, then the repeated closing point of rings; boxes keep both corners."""
+    starts, num_points = offsets[:-1], len(xy)
+    keep = np.ones(num_points, bool)
+    keep[1:] = (xy[1:] != xy[:-1]).any(axis=1)
+    keep[starts] = True
+    last = np.maximum.reduceat(np.where(keep, np.arange(num_points), 0), starts)
+    closed = (kinds == GeometryKind.POLYGON) & (last > starts) & (xy[last] == xy[starts]).all(axis=1)
+    keep[last[closed]] = False
+    if keep.all():
+        return xy, offsets
+    new_offsets = np.zeros_like(offsets)
+    np.cumsum(np.add.reduceat(keep.astype(np.int64), starts), out=new_offsets[1:])
+    return np.ascontiguousarray(xy[keep]), new_offsets
+
+
+def _into_canvas(
+    shapes: ShapeArray, index: Sequence[int], canvas: Canvas, problems: list[Problem]
+) -> tuple[ShapeArray, tuple[int, ...]]:
+    """Clip what lies partly outside; of a shape that the border splits, the largest (longest) part stays.
+
+    Returns:
+        The shapes, and which objects were clipped.
+    """
+    limit = np.array([canvas.width, canvas.height], np.float64)
+    inside = (shapes.xy >= 0).all(axis=1) & (shapes.xy <= limit).all(axis=1)
+    if inside.all():
+        return shapes, ()
+    cut = np.flatnonzero(~np.minimum.reduceat(inside, shapes.offsets[:-1]))
+    try:
+        parts = clip(shapes.take(cut), canvas, split_policy="largest")
+    except GeometryError:
+        problems += _problems_of_clipping(shapes, cut.tolist(), index, canvas)
+        return shapes, ()
+    best = {int(cut[source]): part for part, source in enumerate(parts.source_index.tolist())}
+    for k in cut.tolist():
+        if k not in best:
+            text = f"must have some area or length inside the image ({canvas.width} x {canvas.height})"
+            problems.append(Problem(_field(shapes, k, index), text))
+    points = [parts.shapes.points(best[k]) if k in best else shapes.points(k) for k in range(len(shapes))]
+    kinds = [parts.shapes.kinds[best[k]] if k in best else shapes.kinds[k] for k in range(len(shapes))]
+    return ShapeArray.from_points(points, kinds), tuple(index[k] for k in sorted(best))
+
+
+def _problems_of_clipping(shapes: ShapeArray, cut: list[int], index: Sequence[int], canvas: Canvas) -> list[Problem]:
+    """Find the shapes that cannot be clipped: rings that cross themselves millions of times."""
+    found = []
+    for k in cut:
+        try:
+            clip(shapes.take([k]), canvas)
+        except GeometryError as error:
+            found.append(Problem(_field(shapes, k, index), str(error).removeprefix("polygon ")))
+    return found
+
+
+def _field(shapes: ShapeArray, k: int, index: Sequence[int]) -> str:
+    return f"objects[{index[k]}].{KEY_OF_KIND[GeometryKind(int(shapes.kinds[k]))]}"

@@ -1,0 +1,248 @@
+"""Records: one annotated image each, typed and immutable, checked once at this border.
+
+Owns the record contract (fields, rules, messages). Reading files is in `dcap.records.files`, pixels in
+`dcap.records.images`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dcap.core.errors import RecordError
+from dcap.geometry.canvas import Canvas
+from dcap.geometry.shapes import ShapeArray
+from dcap.records.image_source import EmbeddedImage, ImageSource
+from dcap.records.json_line import Problem, decode_line, show
+from dcap.records.keys import key_hint
+from dcap.records.objects import check_text, read_objects
+from dcap.records.plain import read_plain
+
+MAX_SIDE = 2**31 - 1
+COMPRESSIONS = (".gz", ".zst")
+"""Endings that a file's name may have behind the one of its kind."""
+_OWN_KEYS = frozenset(("images", "width", "height", "objects", "summary", "metadata"))
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a record was read: ``str(origin)`` is ``"train.jsonl:1841"``."""
+
+    file: str
+    """File as it was named to the reader."""
+    line: int
+    """Line from 1, blank ones counted; of a Parquet file the row, of a tar shard the sample, from 1."""
+
+    def __str__(self) -> str:
+        return f"{Path(self.file).name}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One image with its located objects.
+
+    ::
+
+        shapes      [box,    line,   box ]     in displayed pixels, inside the canvas
+        captions    ("cup",  "road", "cup")    one per shape
+        attributes  (None,   {...},  None)     one per shape
+
+    Raises:
+        RecordError: `captions`, `attributes` or `extras` have another length than `shapes`.
+    """
+
+    image: str
+    """Path as written in the record, see `image_path`; or the name of the `embedded` image."""
+    canvas: Canvas
+    """The image as displayed, its EXIF orientation applied."""
+    shapes: ShapeArray
+    """Shapes without repeated points, clipped exactly to the canvas; pixel-edge frame."""
+    captions: tuple[str, ...]
+    """``desc`` of each shape."""
+    attributes: tuple[Any, ...]
+    """``attributes`` of each shape, None where there are none."""
+    summary: str | None
+    """Description of the whole image."""
+    metadata: Mapping[str, Any]
+    """The record's ``metadata``."""
+    origin: Origin
+    """File and line."""
+    clipped: tuple[int, ...] = ()
+    """Objects that lay partly outside the canvas, by their index in the file."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Keys of the record that dcap does not know, kept as they are."""
+    extras: tuple[Mapping[str, Any], ...] = ()
+    """The same for each object; empty when no object has any."""
+    embedded: EmbeddedImage | None = None
+    """The image inside the record's own file; None: `image` is a path."""
+
+    def __post_init__(self) -> None:
+        n = len(self.shapes)
+        for name in ("captions", "attributes"):
+            if len(getattr(self, name)) != n:
+                raise RecordError(f"{self.origin}: {name} must have one entry per shape, {n}, "
+                                  f"not {len(getattr(self, name))}")  # fmt: skip
+        if len(self.extras) not in (0, n):
+            raise RecordError(f"{self.origin}: extras must have one entry per shape, {n}, not {len(self.extras)}")
+
+
+def parse_record(line: bytes, origin: Origin, embedded: EmbeddedImage | None = None) -> Record:
+    """Read one line of JSONL.
+
+    A shape partly outside the image is clipped exactly; where the border splits it, its largest (longest) part
+    stays. A key that is given twice is an error, never a silent loss.
+
+    Args:
+        line: UTF-8 JSON without its line end.
+        origin: File and line, for messages and for the path of the image.
+        embedded: The image, where the record's file holds it.
+
+    Raises:
+        RecordError: The first thing that breaks the contract, as ``train.jsonl:1841: objects[3].poly ...``;
+            `find_problems` gives all of them.
+    """
+    try:
+        record, problems = _read(line, origin, embedded)
+    except RecordError as error:
+        raise RecordError(f"{origin}: {error}") from None
+    if record is None:
+        raise RecordError(f"{origin}: {problems[0]}")
+    return record
+
+
+def read_or_explain(
+    line: bytes, origin: Origin, embedded: EmbeddedImage | None = None
+) -> tuple[Record | None, tuple[Problem, ...]]:
+    """Read one line as `parse_record` does; instead of raising, return everything that is wrong with it."""
+    try:
+        record, problems = _read(line, origin, embedded)
+    except RecordError as error:
+        return None, (Problem.of(str(error)),)
+    return record, tuple(problems)
+
+
+def _read(line: bytes, origin: Origin, embedded: EmbeddedImage | None) -> tuple[Record | None, list[Problem]]:
+    plain = read_plain(line, MAX_SIDE)
+    if plain is not None:
+        size = Canvas(height=plain.height, width=plain.width)
+        return Record(
+            plain.image, size, plain.shapes, plain.captions, plain.attributes, plain.summary, plain.metadata, origin,
+            embedded=embedded,
+        ), []  # fmt: skip
+    data = decode_line(line)
+    problems: list[Problem] = []
+    image = _image(data, problems)
+    canvas = _canvas(data, problems)
+    summary = data.get("summary")
+    if summary is not None:
+        problem = check_text(summary, "summary")
+        problems += [problem] if problem else []
+    metadata = data.get("metadata")
+    if not isinstance(metadata, dict | None):
+        problems.append(Problem("metadata", f"must be an object, not {show(metadata)}"))
+    if "objects" not in data:
+        problems.append(Problem("objects", _not_given(data, "objects", "; an image without objects has an empty list")))
+        return None, problems
+    objects = read_objects(data["objects"], canvas, problems)
+    if problems or objects is None or image is None or canvas is None:
+        return None, problems
+    record = Record(
+        image=image, canvas=canvas, shapes=objects.shapes, captions=objects.captions,
+        attributes=objects.attributes, summary=summary, metadata=metadata or {}, origin=origin,
+        clipped=objects.clipped, extra={k: v for k, v in data.items() if k not in _OWN_KEYS},
+        extras=objects.extras if any(objects.extras) else (), embedded=embedded,
+    )  # fmt: skip
+    return record, problems
+
+
+def _image(data: Mapping[str, Any], problems: list[Problem]) -> str | None:
+    images = data.get("images")
+    if not isinstance(images, list) or len(images) != 1:
+        text = f"must be a list of one path, not {show(images)}" if "images" in data else _not_given(data, "images")
+        problems.append(Problem("images", text))
+        return None
+    path = images[0]
+    if not isinstance(path, str) or not path.strip() or "\0" in path:
+        problems.append(Problem("images[0]", f"must be a path, not {show(path)}"))
+        return None
+    return path
+
+
+def _not_given(data: Mapping[str, Any], name: str, advice: str = "") -> str:
+    return "must be given" + (key_hint(data, (name,)) or advice)
+
+
+def _canvas(data: Mapping[str, Any], problems: list[Problem]) -> Canvas | None:
+    sides: dict[str, int] = {}
+    for name in ("width", "height"):
+        value = data.get(name)
+        if type(value) is float and value.is_integer():
+            value = int(value)
+        if name not in data:
+            problems.append(Problem(name, _not_given(data, name)))
+        elif type(value) is not int or not 1 <= value <= MAX_SIDE:
+            problems.append(Problem(name, f"must be a whole number of pixels >= 1, not {show(data[name])}"))
+        else:
+            sides[name] = value
+    return Canvas(**sides) if len(sides) == 2 else None
+
+
+def image_path(record: Record, root: str | Path | None = None) -> Path:
+    """Return where the record's image lies.
+
+    Args:
+        record: Relative paths start at the folder of its file.
+        root: Folder that the path must stay in after ``..`` and symbolic links are followed; None allows all.
+
+    Raises:
+        RecordError: The path leaves `root`, or cannot be resolved.
+    """
+    path = Path(record.origin.file).parent / record.image
+    if root is None:
+        return path
+    try:
+        inside, resolved = Path(root).resolve(), path.resolve()
+    except (OSError, RuntimeError) as error:
+        text = f"images[0] must be a path that resolves, not {record.image!r} ({error})"
+        raise RecordError(f"{record.origin}: {text}") from None
+    if not resolved.is_relative_to(inside):
+        raise RecordError(
+            f"{record.origin}: images[0] must stay inside data.root ({inside}), not lead to {resolved}. "
+            "Move the image there, or set data.root to a folder that holds it."
+        )
+    return resolved
+
+
+def image_source(record: Record, root: str | Path | None = None) -> ImageSource:
+    """Return what the record's image is read from: its own file, or the one that holds the record too.
+
+    Args:
+        record: Whose image.
+        root: As `image_path`; an image inside the record's file is in no folder.
+
+    Raises:
+        RecordError: As `image_path`.
+    """
+    return record.embedded or image_path(record, root)
+
+
+def to_dict(record: Record) -> dict[str, Any]:
+    """Return the record as plain JSON data that `parse_record` reads back to the same record.
+
+    Keys that dcap does not know are kept; shapes are written as they are now (cleaned and clipped).
+    """
+    objects: list[dict[str, Any]] = []
+    for i, shape in enumerate(record.shapes.to_objects()):
+        item: dict[str, Any] = {"desc": record.captions[i], **shape}
+        if record.attributes[i] is not None:
+            item["attributes"] = record.attributes[i]
+        objects.append({**item, **(record.extras[i] if record.extras else {})})
+    data: dict[str, Any] = {"images": [record.image], "width": record.canvas.width, "height": record.canvas.height}
+    data["objects"] = objects
+    if record.summary is not None:
+        data["summary"] = record.summary
+    if record.metadata:
+        data["metadata"] = dict(record.metadata)
+    return {**data, **record.extra}

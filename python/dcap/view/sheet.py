@@ -1,0 +1,118 @@
+"""Contact sheets: several pictures with titles and notes on one page, and files written whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from dcap.core.files import written_whole
+from dcap.view.draw import Pixels
+from dcap.view.fonts import font_for, load_font
+
+_PAPER = (250, 250, 248)
+_INK = (30, 30, 30)
+_FAINT = (105, 105, 105)
+_GAP = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One picture of a sheet.
+
+    Attributes:
+        image: uint8 (H, W, 3) RGB.
+        title: One line above it.
+        notes: Paragraphs below it, wrapped to the tile's width.
+    """
+
+    image: Pixels
+    title: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def contact_sheet(
+    tiles: Sequence[Tile], columns: int, tile_width: int = 480, max_note_lines: int = 8, rest: str = ""
+) -> Pixels:
+    """Return the tiles in rows of `columns`, each as wide as `tile_width` pixels and as high as its row needs.
+
+    Args:
+        tiles: At least one.
+        columns: Tiles in a row.
+        tile_width: Width of each picture, in pixels; a picture higher than 1.25 times that is shrunk to fit.
+        max_note_lines: Longer notes are cut with an ellipsis.
+        rest: Where cut notes stand whole; the last line below the picture says so.
+
+    Returns:
+        uint8 (H, W, 3) RGB.
+
+    Raises:
+        ValueError: There is no tile.
+    """
+    if not tiles:
+        raise ValueError("tiles must hold at least one picture, not none")
+    pages = [_tile(tile, tile_width, max_note_lines, rest) for tile in tiles]
+    rows = [pages[i : i + columns] for i in range(0, len(pages), columns)]
+    heights = [max(page.height for page in row) for row in rows]
+    width = _GAP + min(columns, len(tiles)) * (tile_width + _GAP)
+    sheet = Image.new("RGB", (width, _GAP + sum(heights) + _GAP * len(rows)), _PAPER)
+    top = _GAP
+    for row, height in zip(rows, heights, strict=True):
+        for column, page in enumerate(row):
+            sheet.paste(page, (_GAP + column * (tile_width + _GAP), top))
+        top += height + _GAP
+    return np.array(sheet)
+
+
+def _tile(tile: Tile, width: int, max_note_lines: int, rest: str) -> Image.Image:
+    size = max(12, width // 32)
+    height = round(size * 1.45)
+    picture = Image.fromarray(tile.image)
+    scale = min(width / picture.width, 1.25 * width / picture.height)
+    picture = picture.resize(
+        (max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), Image.Resampling.LANCZOS
+    )
+    title = wrap(tile.title, width, size)[:1] if tile.title else []
+    notes = [line for note in tile.notes for line in wrap(note, width, size)]
+    if len(notes) > max_note_lines:
+        last = f"… ({rest})" if rest else notes[max_note_lines - 1][:-1] + "…"
+        notes = [*notes[: max_note_lines - 1], last]
+    page = Image.new("RGB", (width, (len(title) + len(notes)) * height + picture.height + 4), _PAPER)
+    page.paste(picture, ((width - picture.width) // 2, len(title) * height))
+    draw = ImageDraw.Draw(page)
+    for i, line in enumerate(title):
+        draw.text((0, i * height), line, _INK, font_for(line, size) or load_font(size))
+    top = len(title) * height + picture.height + 4
+    for i, line in enumerate(notes):
+        draw.text((0, top + i * height), line, _FAINT, font_for(line, size) or load_font(size))
+    return page
+
+
+def wrap(text: str, width_px: int, font_px: int) -> list[str]:
+    """Return the text in lines of at most `width_px` pixels, broken at spaces where there are any."""
+    font = font_for(text, font_px) or load_font(font_px)
+    lines, line = [], ""
+    for char in " ".join(text.split()):
+        if font.getlength(line + char) <= width_px:
+            line += char
+            continue
+        head, space, tail = line.rpartition(" ")
+        broken = space and char != " "
+        lines.append(head if broken else line)
+        line = (tail + char if broken else char).lstrip()
+    return [*lines, line] if line else lines
+
+
+def write_png(path: Path, image: Pixels) -> None:
+    """Write a PNG file, whole or not at all; folders on the way are made."""
+    with written_whole(path) as file:
+        Image.fromarray(image).save(file, format="PNG", optimize=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file, whole or not at all; folders on the way are made."""
+    with written_whole(path) as file:
+        file.write(text.encode("utf-8"))

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dcap.audit.preview import answer_objects
+from dcap.audit.replay import Replay
+from dcap.core.errors import ConfigError, ImageError
+from dcap.data.dataset import DenseCaptionDataset, SampleKey
+from support.dataset_cases import config
+
+
+@pytest.fixture(scope="module")
+def dataset(tiny_folder: Path) -> DenseCaptionDataset:
+    return DenseCaptionDataset(config(tiny_folder))
+
+
+def test_a_file_gives_back_the_very_pixels(dataset: DenseCaptionDataset, tmp_path: Path) -> None:
+    for epoch, index in ((0, 0), (1, 1), (5, 2)):
+        sample = dataset[(epoch, index)]
+        Replay.of_sample(dataset, SampleKey(epoch, index)).write(tmp_path)
+        again = Replay.read(tmp_path / "plan.json")
+        seen = answer_objects(sample, dataset.profile.answer, "dense")
+        assert again.shapes == seen.shapes
+        assert (again.captions, again.numbers, again.answer) == (seen.captions, seen.numbers, sample.answer)
+        assert again.name == f"{dataset.records[index].origin} {dataset.records[index].image}, epoch {epoch}"
+        assert np.array_equal(again.pixels(), sample.scene.image)
+        with Image.open(tmp_path / "image.png") as image:
+            assert np.array_equal(np.asarray(image), sample.scene.image)
+        with Image.open(tmp_path / "overlay.png") as overlay:
+            assert overlay.size == image.size
+        assert (tmp_path / "answer.txt").read_text("utf-8") == sample.answer + "\n"
+
+
+def test_what_is_no_replay(dataset: DenseCaptionDataset, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    with pytest.raises(ConfigError, match="must exist"):
+        Replay.read(path)
+    Replay.of_sample(dataset, SampleKey(0, 0)).write(tmp_path)
+    good = json.loads(path.read_text())
+    for name, value, message in (
+        ("objects", [{"number": 1, "desc": "", "shape": {"poly": [1, 2]}}], "poly"),
+        ("objects", [{"number": 1, "desc": "", "shape": {"bbox_2d": [0, 0, 1, 1e300]}}], "at most 1e"),
+        ("answer", "\ud800", "surrogates"),
+        ("answer", 3, "answer must be a string"),
+        ("plan", {}, "must be given"),
+    ):
+        path.write_text(json.dumps({**good, name: value}))
+        with pytest.raises(ConfigError, match=message):
+            Replay.read(path)
+    path.write_text("{")
+    with pytest.raises(ConfigError, match=r"must be a plan\.json"):
+        Replay.read(path)
+    path.write_text(json.dumps({**good, "image": "none.jpg"}))
+    with pytest.raises(ImageError, match=r"none\.jpg"):
+        Replay.read(path).pixels()

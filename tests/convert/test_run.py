@@ -1,0 +1,55 @@
+"""Whole conversions: the output appears whole or not at all, and passes the check of records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dcap.audit.validation import validate
+from dcap.convert.losses import Losses
+from dcap.convert.reader import READERS
+from dcap.convert.run import ConvertOptions, convert
+from dcap.core.errors import ConfigError, RecordError
+from dcap.records.checking import ImageRules
+from support.convert_cases import instances, readers
+
+assert readers
+BOX = {"bbox": [1, 1, 3, 3]}
+
+
+def run(source: Path, out: Path, losses: Losses | None = None, **options: bool) -> int | None:
+    return convert(READERS.get("coco")(), source, out, losses or Losses(), ConvertOptions(source.parent, **options))
+
+
+def test_the_output_is_valid_and_starts_at_its_own_folder(tmp_path: Path) -> None:
+    out = tmp_path / "lists" / "deep" / "out.jsonl"
+    assert run(instances(tmp_path, BOX, {"bbox": [6, 1, 9, 9]}), out) == 1
+    assert b'"bbox_2d":[1,1,4,4]' in out.read_bytes()
+    report = validate([out], ImageRules(decode=True))
+    assert (report.records, report.problems, report.notes) == (1, (), ())
+    assert [path.name for path in out.parent.iterdir()] == ["out.jsonl"]
+
+
+def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
+    source, out = instances(tmp_path, BOX), tmp_path / "out.jsonl"
+    out.write_text("mine")
+    with pytest.raises(ConfigError, match=r"exists\. Give --overwrite"):
+        run(source, out)
+    with pytest.raises(ConfigError, match="another file than the input"):
+        run(source, source, overwrite=True)
+    with pytest.raises(ConfigError, match="not a folder"):
+        run(source, tmp_path, overwrite=True)
+    with pytest.raises(RecordError):
+        run(instances(tmp_path, {"bbox": 1}), out, overwrite=True)
+    assert out.read_text() == "mine"
+    assert run(instances(tmp_path, BOX), out, overwrite=True) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"in.json", "out.jsonl", "a.png"}
+
+
+def test_strict_writes_nothing_where_something_is_lost(tmp_path: Path) -> None:
+    losses = Losses()
+    assert run(instances(tmp_path, BOX, {"bbox": [1, 1, 0, 0]}), tmp_path / "out.jsonl", losses, strict=True) is None
+    assert losses.total == 1
+    assert not (tmp_path / "out.jsonl").exists()
+    assert run(instances(tmp_path, BOX), tmp_path / "out.jsonl", strict=True) == 1

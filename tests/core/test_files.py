@@ -1,0 +1,121 @@
+"""Scratch files: whole or nothing, and which leftovers go."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dcap.core import files as scratch
+from dcap.core.files import remove_leftovers, written_whole
+
+
+def aged(path: Path, seconds: float) -> Path:
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+    return path
+
+
+def write_half(place: Path) -> None:
+    with written_whole(place) as file:
+        file.write(b"half of the ne")
+        raise RuntimeError
+
+
+def leftovers(folder: Path) -> list[str]:
+    return sorted(name for name in os.listdir(folder) if name.startswith("."))
+
+
+def test_a_block_that_raises_leaves_what_was_there(tmp_path: Path) -> None:
+    place = tmp_path / "new" / "a"
+    with written_whole(place) as file:
+        file.write(b"old")
+    with pytest.raises(RuntimeError):
+        write_half(place)
+    assert place.read_bytes() == b"old"
+    assert os.listdir(place.parent) == ["a"]
+
+
+def test_the_place_is_whole_at_any_time(tmp_path: Path) -> None:
+    place = tmp_path / "a"
+    with written_whole(place, durable=True) as file:
+        file.write(b"x" * 100_000)
+        assert not place.exists()
+    assert place.read_bytes() == b"x" * 100_000
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from dcap.core.files import written_whole
+with written_whole(Path(sys.argv[1])) as file:
+    file.write(b"half")
+    file.flush()
+    print("writing", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_what_a_killed_writer_left_goes_and_what_a_living_one_writes_stays(tmp_path: Path) -> None:
+    place = tmp_path / "a.jsonl.dcap-index"
+    command = [sys.executable, "-c", WRITER, str(place)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+        assert writer.stdin
+        assert writer.stdout
+        assert writer.stdout.readline() == b"writing\n"
+        (name,) = leftovers(tmp_path)
+        aged(tmp_path / name, 2 * scratch.LEAST_AGE_S)
+        remove_leftovers(place)
+        assert leftovers(tmp_path) == [name]  # old, but locked
+        writer.send_signal(signal.SIGKILL)
+        writer.wait(60)
+    assert leftovers(tmp_path) == [name]
+    os.utime(tmp_path / name)
+    remove_leftovers(place)
+    assert leftovers(tmp_path) == [name]  # free, but young
+    aged(tmp_path / name, 2 * scratch.LEAST_AGE_S)
+    with written_whole(place) as file:
+        file.write(b"whole")
+    assert os.listdir(tmp_path) == [place.name]
+
+
+OTHERS = [".a.0123456789abcde", ".a.0123456789abcdeF", "a.0123456789abcdef", ".b.0123456789abcdef"]
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_files_of_others_stay(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    aged(tmp_path / name, 1e6)
+    remove_leftovers(tmp_path / "a")
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_bytes(b"x")
+    aged(tmp_path / "precious", 1e6)
+    (tmp_path / ".a.0123456789abcdef").symlink_to("precious")
+    remove_leftovers(tmp_path / "a")
+    assert (tmp_path / "precious").is_file()
+
+
+def test_a_scratch_file_that_was_taken_for_a_leftover_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, taken = scratch.fcntl.flock, []
+
+    def remove_first(file: object, how: int) -> None:
+        if not taken:
+            taken.append(Path(file.name))
+            taken[0].unlink()
+        lock(file, how)
+
+    monkeypatch.setattr(scratch.fcntl, "flock", remove_first)
+    with written_whole(tmp_path / "a") as file:
+        file.write(b"whole")
+    assert taken
+    assert (tmp_path / "a").read_bytes() == b"whole"

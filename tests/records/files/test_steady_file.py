@@ -1,0 +1,68 @@
+"""Files in use: missing, changed, cut short, and opened by another process."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+
+from dcap.core.errors import RecordError
+from dcap.records.files import steady_file
+from dcap.records.files.steady_file import SteadyFile
+
+
+def written(path: Path, data: bytes = b"abc") -> SteadyFile:
+    path.write_bytes(data)
+    return SteadyFile(path)
+
+
+def test_each_process_opens_for_itself(tmp_path: Path) -> None:
+    file = written(tmp_path / "a")
+    other = pickle.loads(pickle.dumps(file))
+    assert other.fd() != file.fd()
+    assert os.pread(other.fd(), 9, 1) == b"bc"
+    assert file.size == 3
+
+
+def test_more_files_than_a_process_may_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steady_file._OPEN, "bound", 5)
+    before = len(os.listdir("/proc/self/fd")) - len(steady_file._OPEN)
+    files = [written(tmp_path / f"{i}", b"%d" % i) for i in range(20)]
+    for _ in range(2):
+        assert [os.pread(file.fd(), 9, 0) for file in files] == [b"%d" % i for i in range(20)]
+    assert len(os.listdir("/proc/self/fd")) <= before + 5
+    (tmp_path / "0").write_bytes(b"changed")
+    with pytest.raises(RecordError, match="must not change"):
+        files[0].fd()
+    del files
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
+@pytest.mark.parametrize("change", ["longer", "shorter", "touched"])
+def test_a_change_is_an_error_in_every_process(tmp_path: Path, change: str) -> None:
+    file = written(tmp_path / "a")
+    sent = pickle.dumps(file)
+    if change == "touched":
+        os.utime(tmp_path / "a", ns=(0, 1))
+    else:
+        os.truncate(tmp_path / "a", {"longer": 4, "shorter": 2}[change])
+    for each in (file, pickle.loads(sent)):
+        with pytest.raises(RecordError, match=r"a: file must not change while it is in use. Start again."):
+            each.fd()
+
+
+def test_a_file_that_was_made_from_another_names_that(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    file = SteadyFile(tmp_path / "a", tmp_path / "a.gz")
+    (tmp_path / "a").write_bytes(b"")
+    with pytest.raises(RecordError, match=r"a.gz: file must not change"):
+        file.fd()
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "nowhere", tmp_path, tmp_path / "pipe"):
+        with pytest.raises(RecordError, match="file must exist"):
+            SteadyFile(path)

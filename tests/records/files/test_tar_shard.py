@@ -1,0 +1,133 @@
+"""Records of tar shards: their images are in the shard, their rules those of JSONL."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dcap.core.errors import ImageError, RecordError
+from dcap.records.checking import ImageRules, check_records
+from dcap.records.files import saved_index, tar_shard
+from dcap.records.files.opening import open_source
+from dcap.records.images import decode_image
+from dcap.records.record import image_source
+from support.container_cases import annotation, picture, samples, write_tar
+
+
+def shard(tmp_path: Path, *jsons: bytes | dict[str, Any], image: str = "png") -> Path:
+    texts = [each if isinstance(each, bytes) else json.dumps(each).encode() for each in jsons]
+    members = [m for i, text in enumerate(texts) for m in ((f"{i}.{image}", picture(i)), (f"{i}.json", text))]
+    return write_tar(tmp_path / "a.tar", members)
+
+
+def test_records_have_their_images(tmp_path: Path) -> None:
+    source = open_source(write_tar(tmp_path / "a.tar", samples(4)))
+    assert len(source) == 4
+    for i, record in enumerate(source):
+        assert (record.image, record.summary, str(record.origin)) == (f"000{i}.png", f"picture {i}", f"a.tar:{i + 1}")
+        image = image_source(record, tmp_path / "root")
+        assert str(image) == f"000{i}.png in a.tar"
+        assert (decode_image(image, record.canvas) == i).all()
+    assert source[-1] == source[3]
+    for index in (4, -5):
+        with pytest.raises(IndexError):
+            source[index]
+
+
+def test_images_may_be_named_or_not(tmp_path: Path) -> None:
+    kept = annotation(0, images=["elsewhere/x.png"])
+    nested = annotation(1, metadata={"images": 1})
+    bom = b"\xef\xbb\xbf" + json.dumps(annotation(2), indent=1).encode() + b"\n"
+    source = open_source(shard(tmp_path, kept, nested, bom))
+    assert [record.image for record in source] == ["elsewhere/x.png", "1.png", "2.png"]
+    assert source[1].metadata == {"images": 1}
+    assert [decode_image(image_source(record), record.canvas)[0, 0, 0] for record in source] == [0, 1, 2]
+
+
+def test_a_sample_without_an_image_names_a_file(tmp_path: Path) -> None:
+    Image.fromarray(np.full((8, 12, 3), 77, np.uint8)).save(tmp_path / "x.png")
+    path = write_tar(tmp_path / "a.tar", [("0.json", json.dumps(annotation(0, images=["x.png"])).encode())])
+    (record,) = open_source(path)
+    assert image_source(record) == tmp_path / "x.png"
+    with pytest.raises(RecordError, match=r"a.tar:1: images\[0\] must stay inside data.root"):
+        image_source(record, tmp_path / "root")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"{}", "width must be given"),
+        (b"", "column 1: line must be JSON"),
+        (b"[1]", "line must be a JSON object"),
+        (b'{"width": 1, "width": 2}', 'key "width" must be given once'),
+        (b'{"images": ["a"], "images": ["b"]}', 'key "images" must be given once'),
+        (b'{"images": ', "line must be JSON"),
+    ],
+)
+def test_the_rules_are_those_of_jsonl(tmp_path: Path, text: bytes, said: str) -> None:
+    source = open_source(shard(tmp_path, annotation(0), text))
+    assert source[0].image == "0.png"
+    with pytest.raises(RecordError, match=rf"^a.tar:2: .*{said}"):
+        source[1]
+
+
+def test_every_problem_of_a_shard_is_listed(tmp_path: Path) -> None:
+    wrong_size = json.dumps(annotation(1, width=99)).encode()
+    members = [*samples(1), ("1.png", picture(1)), ("1.json", wrong_size), ("2.png", picture(2)), ("3.png", b"GIF89a")]
+    path = write_tar(tmp_path / "a.tar", [*members, ("3.json", json.dumps(annotation(3)).encode())])
+    checked = check_records([path], "skip", ImageRules(root=tmp_path))
+    assert len(checked) == 1
+    assert [f"{bad.origin} {bad.problems[0]}".partition(", ")[0] for bad in checked.bad] == [
+        "a.tar:2 width",
+        "a.tar:3 json must be given: no member with the key of 2.png ends in .json",
+        "a.tar:4 images[0] 3.png in a.tar must be one of JPEG",
+    ]
+
+
+def test_an_image_too_large_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (record,) = open_source(shard(tmp_path, annotation(0)))
+    monkeypatch.setattr(tar_shard, "MAX_IMAGE_BYTES", len(picture(0)))
+    assert decode_image(image_source(record), record.canvas).shape == (8, 12, 3)
+    monkeypatch.setattr(tar_shard, "MAX_IMAGE_BYTES", len(picture(0)) - 1)
+    with pytest.raises(ImageError, match=r"^a.tar:1: image 0.png in a.tar must have at most \d+ bytes, not \d+"):
+        decode_image(image_source(record), record.canvas, origin=record.origin)
+
+
+def test_another_process_reads_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = open_source(write_tar(tmp_path / "a.tar", samples(3)))
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        record = pool.submit(source.__getitem__, 1).result(timeout=60)
+        assert record.image == "0001.png"
+        assert (pool.submit(decode_image, image_source(record), record.canvas).result(timeout=60) == 1).all()
+    monkeypatch.setattr(saved_index, "LEAST_BYTES", 1)
+    large = open_source(write_tar(tmp_path / "b.tar", samples(400)))
+    sent = pickle.dumps(large)
+    assert len(sent) < 1000
+    assert pickle.loads(sent)[399].image == "0399.png"
+
+
+def test_a_shard_that_changes_is_an_error(tmp_path: Path) -> None:
+    source = open_source(write_tar(tmp_path / "a.tar", samples(3)))
+    record, image = source[0], source.embedded(0)
+    os.truncate(tmp_path / "a.tar", 600)
+    for use in (lambda: source[0], lambda: image.open(), lambda: decode_image(image_source(record), None)):
+        with pytest.raises(RecordError, match=r"a.tar: file must not change while it is in use"):
+            use()
+
+
+def test_a_member_name_is_never_a_path(tmp_path: Path) -> None:
+    text = json.dumps(annotation(0)).encode()
+    path = write_tar(tmp_path / "a.tar", [("../../etc/x.png", picture(5)), ("../../etc/x.json", text)])
+    (record,) = open_source(path)
+    assert record.image == "../../etc/x.png"
+    assert (decode_image(image_source(record, tmp_path), record.canvas) == 5).all()
+    assert sorted(os.listdir(tmp_path)) == ["a.tar"]

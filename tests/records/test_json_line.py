@@ -1,0 +1,122 @@
+"""What a line may not be, with the column where it goes wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dcap.core.errors import RecordError
+from dcap.records.json_line import MAX_DEPTH, MAX_LINE_BYTES, Problem, decode_line, show
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b"", "column 1: line must be JSON, found expecting value"),
+        (b"[1, 2]", "column 1: line must be a JSON object, not [1, 2]"),
+        (b'"text"', 'column 1: line must be a JSON object, not "text"'),
+        (b"null", "column 1: line must be a JSON object, not null"),
+        (b'{"a": 1', "column 8: line must be JSON, found expecting ',' delimiter"),
+        (b'{"a": 1,}', "column 8: line must be JSON, found illegal trailing comma before end of object"),
+        (b'{"a": 1} {"b": 2}', "column 10: line must be JSON, found extra data"),
+        (b'{"a": tru}', "column 7: line must be JSON, found expecting value"),
+        (b"{'a': 1}", "column 2: line must be JSON, found expecting property name enclosed in double quotes"),
+        (b'{"a": "\x01"}', "column 8: line must be JSON, found invalid control character at"),
+        (b'{"a": "NaN", "b": NaN}', "column 19: number must be finite, not NaN"),
+        (b'{"a": [1, -Infinity]}', "column 11: number must be finite, not -Infinity"),
+        (b'{"a": "1e999", "b": 1e999}', "column 21: number must fit float64, not a larger one"),
+        (b'{"a": "\\ud800"}', "column 8: string must be Unicode text, not half of a surrogate pair"),
+        ('{"a": "é", "b": "'.encode() + b'\xff"}',
+         "column 18: line must be UTF-8, not byte 0xff. Save the file as UTF-8."),
+        (b"[" * 100_000, "column 1: line must not be nested deeper than 64 levels"),
+        (b'{"a": ' * 100_000, "column 1: line must not be nested deeper than 64 levels"),
+        (b'{"a": ' + b"[" * 500 + b"]" * 500 + b"}", "column 1: line must not be nested deeper than 64 levels"),
+        (b"[" * 990 + b"]" * 990, "column 1: line must not be nested deeper than 64 levels"),
+        (b'{"a": 1, "b": 2, "a": 3}', 'key "a" must be given once in an object, not 2 times'),
+        (b'{"o": [{"desc": 1, "\\u0064esc": 2}]}', 'key "desc" must be given once in an object, not 2 times'),
+        (b'{"m": {"x" : 1, "x"\t: 1}}', 'key "x" must be given once in an object, not 2 times'),
+    ],
+)  # fmt: skip
+def test_a_line_that_is_no_object_names_the_column(line: bytes, message: str) -> None:
+    with pytest.raises(RecordError) as caught:
+        decode_line(line)
+    expected = message
+    if "trailing comma" in message:  # Python before 3.13 says it in other words
+        assert str(caught.value).startswith("column ")
+        assert "line must be JSON, found" in str(caught.value)
+        return
+    assert str(caught.value) == expected
+
+
+def test_a_line_as_long_as_a_file_is_refused_without_reading_on() -> None:
+    with pytest.raises(RecordError, match=f"line must be at most {MAX_LINE_BYTES} bytes"):
+        decode_line(b'{"a": "' + b"x" * MAX_LINE_BYTES + b'"}')
+
+
+@pytest.mark.parametrize("text", ['say "x": 5', '":', '\\":', "{'a': ", '": ": ":'])
+def test_a_caption_that_looks_like_keys_is_no_repeated_key(text: str) -> None:
+    assert decode_line(json.dumps({"a": text, "b": [text, {"c": text}]}).encode())["a"] == text
+
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+values = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63), finite, st.text()),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=5), inner, max_size=4)),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.text(max_size=5), values, max_size=5), st.booleans())
+def test_every_object_is_decoded_as_python_s_json_does(data: dict[str, object], ascii_only: bool) -> None:
+    line = json.dumps(data, ensure_ascii=ascii_only).encode()
+    assert decode_line(line) == json.loads(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"objects": [], "objects": []}',
+        b'{"objects": [{"a": 1, "a": 2}]}',
+        b'{"objects": [{"a": {"a": 1}, "a": 2}]}',
+        b'{"objects": [{"a": [1], "b": 2, "a": "["}]}',
+        b'{"objects": [], "metadata": {"a": 1, "a": 1}}',
+        b'{"objects": [], "metadata": {"a": {}, "b": [{"c": 1 , "c" : 1}]}}',
+    ],
+)
+def test_a_repeated_key_is_found_at_any_depth(line: bytes) -> None:
+    with pytest.raises(RecordError, match=r'key "(objects|a|c)" must be given once in an object, not 2 times'):
+        decode_line(line)
+
+
+@pytest.mark.parametrize(
+    ("outer", "used"),
+    [('{"objects": [%s]}', 2), ('{"objects": [{"a": %s}]}', 3), ('{"objects": [], "metadata": %s}', 1)],
+)
+@pytest.mark.parametrize(("left", "right"), [("[", "]"), ('{"a":', "}")])
+def test_depth_is_bounded_in_every_place(outer: str, used: int, left: str, right: str) -> None:
+    depth = MAX_DEPTH - used
+    assert decode_line((outer % (left * depth + "1" + right * depth)).encode())
+    with pytest.raises(RecordError, match="must not be nested deeper than 64 levels"):
+        decode_line((outer % (left * (depth + 1) + "1" + right * (depth + 1))).encode())
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_give_an_object_or_a_record_error(line: bytes) -> None:
+    with contextlib.suppress(RecordError):
+        assert isinstance(decode_line(line), dict)
+
+
+def test_values_are_shown_in_json_s_words_and_short() -> None:
+    assert show([True, None, "ä"]) == '[true, null, "ä"]'
+    assert len(show("x" * 1000)) == 60
+
+
+def test_a_message_splits_into_field_and_text() -> None:
+    problem = Problem.of("column 3: line must be JSON")
+    assert problem == Problem("column 3: line", "must be JSON")
+    assert str(problem) == "column 3: line must be JSON"
+    assert Problem.of("torn") == Problem("record", "torn")

@@ -1,0 +1,1 @@
+"""What several tests share: cases, oracles in plain Python, strategies and small runs."""

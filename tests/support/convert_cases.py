@@ -1,0 +1,62 @@
+"""Small data sets of other formats, made on the spot."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from dcap.convert import readers
+from dcap.convert.losses import Losses
+from dcap.convert.reader import READERS
+from dcap.convert.run import ConvertOptions, read_records
+from dcap.records.record import Record
+
+__all__ = ["counts", "image", "instances", "read", "readers", "write_json"]
+
+CATEGORIES = [
+    {"id": 1, "name": "cup", "supercategory": "kitchen"},
+    {"id": 7, "name": "dog"},
+]
+
+
+def image(path: Path, width: int = 8, height: int = 6, orientation: int = 1) -> Path:
+    """Write an image of a stored size with an EXIF orientation."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (width, height), (90, 120, 30)).save(path, exif=exif)
+    return path
+
+
+def write_json(path: Path, data: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(data), "utf-8")
+    return path
+
+
+def instances(folder: Path, *annotations: dict[str, Any], **image_keys: Any) -> Path:
+    """Write a COCO file of one image of 8 x 6 with some annotations, and the image."""
+    if not (folder / "a.png").exists():
+        image(folder / "a.png")
+    entry = {"id": 3, "file_name": "a.png", "width": 8, "height": 6, **image_keys}
+    found = [{"id": 10 + k, "image_id": 3, "category_id": 1, **given} for k, given in enumerate(annotations)]
+    return write_json(folder / "in.json", {"images": [entry], "annotations": found, "categories": CATEGORIES})
+
+
+def read(
+    name: str, source: Path, images: Path | None = None, on_bad: str = "error", **fields: Any
+) -> tuple[list[Record], Losses]:
+    """Return all records of a data set, and the losses."""
+    losses = Losses("skip" if on_bad == "skip" else "error")
+    options = ConvertOptions(images=images, frame=fields.pop("frame", "auto"))
+    folder = source if source.is_dir() else source.parent
+    records = list(read_records(READERS.get(name)(**fields), source, folder / "out.jsonl", losses, options))
+    return records, losses
+
+
+def counts(losses: Losses) -> dict[str, int]:
+    """Reasons to counts, without notes."""
+    return {loss.reason: loss.count for loss in losses.found if loss.action != "note"}
