@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.utils.data._utils.pin_memory import pin_memory
 
-from dcap.core.errors import ImageError, TrainingError
+from dcap.core.errors import ImageError, WorkerError
 from dcap.data.collate import PackingCollator
 from dcap.data.dataset import DenseCaptionDataset, SampleKey
 from dcap.data.loader import RowLoader, _Rows
@@ -194,7 +194,7 @@ class _Dies:
 
 def test_a_killed_worker_is_a_clear_error(tiny_folder: Path) -> None:
     dying: Any = _Dies(DenseCaptionDataset(config(tiny_folder, num_workers=1)))
-    with pytest.raises(TrainingError, match=r"a loader process died .*lower data\.num_workers"):
+    with pytest.raises(WorkerError, match=r"a loader process died .*lower data\.num_workers"):
         list(RowLoader(dying).steps_from(0, 0))
 
 

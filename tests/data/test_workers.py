@@ -9,7 +9,7 @@ import cv2
 import pytest
 from torch.utils.data import Dataset
 
-from dcap.core.errors import DcapError, RecordError, TrainingError
+from dcap.core.errors import DcapError, RecordError, WorkerError
 from dcap.data.workers import deaths_explained, from_workers, start_worker
 
 
@@ -49,7 +49,7 @@ def test_an_error_arrives_as_it_was_and_no_worker_stays(num_workers: int) -> Non
 
 
 def test_a_dead_worker_is_a_clear_error() -> None:
-    with pytest.raises(TrainingError, match=r"a loader process died .*lower data\.num_workers"):
+    with pytest.raises(WorkerError, match=r"a loader process died .*lower data\.num_workers"):
         list(from_workers(Squares(deadly=2), 1))
 
 
@@ -62,11 +62,11 @@ def kill_a_worker() -> None:
 def test_a_death_is_explained_wherever_torch_tells_of_it() -> None:
     items = from_workers(Squares(), 1)
     assert next(items)[0] == 0
-    with pytest.raises(TrainingError, match="a loader process died"), deaths_explained():
+    with pytest.raises(WorkerError, match="a loader process died"), deaths_explained():
         kill_a_worker()
 
 
-@pytest.mark.parametrize("error", [RuntimeError("other"), TrainingError("a loader process died (DataLoader worker 1)")])
+@pytest.mark.parametrize("error", [RuntimeError("other"), WorkerError("a loader process died (DataLoader worker 1)")])
 def test_other_errors_stay_what_they_are(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, deaths_explained():
         raise error

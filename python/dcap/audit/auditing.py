@@ -18,6 +18,7 @@ from dcap.audit.duplicates import Fingerprints
 from dcap.audit.splits import WHOLE_CHECKS, AuditedSplit, CheckResult, about
 from dcap.augment.config import AugmentConfig
 from dcap.core.errors import DcapError, PluginError, RecordError
+from dcap.core.parallel import map_in_order
 from dcap.core.random import generator
 from dcap.data.config import DataConfig, Split
 from dcap.data.dataset import DatasetConfig, DenseCaptionDataset
@@ -25,7 +26,6 @@ from dcap.data.encode import Tokenizer
 from dcap.data.mixture import EpochSamples
 from dcap.records.files.opening import open_source
 from dcap.records.files.paths import expand_sources
-from dcap.records.scan import map_in_order
 
 _SAMPLES_OF_A_RUN = 16
 _DRAW_PURPOSE = 9
@@ -72,7 +72,7 @@ def audit(
     Raises:
         RecordError: A file cannot be read at all.
         ConfigError: Something in the config does not fit.
-        TrainingError: A worker process died.
+        WorkerError: A worker process died.
     """
     options, told = options or AuditOptions(), on_checked or (lambda *_: None)
     results, splits = [], []

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dcap.core.errors import ImageError
+from dcap.core.parallel import map_in_order
 from dcap.records.files.source import RecordSource
 from dcap.records.record import Record, image_path
-from dcap.records.scan import map_in_order
 
 _BLOCK_BYTES = 1 << 20
 _IMAGES_OF_A_RUN = 32

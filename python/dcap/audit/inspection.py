@@ -14,13 +14,13 @@ import numpy.typing as npt
 from dcap.augment.patches import PATCH
 from dcap.core.errors import ConfigError, RecordError
 from dcap.core.log import progress_of
+from dcap.core.parallel import map_in_order
 from dcap.core.random import generator
 from dcap.data.dataset import DenseCaptionDataset, SampleKey
 from dcap.data.encode import num_image_tokens
 from dcap.data.packing import epoch_rows, ordered_rows
 from dcap.data.planning import PlannedSample, Planner
 from dcap.data.token_kinds import SUPERVISED_KINDS, TokenKind
-from dcap.records.scan import map_in_order
 from dcap.view.histogram import Histogram
 
 if TYPE_CHECKING:
@@ -183,7 +183,8 @@ def plan_epoch(loader: RowLoader, epoch: int, max_plans: int | None = None) -> E
 
     Raises:
         RecordError: As `dcap.data.planning.Planner.plan`.
-        TrainingError: A worker process died, or a curriculum is left without a sample.
+        TrainingError: A curriculum is left without a sample.
+        WorkerError: A worker process died.
         ConfigError: `max_plans` is below 1.
     """
     if max_plans is not None and max_plans < 1:

@@ -14,6 +14,7 @@ import numpy as np
 from dcap.audit.duplicates import Fingerprints, Pairs, repeats, same_images, same_objects
 from dcap.audit.findings import Finding, Findings
 from dcap.audit.record_counts import Statistics
+from dcap.core.parallel import map_in_order
 from dcap.geometry.objects import KEY_OF_KIND
 from dcap.geometry.shapes import GeometryKind
 from dcap.records.checking import ImageRules, read_run, run_length
@@ -21,7 +22,7 @@ from dcap.records.files.opening import open_source
 from dcap.records.files.source import RecordSource
 from dcap.records.keys import misspelt
 from dcap.records.record import Record
-from dcap.records.scan import Run, map_in_order, runs_of
+from dcap.records.scan import Run, runs_of
 
 NO_RECORDS = "must hold at least one record, not none; a record is one line of JSON"
 MISSING = "must be a readable file, not missing"
@@ -114,7 +115,7 @@ def validate(
 
     Raises:
         RecordError: A file cannot be read at all, or changes meanwhile.
-        TrainingError: A worker process died.
+        WorkerError: A worker process died.
     """
     opened = [open_source(path) for path in files]
     told = on_read or (lambda *_: None)

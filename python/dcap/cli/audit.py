@@ -16,7 +16,7 @@ from rich.text import Text
 from dcap.cli.progress import progress_bars
 from dcap.core.errors import ConfigError
 from dcap.core.log import output_console
-from dcap.records.scan import default_workers
+from dcap.core.parallel import default_workers
 
 if TYPE_CHECKING:
     from dcap.audit.splits import CheckResult

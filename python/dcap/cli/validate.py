@@ -19,12 +19,12 @@ from dcap.audit.validation_page import report_page
 from dcap.cli.progress import progress_bars
 from dcap.core.errors import ConfigError
 from dcap.core.log import output_console
+from dcap.core.parallel import default_workers
 from dcap.core.words import counted
 from dcap.geometry.canvas import MAX_PIXELS
 from dcap.records.builtin import resolve_data
 from dcap.records.checking import ImageRules
 from dcap.records.files.paths import expand_sources
-from dcap.records.scan import default_workers
 from dcap.view.sheet import write_text
 
 _CAPTION_CHARS = 40

@@ -42,6 +42,10 @@ class TrainingError(DcapError, RuntimeError):
     """A run that must not go on: a non-finite loss, a row without labels, a tower that trains nothing."""
 
 
+class WorkerError(DcapError, RuntimeError):
+    """A worker process that died; the message says how it ended and what to try."""
+
+
 class StoppedError(DcapError, RuntimeError):
     """A run that was asked to stop, has saved where it stood, and goes on from there when it is started again."""
 

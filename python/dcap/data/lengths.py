@@ -13,11 +13,11 @@ import numpy.typing as npt
 from dcap.augment.schedule import TrainingStep
 from dcap.core.errors import RecordError
 from dcap.core.log import get_logger, progress, progress_of
+from dcap.core.parallel import map_in_order
 from dcap.core.words import counted
 from dcap.data.encode import num_image_tokens
 from dcap.data.mixture import EpochSamples
 from dcap.data.row_cost import SampleSize, SampleSizes
-from dcap.records.scan import map_in_order
 
 if TYPE_CHECKING:
     from dcap.data.dataset import DenseCaptionDataset
@@ -111,7 +111,7 @@ class EpochLengths:
 
         Raises:
             RecordError: As `of`.
-            TrainingError: A worker process died.
+            WorkerError: A worker process died.
         """
         count, workers = len(self.samples), self.dataset.config.data.num_workers
         runs = [range(i, min(i + _CHUNK, count)) for i in range(0, count, _CHUNK)]

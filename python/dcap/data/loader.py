@@ -269,7 +269,7 @@ class RowLoader:
 
         Raises:
             DcapError: What a worker met, with the sample's file and line.
-            TrainingError: A worker process died.
+            WorkerError: A worker process died.
         """
         self.steps_per_epoch(epoch, first_step)
         shares = [each.shares(self.world_size)[self.rank] for each in self.steps(epoch, first_step)[step:]]

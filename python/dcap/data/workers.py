@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import cv2
 from torch.utils.data import DataLoader, Dataset
 
-from dcap.core.errors import DcapError, TrainingError
+from dcap.core.errors import DcapError, WorkerError
 
-S = TypeVar("S")
 T = TypeVar("T")
 
 _END: Any = object()
-
-
-class Made(Dataset[T | DcapError]):
-    """What a function makes of each of some items; an error of dcap's is returned as a value.
-
-    Args:
-        function: Called with one item, in a worker process.
-        items: What it is called with.
-    """
-
-    def __init__(self, function: Callable[[S], T], items: Sequence[S]) -> None:
-        self.function: Callable[[Any], T] = function
-        self.items: Sequence[Any] = items
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, i: int) -> T | DcapError:
-        try:
-            return self.function(self.items[i])
-        except DcapError as error:
-            return error
 
 
 def from_workers(items: Dataset[T | DcapError], num_workers: int, pin_memory: bool = False) -> Iterator[T]:
@@ -50,7 +27,7 @@ def from_workers(items: Dataset[T | DcapError], num_workers: int, pin_memory: bo
 
     Raises:
         DcapError: What an item is.
-        TrainingError: A worker process died.
+        WorkerError: A worker process died.
     """
     if num_workers:
         # A forked worker inherits OpenCV's thread pool without its threads and waits for them for ever; with the pool
@@ -87,14 +64,14 @@ def deaths_explained() -> Iterator[None]:
     Torch raises it from a signal handler, wherever this process happens to be: in a training step as well as here.
 
     Raises:
-        TrainingError: A worker process died.
+        WorkerError: A worker process died.
     """
     try:
         yield
     except RuntimeError as error:
         if isinstance(error, DcapError) or "DataLoader worker" not in str(error):
             raise
-        raise TrainingError(
+        raise WorkerError(
             f"a loader process died ({str(error).strip()}). Most often memory ran out: lower data.num_workers."
         ) from error
 

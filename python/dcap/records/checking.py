@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from dcap.core.errors import DcapError, ImageError, RecordError
 from dcap.core.log import get_logger
+from dcap.core.parallel import map_in_order
 from dcap.core.words import counted
 from dcap.geometry.canvas import MAX_PIXELS
 from dcap.records.bad_records import BadRecord
@@ -28,7 +29,7 @@ from dcap.records.images import check_header, decode_image
 from dcap.records.json_line import Problem
 from dcap.records.preprocess import NO_CHAIN, Chain
 from dcap.records.record import Record, image_source
-from dcap.records.scan import RUN_LENGTH, RUN_LENGTH_DECODING, Run, map_in_order, runs_of
+from dcap.records.scan import RUN_LENGTH, RUN_LENGTH_DECODING, Run, runs_of
 
 logger = get_logger(__name__)
 
