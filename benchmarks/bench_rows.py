@@ -103,10 +103,10 @@ def test_token_kinds(photos: Path, benchmark: Any, capsys: pytest.CaptureFixture
     planner = data.planners[0]
     planned = data.plan(0, 3)
     pixels = decode_image(image_path(planned.record, None), planned.record.canvas, 10**8)
-    text = planner.answer_text(planned)
+    parts, text = planner.answer_parts(planned), planner.answer_text(planned)
     ids = planner.encoder.answer_ids(text)
     calls: dict[str, Callable[[], object]] = {
-        "kinds": partial(planner.encoder.answer_kinds, text, ids),
+        "kinds": partial(planner.encoder.answer_kinds, parts, ids),
         "ids": partial(planner.encoder.answer_ids, text),
         "sample": partial(encode_sample, planner, planned, pixels, 1.0),
     }

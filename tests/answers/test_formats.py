@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
 from dcap.answers.codec import parse, to_answer, write
-from dcap.answers.formats import ANSWER_FORMATS, AnswerFormat, AnswerObject
+from dcap.answers.formats import ANSWER_FORMATS, AnswerFormat, AnswerObject, Part, PartKind
 from dcap.answers.profile import AnswerProfile
 from dcap.answers.reader import Notes
-from dcap.core.errors import AnswerError, ConfigError
+from dcap.core.errors import AnswerError, ConfigError, PluginError
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import GeometryKind, ShapeArray
 
@@ -19,8 +20,12 @@ from dcap.geometry.shapes import GeometryKind, ShapeArray
 class BoxLines:
     """One box and its text per line."""
 
-    def write(self, objects: Sequence[AnswerObject]) -> str:
-        return "\n".join(f"{obj.points[0]} {obj.points[1]} {obj.caption}" for obj in objects)
+    def write(self, objects: Sequence[AnswerObject]) -> Iterator[Part]:
+        for i, obj in enumerate(objects):
+            yield "\n" if i else "", PartKind.STRUCTURE
+            yield f"{obj.points[0]} {obj.points[1]}", PartKind.NUMBERS
+            yield " ", PartKind.STRUCTURE
+            yield obj.caption, PartKind.CAPTION
 
     def parse_objects(self, text: str, notes: Notes) -> list[AnswerObject]:
         found, position = [], 0
@@ -67,9 +72,22 @@ def test_its_notes_and_the_grid_s_rules_hold_too(box_lines: str) -> None:
         parse(text, profile)
 
 
+class OneText(BoxLines):
+    """Written before parts of answers had kinds."""
+
+    def write(self, objects: Sequence[AnswerObject]) -> Any:
+        return "".join(text for text, _ in super().write(objects))
+
+
+def test_a_format_that_writes_one_text_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ANSWER_FORMATS._items, "one_text", OneText())
+    with pytest.raises(PluginError, match="answer format 'one_text' must write pairs of a text and its PartKind"):
+        write(SHAPES, ["cup", "cat"], CANVAS, AnswerProfile(format="one_text"))
+
+
 def test_names() -> None:
     assert {"object_map", "qwen"} <= set(ANSWER_FORMATS)
     written: AnswerFormat = ANSWER_FORMATS.get("qwen")
-    assert written.write([]) == "[]"
+    assert [text for text, _ in written.write([])] == ["[]"]
     with pytest.raises(ConfigError, match="must be registered once"):
         ANSWER_FORMATS.register("qwen", BoxLines())

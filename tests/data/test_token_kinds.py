@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcap.answers.codec import Answer, to_answer, write_answer
+from dcap.answers.codec import Answer, to_answer, write_answer, write_parts
+from dcap.answers.formats import Part, PartKind
 from dcap.answers.profile import AnswerProfile
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import IGNORE_INDEX, Encoder, _without_added_tokens, load_tokenizer
-from dcap.data.token_kinds import SUPERVISED_KINDS, TokenKind, answer_kinds
+from dcap.data.token_kinds import TokenKind, byte_kinds
 from dcap.geometry.objects import KEY_OF_KIND
 from dcap.geometry.shapes import GeometryKind
 from support.answer_cases import profiles, scenes
@@ -66,37 +67,34 @@ def test_kinds_are_those_of_the_writer_at_the_tokenizer_s_offsets(
     shapes, drawn, canvas = scene
     answer = to_answer(shapes, [a + b for a, b in zip(captions, drawn, strict=False)], canvas, profile)
     known = pieces(answer, profile)
-    text = write_answer(answer, profile)
-    assert "".join(part for part, _ in known) == text
+    parts, text = write_parts(answer, profile), write_answer(answer, profile)
+    assert "".join(part for part, _ in known) == "".join(part for part, _ in parts) == text
     of_chars = [kind for part, kind in known for _ in part]
     offsets = _without_added_tokens(encoder.tokenizer).encode(text).offsets
     ids = encoder.answer_ids(text)
-    assert encoder.answer_kinds(text, ids).tolist() == [*(of_chars[start] for start, _ in offsets), TokenKind.STRUCTURE]
+    wanted = [*(of_chars[start] for start, _ in offsets), TokenKind.STRUCTURE]
+    assert encoder.answer_kinds(parts, ids).tolist() == wanted
 
 
 @given(st.text() | CAPTIONS)
-def test_any_text_has_kinds(encoder: Encoder, text: str) -> None:
+def test_a_summary_is_one_caption(encoder: Encoder, text: str) -> None:
     ids = encoder.answer_ids(text)
-    kinds = encoder.answer_kinds(text, ids)
+    kinds = encoder.answer_kinds([(text, PartKind.CAPTION)], ids)
     assert kinds.dtype == np.uint8
-    assert len(kinds) == len(ids)
-    assert set(kinds.tolist()) <= set(SUPERVISED_KINDS)
-    assert len(answer_kinds(text)) == len(text.encode())
+    assert kinds.tolist() == [*[TokenKind.CAPTION] * (len(ids) - 1), TokenKind.STRUCTURE]
 
 
 @pytest.mark.parametrize(
-    ("text", "want"),
+    ("parts", "want"),
     [
-        ('{"a": "b"}', "s" * 7 + "c" + "ss"),
-        ('["]", 12]', "sscss" + "s" + "nn" + "s"),
-        ('{"n": 3, "x": [-1, 2.5]}', "s" * 15 + "nn" + "ss" + "nnn" + "ss"),
-        ('"cut of', "scccccc"),
-        ('{"a\\"": "\\\\"}', "s" * 9 + "cc" + "ss"),
+        ([], ""),
+        ([("[1, -2.5]", PartKind.NUMBERS), (" 3 ", PartKind.STRUCTURE), ("7 é", PartKind.CAPTION)], "snssnnnnsssscccc"),
+        ([("", PartKind.CAPTION), ("12", PartKind.NUMBERS), ("", PartKind.STRUCTURE)], "nn"),
     ],
 )
-def test_bytes_by_hand(text: str, want: str) -> None:
+def test_bytes_by_hand(parts: list[Part], want: str) -> None:
     letters = {TokenKind.STRUCTURE: "s", TokenKind.CAPTION: "c", TokenKind.COORDINATE: "n"}
-    assert "".join(letters[TokenKind(kind)] for kind in answer_kinds(text).tolist()) == want
+    assert "".join(letters[TokenKind(kind)] for kind in byte_kinds(parts).tolist()) == want
 
 
 @pytest.mark.parametrize("mode", ["dense", "summary"])

@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dcap.answers.formats import ANSWER_FORMATS, AnswerObject
+from dcap.answers.formats import ANSWER_FORMATS, AnswerObject, Part
 from dcap.answers.grid import Span, canonical_shapes, legal_points
 from dcap.answers.profile import AnswerProfile
 from dcap.answers.reader import Notes
+from dcap.core.errors import PluginError
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.grid import from_grid, to_grid
 from dcap.geometry.shapes import ShapeArray
@@ -107,11 +109,12 @@ def _simplified(shapes: ShapeArray, max_points: int, min_iou: float) -> tuple[Sh
     return kept, iou
 
 
-def write_answer(answer: Answer, profile: AnswerProfile) -> str:
-    """Return the text of an answer in the profile's format.
+def write_parts(answer: Answer, profile: AnswerProfile) -> list[Part]:
+    """Return the text of an answer in the profile's format, in parts that say what they are.
 
     Raises:
         ConfigError: The profile's format is not registered.
+        PluginError: The format is one of a plugin, and its text does not come in parts.
     """
     xy = answer.shapes.xy.astype(np.int64).tolist()
     offsets = answer.shapes.offsets.tolist()
@@ -119,7 +122,23 @@ def write_answer(answer: Answer, profile: AnswerProfile) -> str:
         AnswerObject(kind, xy[offsets[i] : offsets[i + 1]], answer.captions[i])
         for i, (kind, _) in enumerate(answer.shapes)
     ]
-    return ANSWER_FORMATS.get(profile.format, "data.answer.format").write(objects)
+    parts: Any = ANSWER_FORMATS.get(profile.format, "data.answer.format").write(objects)
+    if isinstance(parts, str):  # what plugins returned before there were kinds
+        raise PluginError(
+            f"answer format {profile.format!r} must write pairs of a text and its PartKind, not one text. Let its "
+            "method `write` return parts; see dcap.answers.formats.AnswerFormat."
+        )
+    return list(parts)
+
+
+def write_answer(answer: Answer, profile: AnswerProfile) -> str:
+    """Return the text of an answer in the profile's format: the parts of `write_parts`, joined.
+
+    Raises:
+        ConfigError: As `write_parts`.
+        PluginError: As `write_parts`.
+    """
+    return "".join([text for text, _ in write_parts(answer, profile)])
 
 
 def write(shapes: ShapeArray, captions: Sequence[str], canvas: Canvas, profile: AnswerProfile) -> str:
@@ -127,7 +146,8 @@ def write(shapes: ShapeArray, captions: Sequence[str], canvas: Canvas, profile: 
 
     Raises:
         GeometryError: As `to_answer`.
-        ConfigError: As `write_answer`.
+        ConfigError: As `write_parts`.
+        PluginError: As `write_parts`.
     """
     return write_answer(to_answer(shapes, captions, canvas, profile), profile)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
+from itertools import cycle
 from json.encoder import encode_basestring
 from typing import Any, Protocol
 
@@ -29,11 +31,26 @@ class AnswerObject:
     """Character at which the object begins, for messages."""
 
 
+class PartKind(IntEnum):
+    """What a part of an answer text is."""
+
+    STRUCTURE = 0
+    """Punctuation, keys, and counts of points."""
+    NUMBERS = 1
+    """The numbers of one shape, with the punctuation between them."""
+    CAPTION = 2
+    """The text of an object, with its escapes and without its quotes."""
+
+
+Part = tuple[str, PartKind]
+"""A piece of an answer text and what it is."""
+
+
 class AnswerFormat(Protocol):
     """What an answer format does; an object with these two methods can be registered."""
 
-    def write(self, objects: Sequence[AnswerObject]) -> str:
-        """Return the answer text."""
+    def write(self, objects: Sequence[AnswerObject]) -> Iterable[Part]:
+        """Return the answer text in parts: joined they are the text, and each says what it is."""
         ...
 
     def parse_objects(self, text: str, notes: Notes) -> list[AnswerObject]:
@@ -59,7 +76,7 @@ class JsonFormat:
         list       [{"bbox_2d": [417, 494, 491, 702], "label": "cup"}]
 
     Both read each other's answers leniently, noting the difference. Writing and counting tokens
-    (`dcap.answers.outline`) share the `frame` around the numbers and what stands between these.
+    (`dcap.answers.outline`) share `pieces`, and what stands between the numbers.
     """
 
     text_key: str
@@ -67,26 +84,33 @@ class JsonFormat:
     numbered: bool
     """Whether the outermost value is a mapping from ``object_1`` on, and not a list."""
 
-    def write(self, objects: Sequence[AnswerObject]) -> str:
-        """Return the answer text."""
-        around = self.frame([(obj.kind, len(obj.points), obj.caption) for obj in objects])
-        numbers = [_numbers(obj) for obj in objects]
-        return "".join([part for pair in zip(around, [*numbers, ""], strict=True) for part in pair])
+    def write(self, objects: Sequence[AnswerObject]) -> list[Part]:
+        """Return the answer text in parts."""
+        texts = self.pieces([(obj.kind, len(obj.points), _numbers(obj), obj.caption) for obj in objects])
+        return list(zip(texts, cycle(_PIECE_KINDS), strict=False))
 
-    def frame(self, objects: Iterable[tuple[int, int, str]]) -> list[str]:
-        """Return the text around the numbers of N objects, from the first digit of each to its last: N + 1 parts.
+    def pieces(self, objects: Iterable[tuple[int, int, str, str]]) -> list[str]:
+        """Return the answer text of N objects in 4 N + 1 pieces.
+
+        ::
+
+            {"object_1": {"bbox_2d": [|417, 494, 491, 702|], "desc": "|cup|"}, "object_2": ...
+            structure                 |numbers           |structure   |caption|structure
 
         Args:
-            objects: Kind, number of points and caption of each.
+            objects: Kind, number of points, numbers and caption of each.
         """
-        parts, before = [], "{" if self.numbered else "["
-        for i, (kind, num_points, caption) in enumerate(objects, 1):
+        pieces: list[str] = []
+        before = "{" if self.numbered else "["
+        text = f', "{self.text_key}": "'
+        for i, (kind, num_points, numbers, caption) in enumerate(objects, 1):
             name = f'"object_{i}": ' if self.numbered else ""
             key, is_box = KEY_OF_KIND[kind], kind == GeometryKind.BOX
             head = f'{{"{key}": [' if is_box else f'{{"{key}_points": {num_points}, "{key}": [['
-            parts.append(f"{before}{name}{head}")
-            before = f'{"]" if is_box else "]]"}, "{self.text_key}": {encode_basestring(caption)}}}, '
-        return [*parts, before.removesuffix(", ") + ("}" if self.numbered else "]")]
+            end = "]" if is_box else "]]"
+            pieces += (f"{before}{name}{head}", numbers, end + text, encode_basestring(caption)[1:-1])
+            before = '"}, '
+        return [*pieces, before.removesuffix(", ") + ("}" if self.numbered else "]")]
 
     def parse_objects(self, text: str, notes: Notes) -> list[AnswerObject]:
         """Return every complete object of any text, in order.
@@ -117,6 +141,7 @@ class JsonFormat:
 ANSWER_FORMATS.register("object_map", JsonFormat(text_key="desc", numbered=True))
 ANSWER_FORMATS.register("qwen", JsonFormat(text_key="label", numbered=False))
 
+_PIECE_KINDS = (PartKind.STRUCTURE, PartKind.NUMBERS, PartKind.STRUCTURE, PartKind.CAPTION)
 _TEXT_KEYS = ("desc", "label")
 
 BETWEEN_NUMBERS = ", "

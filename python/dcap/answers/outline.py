@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -43,11 +44,11 @@ def outline(answer: Answer, format_name: str) -> Outline | None:
         return None
     shapes = answer.shapes
     kinds, num_points = shapes.kinds.tolist(), (shapes.offsets[1:] - shapes.offsets[:-1]).tolist()
-    around = written.frame(zip(kinds, num_points, answer.captions, strict=True))
+    pieces = written.pieces(zip(kinds, num_points, repeat("0"), answer.captions, strict=False))
     between = Counter({BETWEEN_NUMBERS: len(shapes.xy)})
     for kind, count in zip(kinds, num_points, strict=True):
         between[BETWEEN_POINTS[kind]] += count - 1
-    return Outline("0".join(around), between, _num_digits(shapes.xy) - len(shapes))
+    return Outline("".join(pieces), between, _num_digits(shapes.xy) - len(shapes))
 
 
 def _num_digits(values: npt.NDArray[np.float64]) -> int:

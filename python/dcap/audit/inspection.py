@@ -271,9 +271,9 @@ def _counted(planner: Planner, planned: PlannedSample) -> I64:
     kinds = np.zeros(len(TokenKind), np.int64)
     kinds[TokenKind.PROMPT], kinds[TokenKind.IMAGE] = planned.num_prompt_tokens - images, images
     if planned.mode == "dense":
-        text = planner.answer_text(planned)
-        found = planner.encoder.answer_kinds(text, planner.encoder.answer_ids(text))
-        kinds += np.bincount(found, minlength=len(TokenKind))
+        parts = planner.answer_parts(planned)
+        ids = planner.encoder.answer_ids("".join([text for text, _ in parts]))
+        kinds += np.bincount(planner.encoder.answer_kinds(parts, ids), minlength=len(TokenKind))
     else:  # a summary is a caption as a whole
         kinds[TokenKind.CAPTION], kinds[TokenKind.STRUCTURE] = planned.num_answer_tokens - 1, 1
     return np.array([*kinds.tolist(), len(planned.result.scene.shapes), canvas.num_pixels // PATCH**2], np.int64)

@@ -7,7 +7,7 @@ control tokens as text, so a caption cannot inject any.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
@@ -15,11 +15,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from dcap.answers.formats import Part
 from dcap.answers.outline import Outline
 from dcap.augment.patches import PATCH, to_patches
 from dcap.core.errors import ConfigError, MissingPackageError
 from dcap.data.token_count import TokenCounter
-from dcap.data.token_kinds import TokenKind, TokenStarts, answer_kinds
+from dcap.data.token_kinds import TokenKind, TokenStarts, byte_kinds
 from dcap.geometry.canvas import Canvas
 
 IGNORE_INDEX = -100
@@ -126,19 +127,19 @@ class Encoder:
         ids = _without_added_tokens(self.tokenizer).encode(text.lstrip("\n")).ids
         return np.append(np.asarray(ids, np.int64), end)
 
-    def answer_kinds(self, text: str, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-        """Return the `TokenKind` of every token of a dense answer, uint8.
+    def answer_kinds(self, parts: Iterable[Part], ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """Return the `TokenKind` of every token of an answer, uint8.
 
         Args:
-            text: The answer.
+            parts: The answer's text in parts.
             ids: Its `answer_ids`.
         """
-        text = text.lstrip("\n")
-        if not text.isascii():  # what the tokenizer cuts into bytes is the normalised text
-            normalizer = _without_added_tokens(self.tokenizer).normalizer
-            text = text if normalizer is None else normalizer.normalize_str(text)
-        of_bytes = np.append(answer_kinds(text), np.uint8(TokenKind.STRUCTURE))
-        return of_bytes[_starts(self.tokenizer)(ids)]
+        # What the tokenizer cuts into bytes is the normalised text.
+        normalizer = _without_added_tokens(self.tokenizer).normalizer
+        of_bytes = byte_kinds(parts, str if normalizer is None else normalizer.normalize_str)
+        starts = _starts(self.tokenizer)(ids)
+        # Newlines in front are no tokens, see `answer_ids`; the last token, <|im_end|>, is no text.
+        return np.append(of_bytes[len(of_bytes) - starts[-1] :], np.uint8(TokenKind.STRUCTURE))[starts]
 
     @property
     def counts_outlines(self) -> bool:

@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from dcap.answers.codec import Answer, to_answer, write_answer
+from dcap.answers.codec import Answer, to_answer, write_answer, write_parts
+from dcap.answers.formats import Part, PartKind
 from dcap.answers.outline import outline
 from dcap.answers.profile import ResolvedProfile
 from dcap.augment.fit import fit_canvas, smaller_fits
@@ -152,11 +153,15 @@ class Planner:
         user = getattr(self.profile.prompts, planned.mode)
         return self.encoder.prompt_ids(self.profile.prompts.system, user, planned.result.scene.canvas)
 
-    def answer_text(self, planned: PlannedSample) -> str:
-        """Return the supervised text, which is not written to be counted."""
+    def answer_parts(self, planned: PlannedSample) -> list[Part]:
+        """Return the supervised text in parts, which are not written to be counted; a summary is one caption."""
         if planned.answer is None:
-            return planned.record.summary or ""
-        return write_answer(planned.answer, self.profile.answer)
+            return [(planned.record.summary or "", PartKind.CAPTION)]
+        return write_parts(planned.answer, self.profile.answer)
+
+    def answer_text(self, planned: PlannedSample) -> str:
+        """Return the supervised text: the parts, joined."""
+        return "".join([text for text, _ in self.answer_parts(planned)])
 
     def _planned(self, record: Record, mode: Literal["dense", "summary"], result: AugmentResult) -> PlannedSample:
         scene = result.scene

@@ -14,7 +14,7 @@ from dcap.augment.render import render
 from dcap.augment.scene import Scene
 from dcap.core.errors import GeometryError, RecordError
 from dcap.core.random import generator
-from dcap.data.encode import IGNORE_INDEX, Encoder, grid_thw, mrope_positions, patchify
+from dcap.data.encode import IGNORE_INDEX, grid_thw, mrope_positions, patchify
 from dcap.data.planning import PlannedSample, Planner
 from dcap.data.token_kinds import TokenKind
 from dcap.geometry.canvas import Canvas
@@ -99,19 +99,22 @@ def encode_sample(
         raise RecordError(f"{planned.record.origin}: {error}") from None
     canvas = planned.result.scene.canvas
     prompt = planner.prompt_ids(planned)
-    text = planner.answer_text(planned)
+    parts = planner.answer_parts(planned)
+    text = "".join([part for part, _ in parts])
     answer = planner.encoder.answer_ids(text)
     ids = np.concatenate([prompt, answer])
     labels = np.concatenate([np.full(len(prompt), IGNORE_INDEX), answer])
-    kinds = (ids == planner.encoder.image_pad_id).astype(np.int64)
-    kinds[len(prompt) :] = 0
+    is_image = (ids == planner.encoder.image_pad_id).astype(np.int64)
+    is_image[len(prompt) :] = 0
+    kinds = np.where(is_image == 1, np.uint8(TokenKind.IMAGE), np.uint8(TokenKind.PROMPT))
+    kinds[len(prompt) :] = planner.encoder.answer_kinds(parts, answer)
     grid = grid_thw(canvas)
     return Sample(
         input_ids=ids,
         labels=labels,
-        mm_token_type_ids=kinds,
-        position_ids=mrope_positions(kinds, [grid]),
-        token_kinds=_token_kinds(planner.encoder, text if planned.mode == "dense" else None, kinds, answer),
+        mm_token_type_ids=is_image,
+        position_ids=mrope_positions(is_image, [grid]),
+        token_kinds=kinds,
         grid_thw=grid,
         dataset=planner.entry.name,
         sample_id=str(planned.record.origin),
@@ -120,20 +123,6 @@ def encode_sample(
         answer=text,
         augmented=replace(planned.result, scene=replace(planned.result.scene, image=pixels)),
     )
-
-
-def _token_kinds(
-    encoder: Encoder, dense: str | None, is_image: npt.NDArray[np.int64], answer: npt.NDArray[np.int64]
-) -> npt.NDArray[np.uint8]:
-    """Return the kind of every token; `dense` is the answer's text, None for a summary, a caption as a whole."""
-    kinds = np.where(is_image == 1, np.uint8(TokenKind.IMAGE), np.uint8(TokenKind.PROMPT))
-    first = len(kinds) - len(answer)
-    if dense is not None:
-        kinds[first:] = encoder.answer_kinds(dense, answer)
-    else:
-        kinds[first:] = TokenKind.CAPTION
-        kinds[-1] = TokenKind.STRUCTURE
-    return kinds
 
 
 def text_filler(planner: Planner) -> Sample:

@@ -1,16 +1,19 @@
 """Token kinds: what every token of a sample is, from prompt to coordinate.
 
 Owns the codes and the rule: a token is of the kind of its first byte, so one that reaches from punctuation into a
-caption is structure. Bytes are classified in one vectorised pass over the answer's text, not token by token.
+caption is structure. What the bytes are, the answer format says when it writes them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from dcap.answers.formats import Part
 
 U8 = npt.NDArray[np.uint8]
 
@@ -32,56 +35,36 @@ class TokenKind(IntEnum):
 
 SUPERVISED_KINDS = tuple(kind for kind in TokenKind if kind >= TokenKind.CAPTION)
 
-_QUOTE, _COLON = ord('"'), ord(":")
-_NUMBER, _LIST, _BRACKET = 1, 2, 3
-_CLASSES = bytearray(256)
-for _chars, _class in ((b"0123456789-.", _NUMBER), (b"[", _LIST), (b"]{}", _BRACKET)):
-    for _char in _chars:
-        _CLASSES[_char] = _class
+_KIND_OF_PART = np.array([TokenKind.STRUCTURE, TokenKind.COORDINATE, TokenKind.CAPTION], np.uint8)
+_IS_DIGIT = bytes(byte in b"0123456789-." for byte in range(256))
 
 
-def answer_kinds(text: str) -> U8:
-    """Return the kind of every byte of an answer in JSON, or in something like it.
+def byte_kinds(parts: Iterable[Part], normalised: Callable[[str], str] = str) -> U8:
+    """Return the kind of every byte of an answer.
 
     ::
 
         {"object_1": {"line_points": 2, "line": [[0, 32], [125, 102]], "desc": "a wire"}}
         ssssssssssssssssssssssssssssssssssssssssssnssnnssssnnnssnnnsssssssssssssccccccsss
 
-    with s for structure, n for a coordinate, c for a caption.
-
-    A string before a colon is a key, any other one a caption, with its escapes and without its quotes. A number is a
-    coordinate where the last bracket before it is ``[``, so the count of a shape's points is none.
+    with s for structure, n for a coordinate, c for a caption. Of a part with numbers, the digits with their signs and
+    points are coordinates, and what is between them is structure.
 
     Args:
-        text: Any string that has a UTF-8 form; where it is no JSON, the same rule is followed.
+        parts: What an answer format writes; see `dcap.answers.codec.write_parts`.
+        normalised: What the tokenizer does to a text before it cuts it.
 
     Returns:
-        uint8 (bytes of the UTF-8 form,): CAPTION, COORDINATE or STRUCTURE.
+        uint8 (bytes of the normalised text in UTF-8,): CAPTION, COORDINATE or STRUCTURE.
     """
-    raw = text.encode()
-    if b"\\" in raw:  # what is escaped neither ends a string nor escapes what follows
-        raw = raw.replace(b"\\\\", b"__").replace(b'\\"', b"__")
-    chars = np.frombuffer(raw + b" ", np.uint8)
-    quotes = np.flatnonzero(chars == _QUOTE)
-    # Part 0 lies before the first quote, part k begins at quote k - 1: strings are the odd ones.
-    lengths = _lengths(quotes, len(raw))
-    kinds = np.full(len(lengths), TokenKind.STRUCTURE, np.uint8)
-    kinds[1::2] = TokenKind.CAPTION
-    kinds[1 : len(quotes) : 2][chars[quotes[1::2] + 1] == _COLON] = TokenKind.STRUCTURE
-    out = np.repeat(kinds, lengths)
-    out[quotes] = TokenKind.STRUCTURE
-    outside = np.repeat(np.arange(len(lengths), dtype=np.uint8) & 1 == 0, lengths)
-    classes = np.frombuffer(raw.translate(_CLASSES), np.uint8) * outside
-    brackets = np.flatnonzero(classes >= _LIST)
-    in_list = np.concatenate([[False], classes[brackets] == _LIST])
-    out[(classes == _NUMBER) & np.repeat(in_list, _lengths(brackets, len(raw)))] = TokenKind.COORDINATE
+    texts, kinds = [], []
+    for text, kind in parts:
+        texts.append((text if text.isascii() else normalised(text)).encode())
+        kinds.append(kind)
+    out = np.repeat(_KIND_OF_PART[np.array(kinds, np.int64)], np.array([len(text) for text in texts], np.int64))
+    is_digit = np.frombuffer(b"".join(texts).translate(_IS_DIGIT), np.bool_)
+    out[(out == TokenKind.COORDINATE) & ~is_digit] = TokenKind.STRUCTURE
     return out
-
-
-def _lengths(starts: npt.NDArray[np.int64], total: int) -> npt.NDArray[np.int64]:
-    """Return the lengths of the parts into which `starts` cut 0..total."""
-    return np.diff(starts, prepend=0, append=total)
 
 
 class TokenStarts:
