@@ -18,7 +18,7 @@ import torch
 
 from dcap.model.config import AdapterConfig, ModelConfig
 from dcap.model.load import load_model
-from dcap.model.lora import attach, core
+from dcap.model.lora import attach, bare_model
 from dcap.train.loss import SupervisedLoss
 
 ANSWER = 256
@@ -56,7 +56,7 @@ def chunked(prompt: int) -> torch.Tensor:
 
 def full_logits(prompt: int) -> torch.Tensor:
     """Mean loss by transformers: head on every position, all logits at once."""
-    loss: torch.Tensor = core(module().model)(**row(prompt), use_cache=False).loss
+    loss: torch.Tensor = bare_model(module().model)(**row(prompt), use_cache=False).loss
     return loss
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ SIZES = ((70, 100), (64, 64), (40, 130), (90, 33), (100, 70))
 
 
 @pytest.fixture
-def photos(tmp_path):
+def photos(tmp_path: Path) -> Path:
     """JSONL file of five small images with one box and one polygon each."""
     rng = np.random.default_rng(0)
     lines = []

@@ -1,4 +1,11 @@
+"""Questions and answers of a predictor: what the model sees, and how its answers come back in file pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -6,11 +13,12 @@ import torch
 from PIL import Image
 
 from dcap.answers.codec import write
+from dcap.answers.prediction import Prediction
 from dcap.answers.profile import AnswerProfile
 from dcap.answers.prompts import PromptConfig
 from dcap.augment.config import AugmentConfig
 from dcap.augment.fit import fit_canvas
-from dcap.core.errors import ImageError, RecordError
+from dcap.core.errors import ConfigError, ImageError
 from dcap.data.config import DataConfig, resolve_profile
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import IGNORE_INDEX, Encoder
@@ -19,30 +27,43 @@ from dcap.geometry.canvas import Canvas
 from dcap.geometry.overlap import polygon_iou
 from dcap.geometry.shapes import ShapeArray
 from dcap.geometry.transform import transform
-from dcap.infer.options import PredictOptions
-from dcap.infer.predictor import Predictor, to_file_pixels
-from dcap.model.generation import Generated
+from dcap.infer import predictor as predictor_module
+from dcap.infer.predictor import Predictor, choose_device, load_predictor, predict_image, to_file_pixels
+from dcap.infer.run import PredictOptions, ask_record, predict_records
+from dcap.model.generation import Generated, Prompt
 from dcap.records.files.jsonl import JsonlFile
+from dcap.records.record import Origin, Record
 
 
 class Oracle:
-    """Answers every prompt with the truth, as the trainer would have written it."""
+    """Answers every prompt with given texts, such as the truth as the trainer would have written it."""
 
-    def __init__(self, texts, finished=True):
-        self.texts, self.finished, self.asked = list(texts), finished, []
+    def __init__(self, texts: Sequence[str], finished: bool = True) -> None:
+        self.texts, self.finished = list(texts), finished
+        self.asked: list[Prompt] = []
 
-    def generate(self, prompts):
+    def generate(self, prompts: Sequence[Prompt]) -> list[Generated]:
         self.asked += prompts
         return [Generated(self.texts.pop(0), 7, self.finished) for _ in prompts]
 
 
-def predictor(tokenizer, texts, photos, mode="dense", finished=True, **options):
-    profile = resolve_profile(DataConfig(answer=options.pop("answer", AnswerProfile())))
-    chosen = PredictOptions("builtin:tiny", (photos,), photos.parent / "out.jsonl", **options)
-    return Predictor(Oracle(texts, finished), Encoder(tokenizer), profile, mode, chosen)
+def make(
+    tokenizer: Any,
+    texts: Sequence[str] = (),
+    mode: Literal["dense", "summary"] = "dense",
+    finished: bool = True,
+    answer: AnswerProfile | None = None,
+) -> Predictor:
+    profile = resolve_profile(DataConfig(answer=answer or AnswerProfile()))
+    oracle: Any = Oracle(texts, finished)
+    return Predictor(generator=oracle, encoder=Encoder(tokenizer), profile=profile, mode=mode)
 
 
-def truth_texts(records, profile):
+def options(photos: Path, **more: Any) -> PredictOptions:
+    return PredictOptions("builtin:tiny", (photos,), photos.parent / "out.jsonl", **more)
+
+
+def truth_texts(records: Sequence[Record], profile: AnswerProfile) -> list[str]:
     texts = []
     for record in records:
         seen = fit_canvas(record.canvas, profile.min_pixels, profile.max_pixels)
@@ -53,108 +74,111 @@ def truth_texts(records, profile):
 
 @pytest.mark.parametrize("norm", ["norm1000", "norm100", "none"])
 @pytest.mark.parametrize("layout", ["object_map", "qwen"])
-def test_true_answers_come_back_in_file_pixels(generator, photos, norm, layout):
+def test_true_answers_come_back_in_file_pixels(generator: Any, photos: Path, norm: Any, layout: str) -> None:
     answer = AnswerProfile(format=layout, emit_norm=norm)
     records = list(JsonlFile(photos))
-    chosen = predictor(generator.tokenizer, truth_texts(records, answer), photos, answer=answer)
-    lines, lost = chosen.answer(records)
+    chosen = make(generator.tokenizer, truth_texts(records, answer), answer=answer)
+    lines, lost = predict_records(chosen, records, options(photos))
     assert not lost
     for (line, k), record in zip(lines, records, strict=True):
-        assert (line["images"], line["problems"]) == ([record.image], [])
-        assert (line["width"], line["height"]) == (record.canvas.width, record.canvas.height)
-        assert line["source"] == {"file": str(photos), "line": k + 1}
-        shapes = ShapeArray.from_objects(line["objects"])
-        order = [record.captions.index(obj["desc"]) for obj in line["objects"]]
+        assert (line.image, line.problems, line.finish) == (record.image, (), "stop")
+        assert (line.canvas, line.source) == (record.canvas, Origin(str(photos), k + 1))
+        order = [record.captions.index(caption) for caption in line.captions]
         half_step = max(record.canvas.width, record.canvas.height) / (100 if norm == "norm100" else 250) / 2
-        np.testing.assert_allclose(shapes.take([order.index(0)]).xy, record.shapes.points(0), atol=half_step + 1e-4)
-        overlap = polygon_iou(record.shapes.take(order), shapes)
+        box = line.shapes.take([order.index(0)])
+        np.testing.assert_allclose(box.xy, record.shapes.points(0), atol=half_step + 1e-4)
+        overlap = polygon_iou(record.shapes.take(order), line.shapes)
         assert np.diag(overlap).min() > 0.9
 
 
-def test_model_sees_the_image_as_the_published_processor_would_give_it(generator, photos):
+def test_model_sees_the_image_as_the_published_processor_would_give_it(generator: Any, photos: Path) -> None:
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
     answer = AnswerProfile(min_pixels=1024, max_pixels=10_000)
     processor = Qwen2VLImageProcessorPil(
         patch_size=16, image_mean=[0.5] * 3, image_std=[0.5] * 3, size={"shortest_edge": 1024, "longest_edge": 10_000}
     )
-    chosen = predictor(generator.tokenizer, [], photos, answer=answer)
+    chosen = make(generator.tokenizer, answer=answer)
     for record in JsonlFile(photos):
-        prompt, canvas = chosen.prompt(record)
+        question = ask_record(chosen, record, options(photos))
         with Image.open(photos.parent / record.image) as image:
             theirs = processor(images=[image.convert("RGB")], return_tensors="np")
-        assert theirs["image_grid_thw"].tolist() == [list(prompt.grid_thw)]
-        assert canvas.num_pixels <= 10_000
-        np.testing.assert_allclose(prompt.pixel_values, theirs["pixel_values"], atol=1e-6)
+        assert theirs["image_grid_thw"].tolist() == [list(question.prompt.grid_thw)]
+        assert question.seen.num_pixels <= 10_000
+        np.testing.assert_allclose(question.prompt.pixel_values, theirs["pixel_values"], atol=1e-6)
 
 
-def test_prompt_and_pixels_are_those_of_training(generator, photos):
+def test_prompt_and_pixels_are_those_of_training(generator: Any, photos: Path) -> None:
     """What the model is asked is, to the bit, what it was trained on without augmentation."""
     answer = AnswerProfile(format="qwen", max_pixels=80_000, prompts=PromptConfig(name="zh", system="Be brief."))
     data = DataConfig(train=(str(photos),), val=(str(photos),), answer=answer)
     config = SimpleNamespace(data=data, augmentation=AugmentConfig(), model=None, seed=0)
     dataset = DenseCaptionDataset(config, "val", generator.tokenizer)
-    chosen = predictor(generator.tokenizer, [], photos, answer=answer)
+    chosen = make(generator.tokenizer, answer=answer)
     for k, record in enumerate(JsonlFile(photos)):
-        prompt, canvas = chosen.prompt(record)
-        sample = dataset[k]
+        question, sample = ask_record(chosen, record, options(photos)), dataset[k]
+        prompt = question.prompt
         assert sample.input_ids[: len(prompt.input_ids)].tolist() == prompt.input_ids.tolist()
         assert (sample.labels[: len(prompt.input_ids)] == IGNORE_INDEX).all()
         assert sample.labels[len(prompt.input_ids)] != IGNORE_INDEX
         assert np.array_equal(sample.pixel_values, prompt.pixel_values)
-        assert (sample.grid_thw, sample.scene.canvas) == (prompt.grid_thw, canvas)
+        assert (sample.grid_thw, sample.scene.canvas) == (prompt.grid_thw, question.seen)
 
 
-def test_broken_answer_gives_its_whole_objects_and_the_problems(generator, photos):
+def predict_first(chosen: Predictor, photos: Path) -> Prediction:
+    ((line, _),), _ = predict_records(chosen, [JsonlFile(photos)[0]], options(photos))
+    return line
+
+
+def test_broken_answer_gives_its_whole_objects_and_the_problems(generator: Any, photos: Path) -> None:
     text = '{"object_1": {"bbox_2d": [0, 0, 500, 500], "desc": "cup"}, "object_2": {"bbox_2d": [1, 2'
-    lines, _ = predictor(generator.tokenizer, [text], photos, finished=False).answer([JsonlFile(photos)[0]])
-    (line, _) = lines[0]
-    assert line["objects"] == [{"desc": "cup", "bbox_2d": [0.0, 0.0, 50.0, 35.0]}]
-    assert line["problems"][0] == "stopped after 7 tokens, before the answer ended"
-    assert len(line["problems"]) > 1
-    assert line["text"] == text
+    line = predict_first(make(generator.tokenizer, [text], finished=False), photos)
+    assert line.objects() == [{"desc": "cup", "bbox_2d": [0.0, 0.0, 50.0, 35.0]}]
+    assert line.problems[0] == "stopped after 7 tokens, before the answer ended"
+    assert len(line.problems) > 1
+    assert (line.text, line.finish) == (text, "length")
 
 
-def test_summary_is_kept_as_text(generator, photos):
-    chosen = predictor(generator.tokenizer, ["a {cat}"], photos, mode="summary")
-    lines, _ = chosen.answer([JsonlFile(photos)[0]])
-    assert (lines[0][0]["summary"], lines[0][0]["objects"], lines[0][0]["problems"]) == ("a {cat}", [], [])
-    asked = generator.tokenizer.decode(chosen.generator.asked[0].input_ids.tolist())
-    assert chosen.profile.prompts.summary in asked
+def test_summary_is_kept_as_text(generator: Any, photos: Path) -> None:
+    chosen = make(generator.tokenizer, ["a {cat}"], mode="summary")
+    line = predict_first(chosen, photos)
+    assert (line.summary, line.captions, line.problems) == ("a {cat}", (), ())
+    oracle: Any = chosen.generator
+    assert chosen.profile.prompts.summary in generator.tokenizer.decode(oracle.asked[0].input_ids.tolist())
 
 
-def test_bad_image_is_an_error_or_left_out(generator, photos):
+def test_bad_image_is_an_error_or_left_out(generator: Any, photos: Path) -> None:
     whole = (photos.parent / "1.png").read_bytes()
     (photos.parent / "1.png").write_bytes(whole[: len(whole) // 2])
     records = list(JsonlFile(photos))[:3]
     with pytest.raises(ImageError, match=r"photos\.jsonl:2: image .*1\.png must be whole"):
-        predictor(generator.tokenizer, [], photos).answer(records)
-    lines, lost = predictor(generator.tokenizer, ["{}"] * 2, photos, on_bad_record="skip").answer(records)
+        predict_records(make(generator.tokenizer), records, options(photos))
+    skip = options(photos, on_bad_record="skip")
+    lines, lost = predict_records(make(generator.tokenizer, ["{}"] * 2), records, skip)
     assert [k for _, k in lines] == [0, 2]
-    assert len(lost) == 1
-    assert (lost[0].file, lost[0].line) == (str(photos), 2)
+    assert [(each.file, each.line) for each in lost] == [(str(photos), 2)]
     assert "photos.jsonl:2: image" in lost[0].error
 
 
-def test_image_too_narrow_for_the_model_is_a_bad_record(generator, photos):
+def test_image_too_narrow_for_the_model_is_a_bad_record(generator: Any, photos: Path) -> None:
     Image.new("RGB", (900, 2)).save(photos.parent / "0.png")
-    text = photos.read_text().splitlines()[0]
-    photos.write_text('{"images": ["0.png"], "width": 900, "height": 2, "objects": []}\n' + text + "\n")
-    with pytest.raises(RecordError, match=r"photos\.jsonl:1: .*aspect ratio of at most 200"):
-        predictor(generator.tokenizer, [], photos).answer([JsonlFile(photos)[0]])
+    photos.write_text('{"images": ["0.png"], "width": 900, "height": 2, "objects": []}\n')
+    with pytest.raises(ImageError, match=r"photos\.jsonl:1: .*aspect ratio of at most 200"):
+        predict_first(make(generator.tokenizer), photos)
 
 
-def test_a_batch_of_bad_images_asks_nothing(generator, photos):
+def test_a_batch_of_bad_images_asks_nothing(generator: Any, photos: Path) -> None:
     for i in range(2):
         (photos.parent / f"{i}.png").write_bytes(b"")
-    chosen = predictor(generator.tokenizer, [], photos, on_bad_record="skip")
-    lines, lost = chosen.answer(list(JsonlFile(photos))[:2])
+    chosen = make(generator.tokenizer)
+    lines, lost = predict_records(chosen, list(JsonlFile(photos))[:2], options(photos, on_bad_record="skip"))
     assert (lines, len(lost)) == ([], 2)
-    assert chosen.generator.asked == []
+    oracle: Any = chosen.generator
+    assert oracle.asked == []
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 1999), (4000, 3)])
-def test_smallest_shape_of_the_grid_stays_a_shape_in_file_pixels(height, width):
+def test_smallest_shape_of_the_grid_stays_a_shape_in_file_pixels(height: int, width: int) -> None:
     seen = Canvas(320, 320)
     step = 320 / 1000
     shapes = ShapeArray.from_objects([{"bbox_2d": [999 * step, 999 * step, 320, 320]}, {"bbox_2d": [0, 0, step, step]}])
@@ -164,5 +188,47 @@ def test_smallest_shape_of_the_grid_stays_a_shape_in_file_pixels(height, width):
     assert mapped.xy.max(axis=0).tolist() == [width, height]
 
 
-def test_torch_is_left_in_its_usual_mode(generator):
-    assert not torch.is_inference_mode_enabled()
+def test_an_image_is_predicted_from_a_path_a_picture_or_an_array(generator: Any, photos: Path) -> None:
+    text = '{"object_1": {"bbox_2d": [0, 0, 500, 500], "desc": "cup"}}'
+    turned = Image.new("RGB", (40, 20), (9, 9, 9))
+    turned.getexif()[0x0112] = 6
+    path = photos.parent / "turned.png"
+    turned.save(path, exif=turned.getexif())
+    upright = np.full((40, 20, 3), 9, np.uint8)
+    found = [predict_image(make(generator.tokenizer, [text]), image) for image in (path, str(path), turned, upright)]
+    assert [each.image for each in found] == [str(path), str(path), "", ""]
+    for each in found:
+        assert (each.canvas, each.captions, each.problems, each.finish) == (Canvas(40, 20), ("cup",), (), "stop")
+        assert each.shapes.xy.tolist() == [[0, 0], [10, 20]]
+        assert (each.source, each.text) == (None, text)
+
+
+def test_a_guest_sees_what_a_record_file_gives(generator: Any, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predictor_module, "load_model", lambda *_, **__: generator.model)
+    loaded = load_predictor("builtin:tiny", device="cpu", max_new_tokens=6)
+    record = JsonlFile(photos)[0]
+    ((line, _),), _ = predict_records(loaded, [record], options(photos))
+    alone = predict_image(loaded, photos.parent / "0.png")
+    assert (alone.text, alone.problems, alone.finish, alone.shapes) == (
+        line.text,
+        line.problems,
+        line.finish,
+        line.shapes,
+    )
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (4, 4, 4), (0, 4, 3)])
+def test_an_array_of_another_shape_is_refused(generator: Any, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ImageError, match=r"image must be uint8 \(H, W, 3\) RGB, not uint8"):
+        predict_image(make(generator.tokenizer), np.zeros(shape, np.uint8))
+    with pytest.raises(ImageError, match="not float32"):
+        predict_image(make(generator.tokenizer), np.zeros((4, 4, 3), np.float32))  # type: ignore[arg-type]
+
+
+def test_device_and_precision_follow_from_the_machine() -> None:
+    assert choose_device("cpu", None) == (torch.device("cpu"), "float32")
+    assert choose_device("cpu", "bfloat16")[1] == "bfloat16"
+    with pytest.raises(ConfigError, match="device must be"):
+        choose_device("no such device", None)
+    with pytest.raises(ConfigError, match="device must be one of this machine's"):
+        choose_device("cuda:99", None)

@@ -11,7 +11,7 @@ from dcap.core.errors import ConfigError
 from dcap.model.attention import attention_kwargs
 from dcap.model.config import AdapterConfig, ModelConfig
 from dcap.model.load import load_model
-from dcap.model.lora import attach, core, enable_activation_checkpointing, load_adapter, trainable
+from dcap.model.lora import attach, bare_model, enable_activation_checkpointing, load_adapter, trainable
 from dcap.model.towers import TOWERS, count_parameters, tower_of
 from support.batches import fake_sample, packed
 
@@ -28,14 +28,14 @@ def hidden(model: Any, grad: bool = False) -> torch.Tensor:
     names = ("input_ids", "position_ids", "pixel_values", "image_grid_thw")
     inputs: dict[str, Any] = {name: batch[name] for name in names}  # type: ignore[literal-required]
     with torch.set_grad_enabled(grad):
-        out = core(model).model(**inputs, use_cache=False, **attention_kwargs(batch["cu_seqlens"]))
+        out = bare_model(model).model(**inputs, use_cache=False, **attention_kwargs(batch["cu_seqlens"]))
     states: torch.Tensor = out.last_hidden_state
     return states
 
 
 def logits(model: Any) -> torch.Tensor:
     with torch.no_grad():
-        out: torch.Tensor = core(model).lm_head(hidden(model))
+        out: torch.Tensor = bare_model(model).lm_head(hidden(model))
     return out
 
 
@@ -102,7 +102,7 @@ def test_reload_and_merge_equal_what_was_trained(
     plain = ModelConfig(str(tiny_folder), dtype="float32")
     reloaded = load_adapter(load_model(plain, CPU), tmp_path)
     torch.testing.assert_close(logits(reloaded), expected, rtol=0, atol=0)
-    merged = load_adapter(load_model(plain, CPU), tmp_path, merge=True)
+    merged = load_adapter(load_model(plain, CPU), tmp_path).merge_and_unload()
     noise = 1e-5 * float(expected.abs().max())  # a merged weight is rounded, and every logit sums thousands of them
     torch.testing.assert_close(logits(merged), expected, rtol=0, atol=noise)
     merged.save_pretrained(tmp_path / "merged")
@@ -171,7 +171,7 @@ def test_what_trains_is_float32_and_the_rest_is_not(tiny_folder: Path, kind: str
     tuned = attach(load_model(ModelConfig(str(tiny_folder)), CPU), chosen)
     assert {p.dtype for p in trainable(tuned).values()} == {torch.float32}
     assert {p.dtype for p in tuned.parameters() if not p.requires_grad} == {torch.bfloat16}
-    inner = core(tuned)
+    inner = bare_model(tuned)
     assert inner.lm_head.weight is inner.model.language_model.embed_tokens.weight
 
 

@@ -10,7 +10,7 @@ import torch
 from dcap.core.errors import TrainingError
 from dcap.data.collate import Batch
 from dcap.model.config import AdapterConfig
-from dcap.model.lora import core
+from dcap.model.lora import bare_model
 from dcap.train.step import Learner, StepResult, optimizer_step, seed_dropout, validate
 from support.batches import FakeSample, fake_sample, packed, padded
 
@@ -150,7 +150,7 @@ def test_a_step_of_images_that_were_all_left_out_changes_nothing(make_learner: M
 
 def test_a_tower_without_gradient_stops_the_first_step(make_learner: MakeLearner) -> None:
     learner = make_learner()
-    core(learner.bare_module.model).model.visual.register_forward_hook(_detached)
+    bare_model(learner.bare_module.model).model.visual.register_forward_hook(_detached)
     with pytest.raises(TrainingError, match="the aligner must get a gradient in its first step"):
         optimizer_step(learner, [packed(SAMPLES)], step=1, lr_factor=1.0)
 

@@ -65,10 +65,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Predict; the exit code is 1 when records were left out."""
     # torch and transformers take seconds to import.
-    from dcap.infer.left_out import list_path
-    from dcap.infer.options import PredictOptions
-    from dcap.infer.pictures import prediction_sheet
-    from dcap.infer.predict import predict
+    from dcap.infer.prediction_file import left_out_path
+    from dcap.infer.run import PredictOptions, predict, prediction_sheet
     from dcap.view.sheet import write_png
 
     options = PredictOptions(
@@ -99,5 +97,5 @@ def run(args: argparse.Namespace) -> int:
             write_png(args.sheet, sheet)
             log.info("truth and prediction are drawn in %s", args.sheet)
     if outcome.left_out:
-        log.warning("left out: %s; %s says why", counted(len(outcome.left_out), "record"), list_path(args.out))
+        log.warning("left out: %s; %s says why", counted(len(outcome.left_out), "record"), left_out_path(args.out))
     return 1 if outcome.left_out else 0

@@ -16,7 +16,7 @@ from rich.text import Text
 from dcap.core.log import progress
 from dcap.core.words import counted
 from dcap.evaluate.metrics import Counts, ScoreOptions, count_image, summarize
-from dcap.evaluate.predictions import Pair, pair_up
+from dcap.evaluate.pairs import Pair, pair_up
 from dcap.geometry.shapes import ShapeArray
 from dcap.view.draw import shorten
 

@@ -1,133 +1,251 @@
-"""One record to one line of predictions: image and question in, parsed shapes in file pixels out."""
+"""A loaded model that answers: image and question in, objects in pixels of the image file out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from PIL import Image, ImageOps
 
 from dcap.answers.codec import parse, to_canvas
+from dcap.answers.prediction import Prediction
 from dcap.answers.profile import ResolvedProfile
 from dcap.augment.fit import fit_canvas
 from dcap.augment.render import resize_for_model
-from dcap.core.errors import GeometryError, RecordError
-from dcap.core.log import get_logger
+from dcap.core.errors import ConfigError, GeometryError, ImageError
 from dcap.data.encode import Encoder, grid_thw, load_tokenizer, patchify
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
 from dcap.geometry.transform import transform
-from dcap.infer.adapter import with_adapter
-from dcap.infer.left_out import LeftOut
-from dcap.infer.options import DType, PredictOptions
-from dcap.infer.progress import Progress
-from dcap.infer.source import ModelSource
+from dcap.infer.source import ModelSource, find_source
 from dcap.model.config import ModelConfig
 from dcap.model.generation import Generated, Generator, Prompt
 from dcap.model.load import load_model
-from dcap.records.checking import CheckedRecords
+from dcap.model.lora import bare_model, load_adapter
+from dcap.records.image_modes import to_rgb
 from dcap.records.images import decode_image
-from dcap.records.record import Record, image_source
+from dcap.records.record import Origin
 
-log = get_logger(__name__)
+DType = Literal["float32", "bfloat16", "float16"]
+AskedMode = Literal["dense", "summary"]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Question:
+    """What the model is asked about one image."""
+
+    prompt: Prompt
+    """Token ids and patches."""
+    file: Canvas
+    """Size of the image as displayed."""
+    seen: Canvas
+    """Size of the image as the model sees it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """A loaded model with its answer profile; made by `load_predictor`."""
+
+    generator: Generator
+    """Model and tokenizer."""
+    encoder: Encoder
+    """Writes prompts as token ids."""
+    profile: ResolvedProfile
+    """Prompts, answer format and image sizes of the training."""
+    mode: AskedMode
+    """What is asked: located objects, or a summary."""
+
+    @classmethod
+    def load(
+        cls,
+        source: ModelSource,
+        *,
+        mode: AskedMode | None = None,
+        device: torch.device,
+        dtype: DType,
+        revision: str | None = None,
+        max_new_tokens: int = 4096,
+    ) -> Predictor:
+        """Load the model, adapter and tokenizer of `source`.
+
+        Args:
+            source: From `find_source`.
+            mode: As `load_predictor`.
+            device: Where the model goes.
+            dtype: Precision of the model.
+            revision: Hub revision of the model; None: the newest.
+            max_new_tokens: Stop an answer after this many tokens.
+
+        Raises:
+            ConfigError: The model or the adapter cannot be loaded, or they do not fit.
+        """
+        config = ModelConfig(source.model, revision=revision, dtype=dtype)
+        model = load_model(config, device, for_generation=True)
+        if source.adapter is not None:
+            model = bare_model(load_adapter(model, source.adapter)).eval()
+        tokenizer = load_tokenizer(source.model, revision)
+        return cls(
+            generator=Generator(model, tokenizer, max_new_tokens),
+            encoder=Encoder(tokenizer),
+            profile=source.profile,
+            mode=mode or source.mode,
+        )
+
+    def question(self, image: npt.NDArray[np.uint8], origin: Origin | None = None) -> Question:
+        """Return what the model is asked about an image.
+
+        Args:
+            image: uint8 (H, W, 3) RGB, as displayed.
+            origin: Record that names the image, for messages.
+
+        Raises:
+            ImageError: The image is too narrow for the model.
+        """
+        answer, prompts = self.profile.answer, self.profile.prompts
+        file = Canvas(*image.shape[:2])
+        try:
+            seen = fit_canvas(file, answer.min_pixels, answer.max_pixels)
+        except GeometryError as error:
+            raise ImageError(f"{origin}: {error}" if origin else str(error)) from None
+        user = prompts.summary if self.mode == "summary" else prompts.dense
+        ids = self.encoder.prompt_ids(prompts.system, user, seen)
+        return Question(Prompt(ids, patchify(resize_for_model(image, seen)), grid_thw(seen)), file, seen)
+
+    def answers(self, questions: Sequence[Question]) -> list[Generated]:
+        """Return the answer to each question; one batch."""
+        return self.generator.generate([question.prompt for question in questions]) if questions else []
+
+    def prediction(
+        self, question: Question, answer: Generated, image: str = "", source: Origin | None = None
+    ) -> Prediction:
+        """Return what an answer says, its shapes in pixels of the image file.
+
+        Args:
+            question: What was asked.
+            answer: What the model wrote.
+            image: Path of the image.
+            source: Record that names the image.
+        """
+        problems = [] if answer.finished else [f"stopped after {answer.num_tokens} tokens, before the answer ended"]
+        shapes = ShapeArray.empty()
+        captions: tuple[str, ...] = ()
+        if self.mode == "dense":
+            parsed = parse(answer.text, self.profile.answer, strict=False)
+            on_canvas = to_canvas(parsed, question.seen, self.profile.answer)
+            shapes, captions = to_file_pixels(on_canvas, question.seen, question.file), parsed.captions
+            problems += parsed.problems
+        return Prediction(
+            image=image,
+            canvas=question.file,
+            shapes=shapes,
+            captions=captions,
+            summary=answer.text if self.mode == "summary" else None,
+            text=answer.text,
+            problems=tuple(problems),
+            finish="stop" if answer.finished else "length",
+            source=source,
+        )
 
 
 def load_predictor(
-    source: ModelSource, mode: Literal["dense", "summary"], options: PredictOptions, device: torch.device, dtype: DType
+    model: str | Path,
+    adapter: str | Path | None = None,
+    *,
+    mode: AskedMode | None = None,
+    dataset: str | None = None,
+    device: str | None = None,
+    dtype: DType | None = None,
+    revision: str | None = None,
+    max_new_tokens: int = 4096,
 ) -> Predictor:
-    """Load model, adapter and tokenizer."""
-    config = ModelConfig(source.model, revision=options.revision, dtype=dtype)
-    model = load_model(config, device, for_generation=True)
-    if source.adapter is not None:
-        model = with_adapter(model, source.adapter)
-    tokenizer = load_tokenizer(source.model, options.revision)
-    return Predictor(
-        Generator(model, tokenizer, options.max_new_tokens), Encoder(tokenizer), source.profile, mode, options
+    """Load a tuned model, ready for `predict_image`.
+
+    Example:
+        predictor = load_predictor("Qwen/Qwen3-VL-4B-Instruct", "runs/mine/final")
+
+    Args:
+        model: ``builtin:tiny``, hub id or folder.
+        adapter: Folder that ``dcap train`` wrote, or the adapter's own folder. None: the model as it is.
+        mode: What is asked. None: what the model was trained to answer; objects, where that is both.
+        dataset: Data set of a mixture whose prompts and answer format are used. None: those of ``data.answer``.
+        device: ``cuda``, ``cuda:1`` or ``cpu``. None: CUDA where there is one.
+        dtype: Precision. None: bfloat16 on CUDA, float32 on the CPU.
+        revision: Hub revision of the model. None: the newest.
+        max_new_tokens: Stop an answer after this many tokens.
+
+    Raises:
+        ConfigError: The model, the adapter or the device does not exist, or they do not fit.
+        CheckpointError: The answer profile beside the weights is torn or unknown.
+        MissingPackageError: ``builtin:tiny`` needs a package that is not installed.
+    """
+    source = find_source(str(model), None if adapter is None else Path(adapter), dataset)
+    where, precision = choose_device(device, dtype)
+    return Predictor.load(
+        source, mode=mode, device=where, dtype=precision, revision=revision, max_new_tokens=max_new_tokens
     )
 
 
-@dataclass(frozen=True)
-class Predictor:
-    """A loaded model with its answer profile."""
+def predict_image(predictor: Predictor, image: str | Path | Image.Image | npt.NDArray[np.uint8]) -> Prediction:
+    """Return what a model sees in one image.
 
-    generator: Generator
-    encoder: Encoder
-    profile: ResolvedProfile
-    mode: Literal["dense", "summary"]
-    options: PredictOptions
+    Example:
+        found = predict_image(predictor, "street.jpg")
+        for caption, (kind, points) in zip(found.captions, found.shapes):
+            print(caption, kind.name, points)
 
-    def run(
-        self, records: CheckedRecords, first: int, total: int
-    ) -> Iterator[tuple[list[dict[str, Any]], list[LeftOut]]]:
-        """Yield, batch by batch, the lines of the answers and the records that were left out.
+    Args:
+        predictor: From `load_predictor`.
+        image: Path of an image file, a Pillow image, or uint8 (H, W, 3) RGB. The EXIF orientation of a file or a
+            Pillow image is applied.
 
-        Batches start at multiples of the batch size, so that a continued run has the batches of a whole one.
-        """
-        size = self.options.batch_size
-        with Progress(total, first) as progress:
-            for start in range(first - first % size, total, size):
-                wanted = range(start, min(start + size, total))
-                lines, lost = self.answer([records[k] for k in wanted])
-                kept = [line for line, k in lines if wanted[k] >= first]
-                yield kept, lost
-                progress.advance(sum(k >= first for k in wanted))
+    Returns:
+        Objects in pixels of the image as displayed (pixel-edge frame), the answer as it was written, what was wrong
+        with it, and why it ended.
 
-    def answer(self, records: Sequence[Record]) -> tuple[list[tuple[dict[str, Any], int]], list[LeftOut]]:
-        """Return one line per record that has an image, with the record's index, and why others were left out."""
-        prompts: list[tuple[int, Prompt, Canvas]] = []
-        lost = []
-        for k, record in enumerate(records):
-            try:
-                prompts.append((k, *self.prompt(record)))
-            except RecordError as error:
-                if self.options.on_bad_record == "error":
-                    raise
-                lost.append(LeftOut.of_error(record.origin, error))
-                log.warning("left out: %s", error)
-        answers = self.generator.generate([prompt for _, prompt, _ in prompts]) if prompts else []
-        together = zip(prompts, answers, strict=True)
-        return [(self.line(records[k], canvas, answer), k) for (k, _, canvas), answer in together], lost
+    Raises:
+        ImageError: The image cannot be decoded, is no uint8 (H, W, 3) array, or is too narrow for the model.
+    """
+    path = str(image) if isinstance(image, str | Path) else ""
+    question = predictor.question(_as_rgb(image))
+    (answer,) = predictor.answers([question])
+    return predictor.prediction(question, answer, path)
 
-    def prompt(self, record: Record) -> tuple[Prompt, Canvas]:
-        """Return what the model is asked about a record, and the canvas that it sees.
 
-        Raises:
-            ImageError: The image cannot be decoded.
-            RecordError: The image is too narrow for the model.
-        """
-        answer = self.profile.answer
-        source = image_source(record, self.options.root)
-        image = decode_image(source, record.canvas, self.options.max_image_pixels, record.origin)
+def _as_rgb(image: str | Path | Image.Image | npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    if isinstance(image, str | Path):
+        return decode_image(Path(image), None)
+    if isinstance(image, Image.Image):
         try:
-            canvas = fit_canvas(record.canvas, answer.min_pixels, answer.max_pixels)
-        except GeometryError as error:
-            raise RecordError(f"{record.origin}: {error}") from None
-        user = self.profile.prompts.summary if self.mode == "summary" else self.profile.prompts.dense
-        ids = self.encoder.prompt_ids(self.profile.prompts.system, user, canvas)
-        return Prompt(ids, patchify(resize_for_model(image, canvas)), grid_thw(canvas)), canvas
+            upright = ImageOps.exif_transpose(image)
+            return np.asarray(to_rgb(upright), np.uint8)
+        except (OSError, ValueError) as error:
+            raise ImageError(f"image must be one that Pillow can turn into RGB: {error}") from None
+    array = np.asarray(image)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
+        raise ImageError(f"image must be uint8 (H, W, 3) RGB, not {array.dtype} {array.shape}")
+    return array
 
-    def line(self, record: Record, canvas: Canvas, answer: Generated) -> dict[str, Any]:
-        """Return the line of the prediction file: shapes in pixels of the image file, as displayed."""
-        line: dict[str, Any] = {
-            "images": [record.image],
-            "width": record.canvas.width,
-            "height": record.canvas.height,
-            "objects": [],
-        }
-        problems = [] if answer.finished else [f"stopped after {answer.num_tokens} tokens, before the answer ended"]
-        if self.mode == "summary":
-            line["summary"] = answer.text
-        else:
-            parsed = parse(answer.text, self.profile.answer, strict=False)
-            shapes = to_file_pixels(to_canvas(parsed, canvas, self.profile.answer), canvas, record.canvas)
-            line["objects"] = [
-                {"desc": caption, **shape} for caption, shape in zip(parsed.captions, shapes.to_objects(), strict=True)
-            ]
-            problems += parsed.problems
-        source = {"file": record.origin.file, "line": record.origin.line}
-        return {**line, "text": answer.text, "problems": problems, "source": source}
+
+def choose_device(device: str | None, dtype: DType | None) -> tuple[torch.device, DType]:
+    """Return device and precision, filling in what was not asked for.
+
+    Raises:
+        ConfigError: There is no such device.
+    """
+    try:
+        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise ConfigError(f"device must be cuda, cuda:N or cpu, not {device!r}: {error}") from None
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device must be one of this machine's, which has {torch.cuda.device_count()} CUDA "
+                          f"device(s), not {device}")  # fmt: skip
+    return chosen, dtype or ("bfloat16" if chosen.type == "cuda" else "float32")
 
 
 def to_file_pixels(shapes: ShapeArray, seen: Canvas, file: Canvas) -> ShapeArray:

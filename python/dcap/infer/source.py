@@ -1,4 +1,4 @@
-"""Where a model, its adapter and its answer profile lie, and what tells them from others."""
+"""The model, adapter and answer profile of a prediction: where they are found, and what tells them from others."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dcap.answers.profile import FILE_NAME, ResolvedProfile, load_profile
 from dcap.core.config import to_tree
@@ -17,7 +17,8 @@ from dcap.demo import resolve_model
 
 log = get_logger(__name__)
 
-_END_BYTES = 1 << 20
+END_BYTES = 1 << 20
+"""Bytes at each end of a large file that count in its digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,11 @@ class ModelSource:
     model: str
     adapter: Path | None
     profile: ResolvedProfile
+
+    @property
+    def mode(self) -> Literal["dense", "summary"]:
+        """What the model was trained to answer; located objects, where that is both."""
+        return "summary" if self.profile.mode == "summary" else "dense"
 
     def fingerprint(self) -> dict[str, Any]:
         """Return what predictions depend on, as plain data: digests of folders, names of hub models."""
@@ -108,16 +114,21 @@ def _compare_base(adapter: Path, model: str) -> None:
         log.warning("%s was trained on %s, and --model is %s. They must hold the same weights", adapter, base, model)
 
 
-def digest_folder(folder: Path) -> str:
-    """Return a digest of a model's or adapter's configs and weights; of large files, size and both ends count."""
+def digest_folder(folder: Path, end_bytes: int = END_BYTES) -> str:
+    """Return a digest of a model's or adapter's configs and weights.
+
+    Args:
+        folder: Whose ``.json``, ``.safetensors`` and ``.jinja`` files count.
+        end_bytes: Of a file larger than this, only its size and this many bytes at each end count.
+    """
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.iterdir() if p.suffix in (".json", ".safetensors", ".jinja")):
         size = path.stat().st_size
         digest.update(f"{path.name}\0{size}\0".encode())
         with path.open("rb") as file:
-            digest.update(file.read(_END_BYTES))
-            if size > _END_BYTES:
-                file.seek(max(_END_BYTES, size - _END_BYTES))
+            digest.update(file.read(end_bytes))
+            if size > end_bytes:
+                file.seek(max(end_bytes, size - end_bytes))
                 digest.update(file.read())
     return digest.hexdigest()
 

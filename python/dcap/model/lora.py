@@ -95,28 +95,39 @@ def _deprecations_of_peft() -> Iterator[None]:
         yield
 
 
-def load_adapter(model: Any, folder: str | Path, merge: bool = False) -> Any:
-    """Put a saved adapter on `model`, for prediction or to go on training it elsewhere.
+def load_adapter(model: Any, folder: str | Path) -> Any:
+    """Put a saved adapter on `model`, and check that every one of its weights arrived.
 
     Args:
-        model: A bare ``Qwen3VLForConditionalGeneration``.
+        model: A bare ``Qwen3VLForConditionalGeneration``; adapters are put into it.
         folder: What `attach`'s model wrote with ``save_pretrained``.
-        merge: Fold the adapter into the weights and return the bare model.
+
+    Returns:
+        A ``PeftModel`` around `model`.
 
     Raises:
-        ConfigError: The folder holds no adapter, or one of another model.
+        ConfigError: The folder holds no adapter, or one of another model: a weight has no place, or a place no weight.
     """
-    from peft import PeftModel
-    from safetensors import SafetensorError
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors import SafetensorError, safe_open
 
-    if not (Path(folder) / "adapter_config.json").is_file():
+    folder = Path(folder)
+    if not (folder / "adapter_config.json").is_file():
         raise ConfigError(f"adapter must be a folder with adapter_config.json, not {folder}")
     try:
-        with _deprecations_of_peft():
+        with _deprecations_of_peft(), warnings.catch_warnings():
+            # Said below as an error, with the name of the weight.
+            warnings.filterwarnings("ignore", message="Found missing adapter keys", category=UserWarning)
             adapted = PeftModel.from_pretrained(model, str(folder))
+        with safe_open(str(folder / "adapter_model.safetensors"), framework="pt") as file:
+            saved = set(file.keys())
     except (ValueError, RuntimeError, OSError, SafetensorError) as error:
         raise ConfigError(f"adapter {folder} must fit the model: {str(error).strip().splitlines()[0]}") from None
-    return adapted.merge_and_unload() if merge else adapted
+    there = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
+    for names, what in ((saved - there, "has no place in the model"), (there - saved, "is not in the file")):
+        if names:
+            raise ConfigError(f"adapter {folder} must fit the model, but {sorted(names)[0]} {what} ({len(names)} such)")
+    return adapted
 
 
 def _check_names(model: Any, adapter: AdapterConfig, pattern: str) -> None:
@@ -181,7 +192,7 @@ def trained_linears(block: torch.nn.Module) -> Iterator[tuple[str, Any]]:
             yield path.rpartition(".")[2], module
 
 
-def core(model: Any) -> Any:
+def bare_model(model: Any) -> Any:
     """Return the ``Qwen3VLForConditionalGeneration`` inside `model`, its layers adapted in place."""
     return model.get_base_model() if hasattr(model, "peft_config") else model
 
@@ -191,7 +202,7 @@ def enable_activation_checkpointing(model: Any) -> None:
 
     The reentrant kind would leave the vision tower's adapters without a gradient, and without an error.
     """
-    core(model).activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    bare_model(model).activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
 
 
 def trainable(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:

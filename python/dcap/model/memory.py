@@ -34,7 +34,7 @@ import numpy.typing as npt
 import torch
 
 from dcap.augment.patches import PATCH, TEMPORAL
-from dcap.model.lora import adapter_of, core, trained_linears
+from dcap.model.lora import adapter_of, bare_model, trained_linears
 from dcap.model.towers import tower_of
 
 I64 = npt.NDArray[np.int64]
@@ -160,7 +160,7 @@ def estimate_memory(model: Any, step: Step, rows: Rows) -> MemoryEstimate:
         step: How a step is made.
         rows: All rows; the heaviest counts.
     """
-    text = core(model).config.text_config
+    text = bare_model(model).config.text_config
     parts = {
         "activations": kept_for_backward(model, step).at(rows),
         "recomputed": _recomputed(model, step, rows),
@@ -181,7 +181,7 @@ def kept_for_backward(model: Any, step: Step) -> PerRow:
         model: From `dcap.model.lora.attach`.
         step: How a step is made.
     """
-    base = core(model)
+    base = bare_model(model)
     stream = _stream(base)
     text, vision = base.config.text_config, base.config.vision_config
     # After the layers: the last norm's input, and its normalised form where its weight trains.
@@ -203,7 +203,7 @@ def kept_for_backward(model: Any, step: Step) -> PerRow:
 
 def _recomputed(model: Any, step: Step, rows: Rows) -> I64:
     """Return the bytes of a language layer or a vision block, whichever are more: they are never alive together."""
-    base = core(model)
+    base = bare_model(model)
     config = base.config
     if not step.activation_checkpointing:
         return np.zeros(len(rows.tokens), np.int64)
@@ -273,7 +273,7 @@ def _linears(block: torch.nn.Module, step: Step) -> PerRow:
 
 def _casts(model: Any, step: Step) -> int:
     """Return the bytes of what autocast casts: trained matrices but embeddings, which are looked up."""
-    base = core(model)
+    base = bare_model(model)
     embeddings = {id(each.weight) for each in (base.get_input_embeddings(), base.model.visual.pos_embed)}
     looked_up = embeddings - {id(base.lm_head.weight)}
     cast = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2 and id(p) not in looked_up]
@@ -282,13 +282,13 @@ def _casts(model: Any, step: Step) -> int:
 
 def _head_gradient(model: Any) -> int:
     """Return the bytes of the head's gradient, which the loss takes on the spot where the head trains."""
-    head = core(model).lm_head.weight
+    head = bare_model(model).lm_head.weight
     return 4 * int(head.numel()) if head.requires_grad else 0
 
 
 def _embeds(model: Any) -> bool:
     """Whether the vision tower's first convolution trains; it then keeps the patches."""
-    return bool(core(model).model.visual.patch_embed.proj.weight.requires_grad)
+    return bool(bare_model(model).model.visual.patch_embed.proj.weight.requires_grad)
 
 
 def _stream(base: Any) -> int:

@@ -16,7 +16,7 @@ from torch import nn
 from dcap.data.collate import Batch
 from dcap.data.encode import IGNORE_INDEX
 from dcap.model.attention import attention_kwargs
-from dcap.model.lora import core
+from dcap.model.lora import bare_model
 from dcap.model.patches import normalised
 
 
@@ -172,7 +172,7 @@ class SupervisedLoss(nn.Module):
         """
         if "pixel_values" in images:
             images["pixel_values"] = normalised(images["pixel_values"])
-        model = core(self.model)
+        model = bare_model(self.model)
         positions, targets, weights = next_token_targets(labels, loss_weights)
         with torch.autocast(input_ids.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
             hidden = model.model(

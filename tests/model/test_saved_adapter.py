@@ -1,3 +1,11 @@
+"""An adapter that the trainer saved: it changes what is generated, and what does not fit is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -6,24 +14,28 @@ from safetensors.torch import load_file, save_file
 from dcap.core.errors import ConfigError
 from dcap.data.encode import Encoder, grid_thw, patchify
 from dcap.geometry.canvas import Canvas
-from dcap.infer.adapter import with_adapter
 from dcap.model.config import AdapterConfig, ModelConfig
 from dcap.model.generation import Generator, Prompt
 from dcap.model.load import load_model
-from dcap.model.lora import attach
+from dcap.model.lora import attach, bare_model, load_adapter
+
+Load = Callable[[], Any]
 
 
 @pytest.fixture
-def load(tiny_folder):
-    config = ModelConfig(str(tiny_folder), dtype="float32", adapter=AdapterConfig(rank=4))
-    return config, lambda: load_model(config, torch.device("cpu"), for_generation=True)
+def config(tiny_folder: Path) -> ModelConfig:
+    return ModelConfig(str(tiny_folder), dtype="float32", adapter=AdapterConfig(rank=4))
 
 
 @pytest.fixture
-def adapter(load, tmp_path):
+def load(config: ModelConfig) -> Load:
+    return lambda: load_model(config, torch.device("cpu"), for_generation=True)
+
+
+@pytest.fixture
+def adapter(config: ModelConfig, load: Load, tmp_path: Path) -> Path:
     """Folder of an adapter that changes the model, as the trainer saves it."""
-    config, fresh = load
-    adapted = attach(fresh(), config)
+    adapted = attach(load(), config)
     generator = torch.Generator().manual_seed(0)
     for name, weight in adapted.named_parameters():
         if "lora_B" in name:
@@ -32,24 +44,23 @@ def adapter(load, tmp_path):
     return tmp_path / "adapter"
 
 
-def answer(model, tokenizer):
+def answer(model: Any, tokenizer: Any) -> str:
     canvas = Canvas(64, 64)
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     prompt = Prompt(Encoder(tokenizer).prompt_ids(None, "what?", canvas), patchify(image), grid_thw(canvas))
     return Generator(model, tokenizer, 10).generate([prompt])[0].text
 
 
-def test_adapter_changes_what_is_generated(load, adapter, generator):
-    plain = load[1]()
+def test_adapter_changes_what_is_generated(load: Load, adapter: Path, generator: Any) -> None:
+    plain = load()
     before = answer(plain, generator.tokenizer)
-    adapted = with_adapter(plain, adapter)
+    adapted = bare_model(load_adapter(plain, adapter))
     assert type(adapted).__name__ == "Qwen3VLForConditionalGeneration"
-    assert not adapted.training
-    assert answer(adapted, generator.tokenizer) != before
+    assert answer(adapted.eval(), generator.tokenizer) != before
 
 
 @pytest.mark.parametrize("change", ["missing", "surplus"])
-def test_weight_without_a_place_or_place_without_a_weight_is_an_error(load, adapter, change):
+def test_weight_without_a_place_or_place_without_a_weight_is_an_error(load: Load, adapter: Path, change: str) -> None:
     path = adapter / "adapter_model.safetensors"
     weights = load_file(path)
     name = sorted(weights)[0]
@@ -60,19 +71,19 @@ def test_weight_without_a_place_or_place_without_a_weight_is_an_error(load, adap
     save_file(weights, path)
     says = "is not in the file" if change == "missing" else "has no place in the model"
     with pytest.raises(ConfigError, match=says):
-        with_adapter(load[1](), adapter)
+        load_adapter(load(), adapter)
 
 
-def test_adapter_of_another_size_is_an_error(load, adapter):
+def test_adapter_of_another_size_is_an_error(load: Load, adapter: Path) -> None:
     path = adapter / "adapter_model.safetensors"
     weights = {name: torch.cat([tensor, tensor]) for name, tensor in load_file(path).items()}
     save_file(weights, path)
     with pytest.raises(ConfigError, match="must fit the model"):
-        with_adapter(load[1](), adapter)
+        load_adapter(load(), adapter)
 
 
-def test_torn_weights_are_an_error(load, adapter):
+def test_torn_weights_are_an_error(load: Load, adapter: Path) -> None:
     path = adapter / "adapter_model.safetensors"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ConfigError, match="must fit the model"):
-        with_adapter(load[1](), adapter)
+        load_adapter(load(), adapter)

@@ -1,23 +1,33 @@
+"""A run of ``dcap predict``: lines in order, interruptions, bad records, and the sheet of its answers."""
+
+from __future__ import annotations
+
 import dataclasses
 import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
 from PIL import Image
 
+from dcap.answers.prediction import Prediction
 from dcap.core.errors import CheckpointError, ConfigError, RecordError
+from dcap.geometry.canvas import Canvas
+from dcap.geometry.shapes import ShapeArray
 from dcap.infer import predictor as predictor_module
-from dcap.infer.left_out import read_list
-from dcap.infer.options import PredictOptions, choose_device
-from dcap.infer.predict import Outcome, predict
-from dcap.infer.predictor import Predictor
+from dcap.infer.prediction_file import read_left_out
+from dcap.infer.predictor import Predictor, Question
+from dcap.infer.run import SHEET_SIDE, Outcome, PredictOptions, predict, prediction_sheet
+from dcap.model.generation import Generated
+from dcap.records.record import Origin
 
 
 @pytest.fixture
-def options(photos, generator, monkeypatch, tmp_path):
+def options(photos: Path, generator: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> PredictOptions:
     """Options of a run that uses the model of the session instead of loading one."""
 
-    def load(config, device, for_generation):
+    def load(config: Any, device: Any, for_generation: bool) -> Any:
         assert for_generation
         assert (config.dtype, device.type) == ("float32", "cpu")
         return generator.model
@@ -28,7 +38,7 @@ def options(photos, generator, monkeypatch, tmp_path):
     )
 
 
-def test_one_line_per_record_in_order_and_the_same_bytes_every_time(options, tmp_path):
+def test_one_line_per_record_in_order_and_the_same_bytes_every_time(options: PredictOptions, tmp_path: Path) -> None:
     outcome = predict(options)
     assert (outcome.written, outcome.kept, outcome.left_out) == (5, 0, ())
     lines = [json.loads(line) for line in options.out.read_text("utf-8").splitlines()]
@@ -40,7 +50,7 @@ def test_one_line_per_record_in_order_and_the_same_bytes_every_time(options, tmp
     assert again.out.read_bytes() == options.out.read_bytes()
 
 
-def test_batch_size_does_not_change_the_answers(options, tmp_path):
+def test_batch_size_does_not_change_the_answers(options: PredictOptions, tmp_path: Path) -> None:
     predict(options)
     for size in (1, 5):
         other = dataclasses.replace(options, out=tmp_path / f"{size}.jsonl", batch_size=size)
@@ -49,7 +59,7 @@ def test_batch_size_does_not_change_the_answers(options, tmp_path):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.9, 1.0])
-def test_killed_run_is_continued_to_the_same_bytes(options, share):
+def test_killed_run_is_continued_to_the_same_bytes(options: PredictOptions, share: float) -> None:
     predict(options)
     whole = options.out.read_bytes()
     options.out.write_bytes(whole[: int(len(whole) * share)])
@@ -58,20 +68,20 @@ def test_killed_run_is_continued_to_the_same_bytes(options, share):
     assert outcome.written + outcome.kept == 5
 
 
-def test_complete_file_loads_no_model(options, monkeypatch):
+def test_complete_file_loads_no_model(options: PredictOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     predict(options)
     monkeypatch.setattr(predictor_module, "load_model", None)
     assert predict(options).kept == 5
 
 
-def test_limit_is_continued_by_a_larger_one(options):
+def test_limit_is_continued_by_a_larger_one(options: PredictOptions) -> None:
     assert predict(dataclasses.replace(options, limit=3)).written == 3
     outcome = predict(options)
     assert (outcome.written, outcome.kept) == (2, 3)
     assert len(options.out.read_bytes().splitlines()) == 5
 
 
-def test_other_settings_or_data_do_not_continue(options, photos):
+def test_other_settings_or_data_do_not_continue(options: PredictOptions, photos: Path) -> None:
     predict(dataclasses.replace(options, limit=1))
     with pytest.raises(CheckpointError, match="the same max-new-tokens"):
         predict(dataclasses.replace(options, max_new_tokens=5))
@@ -83,14 +93,16 @@ def test_other_settings_or_data_do_not_continue(options, photos):
     assert predict(dataclasses.replace(options, overwrite=True)).written == 5
 
 
-def test_last_line_of_no_record_is_refused(options):
+def test_last_line_of_no_record_is_refused(options: PredictOptions) -> None:
     predict(dataclasses.replace(options, limit=1))
     options.out.write_text(options.out.read_text().replace('"line":1', '"line":77'))
     with pytest.raises(CheckpointError, match=r"last line must answer a record of the data.*--overwrite"):
         predict(options)
 
 
-def test_bad_records_stop_before_anything_is_loaded(options, photos, monkeypatch):
+def test_bad_records_stop_before_anything_is_loaded(
+    options: PredictOptions, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(predictor_module, "load_model", None)
     (photos.parent / "2.png").unlink()
     photos.write_text(photos.read_text() + "{}\n")
@@ -101,7 +113,7 @@ def test_bad_records_stop_before_anything_is_loaded(options, photos, monkeypatch
     assert not options.out.exists()
 
 
-def test_skipped_records_are_named_and_the_run_continues_past_them(options, photos):
+def test_skipped_records_are_named_and_the_run_continues_past_them(options: PredictOptions, photos: Path) -> None:
     (photos.parent / "0.png").unlink()
     whole = (photos.parent / "3.png").read_bytes()
     (photos.parent / "3.png").write_bytes(whole[: len(whole) // 2])
@@ -109,7 +121,7 @@ def test_skipped_records_are_named_and_the_run_continues_past_them(options, phot
     outcome = predict(skip)
     assert outcome.written == 3
     assert [item.error.partition(": ")[0] for item in outcome.left_out] == ["photos.jsonl:1", "photos.jsonl:4"]
-    assert read_list(options.out) == list(outcome.left_out)
+    assert read_left_out(options.out) == list(outcome.left_out)
     whole_file = options.out.read_bytes()
     assert [json.loads(line)["source"]["line"] for line in whole_file.splitlines()] == [2, 3, 5]
     options.out.write_bytes(b"".join(whole_file.splitlines(keepends=True)[:1]) + b'{"ima')
@@ -117,10 +129,10 @@ def test_skipped_records_are_named_and_the_run_continues_past_them(options, phot
     assert options.out.read_bytes() == whole_file
     # Nothing is tried again, and what was left out before is still said.
     assert predict(skip) == Outcome(0, 3, 0, outcome.left_out)
-    assert read_list(options.out) == list(outcome.left_out)
+    assert read_left_out(options.out) == list(outcome.left_out)
 
 
-def test_error_may_be_answered_by_skipping_the_rest_of_the_way(options, photos):
+def test_error_may_be_answered_by_skipping_the_rest_of_the_way(options: PredictOptions, photos: Path) -> None:
     whole = (photos.parent / "3.png").read_bytes()
     (photos.parent / "3.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(RecordError, match=r"photos\.jsonl:4"):
@@ -129,25 +141,25 @@ def test_error_may_be_answered_by_skipping_the_rest_of_the_way(options, photos):
     assert (outcome.written, outcome.kept, len(outcome.left_out)) == (2, 2, 1)
 
 
-def test_lines_of_finished_batches_survive_a_failure(options, monkeypatch):
-    answer, calls = Predictor.answer, []
+def test_lines_of_finished_batches_survive_a_failure(options: PredictOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers, calls = Predictor.answers, []
 
-    def fail_later(self, records):
-        calls.append(records)
+    def fail_later(self: Predictor, questions: Sequence[Question]) -> list[Generated]:
+        calls.append(questions)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return answer(self, records)
+        return answers(self, questions)
 
-    monkeypatch.setattr(Predictor, "answer", fail_later)
+    monkeypatch.setattr(Predictor, "answers", fail_later)
     with pytest.raises(KeyboardInterrupt):
         predict(options)
     assert len(options.out.read_bytes().splitlines()) == 4
-    monkeypatch.setattr(Predictor, "answer", answer)
+    monkeypatch.setattr(Predictor, "answers", answers)
     outcome = predict(options)
     assert (outcome.written, outcome.kept) == (1, 4)
 
 
-def test_exif_orientation_and_grey_images_are_predicted_as_displayed(options, photos):
+def test_exif_orientation_and_grey_images_are_predicted_as_displayed(options: PredictOptions, photos: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("L", (100, 60), 90).save(photos.parent / "turned.jpg", exif=exif)
@@ -156,15 +168,42 @@ def test_exif_orientation_and_grey_images_are_predicted_as_displayed(options, ph
 
 
 @pytest.mark.parametrize("name", ["batch_size", "max_new_tokens", "limit"])
-def test_options_must_be_positive(options, name):
+def test_options_must_be_positive(options: PredictOptions, name: str) -> None:
     with pytest.raises(ConfigError, match=rf"--{name.replace('_', '-')} must be at least 1, not 0"):
         dataclasses.replace(options, **{name: 0})
 
 
-def test_device_and_precision_follow_from_the_machine():
-    assert choose_device("cpu", None) == (torch.device("cpu"), "float32")
-    assert choose_device("cpu", "bfloat16")[1] == "bfloat16"
-    with pytest.raises(ConfigError, match="--device must be"):
-        choose_device("no such device", None)
-    with pytest.raises(ConfigError, match="--device must be one of this machine's"):
-        choose_device("cuda:99", None)
+def lines(photos: Path, *numbers: int) -> Path:
+    out = photos.parent / "pred.jsonl"
+    found = ShapeArray.from_objects([{"bbox_2d": [1, 1, 9, 9]}])
+    text = [
+        Prediction(
+            image=f"{n - 1}.png",
+            canvas=Canvas(64, 64),
+            shapes=found if n % 2 else ShapeArray.empty(),
+            captions=("杯子",) if n % 2 else (),
+            text="<no> JSON",
+            problems=("what",),
+            source=Origin(str(photos), n),
+        )
+        for n in numbers
+    ]
+    out.write_bytes(b"".join(line.to_line() for line in text))
+    return out
+
+
+def test_one_row_per_prediction_up_to_the_limit(photos: Path) -> None:
+    out = lines(photos, 1, 2, 5)
+    sheets = [prediction_sheet(out, [photos], n) for n in (1, 2, 3, 9)]
+    shapes = [sheet.shape for sheet in sheets if sheet is not None]
+    assert shapes[0][0] < shapes[1][0] < shapes[2][0] == shapes[3][0]
+    assert shapes[2][1] == 2 * SHEET_SIDE + 3 * 14
+
+
+def test_an_empty_file_gives_no_sheet(photos: Path) -> None:
+    assert prediction_sheet(lines(photos), [photos], 5) is None
+
+
+def test_a_sheet_of_other_data_is_refused(photos: Path) -> None:
+    with pytest.raises(RecordError, match=r"pred\.jsonl:1: source must name a record .* not photos\.jsonl:77"):
+        prediction_sheet(lines(photos, 77), [photos], 5)

@@ -1,7 +1,7 @@
 """The prediction file: whole lines only, safe on disk, continued after an interruption.
 
-Beside ``pred.jsonl`` lies ``pred.jsonl.meta.json``, which says what it was made with; a file that was made with
-something else is never continued.
+Two files lie beside ``pred.jsonl``. ``pred.jsonl.meta.json`` says what it was made with; a file that was made with
+something else is never continued. ``pred.jsonl.bad_records.jsonl`` lists the records that got no prediction.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -17,11 +17,11 @@ from typing import Any, BinaryIO
 import msgspec
 
 from dcap import __version__
+from dcap.answers.prediction import Prediction, parse_prediction
 from dcap.core.config import differences
-from dcap.core.errors import CheckpointError
-
-Place = tuple[str, int]
-"""File and line of a record."""
+from dcap.core.errors import CheckpointError, RecordError
+from dcap.records.bad_records import BadRecord
+from dcap.records.record import Origin
 
 
 class PredictionFile:
@@ -33,7 +33,7 @@ class PredictionFile:
         overwrite: Start anew, whatever is there.
 
     Attributes:
-        last: Place of the record that the last kept line answers; none for a new file.
+        last: The record that the last kept line answers; None for a new file.
         kept: Number of lines that were kept.
 
     Raises:
@@ -42,7 +42,7 @@ class PredictionFile:
 
     def __init__(self, path: Path, made_with: Mapping[str, Any], overwrite: bool = False) -> None:
         self.path = path
-        self.last: Place | None = None
+        self.last: Origin | None = None
         self.kept = 0
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file: BinaryIO = path.open("ab")
@@ -67,9 +67,9 @@ class PredictionFile:
             os.truncate(path, 0)
             _write_whole(meta, {"dcap": __version__, "made_with": made_with})
 
-    def append(self, lines: Iterable[Mapping[str, Any]]) -> None:
+    def append(self, lines: Iterable[Prediction]) -> None:
         """Write lines and wait until they are on disk."""
-        self._file.write(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+        self._file.write(b"".join(line.to_line() for line in lines))
         self._file.flush()
         os.fsync(self._file.fileno())
 
@@ -99,8 +99,8 @@ def _check_meta(path: Path, meta: Path, made_with: Mapping[str, Any]) -> None:
         )
 
 
-def _cut_torn_line(path: Path) -> tuple[int, Place | None]:
-    """Cut what a killed run left of its last line; return the number of whole lines and the place of the last."""
+def _cut_torn_line(path: Path) -> tuple[int, Origin | None]:
+    """Cut what a killed run left of its last line; return the number of whole lines and what the last one answers."""
     count, end, last = 0, 0, b""
     with path.open("rb") as file:
         for line in file:
@@ -110,15 +110,74 @@ def _cut_torn_line(path: Path) -> tuple[int, Place | None]:
     if not last:
         return 0, None
     try:
-        source = msgspec.json.decode(last)["source"]
-        return count, (str(source["file"]), int(source["line"]))
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError):
-        raise CheckpointError(
-            f"{path}:{count}: line must be a prediction with its source, and is not. Give --overwrite to start anew."
-        ) from None
+        source = parse_prediction(last, f"{path}:{count}").source
+    except RecordError as error:
+        raise CheckpointError(f"{error}. Give --overwrite to start anew.") from None
+    if source is None:
+        raise CheckpointError(f"{path}:{count}: line must name the record that it answers, and does not. "
+                              "Give --overwrite to start anew.")  # fmt: skip
+    return count, source
 
 
 def _write_whole(path: Path, data: Mapping[str, Any]) -> None:
     part = path.with_name(path.name + ".part")
     part.write_bytes(msgspec.json.format(msgspec.json.encode(data), indent=2) + b"\n")
+    os.replace(part, path)
+
+
+class LeftOut(msgspec.Struct, frozen=True):
+    """One record without a prediction."""
+
+    file: str
+    """As it was named to the reader."""
+    line: int
+    """Line from 1."""
+    error: str
+    """What is wrong, with file and line in front."""
+
+    @classmethod
+    def of_check(cls, bad: BadRecord) -> LeftOut:
+        """Return the entry of a record that the check refused."""
+        problems = "; ".join(map(str, bad.problems))
+        return cls(bad.origin.file, bad.origin.line, f"{bad.origin}: {problems}")
+
+    @classmethod
+    def of_error(cls, origin: Origin, error: Exception) -> LeftOut:
+        """Return the entry of a record that failed later on."""
+        return cls(origin.file, origin.line, str(error))
+
+    @property
+    def origin(self) -> Origin:
+        """File and line of the record."""
+        return Origin(self.file, self.line)
+
+
+def left_out_path(out: Path) -> Path:
+    """Return the path of the list that belongs to a prediction file."""
+    return out.with_name(out.name + ".bad_records.jsonl")
+
+
+def read_left_out(out: Path) -> list[LeftOut]:
+    """Return the records that an earlier run listed; none when there is no list.
+
+    Raises:
+        CheckpointError: The list is damaged.
+    """
+    path = left_out_path(out)
+    if not path.is_file():
+        return []
+    try:
+        return msgspec.json.Decoder(LeftOut).decode_lines(path.read_bytes())
+    except msgspec.DecodeError as error:
+        raise CheckpointError(f"{path} must list records, one a line: {error}. Delete it.") from None
+
+
+def write_left_out(out: Path, items: Sequence[LeftOut]) -> None:
+    """Write the list whole or not at all; an empty list is no file."""
+    path = left_out_path(out)
+    if not items:
+        path.unlink(missing_ok=True)
+        return
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(b"".join(msgspec.json.encode(item) + b"\n" for item in items))
     os.replace(part, path)

@@ -1,0 +1,68 @@
+"""Which prediction answers which true record."""
+
+from __future__ import annotations
+
+import posixpath
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dcap.answers.prediction import Prediction, read_predictions
+from dcap.core.errors import RecordError
+from dcap.core.words import counted
+from dcap.records.files.opening import open_source
+from dcap.records.record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One true record and its prediction; None: the predictions lack its image."""
+
+    truth: Record
+    pred: Prediction | None
+
+
+def pair_up(truth: Sequence[Path], pred: Path) -> list[Pair]:
+    """Join true records with predictions by image path.
+
+    Of several records of one image (or of one relative path in two files) each takes the prediction that names its
+    file and line; the rest are joined in order.
+
+    Raises:
+        RecordError: A record or prediction is malformed, a prediction's image is not in the truth, or the two
+            disagree on its size.
+    """
+    waiting: defaultdict[str, list[Prediction]] = defaultdict(list)
+    for prediction in read_predictions(pred):
+        waiting[_key(prediction.image)].append(prediction)
+    pairs = [Pair(record, _named(record, waiting)) for path in truth for record in open_source(path)]
+    for i, pair in enumerate(pairs):
+        queue = waiting[_key(pair.truth.image)]
+        if pair.pred is None and queue:
+            pairs[i] = Pair(pair.truth, queue.pop(0))
+    left = [prediction for queue in waiting.values() for prediction in queue]
+    if left:
+        raise RecordError(
+            f"{left[0].where}: image must be one of the truth, not {left[0].image!r} "
+            f"({counted(len(left), 'such prediction')}). Give --truth the file that was predicted."
+        )
+    for pair in pairs:
+        if pair.pred and pair.pred.canvas != pair.truth.canvas:
+            want, got = pair.truth.canvas, pair.pred.canvas
+            raise RecordError(
+                f"{pair.pred.where}: size must be {want.width} x {want.height} as in {pair.truth.origin}, "
+                f"not {got.width} x {got.height}"
+            )
+    return pairs
+
+
+def _named(record: Record, waiting: Mapping[str, list[Prediction]]) -> Prediction | None:
+    """Take the prediction that says it answers this record."""
+    queue = waiting[_key(record.image)]
+    found = next((i for i, prediction in enumerate(queue) if str(prediction.source) == str(record.origin)), None)
+    return None if found is None else queue.pop(found)
+
+
+def _key(image: str) -> str:
+    return posixpath.normpath(image)
