@@ -93,6 +93,7 @@ def test_the_wheel_has_no_tests_and_no_cpp(wheel: zipfile.ZipFile) -> None:
     [
         "_core.pyi",
         "py.typed",
+        "guide/training.md",
         "assets/photos/ATTRIBUTION.md",
         "assets/photos/train.jsonl",
         "assets/photos/val.jsonl",

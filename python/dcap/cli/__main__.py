@@ -14,8 +14,8 @@ from dcap.core import log
 from dcap.core.errors import DcapError, nearest_hint
 
 COMMANDS = (
-    "doctor", "convert", "validate", "audit", "preview", "mix", "inspect", "train", "predict", "evaluate", "replay",
-    "schema",
+    "doctor", "guide", "convert", "validate", "audit", "preview", "mix", "inspect", "train", "predict", "evaluate",
+    "replay", "schema",
 )  # fmt: skip
 
 EXIT_ERROR = 2
@@ -27,6 +27,7 @@ DESCRIPTION = "Fine-tune Qwen3-VL to describe an image as a list of located obje
 EPILOG = """\
 in this order, on your own data:
   dcap doctor                                          is this machine ready?
+  dcap guide                                           how to use dcap, page by page; dcap guide training shows one
   dcap convert coco instances.json -o train.jsonl      annotations of other tools; skip it with records of your own
   dcap validate train.jsonl                            list every problem of the records and images
   dcap audit configs/mine.yaml                         check the data as training will see it
