@@ -20,12 +20,11 @@ from PIL import Image
 
 from augment_rivals import OPS
 from dcap import kernels
-from dcap.core.config import build
+from dcap.answers.profile import AnswerProfile
+from dcap.data.config import DataConfig
 from dcap.data.dataset import DenseCaptionDataset
-from dcap.demo import resolve_model
 from dcap.geometry import Canvas, clip
 from dcap.records.record import Origin, parse_record, to_dict
-from dcap.train.config import RunConfig
 from shapes import mixed_image
 from timing import interleaved
 
@@ -73,13 +72,8 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def dataset(path: Path, ops: list[dict[str, Any]]) -> DenseCaptionDataset:
-    tree = {
-        "model": {"name_or_path": resolve_model("builtin:tiny")},
-        "data": {"train": str(path), "global_max_length": 12_000, "answer": {"max_pixels": 921_600}},
-        "augmentation": {"ops": ops},
-        "training": {"output_dir": "none"},
-    }
-    return DenseCaptionDataset(build(RunConfig, tree))
+    data = DataConfig(str(path), global_max_length=12_000, answer=AnswerProfile(max_pixels=921_600))
+    return DenseCaptionDataset(data, augmentation=ops)
 
 
 @pytest.mark.parametrize(("what", "ops"), [("augmented", OPS), ("not augmented", [])], ids=["augmented", "plain"])

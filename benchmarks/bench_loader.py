@@ -24,12 +24,11 @@ from PIL import Image
 from augment_rivals import MAX_PIXELS, OPS, albumentations_labels, albumentations_pipeline
 from dcap.answers.prompts import PROMPTS
 from dcap.core.config import build
+from dcap.data.config import DataConfig
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import load_tokenizer
 from dcap.data.loader import RowLoader
-from dcap.demo import resolve_model
 from dcap.geometry import Affine, transform_and_clip
-from dcap.train.config import RunConfig
 from loader_rivals import PackingCollate, PlainDataset, plain_loader
 from shapes import mixed_image
 
@@ -123,13 +122,7 @@ def record(i: int, num_objects: int) -> dict[str, Any]:
 def dcap_loader(path: Path, num_workers: int = 0, ops: Any = OPS, **data: Any) -> RowLoader:
     section = {"train": str(path), "global_max_length": MAX_LENGTH, "num_workers": num_workers, **data}
     section["answer"] = {"max_pixels": MAX_PIXELS}
-    tree = {
-        "model": {"name_or_path": resolve_model("builtin:tiny")},
-        "data": section,
-        "training": {"output_dir": "none"},
-        "augmentation": {"ops": ops},
-    }
-    return RowLoader(DenseCaptionDataset(build(RunConfig, tree)))
+    return RowLoader(DenseCaptionDataset(build(DataConfig, section), augmentation=ops))
 
 
 def first(path: Path, count: int) -> Path:
@@ -140,7 +133,7 @@ def first(path: Path, count: int) -> Path:
 
 
 def plain_dataset(path: Path, pipeline: Any) -> PlainDataset:
-    return PlainDataset(path, load_tokenizer(resolve_model("builtin:tiny")), PROMPTS.get("en", "").dense, pipeline)
+    return PlainDataset(path, load_tokenizer("builtin:tiny"), PROMPTS.get("en", "").dense, pipeline)
 
 
 def dcap_epoch(loader: RowLoader, epochs: Iterator[int]) -> Epoch:

@@ -19,14 +19,13 @@ import torch
 import dcap
 from dcap.core.config import build
 from dcap.data.collate import Batch, num_bytes
+from dcap.data.config import DataConfig
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.loader import RowLoader
 from dcap.data.sample import encode_sample
-from dcap.demo import resolve_model
 from dcap.model.patches import normalised
 from dcap.records.images import decode_image
 from dcap.records.record import image_path
-from dcap.train.config import RunConfig
 from timing import interleaved
 
 PHOTOS = Path(dcap.__file__).parent / "assets" / "photos"
@@ -54,8 +53,7 @@ def dataset(photos: Path, max_pixels: int, patch_dtype: str = "auto", num_worker
         "patch_dtype": patch_dtype,
         "answer": {"min_pixels": max_pixels, "max_pixels": max_pixels},
     }
-    tree = {"model": {"name_or_path": str(resolve_model("builtin:tiny"))}, "data": data}
-    return DenseCaptionDataset(build(RunConfig, {**tree, "training": {"output_dir": "unused"}}))
+    return DenseCaptionDataset(build(DataConfig, data))
 
 
 def at_the_door(batch: Batch) -> torch.Tensor:

@@ -17,10 +17,8 @@ import numpy as np
 
 from augment_rivals import OPS
 from dcap import kernels
-from dcap.core.config import build
+from dcap.data.config import DataConfig
 from dcap.data.dataset import DenseCaptionDataset
-from dcap.demo import resolve_model
-from dcap.train.config import RunConfig
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -45,13 +43,8 @@ def lines(count: int) -> Iterator[str]:
 
 
 def dataset(path: Path, num_workers: int, ops: list[dict[str, object]]) -> DenseCaptionDataset:
-    tree = {
-        "model": {"name_or_path": resolve_model("builtin:tiny")},
-        "data": {"train": str(path), "check_images": False, "num_workers": num_workers, "global_max_length": 12_000},
-        "augmentation": {"ops": ops},
-        "training": {"output_dir": "none"},
-    }
-    return DenseCaptionDataset(build(RunConfig, tree))
+    data = DataConfig(str(path), check_images=False, num_workers=num_workers, global_max_length=12_000)
+    return DenseCaptionDataset(data, augmentation=ops)
 
 
 def report(what: str, begin: float, count: int) -> None:

@@ -143,7 +143,8 @@ def test_extensions_are_used_by_name(tmp_path: Path, tiny_folder: Path) -> None:
         "augmentation": {"ops": [{"name": "nudge", "params": {"max_px": 8}}]},
         "training": {"output_dir": str(tmp_path)},
     }
-    dataset = DenseCaptionDataset(build(RunConfig, tree))
+    config = build(RunConfig, tree)
+    dataset = DenseCaptionDataset(config.data, augmentation=config.augmentation)
     sample = dataset[0]
     assert sample.answer.startswith('[{"bbox_2d": [')
     assert '"name": "cup"' in sample.answer

@@ -11,10 +11,12 @@ from PIL import Image
 
 from dcap.audit.auditing import AuditOptions, audit
 from dcap.audit.splits import CheckResult
+from dcap.augment.config import AugmentConfig
+from dcap.core.config import build
 from dcap.core.errors import RecordError
 from dcap.data.encode import load_tokenizer
 from dcap.records.preprocess import PREPROCESSORS
-from support.dataset_cases import config, photo, records
+from support.dataset_cases import AUGMENTATION, data_config, photo, records
 
 
 @PREPROCESSORS.register("test_audit_raises")
@@ -32,7 +34,7 @@ def write(path: Path, *items: dict[str, Any]) -> str:
 
 
 def run(tiny_folder: Path, options: AuditOptions | None = None, **data: Any) -> dict[tuple[str, str], CheckResult]:
-    made = config(tiny_folder, {}, **{"val": (), **data})
+    made = data_config(**{"val": (), **data})
     return {(r.split, r.name): r for r in audit(made, load_tokenizer(str(tiny_folder)), options)}
 
 
@@ -55,7 +57,7 @@ def test_a_drawn_part_is_tokenised(tiny_folder: Path) -> None:
 
 
 def test_it_tells_how_far_it_is(tiny_folder: Path, tmp_path: Path) -> None:
-    made = config(tiny_folder, {}, train=records(tmp_path, *[photo(tmp_path)] * 35))
+    made = data_config(train=records(tmp_path, *[photo(tmp_path)] * 35))
     told: list[tuple[str, int, int]] = []
     audit(made, load_tokenizer(str(tiny_folder)), AuditOptions(0), lambda *far: told.append(far))
     assert told == [("train", 16, 35), ("train", 32, 35), ("train", 35, 35), ("val", 1, 1)]
@@ -125,10 +127,16 @@ def test_several_processes_find_the_same(tiny_folder: Path, tmp_path: Path) -> N
     item = photo(tmp_path)
     items = [{**item, "objects": item["objects"][: i % 5], "width": 0 if i % 20 == 9 else 120} for i in range(100)]
     told: list[tuple[str, int, int]] = []
-    made = config(tiny_folder, train=records(tmp_path, *items), val=(), global_max_length=400)
-    tokenizer = load_tokenizer(str(tiny_folder))
+    made = data_config(train=records(tmp_path, *items), val=(), global_max_length=400)
+    tokenizer, turns = load_tokenizer(str(tiny_folder)), build(AugmentConfig, AUGMENTATION)
     one, two = (
-        audit(made, tokenizer, AuditOptions(encode=20, num_workers=n, decode=False), lambda *c: told.append(c))
+        audit(
+            made,
+            tokenizer,
+            AuditOptions(encode=20, num_workers=n, decode=False),
+            lambda *c: told.append(c),
+            augmentation=turns,
+        )
         for n in (0, 2)
     )
     assert one == two
@@ -142,7 +150,7 @@ def test_a_mixture_is_audited_with_its_repeats_and_what_the_epoch_leaves_out(tin
     b = records(tmp_path / "b", photo(tmp_path / "b", "x.png"))
     for shares, samples in (({}, {"ratio": 2.0}), 12), (({"weight": 0.5}, {}), 5):
         mixture = [{"name": "a", "train": a, **shares[0]}, {"name": "b", "train": b, **shares[1]}]
-        made = config(tiny_folder, train=(), val=(), mixture=mixture)
+        made = data_config(train=(), val=(), mixture=mixture)
         found = audit(made, load_tokenizer(str(tiny_folder)), AuditOptions(encode=None))
         checked = {result.name: result.checked for result in found}
         assert (checked["images"], checked["plans"], checked["tokens"]) == (5, samples, samples)

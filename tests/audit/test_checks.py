@@ -13,13 +13,12 @@ import pytest
 from dcap.audit import checks as audit_checks
 from dcap.audit.checks import SAMPLE_CHECKS, AuditedSample, Check, illegal
 from dcap.core.errors import RecordError
-from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.planning import PlannedSample
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
 from dcap.records.checking import CheckedRecords
 from dcap.records.preprocess import Chain
-from support.dataset_cases import config, photo, records
+from support.dataset_cases import make_dataset, photo, records
 
 OUTSIDE = ShapeArray.trusted(np.array([[1.0, 1], [9999, 5]]), np.array([0, 2]), np.zeros(1, np.uint8))
 
@@ -30,7 +29,7 @@ def make(tmp_path: Path, tiny_folder: Path) -> Callable[..., AuditedSample]:
 
     def made(*, skips: bool = False, steps: Any = (), item: dict[str, Any] | None = None, **data: Any) -> AuditedSample:
         item = {**photo(tmp_path), "summary": "things", **(item or {})}
-        dataset = DenseCaptionDataset(config(tiny_folder, train=records(tmp_path, item), **data))
+        dataset = make_dataset(tiny_folder, train=records(tmp_path, item), **data)
         dataset.records = replace(dataset.records, chain=Chain(tuple(steps)))
         return AuditedSample(dataset, 0, 0, skips=skips, decode=True, encode=True)
 

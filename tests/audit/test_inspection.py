@@ -12,17 +12,17 @@ import pytest
 from dcap.audit.inspection import EpochPlans, dataset_shares, plan_epoch
 from dcap.core.errors import ConfigError, RecordError
 from dcap.data.collate import PaddingCollator
-from dcap.data.dataset import DenseCaptionDataset, SampleKey
+from dcap.data.dataset import SampleKey
 from dcap.data.loader import RowLoader
 from dcap.data.token_kinds import TokenKind
-from support.dataset_cases import config, photo, records
+from support.dataset_cases import make_dataset, photo, records
 
 TURNS = {"ops": [{"name": "random_crop", "prob": 0.7, "params": {"scale": [0.3, 0.9]}}]}
 
 
 @pytest.fixture
 def loader(tiny_folder: Path) -> RowLoader:
-    return RowLoader(DenseCaptionDataset(config(tiny_folder, TURNS, global_max_length=4000, mode="mixed")))
+    return RowLoader(make_dataset(tiny_folder, TURNS, global_max_length=4000, mode="mixed"))
 
 
 @pytest.mark.parametrize("epoch", [0, 2])
@@ -56,10 +56,9 @@ def test_samples_to_look_at_are_spread_and_kept(loader: RowLoader) -> None:
 
 
 def test_padding_is_what_the_collator_adds(tiny_folder: Path) -> None:
-    data = config(tiny_folder, TURNS, packing=False)
-    loader = RowLoader(DenseCaptionDataset(data), batch_size=3)
+    loader = RowLoader(make_dataset(tiny_folder, TURNS, packing=False), batch_size=3)
     plans = plan_epoch(loader, 0)
-    collate = PaddingCollator(loader.dataset.pad_id, 6000)
+    collate = PaddingCollator(6000, loader.dataset.pad_id)
     batches = [collate([loader.dataset[key] for key in row]) for row in loader.rows(0)]
     assert sorted(plans.row_tokens.tolist()) == sorted(batch["input_ids"].numel() for batch in batches)
     real = sum(sample.num_supervised for batch in batches for sample in batch["samples"])
@@ -70,8 +69,8 @@ def test_padding_is_what_the_collator_adds(tiny_folder: Path) -> None:
 @pytest.mark.parametrize("max_length", [2500, 900])
 def test_a_curriculum_is_planned_at_its_steps(tiny_folder: Path, max_length: int) -> None:
     phases = [{"until_percent": 100, "ops": {"random_crop": {"prob": 1.0, "scale": [0.3, 0.3]}}}]
-    data = config(tiny_folder, {**TURNS, "curriculum": phases}, global_max_length=max_length, overlong="drop")
-    loader = RowLoader(DenseCaptionDataset(data), total_steps=8)
+    made = make_dataset(tiny_folder, {**TURNS, "curriculum": phases}, global_max_length=max_length, overlong="drop")
+    loader = RowLoader(made, total_steps=8)
     plans = plan_epoch(loader, 0)
     rows = loader.rows(0)
     assert rows[-1][0].when is not None
@@ -86,8 +85,7 @@ def test_a_curriculum_is_planned_at_its_steps(tiny_folder: Path, max_length: int
 def test_a_drawn_part_stands_for_the_whole(tiny_folder: Path, tmp_path: Path) -> None:
     one = photo(tmp_path)
     many = [{**one, "objects": one["objects"][: 1 + k % 20]} for k in range(60)]
-    data = config(tiny_folder, {}, train=records(tmp_path, *many), global_max_length=1500)
-    loader = RowLoader(DenseCaptionDataset(data))
+    loader = RowLoader(make_dataset(tiny_folder, {}, train=records(tmp_path, *many), global_max_length=1500))
     whole, part = plan_epoch(loader, 0), plan_epoch(loader, 0, max_plans=30)
     assert (len(part.tokens), part.population, part.scale) == (30, 60, 2.0)
     assert part.num_tokens == 2 * part.tokens.sum()
@@ -101,11 +99,11 @@ def test_a_drawn_part_stands_for_the_whole(tiny_folder: Path, tmp_path: Path) ->
 def test_what_is_left_out_is_counted(tiny_folder: Path, tmp_path: Path) -> None:
     one = photo(tmp_path)
     path = records(tmp_path, one, {**one, "objects": one["objects"][:1]})
-    long = config(tiny_folder, {}, train=path, global_max_length=400)
+    long = make_dataset(tiny_folder, {}, train=path, global_max_length=400)
     with pytest.raises(RecordError, match=r"r\.jsonl:1: sample must have at most 400 tokens"):
-        plan_epoch(RowLoader(DenseCaptionDataset(long)), 0)
-    dropping = replace(long, data=replace(long.data, overlong="drop"))
-    plans = plan_epoch(RowLoader(DenseCaptionDataset(dropping)), 0)
+        plan_epoch(RowLoader(long), 0)
+    dropping = make_dataset(tiny_folder, {}, train=path, global_max_length=400, overlong="drop")
+    plans = plan_epoch(RowLoader(dropping), 0)
     assert plans.num_left_out == 1
     assert [row.tolist() for row in plans.rows] == [[1]]
     assert sum(plans.histograms()[0].counts) == 1
@@ -116,7 +114,7 @@ def test_shares_weigh_supervised_tokens(tiny_folder: Path, tmp_path: Path) -> No
         {"name": "all", "train": "builtin:photos/photos.jsonl"},
         {"name": "few", "train": records(tmp_path, photo(tmp_path)), "ratio": 1.0, "loss_weight": 0.5},
     ]
-    loader = RowLoader(DenseCaptionDataset(config(tiny_folder, {}, train=(), val=(), mixture=mixture)))
+    loader = RowLoader(make_dataset(tiny_folder, {}, train=(), val=(), mixture=mixture))
     plans = plan_epoch(loader, 0)
     found = dataset_shares(plans, loader.dataset)
     assert [share.name for share in found] == ["all", "few"]

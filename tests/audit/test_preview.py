@@ -7,8 +7,7 @@ from PIL import Image
 from dcap.answers.codec import parse, to_canvas
 from dcap.audit.preview import PAGE_SIDE, choose, describe, dropped_objects, drops, entry, load_preview, tiles
 from dcap.cli.preview import load_config
-from dcap.data.dataset import DenseCaptionDataset
-from dcap.data.encode import load_tokenizer
+from dcap.cli.run_data import open_dataset
 from dcap.view.draw import DROPPED_COLOR, fit
 
 CROP = "augmentation.ops=[{name: random_crop, params: {scale: [0.3, 0.4]}}]"
@@ -29,11 +28,9 @@ def records(tmp_path):
 
 
 @pytest.fixture
-def preview(records, tiny_folder):
+def preview(records):
     def load(draws, *overrides):
-        config = load_config(str(records), list(overrides))
-        dataset = DenseCaptionDataset(config, "train", load_tokenizer(str(tiny_folder)))
-        return load_preview(dataset, 0, draws)
+        return load_preview(open_dataset(load_config(str(records), list(overrides)), "train"), 0, draws)
 
     return load
 
@@ -84,9 +81,9 @@ def test_each_draw_crosses_out_what_it_lost_itself(preview):
     assert lost[0] != lost[1]
 
 
-def test_each_draw_is_what_the_dataset_gives_in_that_epoch(preview, records, tiny_folder):
+def test_each_draw_is_what_the_dataset_gives_in_that_epoch(preview, records):
     shown = preview(3, CROP)
-    dataset = DenseCaptionDataset(load_config(str(records), [CROP]), "train", load_tokenizer(str(tiny_folder)))
+    dataset = open_dataset(load_config(str(records), [CROP]), "train")
     assert [sample.answer for sample in shown.draws] == [dataset[(epoch, 0)].answer for epoch in range(3)]
     assert len({sample.answer for sample in shown.draws}) > 1
     assert [panel.text for panel in entry(shown).panels] == ["twenty <things>", *(s.answer for s in shown.draws)]

@@ -11,12 +11,12 @@ from dcap.audit.preview import answer_objects
 from dcap.audit.replay import Replay
 from dcap.core.errors import ConfigError, ImageError
 from dcap.data.dataset import DenseCaptionDataset, SampleKey
-from support.dataset_cases import config
+from support.dataset_cases import make_dataset
 
 
 @pytest.fixture(scope="module")
 def dataset(tiny_folder: Path) -> DenseCaptionDataset:
-    return DenseCaptionDataset(config(tiny_folder))
+    return make_dataset(tiny_folder)
 
 
 def test_a_file_gives_back_the_very_pixels(dataset: DenseCaptionDataset, tmp_path: Path) -> None:

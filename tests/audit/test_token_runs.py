@@ -11,11 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcap.audit.token_runs import token_runs, visible
-from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import IGNORE_INDEX, load_tokenizer
 from dcap.data.sample import Sample
 from dcap.data.token_kinds import TokenKind
-from support.dataset_cases import config, photo, records
+from support.dataset_cases import make_dataset, photo, records
 
 CAPTION = 'a <b>cup</b> 猫𠮷🙂\u200b · ⟦x⟧ "q" \\ <|im_end|>'
 
@@ -41,8 +40,7 @@ def exact(shown: str) -> str:
 @pytest.fixture
 def sample(tiny_folder: Path, tmp_path: Path) -> Sample:
     objects = [{"desc": CAPTION, "bbox_2d": [10, 10, 60, 60]}, {"desc": "wire", "line": [0, 0, 90, 70]}]
-    data = config(tiny_folder, {}, train=records(tmp_path, photo(tmp_path, objects=objects)))
-    return DenseCaptionDataset(data)[0]
+    return make_dataset(tiny_folder, {}, train=records(tmp_path, photo(tmp_path, objects=objects)))[0]
 
 
 def test_what_is_shown_is_the_exact_text(sample: Sample, tiny_folder: Path) -> None:

@@ -15,12 +15,12 @@ from dcap.data.encode import IGNORE_INDEX
 from dcap.data.token_kinds import TokenKind
 from dcap.geometry import Canvas, ShapeArray
 from dcap.model.patches import normalised
-from support.dataset_cases import config
+from support.dataset_cases import make_dataset
 
 
 @pytest.fixture(scope="module")
 def dataset(tiny_folder: Path) -> DenseCaptionDataset:
-    return DenseCaptionDataset(config(tiny_folder))
+    return make_dataset(tiny_folder)
 
 
 def test_rows_hold_samples_end_to_end(dataset: DenseCaptionDataset) -> None:
@@ -44,7 +44,7 @@ def test_rows_hold_samples_end_to_end(dataset: DenseCaptionDataset) -> None:
 
 def test_padding_is_on_the_right_and_unlabelled(dataset: DenseCaptionDataset) -> None:
     samples = [dataset[(0, i)] for i in (0, 1)]
-    batch = PaddingCollator(dataset.pad_id, 6000)(samples)
+    batch = PaddingCollator(6000, dataset.pad_id)(samples)
     longest = max(len(s.input_ids) for s in samples)
     assert batch["input_ids"].shape == (2, longest)
     assert batch["position_ids"].shape == (4, 2, longest)
@@ -62,7 +62,7 @@ def test_bytes_are_the_same_patches_in_an_eighth_of_the_memory(dataset: DenseCap
     samples = [dataset[(0, i)] for i in (0, 1, 2)]
     for floats, bytes_ in (
         (PackingCollator(6000)(samples), PackingCollator(6000, "uint8")(samples)),
-        (PaddingCollator(0, 6000)(samples), PaddingCollator(0, 6000, "uint8")(samples)),
+        (PaddingCollator(6000)(samples), PaddingCollator(6000, patch_dtype="uint8")(samples)),
     ):
         assert floats["pixel_values"].dtype == torch.float32
         assert bytes_["pixel_values"].dtype == torch.uint8
@@ -88,10 +88,10 @@ def test_rows_are_checked_before_the_model_sees_them(dataset: DenseCaptionDatase
         (replace(sample, labels=labels), "no image token may carry a label"),
     ]
     for bad, message in cases:
-        for collator in (PackingCollator(6000), PaddingCollator(0, 6000), PackingCollator(6000, "uint8")):
+        for collator in (PackingCollator(6000), PaddingCollator(6000), PackingCollator(6000, "uint8")):
             with pytest.raises(TrainingError, match=f"sample train.jsonl:1: .*{message}"):
                 collator([sample, bad])
     with pytest.raises(TrainingError, match=r"row must have at most 100 tokens.*train.jsonl:1"):
         PackingCollator(100)([sample])
     with pytest.raises(TrainingError, match="sample must have at most 100 tokens"):
-        PaddingCollator(0, 100)([sample])
+        PaddingCollator(100)([sample])

@@ -19,12 +19,12 @@ from dcap.data.encode import IGNORE_INDEX
 from dcap.data.loader import RowLoader
 from dcap.geometry import Affine
 from dcap.records.preprocess import PREPROCESSORS
-from support.dataset_cases import config, photo, records
+from support.dataset_cases import data_config, make_dataset, photo, records
 
 
 @pytest.fixture(scope="module")
 def dataset(tiny_folder: Path) -> DenseCaptionDataset:
-    return DenseCaptionDataset(config(tiny_folder))
+    return make_dataset(tiny_folder)
 
 
 def arrays(sample: Any) -> list[np.ndarray[Any, Any]]:
@@ -50,14 +50,14 @@ def test_planned_length_is_the_encoded_length(dataset: DenseCaptionDataset) -> N
 
 @pytest.mark.parametrize("prompt", ["List.", "\nList.", " \n\n List.\n"])
 def test_planned_length_holds_for_any_prompt(tiny_folder: Path, prompt: str) -> None:
-    dataset = DenseCaptionDataset(config(tiny_folder, {}, answer={"prompts": {"dense": prompt}}))
+    dataset = make_dataset(tiny_folder, {}, answer={"prompts": {"dense": prompt}})
     assert dataset[0].planned_length == len(dataset[0].input_ids)
 
 
 def test_an_image_too_narrow_for_the_model_is_named(tiny_folder: Path, tmp_path: Path) -> None:
     narrow = {**photo(tmp_path), "width": 900, "height": 4, "objects": []}
     Image.fromarray(np.zeros((4, 900, 3), np.uint8)).save(tmp_path / "a.png")
-    dataset = DenseCaptionDataset(config(tiny_folder, {}, train=records(tmp_path, narrow)))
+    dataset = make_dataset(tiny_folder, {}, train=records(tmp_path, narrow))
     with pytest.raises(RecordError, match=r"r.jsonl:1: canvas must have an aspect ratio of at most 200"):
         dataset.lengths(0)
 
@@ -91,19 +91,19 @@ def test_the_answer_says_where_the_shapes_are(dataset: DenseCaptionDataset) -> N
 def test_ops_that_end_on_another_grid_are_told_once(tiny_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     ops = {"ops": [{"name": "pad_to_multiple", "params": {"multiple": 28}}]}
     for split in ("train", "val"):
-        DenseCaptionDataset(config(tiny_folder, ops), split)
+        make_dataset(tiny_folder, ops, split=split).pipeline.log_canvas_fit()
     assert caplog.text.count("pad_to_multiple leaves sides that are multiples of 28") == 1
 
 
 def test_validation_is_never_augmented(tiny_folder: Path) -> None:
-    sample = DenseCaptionDataset(config(tiny_folder), "val")[(7, 0)]
+    sample = make_dataset(tiny_folder, split="val")[(7, 0)]
     assert sample.augmented.plan.interpolation == "model"
     assert sample.augmented.telemetry.applied == ()
 
 
 @pytest.mark.parametrize("mode", ["summary", "mixed"])
 def test_modes(tiny_folder: Path, mode: str) -> None:
-    dataset = DenseCaptionDataset(config(tiny_folder, mode=mode, summary_ratio=0.5))
+    dataset = make_dataset(tiny_folder, mode=mode, summary_ratio=0.5)
     modes = [dataset.plan(epoch, i).mode for epoch in range(8) for i in range(4)]
     assert set(modes) == ({"summary"} if mode == "summary" else {"summary", "dense"})
     planned = next(dataset.plan(e, 0) for e in range(20) if dataset.plan(e, 0).mode == "summary")
@@ -111,14 +111,14 @@ def test_modes(tiny_folder: Path, mode: str) -> None:
 
 
 def test_summary_mode_needs_summaries(tiny_folder: Path, tmp_path: Path) -> None:
-    dataset = DenseCaptionDataset(config(tiny_folder, train=records(tmp_path, photo(tmp_path)), mode="summary"))
+    dataset = make_dataset(tiny_folder, train=records(tmp_path, photo(tmp_path)), mode="summary")
     with pytest.raises(RecordError, match=r"r.jsonl:1: summary must be given in summary mode"):
         dataset.lengths(0)
 
 
 def test_what_cannot_be_planned_is_left_out_when_asked_for(tiny_folder: Path, tmp_path: Path) -> None:
     path = records(tmp_path, photo(tmp_path), photo(tmp_path, "b.png", summary="noise"))
-    dataset = DenseCaptionDataset(config(tiny_folder, train=path, mode="summary", on_bad_record="skip"))
+    dataset = make_dataset(tiny_folder, train=path, mode="summary", on_bad_record="skip")
     lengths = dataset.lengths(0)
     assert lengths[0] == 0
     assert lengths[1] > 0
@@ -128,7 +128,7 @@ def test_simplification_is_reported(tiny_folder: Path, caplog: pytest.LogCapture
     monkeypatch.setattr(logging.getLogger("dcap"), "propagate", True)
     caplog.set_level(logging.INFO, "dcap")
     answer = {"max_polygon_points": 6, "max_pixels": 90_000}
-    dataset = DenseCaptionDataset(config(tiny_folder, {}, answer=answer))
+    dataset = make_dataset(tiny_folder, {}, answer=answer)
     dataset.lengths(0)
     kept = np.concatenate([dataset.plan(0, i).kept_iou for i in range(len(dataset))])
     of_simplified = kept[kept < 1.0]
@@ -138,7 +138,7 @@ def test_simplification_is_reported(tiny_folder: Path, caplog: pytest.LogCapture
 
 
 def test_an_image_without_objects_is_trained_on(tiny_folder: Path, tmp_path: Path) -> None:
-    dataset = DenseCaptionDataset(config(tiny_folder, train=records(tmp_path, photo(tmp_path, objects=[]))))
+    dataset = make_dataset(tiny_folder, train=records(tmp_path, photo(tmp_path, objects=[])))
     assert dataset[0].answer == "{}"
     assert dataset[0].num_supervised == 2
     batch = next(RowLoader(dataset).batches())
@@ -148,15 +148,15 @@ def test_an_image_without_objects_is_trained_on(tiny_folder: Path, tmp_path: Pat
 def test_overlong_policies(tiny_folder: Path, tmp_path: Path) -> None:
     path = records(tmp_path, photo(tmp_path))
     short = {"train": path, "global_max_length": 400}
-    full = DenseCaptionDataset(config(tiny_folder, {}, train=path)).lengths(0)[0]
+    full = make_dataset(tiny_folder, {}, train=path).lengths(0)[0]
     assert full > 400
     with pytest.raises(RecordError, match=rf"r.jsonl:1: sample must have at most 400 tokens, not {full}"):
-        DenseCaptionDataset(config(tiny_folder, {}, **short)).lengths(0)
-    dropping = DenseCaptionDataset(config(tiny_folder, {}, overlong="drop", **short))
+        make_dataset(tiny_folder, {}, **short).lengths(0)
+    dropping = make_dataset(tiny_folder, {}, overlong="drop", **short)
     assert dropping.lengths(0).tolist() == [0]
     with pytest.raises(TrainingError, match="at least one sample must be left"):
         RowLoader(dropping).steps_per_epoch(0)
-    fewer = DenseCaptionDataset(config(tiny_folder, {}, overlong="drop_objects", **short))
+    fewer = make_dataset(tiny_folder, {}, overlong="drop_objects", **short)
     sample = fewer[0]
     assert 370 < len(sample.input_ids) <= 400
     kept = len(sample.scene.captions)
@@ -171,7 +171,7 @@ def test_preprocessors_run_first_and_drops_are_counted(tiny_folder: Path) -> Non
         PREPROCESSORS.register(
             name, lambda: lambda r: replace(r, summary="seen") if "cat" in " ".join(r.captions) else None
         )
-    dataset = DenseCaptionDataset(config(tiny_folder, preprocessors=[{"name": name}], mode="summary"))
+    dataset = make_dataset(tiny_folder, preprocessors=[{"name": name}], mode="summary")
     assert len(dataset) == 1
     assert dataset.records.dropped == {name: 3}
     assert dataset[0].answer == "seen"
@@ -179,7 +179,7 @@ def test_preprocessors_run_first_and_drops_are_counted(tiny_folder: Path) -> Non
 
 def test_a_split_without_files_is_a_config_error(tiny_folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"data\.val must name at least one file of records"):
-        DenseCaptionDataset(config(tiny_folder, val=[]), "val")
+        make_dataset(tiny_folder, val=[], split="val")
 
 
 @OPS.register("squash")
@@ -192,6 +192,14 @@ class Squash:
 
 
 def test_an_image_that_cannot_be_warped_is_named(tiny_folder: Path) -> None:
-    dataset = DenseCaptionDataset(config(tiny_folder, {"ops": [{"name": "squash"}]}))
+    dataset = make_dataset(tiny_folder, {"ops": [{"name": "squash"}]})
     with pytest.raises(RecordError, match=r"^train.jsonl:1: affine must be invertible"):
         dataset[0]
+
+
+def test_it_is_made_without_a_run() -> None:
+    data = data_config()
+    plain, turned = DenseCaptionDataset(data), DenseCaptionDataset(data, augmentation=[{"name": "hflip"}], seed=3)
+    assert plain[0].input_ids.tolist() == DenseCaptionDataset(data, "train", "builtin:tiny")[0].input_ids.tolist()
+    assert "hflip" in turned[0].augmented.plan.describe() or "left and right" in turned[0].augmented.plan.describe()
+    assert "no augmentation" in plain[0].augmented.plan.describe()

@@ -11,9 +11,8 @@ import pytest
 from dcap.augment.schedule import TrainingStep
 from dcap.core.errors import RecordError
 from dcap.data import lengths
-from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.lengths import EpochLengths
-from support.dataset_cases import config, photo, records
+from support.dataset_cases import make_dataset, photo, records
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
@@ -21,7 +20,7 @@ def test_lengths_are_those_of_the_samples_whoever_plans_them(
     tiny_folder: Path, num_workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lengths, "_CHUNK", 1)
-    dataset = DenseCaptionDataset(config(tiny_folder, num_workers=num_workers))
+    dataset = make_dataset(tiny_folder, num_workers=num_workers)
     found = EpochLengths(dataset, 3)
     sizes, samples = found.all(), [dataset[(3, i)] for i in range(len(dataset))]
     assert sizes.tokens.tolist() == [len(sample.input_ids) for sample in samples]
@@ -55,7 +54,7 @@ def test_lengths_are_those_of_the_texts_after_any_op(
         "overlong": overlong,
         "global_max_length": 600,
     }
-    dataset = DenseCaptionDataset(config(tiny_folder, {"ops": GEOMETRIC, "split_policy": "all"}, **settings))
+    dataset = make_dataset(tiny_folder, {"ops": GEOMETRIC, "split_policy": "all"}, **settings)
     planner = dataset.planners[0]
     for key in itertools.product(range(12), range(len(dataset))):
         planned = dataset.plan(*key)
@@ -66,7 +65,7 @@ def test_lengths_are_those_of_the_texts_after_any_op(
 def test_a_step_of_the_curriculum_counts(tiny_folder: Path) -> None:
     ops = [{"name": "resize_by_scale", "params": {"lo": 1.0, "hi": 1.0, "align_multiple": 32}}]
     phases = [{"until_step": 10, "ops": {"resize_by_scale": {"lo": 0.3, "hi": 0.3}}}]
-    dataset = DenseCaptionDataset(config(tiny_folder, {"ops": ops, "curriculum": phases}, answer={"min_pixels": 4096}))
+    dataset = make_dataset(tiny_folder, {"ops": ops, "curriculum": phases}, answer={"min_pixels": 4096})
     found = EpochLengths(dataset, 0)
     assert found.of(0) == found.of(0, TrainingStep(0)) > found.of(0, TrainingStep(5)) > found.of(0, TrainingStep(10))
 
@@ -83,7 +82,7 @@ def test_what_was_left_out_and_simplified_is_told_once(
     wide = photo(tmp_path, "b.png", width=120, height=80)
     path = records(tmp_path, *[photo(tmp_path), wide] * 3, photo(tmp_path) | {"objects": []})
     settings = {"train": path, "overlong": "drop", "global_max_length": 300, "num_workers": num_workers}
-    dataset = DenseCaptionDataset(config(tiny_folder, {}, **settings))
+    dataset = make_dataset(tiny_folder, {}, **settings)
     with caplog.at_level(logging.INFO, "dcap"):
         found = EpochLengths(dataset, 0)
         assert (found.all().tokens == 0).tolist() == [True] * 6 + [False]
@@ -99,11 +98,11 @@ def test_an_error_of_a_worker_arrives_as_it_was(
 ) -> None:
     monkeypatch.setattr(lengths, "_CHUNK", 1)
     path = records(tmp_path, *[photo(tmp_path)] * 4)
-    dataset = DenseCaptionDataset(config(tiny_folder, {}, train=path, global_max_length=300, num_workers=1))
+    dataset = make_dataset(tiny_folder, {}, train=path, global_max_length=300, num_workers=1)
     with pytest.raises(RecordError, match=r"^r.jsonl:1: sample must have at most 300 tokens"):
         EpochLengths(dataset, 0).all()
 
 
 def test_no_sample_no_length(tiny_folder: Path, tmp_path: Path) -> None:
-    dataset = DenseCaptionDataset(config(tiny_folder, {}, train=records(tmp_path)))
+    dataset = make_dataset(tiny_folder, {}, train=records(tmp_path))
     assert np.array_equal(EpochLengths(dataset, 0).all().tokens, np.empty(0, np.int64))

@@ -17,7 +17,7 @@ from dcap.core.errors import ImageError, WorkerError
 from dcap.data.collate import PackingCollator
 from dcap.data.dataset import DenseCaptionDataset, SampleKey
 from dcap.data.loader import RowLoader, _Rows
-from support.dataset_cases import config, photo, records
+from support.dataset_cases import make_dataset, photo, records
 
 
 @pytest.mark.parametrize("packing", [True, False])
@@ -25,8 +25,7 @@ from support.dataset_cases import config, photo, records
 def test_ranks_share_an_epoch_without_loss_or_repeat(
     tiny_folder: Path, packing: bool, world: int, accumulation: int
 ) -> None:
-    settings = config(tiny_folder, packing=packing, global_max_length=4200)
-    dataset = DenseCaptionDataset(settings)
+    dataset = make_dataset(tiny_folder, packing=packing, global_max_length=4200)
     seen: list[str] = []
     steps = set()
     for rank in range(world):
@@ -42,7 +41,7 @@ def test_ranks_share_an_epoch_without_loss_or_repeat(
 
 
 def test_the_balance_of_an_epoch_is_told_in_a_line(tiny_folder: Path) -> None:
-    loader = RowLoader(DenseCaptionDataset(config(tiny_folder, global_max_length=4200, packing=False)), 0, 2)
+    loader = RowLoader(make_dataset(tiny_folder, global_max_length=4200, packing=False), 0, 2)
     values = [loader.imbalance(0, step) for step in range(loader.steps_per_epoch(0))]
     assert values == [step.imbalance(2) for step in loader.steps(0)]
     assert len(values) == 2
@@ -52,7 +51,7 @@ def test_the_balance_of_an_epoch_is_told_in_a_line(tiny_folder: Path) -> None:
 
 
 def test_a_batch_size_that_changes_in_an_epoch_leaves_the_other_epochs_alone(tiny_folder: Path) -> None:
-    dataset = DenseCaptionDataset(config(tiny_folder, packing=False))
+    dataset = make_dataset(tiny_folder, packing=False)
     single, double = RowLoader(dataset), RowLoader(dataset, accumulation=2)
     changed = replace(double, behind=(1, ((1, 1),)))
     assert [len(step.rows) for step in changed.steps(1)] == [1, 2, 1]
@@ -62,7 +61,7 @@ def test_a_batch_size_that_changes_in_an_epoch_leaves_the_other_epochs_alone(tin
 
 
 def test_resuming_gives_the_rest_of_the_epoch(tiny_folder: Path) -> None:
-    dataset = DenseCaptionDataset(config(tiny_folder, global_max_length=4200))
+    dataset = make_dataset(tiny_folder, global_max_length=4200)
     whole = [b["input_ids"] for step in RowLoader(dataset).steps_from(2, 0) for b in step]
     rest = [b["input_ids"] for step in RowLoader(dataset).steps_from(2, 1) for b in step]
     assert len(rest) == len(whole) - 1 > 0
@@ -86,8 +85,8 @@ def start_method(request: pytest.FixtureRequest) -> Iterator[None]:
 )
 def test_workers_give_the_same_bytes(tiny_folder: Path, num_workers: int) -> None:
     options = {"global_max_length": 4200, "patch_dtype": "uint8"}
-    alone = DenseCaptionDataset(config(tiny_folder, **options))
-    helped = DenseCaptionDataset(config(tiny_folder, **options, num_workers=num_workers))
+    alone = make_dataset(tiny_folder, **options)
+    helped = make_dataset(tiny_folder, **options, num_workers=num_workers)
     pairs = zip(RowLoader(alone).steps_from(1, 0), RowLoader(helped).steps_from(1, 0), strict=True)
     rows = [(x, y) for step_a, step_b in pairs for x, y in zip(step_a, step_b, strict=True)]
     assert len(rows) > 1
@@ -123,8 +122,8 @@ def turns(loader: RowLoader, epoch: int, first_step: int, begin: int = 0) -> lis
 def test_a_curriculum_stands_where_the_step_is_that_trains_on_a_sample(
     tiny_folder: Path, packing: bool, num_workers: int
 ) -> None:
-    settings = config(tiny_folder, CURRICULUM, packing=packing, global_max_length=1600, num_workers=num_workers)
-    loader = RowLoader(DenseCaptionDataset(settings), total_steps=16)
+    fields = {"packing": packing, "global_max_length": 1600, "num_workers": num_workers}
+    loader = RowLoader(make_dataset(tiny_folder, CURRICULUM, **fields), total_steps=16)
     seen = turns(loader, 1, 4)
     assert sorted(i for _, i, _ in seen) == [1, 2, 3, 4]
     assert len({step for step, _, _ in seen}) > 2
@@ -138,14 +137,14 @@ def test_a_curriculum_stands_where_the_step_is_that_trains_on_a_sample(
 
 
 def test_a_curriculum_stays_where_it_starts_without_the_number_of_steps(tiny_folder: Path) -> None:
-    loader = RowLoader(DenseCaptionDataset(config(tiny_folder, CURRICULUM)))
+    loader = RowLoader(make_dataset(tiny_folder, CURRICULUM))
     assert [value for _, _, value in turns(loader, 1, 4)] == [0.0] * 4
 
 
 def test_torch_pins_the_tensors_of_a_row(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Page-locked memory needs a GPU; here it is enough that torch's loader finds every tensor.
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor.clone().fill_(7))
-    dataset = DenseCaptionDataset(config(tiny_folder, {}))
+    dataset = make_dataset(tiny_folder, {})
     collator = PackingCollator(6000)
     batch = pin_memory(_Rows(dataset, collator, [(SampleKey(0, 0),)])[0]).batch
     tensors = [value for value in batch.values() if isinstance(value, torch.Tensor)]
@@ -157,10 +156,8 @@ def test_torch_pins_the_tensors_of_a_row(tiny_folder: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_an_image_that_breaks_later_stops_or_is_left_out(tiny_folder: Path, tmp_path: Path, num_workers: int) -> None:
     path = records(tmp_path, photo(tmp_path, "a.png"), photo(tmp_path, "b.png"))
-    stopping = DenseCaptionDataset(config(tiny_folder, {}, train=path, num_workers=num_workers))
-    skipping = DenseCaptionDataset(
-        config(tiny_folder, {}, train=path, num_workers=num_workers, on_bad_record="skip", packing=False)
-    )
+    stopping = make_dataset(tiny_folder, {}, train=path, num_workers=num_workers)
+    skipping = make_dataset(tiny_folder, {}, train=path, num_workers=num_workers, on_bad_record="skip", packing=False)
     data = (tmp_path / "b.png").read_bytes()
     (tmp_path / "b.png").write_bytes(data[: len(data) // 2])
     before = set(multiprocessing.active_children())
@@ -193,7 +190,7 @@ class _Dies:
 
 
 def test_a_killed_worker_is_a_clear_error(tiny_folder: Path) -> None:
-    dying: Any = _Dies(DenseCaptionDataset(config(tiny_folder, num_workers=1)))
+    dying: Any = _Dies(make_dataset(tiny_folder, num_workers=1))
     with pytest.raises(WorkerError, match=r"a loader process died .*lower data\.num_workers"):
         list(RowLoader(dying).steps_from(0, 0))
 
@@ -206,7 +203,7 @@ class _Signals(_Dies):
 
 
 def test_workers_leave_sigterm_to_the_trainer(tiny_folder: Path) -> None:
-    signalled: Any = _Signals(DenseCaptionDataset(config(tiny_folder, num_workers=1)))
+    signalled: Any = _Signals(make_dataset(tiny_folder, num_workers=1))
     assert len([b for step in RowLoader(signalled).steps_from(0, 0) for b in step]) > 0
 
 
@@ -223,6 +220,6 @@ def test_workers_leave_sigterm_to_the_trainer(tiny_folder: Path) -> None:
 def test_patches_come_as_bytes_where_they_travel(
     tiny_folder: Path, patch_dtype: str, num_workers: int, gpu: bool, want: torch.dtype
 ) -> None:
-    dataset = DenseCaptionDataset(config(tiny_folder, patch_dtype=patch_dtype, num_workers=num_workers))
+    dataset = make_dataset(tiny_folder, patch_dtype=patch_dtype, num_workers=num_workers)
     loader = RowLoader(dataset, pin_memory=gpu)
     assert loader._collator([dataset[(0, 0)]])["pixel_values"].dtype == want

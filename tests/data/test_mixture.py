@@ -14,7 +14,7 @@ from dcap.data.config import MixtureEntry
 from dcap.data.dataset import DenseCaptionDataset, SampleKey
 from dcap.data.loader import RowLoader
 from dcap.data.mixture import Mixture
-from support.dataset_cases import config, photo, records
+from support.dataset_cases import make_dataset, photo, records
 
 SHARES = st.one_of(
     st.just({}),
@@ -87,7 +87,7 @@ def two_sets(tiny_folder: Path, tmp_path: Path, ops: Any = None, **second: Any) 
     b = records(tmp_path / "b", photo(tmp_path / "b", summary="a floor"))
     mixture = [{"name": "walls", "train": a, "val": a}, {"name": "floors", "train": b, "val": b, **second}]
     domains = {"indoor": {"dense": "Indoor.", "summary": "Room?"}}
-    return DenseCaptionDataset(config(tiny_folder, ops, train=(), val=(), mixture=mixture, domains=domains))
+    return make_dataset(tiny_folder, ops, train=(), val=(), mixture=mixture, domains=domains)
 
 
 def test_a_record_taken_several_times_is_augmented_each_time_in_its_own_way(tiny_folder: Path, tmp_path: Path) -> None:
@@ -161,6 +161,6 @@ def dataset_ops(dataset: DenseCaptionDataset, index: int, when: TrainingStep) ->
 
 def test_validation_takes_every_record_once(tiny_folder: Path, tmp_path: Path) -> None:
     train = two_sets(tiny_folder, tmp_path, ratio=9.0)
-    dataset = DenseCaptionDataset(train.config, "val", train.planners[0].encoder.tokenizer)
+    dataset = DenseCaptionDataset(train.data, "val", train.planners[0].encoder.tokenizer)
     assert [key.index for row in RowLoader(dataset).rows(0) for key in row] == [0, 1, 2, 3]
     assert {dataset[i].dataset for i in range(4)} == {"walls", "floors"}

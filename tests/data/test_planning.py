@@ -20,7 +20,7 @@ from dcap.data.planning import Planner
 from dcap.data.sample import encode_sample
 from dcap.records.images import decode_image
 from dcap.records.record import image_path
-from support.dataset_cases import AUGMENTATION, config, records
+from support.dataset_cases import AUGMENTATION, make_dataset, records
 
 EXTENTS = ((80, 120), (300, 200), (240, 240), (64, 400))
 
@@ -37,7 +37,7 @@ def dataset(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Dens
         items.append({"images": [f"{number}.png"], "width": width, "height": height, "objects": objects})
     augmentation = {**AUGMENTATION, "bypass_prob": 0.5}
     settings = {"train": records(folder, *items), "answer": {"min_pixels": 4096, "max_pixels": 90_000}}
-    return DenseCaptionDataset(config(tiny_folder, augmentation, **settings))
+    return make_dataset(tiny_folder, augmentation, **settings)
 
 
 def planner(dataset: DenseCaptionDataset, overlong: Any, max_length: int, **answer: Any) -> Planner:
@@ -147,12 +147,12 @@ def test_every_policy_is_counted(
 ) -> None:
     monkeypatch.setattr("dcap.data.lengths._CHUNK", 1)
     monkeypatch.setattr(logging.getLogger("dcap"), "propagate", True)
-    data = dataset.config.data
+    data = dataset.data
     section = {"train": data.train, "answer": {"min_pixels": 4096, "max_pixels": 90_000}}
-    lengths = DenseCaptionDataset(config(tiny_folder, {}, **section)).lengths(0)
+    lengths = make_dataset(tiny_folder, {}, **section).lengths(0)
     limit = int(np.sort(lengths)[-3])
     changed = {"overlong": overlong, "global_max_length": limit, "num_workers": num_workers}
-    limited = DenseCaptionDataset(config(tiny_folder, {}, **section, **changed))
+    limited = make_dataset(tiny_folder, {}, **section, **changed)
     found = EpochLengths(limited, 0)
     found.all()
     with caplog.at_level(logging.WARNING, "dcap"):

@@ -5,15 +5,14 @@ A change that is meant to alter samples replaces the digests, and says so in its
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dcap.data.dataset import DenseCaptionDataset, SampleKey
-from support.dataset_cases import config
+from dcap.data.dataset import SampleKey
+from support.dataset_cases import make_dataset
 
 SEEDS, EPOCHS, PHOTOS = 5, 10, 4
 DIGESTS = {
@@ -27,7 +26,7 @@ def digests(tiny_folder: Path) -> dict[str, str]:
     """SHA-256 of 200 samples: of all that a plan decides, and of the pixels that it makes."""
     plan, pixels = hashlib.sha256(), hashlib.sha256()
     for seed in range(SEEDS):
-        dataset = DenseCaptionDataset(dataclasses.replace(config(tiny_folder), seed=seed))
+        dataset = make_dataset(tiny_folder, seed=seed)
         for epoch in range(EPOCHS):
             for index in range(PHOTOS):
                 sample = dataset[SampleKey(epoch, index)]

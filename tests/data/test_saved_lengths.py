@@ -17,7 +17,7 @@ from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import Encoder
 from dcap.data.lengths import EpochLengths
 from dcap.records.files import saved_index
-from support.dataset_cases import config, photo, records
+from support.dataset_cases import make_dataset, photo, records
 
 SUMMARY = "a street with some things"
 
@@ -52,8 +52,8 @@ def dataset(tiny_folder: Path, path: Path, augmentation: Any = None, **data: Any
     entry = {name: data.pop(name) for name in ("max_objects", "weight") if name in data}
     if entry:
         data = {**data, "train": (), "val": (), "mixture": [{"name": "a", "train": str(path), **entry}]}
-        return DenseCaptionDataset(config(tiny_folder, augmentation or {}, **data))
-    return DenseCaptionDataset(config(tiny_folder, augmentation or {}, **{"train": str(path), **data}))
+        return make_dataset(tiny_folder, augmentation or {}, **data)
+    return make_dataset(tiny_folder, augmentation or {}, **{"train": str(path), **data})
 
 
 def place_of(path: Path) -> Path:
@@ -72,8 +72,7 @@ def test_fixed_lengths_are_planned_once(tiny_folder: Path, path: Path, planned: 
 
 def test_validation_is_fixed_whatever_training_draws(tiny_folder: Path, path: Path, planned: list[str]) -> None:
     for _ in range(2):
-        run = config(tiny_folder, val=str(path))
-        DenseCaptionDataset(run, "val").lengths(0)
+        make_dataset(tiny_folder, split="val", val=str(path)).lengths(0)
     assert planned == ["val epoch 0"]
 
 

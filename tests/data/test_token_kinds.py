@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 from dcap.answers.codec import Answer, to_answer, write_answer, write_parts
 from dcap.answers.formats import Part, PartKind
 from dcap.answers.profile import AnswerProfile
-from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import IGNORE_INDEX, Encoder, _without_added_tokens, load_tokenizer
 from dcap.data.token_kinds import TokenKind, byte_kinds
 from dcap.geometry.objects import KEY_OF_KIND
 from dcap.geometry.shapes import GeometryKind
 from support.answer_cases import profiles, scenes
-from support.dataset_cases import config
+from support.dataset_cases import make_dataset
 
 CAPTIONS = st.lists(
     st.one_of(
@@ -99,7 +98,7 @@ def test_bytes_by_hand(parts: list[Part], want: str) -> None:
 
 @pytest.mark.parametrize("mode", ["dense", "summary"])
 def test_every_token_of_a_sample_has_its_kind(tiny_folder: Path, mode: str) -> None:
-    dataset = DenseCaptionDataset(config(tiny_folder, mode=mode))
+    dataset = make_dataset(tiny_folder, mode=mode)
     for sample in [dataset[(0, 0)], dataset[(1, 1)], dataset.filler()]:
         kinds = sample.token_kinds
         assert kinds.dtype == np.uint8

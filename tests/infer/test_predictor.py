@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +15,6 @@ from dcap.answers.codec import write
 from dcap.answers.prediction import Prediction
 from dcap.answers.profile import AnswerProfile
 from dcap.answers.prompts import PromptConfig
-from dcap.augment.config import AugmentConfig
 from dcap.augment.fit import fit_canvas
 from dcap.core.errors import ConfigError, ImageError
 from dcap.data.config import DataConfig, resolve_profile
@@ -112,9 +110,8 @@ def test_prompt_and_pixels_are_those_of_training(generator: Any, photos: Path) -
     """What the model is asked is, to the bit, what it was trained on without augmentation."""
     answer = AnswerProfile(format="qwen", max_pixels=80_000, prompts=PromptConfig(name="zh", system="Be brief."))
     data = DataConfig(train=(str(photos),), val=(str(photos),), answer=answer)
-    config = SimpleNamespace(data=data, augmentation=AugmentConfig(), model=None, seed=0)
-    dataset = DenseCaptionDataset(config, "val", generator.tokenizer)
     chosen = make(generator.tokenizer, answer=answer)
+    dataset = DenseCaptionDataset(data, "val", generator.tokenizer)
     for k, record in enumerate(JsonlFile(photos)):
         question, sample = ask_record(chosen, record, options(photos)), dataset[k]
         prompt = question.prompt

@@ -21,7 +21,7 @@ from dcap.data.dataset import DenseCaptionDataset, SampleKey
 from dcap.data.loader import RowLoader
 from dcap.records.builtin import resolve_data
 from support.container_cases import write_parquet, write_tar
-from support.dataset_cases import config
+from support.dataset_cases import make_dataset
 
 PHOTOS = resolve_data("builtin:photos/train.jsonl")
 ROWS = [json.loads(line) for line in PHOTOS.read_text("utf-8").splitlines()]
@@ -62,12 +62,12 @@ WRITERS = {
 @pytest.fixture(params=WRITERS)
 def dataset(request: pytest.FixtureRequest, tmp_path: Path, tiny_folder: Path) -> DenseCaptionDataset:
     path = WRITERS[request.param](tmp_path)
-    return DenseCaptionDataset(config(tiny_folder, train=str(path), root=str(tmp_path)))
+    return make_dataset(tiny_folder, train=str(path), root=str(tmp_path))
 
 
 @pytest.fixture(scope="module")
 def plain(tiny_folder: Path) -> DenseCaptionDataset:
-    return DenseCaptionDataset(config(tiny_folder))
+    return make_dataset(tiny_folder)
 
 
 def test_samples_and_pictures_are_those_of_the_plain_file(
@@ -89,8 +89,8 @@ def test_workers_read_shards(tmp_path: Path, tiny_folder: Path) -> None:
     (tmp_path / "shards").mkdir()
     tar(tmp_path / "shards")
     parquet(tmp_path / "shards")
-    made = config(tiny_folder, train=str(tmp_path / "shards"), num_workers=2)
-    batches = list(RowLoader(DenseCaptionDataset(made), batch_size=1).batches())
+    made = make_dataset(tiny_folder, train=str(tmp_path / "shards"), num_workers=2)
+    batches = list(RowLoader(made, batch_size=1).batches())
     info = [sample for batch in batches for sample in batch["samples"]]
     assert len({sample.sample_id for sample in info}) == 2 * len(ROWS)
 

@@ -15,10 +15,9 @@ import torch
 
 from dcap.core.errors import RecordError
 from dcap.data.collate import Batch
-from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.loader import RowLoader
 from dcap.records.files import saved_index
-from support.dataset_cases import config, photo, records
+from support.dataset_cases import make_dataset, photo, records
 
 NUM_RECORDS = 8
 
@@ -35,8 +34,8 @@ def file(tmp_path: Path) -> Path:
 
 
 def loader_of(file: Path, tiny_folder: Path, num_workers: int = 0) -> RowLoader:
-    settings = config(tiny_folder, train=str(file), val=(), num_workers=num_workers, packing=False, patch_dtype="uint8")
-    return RowLoader(DenseCaptionDataset(settings))
+    fields = {"train": str(file), "val": (), "num_workers": num_workers, "packing": False, "patch_dtype": "uint8"}
+    return RowLoader(make_dataset(tiny_folder, **fields))
 
 
 def digest(batches: Iterator[list[Batch]]) -> str:

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from dcap.augment.config import AugmentConfig
 from dcap.core.config import build
-from dcap.train.config import RunConfig
+from dcap.data.config import DataConfig, Split
+from dcap.data.dataset import DenseCaptionDataset
 
 AUGMENTATION = {
     "ops": [
@@ -24,22 +26,25 @@ AUGMENTATION = {
 PHOTOS = "builtin:photos/train.jsonl"
 
 
-def config(tiny_folder: Path, augmentation: Any = None, **data: Any) -> RunConfig:
-    section = {
+def data_config(**fields: Any) -> DataConfig:
+    """A ``data:`` section with the bundled photos, unless `fields` name others."""
+    tree = {
         "train": PHOTOS,
         "val": "builtin:photos/val.jsonl",
         "global_max_length": 6000,
         "num_workers": 0,
         "answer": {"max_pixels": 90_000},
-        **data,
+        **fields,
     }
-    tree = {
-        "model": {"name_or_path": str(tiny_folder)},
-        "data": section,
-        "training": {"output_dir": "none"},
-        "augmentation": augmentation if augmentation is not None else AUGMENTATION,
-    }
-    return build(RunConfig, tree)
+    return build(DataConfig, tree)
+
+
+def make_dataset(
+    tiny_folder: Path, augmentation: Any = None, *, split: Split = "train", seed: int = 0, **fields: Any
+) -> DenseCaptionDataset:
+    """The data set of `data_config`; augmented by `AUGMENTATION`, unless another is given."""
+    pipeline = build(AugmentConfig, AUGMENTATION if augmentation is None else augmentation)
+    return DenseCaptionDataset(data_config(**fields), split, str(tiny_folder), augmentation=pipeline, seed=seed)
 
 
 def records(folder: Path, *items: dict[str, Any]) -> str:

@@ -9,15 +9,14 @@ from typing import Any
 import pytest
 
 from dcap.core.errors import TrainingError
-from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.loader import RowLoader
 from dcap.train import agreement
 from dcap.train.agreement import check_ranks_agree, rows_digest
-from support.dataset_cases import config, photo, records
+from support.dataset_cases import make_dataset, photo, records
 
 
 def loader(tiny_folder: Path, folder: Path, *items: dict[str, Any], rank: int = 0) -> RowLoader:
-    dataset = DenseCaptionDataset(config(tiny_folder, {}, train=records(folder, *items)))
+    dataset = make_dataset(tiny_folder, {}, train=records(folder, *items))
     return RowLoader(dataset, rank=rank, world_size=2)
 
 

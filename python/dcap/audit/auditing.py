@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -18,14 +17,17 @@ from dcap.audit.duplicates import Fingerprints
 from dcap.audit.splits import WHOLE_CHECKS, AuditedSplit, CheckResult, about
 from dcap.augment.config import AugmentConfig
 from dcap.core.errors import DcapError, PluginError, RecordError
+from dcap.core.log import get_logger
 from dcap.core.parallel import map_in_order
 from dcap.core.random import generator
 from dcap.data.config import DataConfig, Split
-from dcap.data.dataset import DatasetConfig, DenseCaptionDataset
+from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import Tokenizer
 from dcap.data.mixture import EpochSamples
 from dcap.records.files.opening import open_source
 from dcap.records.files.paths import expand_sources
+
+logger = get_logger(__name__)
 
 _SAMPLES_OF_A_RUN = 16
 _DRAW_PURPOSE = 9
@@ -45,29 +47,24 @@ class AuditOptions:
     """Processes that share the work; the result is the same."""
 
 
-@dataclass(frozen=True)
-class _Config:
-    """A run's config with other policies for bad records."""
-
-    data: DataConfig
-    augmentation: AugmentConfig
-    model: Any
-    seed: int
-
-
 def audit(
-    config: DatasetConfig,
-    tokenizer: Tokenizer,
+    data: DataConfig,
+    tokenizer: Tokenizer | str,
     options: AuditOptions | None = None,
     on_checked: Callable[[str, int, int], None] | None = None,
+    *,
+    augmentation: AugmentConfig | None = None,
+    seed: int = 0,
 ) -> list[CheckResult]:
     """Run every check over the splits that a config names.
 
     Args:
-        config: A run's config.
+        data: A run's ``data:`` section.
         tokenizer: The model's.
         options: How far it goes.
         on_checked: Called with the split, the number of samples checked and their total.
+        augmentation: A run's ``augmentation:`` section; `None`: no augmentation.
+        seed: A run's seed.
 
     Raises:
         RecordError: A file cannot be read at all.
@@ -77,8 +74,8 @@ def audit(
     options, told = options or AuditOptions(), on_checked or (lambda *_: None)
     results, splits = [], []
     for name in ("train", "val"):
-        if config.data.has(name):
-            split = _open(config, name, tokenizer, options)
+        if data.has(name):
+            split = _open(data, name, options, partial(_dataset, tokenizer, augmentation, seed))
             results += _sample_results(split, options, told)
             splits.append(split)
     for check in WHOLE_CHECKS:
@@ -86,13 +83,22 @@ def audit(
     return results
 
 
-def _open(config: DatasetConfig, name: Split, tokenizer: Tokenizer, options: AuditOptions) -> AuditedSplit:
-    entries = config.data.entries(name)
-    files = tuple(open_source(file) for entry in entries for file in expand_sources(entry.files(name)))
-    data = replace(config.data, on_bad_record="skip", check_images=False, num_workers=options.num_workers)
-    policy, changed = config.data.on_bad_record, _Config(data, config.augmentation, config.model, config.seed)
+def _dataset(
+    tokenizer: Tokenizer | str, augmentation: AugmentConfig | None, seed: int, data: DataConfig, name: Split
+) -> DenseCaptionDataset:
+    dataset = DenseCaptionDataset(data, name, tokenizer, augmentation=augmentation, seed=seed)
+    logger.info("%s: %s", name, dataset.records.summary())
+    return dataset
+
+
+def _open(
+    data: DataConfig, name: Split, options: AuditOptions, made: Callable[[DataConfig, Split], DenseCaptionDataset]
+) -> AuditedSplit:
+    files = tuple(open_source(file) for entry in data.entries(name) for file in expand_sources(entry.files(name)))
+    policy = data.on_bad_record
+    changed = replace(data, on_bad_record="skip", check_images=False, num_workers=options.num_workers)
     try:
-        dataset = DenseCaptionDataset(changed, name, tokenizer)
+        dataset = made(changed, name)
     except (RecordError, PluginError) as error:
         # The files can be read and bad records are skipped: it was a preprocessor.
         return AuditedSplit(name, files, policy, None, error)
@@ -135,7 +141,7 @@ def _drawn(dataset: DenseCaptionDataset, options: AuditOptions, total: int) -> f
     count = options.encode
     if count is None or count >= total:
         return frozenset(range(total))
-    rng = generator(dataset.config.seed, options.epoch, _DRAW_PURPOSE)
+    rng = generator(dataset.seed, options.epoch, _DRAW_PURPOSE)
     return frozenset(rng.choice(total, count, replace=False).tolist())
 
 

@@ -131,7 +131,7 @@ def images(sample: AuditedSample) -> list[Found] | None:
     """The image decodes to the size that its record gives."""
     if isinstance(sample.record, DcapError):
         return None
-    data, record = sample.dataset.config.data, sample.record
+    data, record = sample.dataset.data, sample.record
     look = decode_image if sample.decode else check_header
     try:
         look(image_source(record, data.root), record.canvas, data.max_image_pixels)
@@ -142,7 +142,7 @@ def images(sample: AuditedSample) -> list[Found] | None:
 
 def plans(sample: AuditedSample) -> list[Found] | None:
     """The sample can be planned, and fits ``data.global_max_length`` or is left out as ``data.overlong`` says."""
-    planned, limit = sample.planned, sample.dataset.config.data.global_max_length
+    planned, limit = sample.planned, sample.dataset.data.global_max_length
     if planned is None:
         return None
     if isinstance(planned, DcapError):

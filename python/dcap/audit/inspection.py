@@ -205,7 +205,7 @@ def plan_epoch(loader: RowLoader, epoch: int, max_plans: int | None = None) -> E
         return _plans(loader, [*keys, *gone], numbers, rows, len(samples))
     chosen = np.arange(len(samples))
     if drawn:
-        chosen = np.sort(generator(dataset.config.seed, epoch, _DRAW_PURPOSE).permutation(len(samples))[:max_plans])
+        chosen = np.sort(generator(dataset.seed, epoch, _DRAW_PURPOSE).permutation(len(samples))[:max_plans])
     taken = zip(samples.index[chosen].tolist(), samples.draw[chosen].tolist(), strict=True)
     keys = [SampleKey(epoch, index, draw=draw) for index, draw in taken]
     numbers = _numbers(dataset, keys)
@@ -213,7 +213,7 @@ def plan_epoch(loader: RowLoader, epoch: int, max_plans: int | None = None) -> E
     if dataset.split == "val":
         members = ordered_rows(lengths, loader.rules)
     else:
-        members = epoch_rows(lengths, dataset.config.seed, epoch, loader.rules)
+        members = epoch_rows(lengths, dataset.seed, epoch, loader.rules)
     return _plans(loader, keys, numbers, tuple(np.array(row, np.int64) for row in members), len(samples))
 
 
@@ -244,7 +244,7 @@ def _plans(
 def _numbers(dataset: DenseCaptionDataset, keys: list[SampleKey]) -> I64:
     """Return the numbers of each sample, int64 (N, 7); ``data.num_workers`` processes share the work."""
     runs = [keys[i : i + _CHUNK] for i in range(0, len(keys), _CHUNK)]
-    made = map_in_order(partial(_numbers_of_run, dataset), runs, dataset.config.data.num_workers)
+    made = map_in_order(partial(_numbers_of_run, dataset), runs, dataset.data.num_workers)
     found = list(progress_of(itertools.chain.from_iterable(made), len(keys), "Planning samples"))
     return np.array(found, np.int64).reshape(len(keys), _PATCHES + 1)
 
@@ -257,7 +257,7 @@ def _numbers_of(dataset: DenseCaptionDataset, key: SampleKey) -> I64:
     try:
         planned = dataset.plan(key.epoch, key.index, key.when, key.draw)
     except RecordError:
-        if dataset.config.data.on_bad_record == "error":
+        if dataset.data.on_bad_record == "error":
             raise
         return np.zeros(_PATCHES + 1, np.int64)
     if not planned.fits:

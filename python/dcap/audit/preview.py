@@ -84,7 +84,7 @@ def load_preview(dataset: DenseCaptionDataset, index: int, draws: int, when: Tra
         ImageError: The image cannot be decoded.
     """
     record = dataset.records[index]
-    data = dataset.config.data
+    data = dataset.data
     image = decode_image(image_source(record, data.root), record.canvas, data.max_image_pixels, record.origin)
     samples = tuple(dataset[SampleKey(epoch, index, when=when)] for epoch in range(draws))
     planner = dataset.planner_of(index)

@@ -59,7 +59,7 @@ class Replay:
         planner = dataset.planner_of(key.index)
         mode = planner.mode(record, key.epoch, key.index, key.draw)
         seen = answer_objects(sample, planner.profile.answer, mode)
-        image = record.embedded or image_path(record, dataset.config.data.root).resolve()
+        image = record.embedded or image_path(record, dataset.data.root).resolve()
         step = "" if key.when is None else f", step {key.when.step}"
         draw = f", draw {key.draw}" if key.draw else ""
         name = f"{record.origin} {record.image}, epoch {key.epoch}{draw}{step}"

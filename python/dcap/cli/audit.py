@@ -14,13 +14,14 @@ from rich.table import Table
 from rich.text import Text
 
 from dcap.cli.progress import progress_bars
+from dcap.cli.run_data import RecordsConfig
 from dcap.core.errors import ConfigError
 from dcap.core.log import output_console
 from dcap.core.parallel import default_workers
+from dcap.train.config import RunConfig, load_run_config
 
 if TYPE_CHECKING:
     from dcap.audit.splits import CheckResult
-    from dcap.train.config import RunConfig
 
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.\[\]]*=")
 
@@ -80,12 +81,11 @@ def run(args: argparse.Namespace) -> int:
     # The tokenizer comes with transformers, which takes seconds to import.
     from dcap.audit.auditing import AuditOptions, audit
     from dcap.data.encode import load_tokenizer
-    from dcap.demo import resolve_model
 
-    tokenizer = load_tokenizer(resolve_model(config.model.name_or_path), config.model.revision)
+    tokenizer = load_tokenizer(config.model.name_or_path, config.model.revision)
     options = AuditOptions(args.encode, not args.no_decode, args.epoch, args.workers)
     with progress_bars() as told:
-        results = audit(config, tokenizer, options, told)
+        results = audit(config.data, tokenizer, options, told, augmentation=config.augmentation, seed=config.seed)
     failed = any(result.failed for result in results)
     if args.json:
         tree = {"passed": not failed, "checks": [result.to_dict() for result in results]}
@@ -95,14 +95,12 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def load_config(sources: Sequence[str], overrides: Sequence[str]) -> RunConfig:
+def load_config(sources: Sequence[str], overrides: Sequence[str]) -> RunConfig | RecordsConfig:
     """Return the run's config, or one for records alone: no augmentation, any length.
 
     Raises:
         ConfigError: A config is not the only source, or is wrong.
     """
-    from dcap.train.config import build_run_config, load_run_config
-
     changes = [*(item for item in sources if _OVERRIDE.match(item)), *overrides]
     files = [item for item in sources if not _OVERRIDE.match(item)]
     configs = [item for item in files if Path(item).suffix in (".yaml", ".yml")]
@@ -110,12 +108,7 @@ def load_config(sources: Sequence[str], overrides: Sequence[str]) -> RunConfig:
         return load_run_config(files[0], changes)
     if configs or not files:
         raise ConfigError("dcap audit must be given one config, or files of records, not " + " ".join(sources))
-    tree = {
-        "model": {"name_or_path": "builtin:tiny"},
-        "data": {"train": files, "global_max_length": 1_000_000},
-        "training": {"output_dir": "none"},
-    }
-    return build_run_config(tree, changes, "dcap audit")
+    return RecordsConfig.of(files, (), changes, "dcap audit")
 
 
 def _count_or_all(text: str) -> int | None:

@@ -134,14 +134,10 @@ def _report(args: argparse.Namespace, config: RunConfig, rate: float | None) -> 
 
 
 def _loader(args: argparse.Namespace, config: RunConfig) -> RowLoader:
-    from dcap.cli.training_step import run_loader
-    from dcap.data.dataset import DenseCaptionDataset
-    from dcap.data.encode import load_tokenizer
+    from dcap.cli.run_data import open_dataset, run_loader
     from dcap.data.loader import RowLoader
-    from dcap.demo import resolve_model
 
-    tokenizer = load_tokenizer(resolve_model(config.model.name_or_path), config.model.revision)
-    dataset = DenseCaptionDataset(config, args.split, tokenizer)
+    dataset = open_dataset(config, args.split)
     if dataset.curriculum.phases and args.max_plans is None:
         return run_loader(config, dataset)
     return RowLoader(dataset, batch_size=config.training.per_device_batch_size)
@@ -156,7 +152,7 @@ def _samples(count: int, loader: RowLoader, plans: EpochPlans) -> tuple[ShownSam
         try:
             sample = loader.dataset[key]
         except ImageError as error:
-            if loader.dataset.config.data.on_bad_record == "error":
+            if loader.dataset.data.on_bad_record == "error":
                 raise
             log.warning("not shown: %s", error)
             continue

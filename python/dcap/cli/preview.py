@@ -6,14 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dcap.cli.training_step import add_step, training_step
+from dcap.cli.run_data import RecordsConfig, add_step, open_dataset, training_step
 from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger, progress
 from dcap.core.words import counted
+from dcap.train.config import RunConfig, load_run_config
 
 if TYPE_CHECKING:
     from dcap.audit.preview import Preview
-    from dcap.train.config import RunConfig
 
 log = get_logger(__name__)
 
@@ -67,12 +67,8 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(args.source, args.overrides)
     # The tokenizer comes with transformers, which takes seconds to import.
     from dcap.audit.preview import choose, load_preview
-    from dcap.data.dataset import DenseCaptionDataset
-    from dcap.data.encode import load_tokenizer
-    from dcap.demo import resolve_model
 
-    tokenizer = load_tokenizer(resolve_model(config.model.name_or_path), config.model.revision)
-    dataset = DenseCaptionDataset(config, args.split, tokenizer)
+    dataset = open_dataset(config, args.split)
     if not len(dataset):
         raise ConfigError(f"{args.source} must hold at least one record, not none")
     indices = choose(len(dataset), args.num_samples)
@@ -98,19 +94,12 @@ def _write(folder: Path, previews: list[Preview], title: str, intro: str) -> Non
     log.info("%s and index.html beside it: %s", folder / "sheet.png", intro)
 
 
-def load_config(source: str, overrides: list[str]) -> RunConfig:
+def load_config(source: str, overrides: list[str]) -> RunConfig | RecordsConfig:
     """Return the run's config, or one for records alone: no augmentation, any length.
 
     Raises:
         ConfigError: As the run's config.
     """
-    from dcap.train.config import build_run_config, load_run_config
-
     if Path(source).suffix in (".yaml", ".yml"):
         return load_run_config(source, overrides)
-    tree = {
-        "model": {"name_or_path": "builtin:tiny"},
-        "data": {"train": [source], "val": [source], "global_max_length": 1_000_000},
-        "training": {"output_dir": "none"},
-    }
-    return build_run_config(tree, overrides, Path(source).name)
+    return RecordsConfig.of([source], [source], overrides, Path(source).name)

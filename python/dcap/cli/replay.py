@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dcap.cli.training_step import add_step, run_loader, training_step
+from dcap.cli.run_data import add_step, open_dataset, run_loader, training_step
 from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger
 
@@ -94,14 +94,10 @@ def _from_config(args: argparse.Namespace) -> Replay:
     from dcap.train.config import load_run_config
 
     config = load_run_config(args.config, args.overrides)
-    # The tokenizer comes with transformers, which takes seconds to import.
     from dcap.audit.replay import Replay
-    from dcap.data.dataset import DenseCaptionDataset, SampleKey
-    from dcap.data.encode import load_tokenizer
-    from dcap.demo import resolve_model
+    from dcap.data.dataset import SampleKey
 
-    tokenizer = load_tokenizer(resolve_model(config.model.name_or_path), config.model.revision)
-    dataset = DenseCaptionDataset(config, args.split or "train", tokenizer)
+    dataset = open_dataset(config, args.split or "train")
     epoch, index, draw = args.epoch or 0, args.index or 0, args.draw or 0
     if not 0 <= index < len(dataset) or epoch < 0:
         raise ConfigError(

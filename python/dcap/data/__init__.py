@@ -1,1 +1,43 @@
-"""Records, answer text, encoding, packing and collating."""
+"""Samples and batches: the data set, packing, collators, and the rows of an epoch; the first room that needs torch.
+
+Example:
+    data = DataConfig(train="builtin:photos/train.jsonl")
+    dataset = DenseCaptionDataset(data, augmentation=[{"name": "hflip", "prob": 0.5}])
+    batch = PackingCollator()([dataset[0], dataset[1]])
+"""
+
+from typing import TYPE_CHECKING
+
+from dcap.core.faces import lazy
+
+if TYPE_CHECKING:
+    from dcap.data.collate import Batch, PackingCollator, PaddingCollator, SampleInfo
+    from dcap.data.config import DataConfig, MixtureEntry
+    from dcap.data.dataset import DenseCaptionDataset, SampleKey
+    from dcap.data.encode import Tokenizer, load_tokenizer
+    from dcap.data.sample import Sample
+
+__all__ = [
+    "Batch",
+    "DataConfig",
+    "DenseCaptionDataset",
+    "MixtureEntry",
+    "PackingCollator",
+    "PaddingCollator",
+    "Sample",
+    "SampleInfo",
+    "SampleKey",
+    "Tokenizer",
+    "load_tokenizer",
+]
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "collate": ("Batch", "PackingCollator", "PaddingCollator", "SampleInfo"),
+        "config": ("DataConfig", "MixtureEntry"),
+        "dataset": ("DenseCaptionDataset", "SampleKey"),
+        "encode": ("Tokenizer", "load_tokenizer"),
+        "sample": ("Sample",),
+    },
+)

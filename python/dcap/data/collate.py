@@ -12,7 +12,7 @@ import torch
 
 from dcap.augment.patches import PATCH, empty_patches, to_patches
 from dcap.core.errors import TrainingError
-from dcap.data.encode import IGNORE_INDEX, MERGE
+from dcap.data.encode import IGNORE_INDEX, MERGE, PAD_ID
 from dcap.data.sample import FILLER, Sample
 from dcap.data.token_kinds import TokenKind
 
@@ -66,11 +66,11 @@ class PackingCollator:
         cu_seqlens    [ 0         4       7          12 ]
 
     Args:
-        max_length: Most tokens of a row.
+        max_length: Most tokens of a row; `None`: no bound.
         patch_dtype: Format of the patches.
     """
 
-    max_length: int
+    max_length: int | None = None
     patch_dtype: PatchType = "float32"
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
@@ -81,7 +81,7 @@ class PackingCollator:
         """
         _check(samples)
         lengths = [len(s.input_ids) for s in samples]
-        if sum(lengths) > self.max_length:
+        if self.max_length is not None and sum(lengths) > self.max_length:
             raise TrainingError(f"row must have at most {self.max_length} tokens, not {sum(lengths)}{_names(samples)}")
         batch = _batch([np.concatenate([getattr(s, name) for s in samples], axis=-1)[..., None, :] for name in _NAMES])
         weights = np.concatenate([np.full(len(s.input_ids), s.weight, np.float32) for s in samples])
@@ -95,13 +95,13 @@ class PaddingCollator:
     """Pad samples on the right to the longest of the batch; padding has no label and attends to nothing real.
 
     Args:
-        pad_id: Token id of the padding.
-        max_length: Most tokens of a sample.
+        max_length: Most tokens of a sample; `None`: no bound.
+        pad_id: Token id of the padding; the default is ``<|endoftext|>`` of Qwen3-VL.
         patch_dtype: Format of the patches.
     """
 
-    pad_id: int
-    max_length: int
+    max_length: int | None = None
+    pad_id: int = PAD_ID
     patch_dtype: PatchType = "float32"
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
@@ -112,7 +112,7 @@ class PaddingCollator:
         """
         _check(samples)
         longest = max(len(s.input_ids) for s in samples)
-        if longest > self.max_length:
+        if self.max_length is not None and longest > self.max_length:
             raise TrainingError(f"sample must have at most {self.max_length} tokens, not {longest}{_names(samples)}")
         fills = (self.pad_id, IGNORE_INDEX, 0, TokenKind.PROMPT, 0)
         batch = _batch(

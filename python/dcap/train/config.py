@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 from dcap.answers.formats import ANSWER_FORMATS
 from dcap.augment.config import AugmentConfig
@@ -154,9 +154,29 @@ def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfi
 
 
 def build_run_config(tree: dict[str, Any], overrides: Sequence[str], source: str) -> RunConfig:
-    """Build a run's config and check all of it that can be checked without a model.
+    """Build a run's config and check all of it that can be checked without a model; arguments as `build_checked`.
+
+    Raises:
+        ConfigError: As `build_checked`.
+    """
+    return build_checked(RunConfig, tree, overrides, source)
+
+
+class _WithSamples(Protocol):
+    @property
+    def data(self) -> DataConfig: ...
+    @property
+    def augmentation(self) -> AugmentConfig: ...
+
+
+C = TypeVar("C", bound=_WithSamples)
+
+
+def build_checked(cls: type[C], tree: dict[str, Any], overrides: Sequence[str], source: str) -> C:
+    """Build a config with the sections of samples, and check what they name.
 
     Args:
+        cls: `RunConfig`, or another dataclass with its ``data`` and ``augmentation``.
         tree: Mapping from YAML.
         overrides: Command-line items such as ``seed=1``.
         source: Where `tree` came from, for messages.
@@ -167,8 +187,8 @@ def build_run_config(tree: dict[str, Any], overrides: Sequence[str], source: str
     """
     tree = apply_overrides(tree, overrides)
     try:
-        config = build(RunConfig, tree)
-        _check_named(config)
+        config = build(cls, tree)
+        _check_named(config.data, config.augmentation)
     except ConfigError as error:
         blamed = [item for item in overrides if _is_about(str(error), item.partition("=")[0])]
         origin = f"override {blamed[-1]}" if blamed else source
@@ -176,13 +196,13 @@ def build_run_config(tree: dict[str, Any], overrides: Sequence[str], source: str
     return config
 
 
-def _check_named(config: RunConfig) -> None:
+def _check_named(data: DataConfig, augmentation: AugmentConfig) -> None:
     """Make what the config names, as the run will: it then fails before anything slow is imported or read."""
-    Pipeline.from_config(config.augmentation)
-    Chain.from_config(config.data.preprocessors)
-    for data in (config.data, *map(config.data.of_entry, config.data.mixture)):
-        ANSWER_FORMATS.get(data.answer.format, "data.answer.format")
-        resolve_profile(data)
+    Pipeline.from_config(augmentation)
+    Chain.from_config(data.preprocessors)
+    for each in (data, *map(data.of_entry, data.mixture)):
+        ANSWER_FORMATS.get(each.answer.format, "data.answer.format")
+        resolve_profile(each)
 
 
 def _is_about(message: str, path: str) -> bool:

@@ -17,6 +17,7 @@ from dcap.core.config import dump_yaml
 from dcap.core.errors import ConfigError
 from dcap.core.log import FILE_ONLY, console, get_logger
 from dcap.core.words import counted
+from dcap.data.config import Split
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import load_tokenizer
 from dcap.data.loader import RowLoader
@@ -241,9 +242,11 @@ def _loaders(
     steps = accumulation(config, accelerator.num_processes)
     cost = RowCost().frozen_vision() if config.model.freeze_vit else RowCost()
 
-    def loader(split: Any) -> RowLoader:
+    def loader(split: Split) -> RowLoader:
+        dataset = DenseCaptionDataset(config.data, split, tokenizer, augmentation=config.augmentation, seed=config.seed)
+        log.info("%s: %s", split, dataset.records.summary())
         return RowLoader(
-            DenseCaptionDataset(config, split, tokenizer),
+            dataset,
             rank=accelerator.process_index,
             world_size=accelerator.num_processes,
             accumulation=steps,
@@ -253,7 +256,10 @@ def _loaders(
             cost=cost,
         )
 
-    return loader("train"), loader("val") if config.data.has("val") else None
+    train = loader("train")
+    if accelerator.is_main_process:
+        train.dataset.pipeline.log_canvas_fit()
+    return train, loader("val") if config.data.has("val") else None
 
 
 def _tell_bad_records(bad_records: BadRecordList) -> None:

@@ -1,0 +1,116 @@
+"""The data set that a command shows: of a run's config or of records alone, and where its curriculum stands."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dcap.augment.config import AugmentConfig
+from dcap.augment.schedule import TrainingStep
+from dcap.core.errors import ConfigError
+from dcap.core.log import get_logger
+from dcap.data.config import DataConfig, Split
+from dcap.model.config import ModelConfig
+from dcap.train.config import RunConfig, build_checked
+
+if TYPE_CHECKING:
+    from dcap.data.dataset import DenseCaptionDataset
+    from dcap.data.loader import RowLoader
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class RecordsConfig:
+    """What samples of records without a run depend on: any length, and no augmentation unless it is asked for."""
+
+    data: DataConfig
+    """Where samples come from."""
+    model: ModelConfig = field(default_factory=lambda: ModelConfig("builtin:tiny"))
+    """Whose tokenizer is used."""
+    augmentation: AugmentConfig = field(default_factory=AugmentConfig)
+    """What training samples undergo."""
+    seed: int = 0
+    """Seed of augmentation."""
+
+    @classmethod
+    def of(cls, train: Sequence[str], val: Sequence[str], overrides: Sequence[str], source: str) -> RecordsConfig:
+        """Return the config of files of records.
+
+        Args:
+            train: Files of the training split.
+            val: Files of the validation split.
+            overrides: Command-line items such as ``seed=1``.
+            source: What was asked for, for messages.
+
+        Raises:
+            ConfigError: An override is wrong.
+        """
+        data = {"train": list(train), "val": list(val), "global_max_length": 1_000_000}
+        return build_checked(cls, {"data": data}, overrides, source)
+
+
+def open_dataset(config: RunConfig | RecordsConfig, split: Split) -> DenseCaptionDataset:
+    """Return a split's samples, and log what was read.
+
+    Raises:
+        ConfigError: As `DenseCaptionDataset`.
+        RecordError: As `DenseCaptionDataset`.
+        MissingPackageError: As `DenseCaptionDataset`.
+    """
+    # The tokenizer comes with transformers, which takes seconds to import.
+    from dcap.data.dataset import DenseCaptionDataset
+    from dcap.data.encode import load_tokenizer
+
+    tokenizer = load_tokenizer(config.model.name_or_path, config.model.revision)
+    dataset = DenseCaptionDataset(config.data, split, tokenizer, augmentation=config.augmentation, seed=config.seed)
+    dataset.pipeline.log_canvas_fit()
+    log.info("%s: %s", split, dataset.records.summary())
+    return dataset
+
+
+def add_step(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add ``--step`` to a command; `default` says what is taken without it."""
+    parser.add_argument(
+        "--step",
+        type=int,
+        metavar="N",
+        help="for augmentation.curriculum: optimiser steps made before, so one less than the step's own number in "
+        f"metrics.jsonl (default: {default})",
+    )
+
+
+def training_step(
+    config: RunConfig | RecordsConfig, dataset: DenseCaptionDataset, step: int | None
+) -> TrainingStep | None:
+    """Return where a run's curriculum stands after `step` steps; None without one, and for its start.
+
+    Raises:
+        ConfigError: There is a step and no curriculum, the step is negative or beyond the run, or there is no run
+            whose steps are all of which a curriculum in percent is a part.
+    """
+    phases = dataset.curriculum.phases
+    if not phases and step is not None:
+        raise ConfigError("--step must go with augmentation.curriculum, which this split does not have")
+    if not step:
+        return None
+    if phases[0].config.until_step is not None:
+        return TrainingStep(step)
+    if isinstance(config, RecordsConfig):
+        raise ConfigError("--step must go with a run's config where the curriculum is in percent of its steps")
+    total = run_loader(config, dataset).total_steps
+    if total is not None and step >= total:
+        raise ConfigError(f"--step must be below {total}, the steps of the run, not {step}")
+    return TrainingStep(step, total)
+
+
+def run_loader(config: RunConfig, dataset: DenseCaptionDataset) -> RowLoader:
+    """Return the loader of a run, with all rows of a step."""
+    from dcap.data.loader import RowLoader
+    from dcap.train.setup import accumulation, planned_steps
+
+    training = config.training
+    loader = RowLoader(dataset, accumulation=accumulation(config, 1), batch_size=training.per_device_batch_size)
+    return loader.planned_for(training.max_steps or planned_steps(config, loader))
