@@ -1,8 +1,12 @@
+"""When two captions say the same."""
+
+from __future__ import annotations
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcap.evaluate.captions import equal_captions, normalize, token_f1, tokens
+from dcap.evaluate.captions import caption_words, equal_captions, normalize, token_f1
 
 
 @pytest.mark.parametrize(
@@ -17,15 +21,15 @@ from dcap.evaluate.captions import equal_captions, normalize, token_f1, tokens
         ("杯子\u3000红", "杯子 红"),
     ],
 )
-def test_normalize(text, expected):
+def test_normalize(text: str, expected: str) -> None:
     assert normalize(text) == expected
 
 
-def test_tokens_of_words_numbers_and_ideographs():
-    assert tokens("Road, paved, 2 lanes") == ["road", "paved", "2", "lanes"]
-    assert tokens("红色cup杯") == ["红", "色", "cup", "杯"]
-    assert tokens("a_b") == ["a", "b"]
-    assert tokens("...") == []
+def test_tokens_of_words_numbers_and_ideographs() -> None:
+    assert caption_words("Road, paved, 2 lanes") == ["road", "paved", "2", "lanes"]
+    assert caption_words("红色cup杯") == ["红", "色", "cup", "杯"]
+    assert caption_words("a_b") == ["a", "b"]
+    assert caption_words("...") == []
 
 
 @pytest.mark.parametrize(
@@ -41,11 +45,11 @@ def test_tokens_of_words_numbers_and_ideographs():
         ("cup", "?", 0.0),
     ],
 )
-def test_token_f1(a, b, expected):
+def test_token_f1(a: str, b: str, expected: float) -> None:
     assert token_f1(a, b) == pytest.approx(expected)
 
 
-def test_equal_captions_is_a_table():
+def test_equal_captions_is_a_table() -> None:
     assert equal_captions(["Cup", "plate"], ["cup", "PLATE ", "x"]).tolist() == [
         [True, False, False],
         [False, True, False],
@@ -54,7 +58,7 @@ def test_equal_captions_is_a_table():
 
 
 @given(st.text(), st.text())
-def test_token_f1_is_symmetric_bounded_and_one_for_itself(a, b):
+def test_token_f1_is_symmetric_bounded_and_one_for_itself(a: str, b: str) -> None:
     assert token_f1(a, b) == token_f1(b, a)
     assert 0.0 <= token_f1(a, b) <= 1.0
     assert token_f1(a, a) == 1.0

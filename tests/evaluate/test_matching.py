@@ -1,4 +1,9 @@
+"""Similarity of shapes and their one-to-one matching."""
+
+from __future__ import annotations
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,30 +14,30 @@ from dcap.evaluate.matching import match, similarity
 from dcap.geometry.shapes import ShapeArray
 
 
-def box(x1, y1, x2, y2):
+def box(x1: float, y1: float, x2: float, y2: float) -> dict[str, list[float]]:
     return {"bbox_2d": [x1, y1, x2, y2]}
 
 
-def test_box_against_box_is_plain_iou():
+def test_box_against_box_is_plain_iou() -> None:
     truth = ShapeArray.from_objects([box(0, 0, 10, 10)])
     pred = ShapeArray.from_objects([box(5, 0, 15, 10), box(0, 0, 10, 10), box(10, 0, 20, 10)])
     np.testing.assert_allclose(similarity(truth, pred, 5.0), [[1 / 3, 1.0, 0.0]], atol=1e-12)
 
 
-def test_box_against_polygon_compares_areas():
+def test_box_against_polygon_compares_areas() -> None:
     truth = ShapeArray.from_objects([box(0, 0, 10, 10)])
     pred = ShapeArray.from_objects([{"poly": [0, 0, 10, 0, 0, 10]}])
     assert similarity(truth, pred, 5.0)[0, 0] == pytest.approx(0.5)
 
 
-def test_region_and_line_are_never_alike():
+def test_region_and_line_are_never_alike() -> None:
     truth = ShapeArray.from_objects([box(0, 0, 10, 10), {"line": [0, 5, 10, 5]}])
     pred = ShapeArray.from_objects([{"line": [0, 5, 10, 5]}, box(0, 0, 10, 10)])
     np.testing.assert_allclose(similarity(truth, pred, 5.0), [[0.0, 1.0], [1.0, 0.0]])
 
 
 @pytest.mark.parametrize("counts", [(0, 0), (0, 2), (2, 0)])
-def test_empty_sides(counts):
+def test_empty_sides(counts: tuple[int, int]) -> None:
     truth, pred = (ShapeArray.from_objects([box(0, 0, 1, 1)] * n) for n in counts)
     alike = similarity(truth, pred, 5.0)
     assert alike.shape == counts
@@ -41,8 +46,8 @@ def test_empty_sides(counts):
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_regions_equal_shapely(data):
-    def ring():
+def test_regions_equal_shapely(data: st.DataObject) -> None:
+    def ring() -> npt.NDArray[np.float64]:
         angles = sorted(data.draw(st.lists(st.integers(0, 359), min_size=3, max_size=8, unique=True)))
         radii = data.draw(st.lists(st.integers(5, 40), min_size=len(angles), max_size=len(angles)))
         rad = np.deg2rad(angles)
@@ -57,7 +62,7 @@ def test_regions_equal_shapely(data):
     np.testing.assert_allclose(similarity(shapes.take([0, 1]), shapes.take([2, 3]), 5.0), expected, atol=1e-9)
 
 
-def test_more_pairs_win_over_more_similarity():
+def test_more_pairs_win_over_more_similarity() -> None:
     # Greedy would take 0.95 and leave the second true object without a partner.
     alike = np.array([[0.95, 0.6], [0.6, 0.0]])
     found = match(alike, 0.5)
@@ -65,13 +70,13 @@ def test_more_pairs_win_over_more_similarity():
     assert found.pred.tolist() == [1, 0]
 
 
-def test_threshold_is_inclusive_and_forgives_rounding_only():
+def test_threshold_is_inclusive_and_forgives_rounding_only() -> None:
     assert len(match(np.array([[0.5]]), 0.5)) == 1
     assert len(match(np.array([[0.5 - 1e-12]]), 0.5)) == 1
     assert len(match(np.array([[0.4999]]), 0.5)) == 0
 
 
-def test_ties_are_settled_by_preference_only():
+def test_ties_are_settled_by_preference_only() -> None:
     alike = np.array([[0.8, 0.8], [0.8, 0.8]])
     assert match(alike, 0.5, tie=np.array([[0.0, 1.0], [1.0, 0.0]])).pred.tolist() == [1, 0]
     clear = np.array([[0.8, 0.7], [0.7, 0.8]])
@@ -80,7 +85,7 @@ def test_ties_are_settled_by_preference_only():
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, 6), st.integers(0, 6), st.integers(0, 10_000))
-def test_one_to_one_and_most_pairs(n, m, seed):
+def test_one_to_one_and_most_pairs(n: int, m: int, seed: int) -> None:
     alike = np.random.default_rng(seed).random((n, m)).round(1)
     found = match(alike, 0.5)
     assert len(set(found.truth.tolist())) == len(set(found.pred.tolist())) == len(found)

@@ -63,27 +63,26 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: A number is below 0, or there is no true record.
     """
     # scipy and the geometry kernels take a moment; --help should not wait for them.
+    from dcap.evaluate.evaluation import answer_table, evaluate, score_sheet, score_table, worst_table, write_json
     from dcap.evaluate.metrics import ScoreOptions
-    from dcap.evaluate.pictures import score_sheet
-    from dcap.evaluate.report import answer_table, evaluate, score_table, worst_table, write_json
     from dcap.view.sheet import write_png
 
     for name in ("worst", "best"):
         if getattr(args, name) < 0:
             raise ConfigError(f"--{name} must be at least 0, not {getattr(args, name)}")
     truth = expand_sources(args.truth)
-    report = evaluate(truth, args.pred, ScoreOptions(line_tolerance_px=args.line_tolerance))
-    if not report.images:
+    evaluation = evaluate(truth, args.pred, ScoreOptions(line_tolerance_px=args.line_tolerance))
+    if not evaluation.images:
         raise ConfigError("--truth must hold at least one record, not none")
     console = output_console()
-    console.print(score_table(report))
-    console.print(answer_table(report))
+    console.print(score_table(evaluation))
+    console.print(answer_table(evaluation))
     if args.worst:
-        console.print(worst_table(report, args.worst))
+        console.print(worst_table(evaluation, args.worst))
     if args.json:
-        write_json(report, args.json)
+        write_json(evaluation, args.json)
         log.info("scores are in %s", args.json)
     if args.sheet and args.worst + args.best:
-        write_png(args.sheet, score_sheet(report, args.worst, args.best, args.root))
+        write_png(args.sheet, score_sheet(evaluation, args.worst, args.best, args.root))
         log.info("the worst and best images are drawn in %s", args.sheet)
     return 0

@@ -20,7 +20,7 @@ def normalize(caption: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", caption).casefold().split())
 
 
-def tokens(caption: str) -> list[str]:
+def caption_words(caption: str) -> list[str]:
     """Return the words of the normalised caption; punctuation is left out, ideographs stand alone."""
     return _TOKEN.findall(normalize(caption))
 
@@ -30,7 +30,7 @@ def token_f1(a: str, b: str) -> float:
 
     Source: Rajpurkar et al., "SQuAD: 100,000+ questions for machine comprehension of text", EMNLP 2016.
     """
-    first, second = Counter(tokens(a)), Counter(tokens(b))
+    first, second = Counter(caption_words(a)), Counter(caption_words(b))
     total = first.total() + second.total()
     if not total:
         return float(normalize(a) == normalize(b))

@@ -14,7 +14,8 @@ from dcap.geometry.shapes import ShapeArray
 
 Floats = npt.NDArray[np.float64]
 
-_MAX_PAIRS = 1 << 20
+MAX_PAIRS = 1 << 20
+"""Pairs of segments that are measured at once, a bound on memory."""
 
 
 def line_lengths(lines: ShapeArray) -> Floats:
@@ -23,7 +24,7 @@ def line_lengths(lines: ShapeArray) -> Floats:
     return _sum_by_line(np.linalg.norm(end - start, axis=1), owner, len(lines))
 
 
-def covered_lengths(lines: ShapeArray, others: ShapeArray, tolerance_px: float) -> Floats:
+def covered_lengths(lines: ShapeArray, others: ShapeArray, tolerance_px: float, max_pairs: int = MAX_PAIRS) -> Floats:
     """Return how much of each line lies within `tolerance_px` of at least one of `others`.
 
     Exact: the points within a distance of a segment form a capsule, a convex set, so each segment meets it in one
@@ -33,6 +34,7 @@ def covered_lengths(lines: ShapeArray, others: ShapeArray, tolerance_px: float) 
         lines: N polylines, pixel-edge coordinates.
         others: M polylines of the same frame.
         tolerance_px: Distance in pixels, above 0.
+        max_pairs: Pairs of segments to measure at once; the result does not depend on it.
 
     Returns:
         Lengths in pixels, float64 (N,), within 0..`line_lengths`.
@@ -41,10 +43,10 @@ def covered_lengths(lines: ShapeArray, others: ShapeArray, tolerance_px: float) 
     share of the reference within the buffer is its completeness, the share of the extraction its correctness.
     """
     _, _, other_owner = _segments(others)
-    return _covered(lines, others, [np.arange(len(other_owner))], tolerance_px)[:, 0]
+    return _covered(lines, others, [np.arange(len(other_owner))], tolerance_px, max_pairs)[:, 0]
 
 
-def line_agreement(a: ShapeArray, b: ShapeArray, tolerance_px: float) -> Floats:
+def line_agreement(a: ShapeArray, b: ShapeArray, tolerance_px: float, max_pairs: int = MAX_PAIRS) -> Floats:
     """Return for each pair of lines the harmonic mean of the two shares that run along the other.
 
     1 for equal lines, 0 for lines that are nowhere within the tolerance, and low where one is a short piece of the
@@ -54,32 +56,37 @@ def line_agreement(a: ShapeArray, b: ShapeArray, tolerance_px: float) -> Floats:
         a: N polylines, pixel-edge coordinates.
         b: M polylines of the same frame.
         tolerance_px: Distance in pixels, above 0.
+        max_pairs: Pairs of segments to measure at once; the result does not depend on it.
 
     Returns:
         float64 (N, M), within 0..1.
     """
-    share_a = _pairwise_shares(a, b, tolerance_px)
-    share_b = _pairwise_shares(b, a, tolerance_px).T
+    share_a = _pairwise_shares(a, b, tolerance_px, max_pairs)
+    share_b = _pairwise_shares(b, a, tolerance_px, max_pairs).T
     total = share_a + share_b
     return np.divide(2.0 * share_a * share_b, total, out=np.zeros_like(total), where=total > 0.0)
 
 
-def _pairwise_shares(lines: ShapeArray, others: ShapeArray, tolerance_px: float) -> Floats:
+def _pairwise_shares(lines: ShapeArray, others: ShapeArray, tolerance_px: float, max_pairs: int) -> Floats:
     _, _, other_owner = _segments(others)
     groups = np.split(np.arange(len(other_owner)), np.searchsorted(other_owner, np.arange(1, len(others))))
     lengths = np.maximum(line_lengths(lines), np.finfo(np.float64).tiny)
-    return np.minimum(_covered(lines, others, groups[: len(others)], tolerance_px) / lengths[:, None], 1.0)
+    return np.minimum(_covered(lines, others, groups[: len(others)], tolerance_px, max_pairs) / lengths[:, None], 1.0)
 
 
 def _covered(
-    lines: ShapeArray, others: ShapeArray, groups: Sequence[npt.NDArray[np.int64]], tolerance_px: float
+    lines: ShapeArray,
+    others: ShapeArray,
+    groups: Sequence[npt.NDArray[np.int64]],
+    tolerance_px: float,
+    max_pairs: int,
 ) -> Floats:
     """Return the length of each line that each group of segments of `others` covers, (N, number of groups)."""
     start, end, owner = _segments(lines)
     other_start, other_end, _ = _segments(others)
     out = np.zeros((len(lines), len(groups)))
     lengths = np.linalg.norm(end - start, axis=1)
-    rows = max(1, _MAX_PAIRS // max(1, len(other_start)))
+    rows = max(1, max_pairs // max(1, len(other_start)))
     for i in range(0, len(start), rows):
         part = slice(i, i + rows)
         low, high = _intervals(start[part], end[part], other_start, other_end, tolerance_px)

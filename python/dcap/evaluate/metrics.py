@@ -1,6 +1,6 @@
-"""What is counted on one image, how counts add up, and the scores that follow from them.
+"""The scores of one image or of many: what is counted, how counts add up, and what follows from them.
 
-Scores come from summed counts (micro averages), so an image weighs as much as it has objects.
+Counts are summed over images before anything is divided (micro averages): an image weighs as much as it has objects.
 """
 
 from __future__ import annotations
@@ -40,13 +40,17 @@ class ScoreOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
-    """Precision, recall and F1 of `found` pairs among `truth` and `pred` objects (or lengths)."""
+class PrecisionRecall:
+    """Precision, recall and F1, 0..1 each, and what they are shares of: numbers of objects, or lengths in pixels."""
 
     truth: float
+    """How much is there."""
     pred: float
+    """How much was predicted."""
     found_truth: float
+    """How much of what is there was found."""
     found_pred: float
+    """How much of what was predicted is there."""
 
     @property
     def precision(self) -> float:
@@ -70,8 +74,12 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
-    """Everything that is counted on one image, or on many after ``+``; regions are boxes and polygons."""
+class Scores:
+    """What is counted on one image, or on many after ``+``, and the scores that follow.
+
+    Regions are boxes and polygons; two of them are compared by the exact IoU of their areas. Two lines are compared by
+    `dcap.evaluate.lines.line_agreement`. Pairs are one to one and optimal, whatever their captions.
+    """
 
     images: int = 0
     answers: int = 0
@@ -104,28 +112,93 @@ class Counts:
     duplicates: int = 0
     """Predictions that repeat another one."""
 
-    def __add__(self, other: Counts) -> Counts:
+    def __add__(self, other: Scores) -> Scores:
         values: dict[str, Any] = {}
         for field in fields(self):
             a, b = getattr(self, field.name), getattr(other, field.name)
             values[field.name] = tuple(map(sum, zip(a, b, strict=True))) if isinstance(a, tuple) else a + b
-        return Counts(**values)
+        return Scores(**values)
 
-    def regions(self, index: int, *, captioned: bool = False) -> Score:
-        """Return the score of boxes and polygons at ``THRESHOLDS[index]``; `captioned` wants equal captions too."""
-        found = (self.found_captioned if captioned else self.found)[index]
-        return Score(self.truth_regions, self.pred_regions, found, found)
+    def regions(self, iou: float = 0.5, *, captioned: bool = False) -> PrecisionRecall:
+        """Return the score of boxes and polygons.
+
+        Args:
+            iou: Least IoU of a pair; one of `THRESHOLDS`.
+            captioned: Whether the captions of a pair must be equal too (Unicode NFKC, case and white space apart).
+
+        Raises:
+            ConfigError: `iou` is none of `THRESHOLDS`.
+        """
+        if iou not in THRESHOLDS:
+            raise ConfigError(f"iou must be one of {', '.join(map(str, THRESHOLDS))}, not {iou}")
+        found = (self.found_captioned if captioned else self.found)[THRESHOLDS.index(iou)]
+        return PrecisionRecall(self.truth_regions, self.pred_regions, found, found)
 
     @property
-    def lines(self) -> Score:
+    def lines(self) -> PrecisionRecall:
         """Score of the lines by length: the share that runs along a line of the other side."""
-        return Score(self.truth_px, self.pred_px, self.truth_covered_px, self.pred_covered_px)
+        return PrecisionRecall(self.truth_px, self.pred_px, self.truth_covered_px, self.pred_covered_px)
 
     @property
-    def objects(self) -> Score:
+    def objects(self) -> PrecisionRecall:
         """Score of all objects: regions at an IoU of 0.5 and lines at an agreement of 0.5."""
         found = self.found[_AT_50] + self.found_lines
-        return Score(self.truth_regions + self.truth_lines, self.pred_regions + self.pred_lines, found, found)
+        return PrecisionRecall(self.truth_regions + self.truth_lines, self.pred_regions + self.pred_lines, found, found)
+
+    def to_dict(self, options: ScoreOptions = ScoreOptions()) -> dict[str, Any]:
+        """Return all scores as plain nested numbers, ready for JSON.
+
+        ::
+
+            images, answers, missing_answers     how many
+            parse_rate                           share of the answers that parse without a problem
+            objects                              all objects, at an IoU or agreement of 0.5
+            regions               0.50, 0.75     boxes and polygons at that IoU;
+                                  0.50:0.95      and as the mean over `THRESHOLDS`
+            regions_with_caption                 the same, where the captions of a pair are equal too
+            lines                                shares of length in pixels, within tolerance_px of a line
+                                  matched        and one to one, at an agreement of 0.5
+            captions                             of the matched pairs: share of equal ones, mean token F1, mean IoU
+            duplicates                           predictions that repeat another one
+
+        Args:
+            options: Those that were counted with.
+        """
+        mean = "0.50:0.95"
+        at = (THRESHOLDS[_AT_50], THRESHOLDS[_AT_75])
+        regions, captioned = (
+            {
+                **{f"{iou:.2f}": self.regions(iou, captioned=c).to_dict() for iou in at},
+                mean: _mean([self.regions(iou, captioned=c).to_dict() for iou in THRESHOLDS]),
+            }
+            for c in (False, True)
+        )
+        predicted = self.pred_regions + self.pred_lines
+        return {
+            "images": self.images,
+            "answers": self.answers,
+            "missing_answers": self.images - self.answers,
+            "parse_rate": self.clean_answers / self.answers if self.answers else 0.0,
+            "objects": {**self.objects.to_dict(), "truth": int(self.objects.truth), "predicted": predicted},
+            "regions": {**regions, "truth": self.truth_regions, "predicted": self.pred_regions},
+            "regions_with_caption": captioned,
+            "lines": {
+                **self.lines.to_dict(),
+                "tolerance_px": options.line_tolerance_px,
+                "matched": PrecisionRecall(
+                    self.truth_lines, self.pred_lines, self.found_lines, self.found_lines
+                ).to_dict(),
+                "truth": self.truth_lines,
+                "predicted": self.pred_lines,
+            },
+            "captions": {
+                "pairs": self.pairs,
+                "exact": self.equal_captions / self.pairs if self.pairs else 0.0,
+                "token_f1": self.captions_f1 / self.pairs if self.pairs else 0.0,
+                "mean_iou": self.pairs_iou / self.pairs if self.pairs else 0.0,
+            },
+            "duplicates": {"count": self.duplicates, "rate": self.duplicates / predicted if predicted else 0.0},
+        }
 
 
 def count_image(
@@ -134,7 +207,7 @@ def count_image(
     pred: ShapeArray,
     pred_captions: Sequence[str],
     options: ScoreOptions = ScoreOptions(),
-) -> Counts:
+) -> Scores:
     """Return the counts of one answered image; shapes are in pixels of the image file.
 
     Pairs are made without regard to captions, which only settle ties; `found_captioned` is matched anew among
@@ -147,7 +220,7 @@ def count_image(
     regions = alike * ~truth_lines[:, None]
     pairs = match(alike, THRESHOLDS[_AT_50], tie=0.5 * equal + 0.5 * overlap)
     a, b = truth.take(truth_lines), pred.take(pred_lines)
-    return Counts(
+    return Scores(
         images=1,
         answers=1,
         clean_answers=1,
@@ -188,40 +261,6 @@ def _caption_overlap(
     for i, j in np.argwhere(wanted & ~equal):
         out[i, j] = token_f1(a[i], b[j])
     return out
-
-
-def summarize(counts: Counts, options: ScoreOptions) -> dict[str, Any]:
-    """Return all scores as plain nested numbers, ready for JSON."""
-    mean = "0.50:0.95"
-    every = range(len(THRESHOLDS))
-    regions = {f"{THRESHOLDS[i]:.2f}": counts.regions(i).to_dict() for i in (_AT_50, _AT_75)}
-    captioned = {f"{THRESHOLDS[i]:.2f}": counts.regions(i, captioned=True).to_dict() for i in (_AT_50, _AT_75)}
-    regions[mean] = _mean([counts.regions(i).to_dict() for i in every])
-    captioned[mean] = _mean([counts.regions(i, captioned=True).to_dict() for i in every])
-    predicted = counts.pred_regions + counts.pred_lines
-    return {
-        "images": counts.images,
-        "answers": counts.answers,
-        "missing_answers": counts.images - counts.answers,
-        "parse_rate": counts.clean_answers / counts.answers if counts.answers else 0.0,
-        "objects": {**counts.objects.to_dict(), "truth": int(counts.objects.truth), "predicted": predicted},
-        "regions": {**regions, "truth": counts.truth_regions, "predicted": counts.pred_regions},
-        "regions_with_caption": captioned,
-        "lines": {
-            **counts.lines.to_dict(),
-            "tolerance_px": options.line_tolerance_px,
-            "matched": Score(counts.truth_lines, counts.pred_lines, counts.found_lines, counts.found_lines).to_dict(),
-            "truth": counts.truth_lines,
-            "predicted": counts.pred_lines,
-        },
-        "captions": {
-            "pairs": counts.pairs,
-            "exact": counts.equal_captions / counts.pairs if counts.pairs else 0.0,
-            "token_f1": counts.captions_f1 / counts.pairs if counts.pairs else 0.0,
-            "mean_iou": counts.pairs_iou / counts.pairs if counts.pairs else 0.0,
-        },
-        "duplicates": {"count": counts.duplicates, "rate": counts.duplicates / predicted if predicted else 0.0},
-    }
 
 
 def _mean(scores: Sequence[dict[str, float]]) -> dict[str, float]:
