@@ -21,7 +21,7 @@ from dcap.core import errors
 from dcap.core.config import build
 from dcap.core.errors import DcapError
 from dcap.data.config import DataConfig
-from dcap.records.files.paths import expand_sources
+from dcap.records.files.opening import expand_sources
 from support.documents import GUIDE, Document
 from support.messages import Text, texts_of
 from support.plugin_cases import distribution, run_beside

@@ -12,8 +12,8 @@ from PIL import Image
 
 from dcap.audit.findings import Finding
 from dcap.audit.validation import NOTES_KEPT, validate
-from dcap.records.builtin import resolve_data
 from dcap.records.checking import ImageRules
+from dcap.records.files.opening import resolve_data
 
 Make = Callable[..., dict[str, Any]]
 Write = Callable[..., Path]

@@ -16,8 +16,8 @@ BOX = {"bbox": [1, 1, 3, 3]}
 
 
 def test_bundled_photos_to_coco_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from dcap.records.builtin import resolve_data
     from dcap.records.files.jsonl import JsonlFile
+    from dcap.records.files.opening import resolve_data
 
     name = "builtin:photos/train.jsonl"
     source = resolve_data(name)

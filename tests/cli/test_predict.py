@@ -4,8 +4,8 @@ import pytest
 from PIL import Image
 
 from dcap.cli.__main__ import main
-from dcap.records.builtin import resolve_data
 from dcap.records.files.jsonl import JsonlFile
+from dcap.records.files.opening import resolve_data
 
 
 def arguments(out, *more):

@@ -13,7 +13,7 @@ from dcap.core.errors import CheckpointError, ImageError
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
 from dcap.infer.prediction_file import LeftOut, PredictionFile, left_out_path, read_left_out, write_left_out
-from dcap.records.bad_records import BadRecord
+from dcap.records.checking import BadRecord
 from dcap.records.json_line import Problem
 from dcap.records.record import Origin
 

@@ -19,7 +19,7 @@ from dcap.audit.replay import Replay
 from dcap.cli.__main__ import main
 from dcap.data.dataset import DenseCaptionDataset, SampleKey
 from dcap.data.loader import RowLoader
-from dcap.records.builtin import resolve_data
+from dcap.records.files.opening import resolve_data
 from support.container_cases import write_parquet, write_tar
 from support.dataset_cases import make_dataset
 

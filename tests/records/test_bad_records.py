@@ -7,8 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dcap.records.bad_records import BadRecordList
-from dcap.records.checking import check_records
+from dcap.records.checking import BadRecordList, check_records
 
 Make = Callable[..., dict[str, Any]]
 Write = Callable[..., Path]

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from dcap.core.errors import RecordError
-from dcap.records.checking import ERRORS_SHOWN, ImageRules, check_records
+from dcap.records.checking import ERRORS_SHOWN, ImageRules, check_records, record_ranges
+from dcap.records.files.jsonl import JsonlFile
 from dcap.records.preprocess import Chain, PreprocessorConfig
 
 Make = Callable[..., dict[str, Any]]
@@ -189,3 +190,12 @@ def test_what_comes_first_is_raised(
 
 def _picky(record: Any) -> Any:
     return 5 if record.image == "picked.png" else record
+
+
+def test_each_record_is_in_one_range(write_jsonl: Write, make_record: Make) -> None:
+    files = [JsonlFile(write_jsonl([make_record()] * n, f"{n}.jsonl")) for n in (5, 0, 4)]
+    ranges = record_ranges(files, 2)
+    assert [(part.file, row) for part in ranges for row in part.rows] == [
+        (f, i) for f, n in ((0, 5), (2, 4)) for i in range(n)
+    ]
+    assert max(len(part.rows) for part in ranges) == 2

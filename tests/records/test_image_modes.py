@@ -1,4 +1,4 @@
-"""One rule per mode, as the table in `dcap.records.image_modes` says."""
+"""One rule per mode, as the table of `to_rgb` says."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dcap.records.image_modes import to_rgb
-from dcap.records.images import decode_image
+from dcap.records.images import decode_image, to_rgb
 
 
 def rgb(image: Image.Image) -> np.ndarray:

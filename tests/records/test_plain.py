@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dcap.records import record as records
-from dcap.records.builtin import resolve_data
+from dcap.records.files.opening import resolve_data
 from dcap.records.json_line import MAX_DEPTH
 from dcap.records.objects import COORDINATE_LIMIT
 from dcap.records.plain import read_plain

@@ -24,8 +24,7 @@ from dcap.data.config import DataConfig, Split
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import Tokenizer
 from dcap.data.mixture import EpochSamples
-from dcap.records.files.opening import open_source
-from dcap.records.files.paths import expand_sources
+from dcap.records.files.opening import expand_sources, open_source
 
 logger = get_logger(__name__)
 

@@ -16,7 +16,7 @@ from dcap.core.errors import ConfigError, GeometryError
 from dcap.data.dataset import DenseCaptionDataset, SampleKey
 from dcap.geometry.canvas import MAX_PIXELS
 from dcap.geometry.shapes import ShapeArray
-from dcap.records.image_source import EmbeddedImage
+from dcap.records.embedded_image import EmbeddedImage
 from dcap.records.images import decode_image
 from dcap.records.record import image_path
 from dcap.view.draw import Pixels, draw_shapes

@@ -17,12 +17,11 @@ from dcap.audit.record_counts import Statistics
 from dcap.core.parallel import map_in_order
 from dcap.geometry.objects import KEY_OF_KIND
 from dcap.geometry.shapes import GeometryKind
-from dcap.records.checking import ImageRules, read_run, run_length
+from dcap.records.checking import ImageRules, RecordRange, range_length, read_range, record_ranges
 from dcap.records.files.opening import open_source
 from dcap.records.files.source import RecordSource
 from dcap.records.keys import misspelt
 from dcap.records.record import Record
-from dcap.records.scan import Run, runs_of
 
 NO_RECORDS = "must hold at least one record, not none; a record is one line of JSON"
 MISSING = "must be a readable file, not missing"
@@ -81,7 +80,7 @@ class Report:
 
 @dataclass
 class _Tally:
-    """What was found in some runs; that of several runs is joined in order."""
+    """What was found in some ranges; that of several is joined in order."""
 
     counts: Counter[str] = field(default_factory=Counter)
     problems: Findings = field(default_factory=Findings)
@@ -119,11 +118,11 @@ def validate(
     """
     opened = [open_source(path) for path in files]
     told = on_read or (lambda *_: None)
-    runs, total = runs_of(opened, run_length(images)), sum(map(len, opened))
+    ranges, total = record_ranges(opened, range_length(images)), sum(map(len, opened))
     found, done = _Tally(), 0
-    for run, part in zip(runs, map_in_order(partial(_look, opened, images), runs, num_workers), strict=True):
+    for span, part in zip(ranges, map_in_order(partial(_look, opened, images), ranges, num_workers), strict=True):
         found.update(part)
-        done += len(run.rows)
+        done += len(span.rows)
         told("records", done, total)
     names = list(dict.fromkeys(str(file.path) for file in opened))
     duplicates = _note_duplicates(found, opened, num_workers, told)
@@ -146,10 +145,10 @@ def validate(
     )  # fmt: skip
 
 
-def _look(files: Sequence[RecordSource], images: ImageRules | None, run: Run) -> _Tally:
-    """Return what there is in one run."""
-    file, found, good = files[run.file], _Tally(), list[tuple[int, int, bytes, Record]]()
-    for row, line, record, problems in read_run(files, images, run):
+def _look(files: Sequence[RecordSource], images: ImageRules | None, span: RecordRange) -> _Tally:
+    """Return what there is in one range of records."""
+    file, found, good = files[span.file], _Tally(), list[tuple[int, int, bytes, Record]]()
+    for row, line, record, problems in read_range(files, images, span):
         if record is None:
             origin = file.origin(row)
             for p in problems:
@@ -157,7 +156,7 @@ def _look(files: Sequence[RecordSource], images: ImageRules | None, run: Run) ->
             found.counts["bad"] += 1
             found.counts["missing"] += any(MISSING in p.text for p in problems)
             continue
-        good.append((run.file, row, line, record))
+        good.append((span.file, row, line, record))
         _look_at_record(record, found)
     records = [record for *_, record in good]
     found.statistics = Statistics.of(records)

@@ -24,7 +24,7 @@ from dcap.core.log import get_logger, output_console
 from dcap.core.schema import field_docs
 from dcap.core.words import counted
 from dcap.geometry.canvas import MAX_PIXELS
-from dcap.records.builtin import resolve_data
+from dcap.records.files.opening import resolve_data
 
 log = get_logger(__name__)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger, output_console
-from dcap.records.files.paths import expand_sources
+from dcap.records.files.opening import expand_sources
 
 log = get_logger(__name__)
 

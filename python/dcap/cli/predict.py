@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dcap.core.log import get_logger
 from dcap.core.words import counted
-from dcap.records.files.paths import expand_sources
+from dcap.records.files.opening import expand_sources
 
 log = get_logger(__name__)
 

@@ -22,9 +22,8 @@ from dcap.core.log import output_console
 from dcap.core.parallel import default_workers
 from dcap.core.words import counted
 from dcap.geometry.canvas import MAX_PIXELS
-from dcap.records.builtin import resolve_data
 from dcap.records.checking import ImageRules
-from dcap.records.files.paths import expand_sources
+from dcap.records.files.opening import expand_sources, resolve_data
 from dcap.view.sheet import write_text
 
 _CAPTION_CHARS = 40

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from dcap.core.random import generator
 from dcap.data.config import DataConfig, MixtureEntry, Split
 from dcap.records.checking import CheckedRecords, ImageRules, check_records
-from dcap.records.files.paths import expand_sources
+from dcap.records.files.opening import expand_sources
 from dcap.records.preprocess import Chain
 
 _DRAW_PURPOSE = 5

@@ -89,7 +89,7 @@ def content_key(dataset: DenseCaptionDataset) -> ContentKey | None:
     """Return what tells apart all that fixed lengths depend on; None where they are not to be kept."""
     records = dataset.records
     try:
-        files = [saved_index.content_key(file.path) for file in records.files]
+        files = [ContentKey.of_file(file.path) for file in records.files]
     except OSError:  # gone meanwhile; whoever reads the records says so
         return None
     size = sum(key.size for key in files)

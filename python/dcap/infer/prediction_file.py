@@ -20,7 +20,7 @@ from dcap import __version__
 from dcap.answers.prediction import Prediction, parse_prediction
 from dcap.core.config import differences
 from dcap.core.errors import CheckpointError, RecordError
-from dcap.records.bad_records import BadRecord
+from dcap.records.checking import BadRecord
 from dcap.records.record import Origin
 
 

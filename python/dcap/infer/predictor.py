@@ -28,8 +28,7 @@ from dcap.model.config import ModelConfig
 from dcap.model.generation import Generated, Generator, Prompt
 from dcap.model.load import load_model
 from dcap.model.lora import bare_model, load_adapter
-from dcap.records.image_modes import to_rgb
-from dcap.records.images import decode_image
+from dcap.records.images import decode_image, to_rgb
 from dcap.records.record import Origin
 
 DType = Literal["float32", "bfloat16", "float16"]

@@ -1,8 +1,10 @@
-"""Records: the contract of annotation files, their checking, and their images.
+"""Records: the contract of annotation files, their checking, their preprocessors and their images.
 
 Example:
-    record = parse_record(line, origin)
-    record.canvas, record.captions
+    records = open_records("builtin:photos/train.jsonl")
+    record = records[0]
+    pixels = decode_image(image_source(record), record.canvas)
+    record.shapes, record.captions
 """
 
 from typing import TYPE_CHECKING
@@ -10,17 +12,45 @@ from typing import TYPE_CHECKING
 from dcap.core.faces import lazy
 
 if TYPE_CHECKING:
-    from dcap.records.checking import CheckedRecords, ImageRules, check_records
-    from dcap.records.images import decode_image
-    from dcap.records.record import Record, parse_record
+    from dcap.records.checking import BadRecord, CheckedRecords, ImageRules, check_records
+    from dcap.records.files.opening import Records, expand_sources, open_records
+    from dcap.records.files.source import RecordSource
+    from dcap.records.images import ImageHeader, decode_image, read_header
+    from dcap.records.preprocess import PREPROCESSORS, Chain, Preprocessor, PreprocessorConfig
+    from dcap.records.record import Origin, Record, image_path, image_source, parse_record, to_dict
 
-__all__ = ["CheckedRecords", "ImageRules", "Record", "check_records", "decode_image", "parse_record"]
+__all__ = [
+    "PREPROCESSORS",
+    "BadRecord",
+    "Chain",
+    "CheckedRecords",
+    "ImageHeader",
+    "ImageRules",
+    "Origin",
+    "Preprocessor",
+    "PreprocessorConfig",
+    "Record",
+    "RecordSource",
+    "Records",
+    "check_records",
+    "decode_image",
+    "expand_sources",
+    "image_path",
+    "image_source",
+    "open_records",
+    "parse_record",
+    "read_header",
+    "to_dict",
+]
 
 __getattr__, __dir__ = lazy(
     __name__,
     {
-        "checking": ("CheckedRecords", "ImageRules", "check_records"),
-        "images": ("decode_image",),
-        "record": ("Record", "parse_record"),
+        "checking": ("BadRecord", "CheckedRecords", "ImageRules", "check_records"),
+        "files.opening": ("Records", "expand_sources", "open_records"),
+        "files.source": ("RecordSource",),
+        "images": ("ImageHeader", "decode_image", "read_header"),
+        "preprocess": ("PREPROCESSORS", "Chain", "Preprocessor", "PreprocessorConfig"),
+        "record": ("Origin", "Record", "image_path", "image_source", "parse_record", "to_dict"),
     },
 )

@@ -1,18 +1,20 @@
-"""Checks over whole files: which records are good, what is wrong with the others, and what happens then.
+"""Checking whole files: which records are good, what is wrong with the others, and what happens then.
 
-Owns ``data.on_bad_record``. Every line is parsed once, before a run uses any of them; pixels are not decoded unless
-asked for.
+Owns ``data.on_bad_record`` and ``bad_records.jsonl``. Every line is parsed once, before a run uses any of them. Pixels
+are decoded only on request. Worker processes share the work by ranges of neighbouring records; the ranges depend on the
+files alone, so that results do not depend on the number of workers.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,19 +24,22 @@ from dcap.core.log import get_logger
 from dcap.core.parallel import map_in_order
 from dcap.core.words import counted
 from dcap.geometry.canvas import MAX_PIXELS
-from dcap.records.bad_records import BadRecord
 from dcap.records.files.opening import open_source
 from dcap.records.files.source import RecordSource
 from dcap.records.images import check_header, decode_image
 from dcap.records.json_line import Problem
 from dcap.records.preprocess import NO_CHAIN, Chain
-from dcap.records.record import Record, image_source
-from dcap.records.scan import RUN_LENGTH, RUN_LENGTH_DECODING, Run, runs_of
+from dcap.records.record import Origin, Record, image_source
 
 logger = get_logger(__name__)
 
 ERRORS_SHOWN = 50
-"""Reading stops at so many problems when bad records are errors."""
+"""Reading stops at this number of problems when bad records are errors."""
+RANGE_LENGTH = 256
+"""Records that a worker process reads at a time."""
+RANGE_LENGTH_DECODING = 16
+"""The same where pixels are decoded."""
+BAD_RECORDS_FILE = "bad_records.jsonl"
 _TEXT_KEPT = 2000
 
 
@@ -48,6 +53,18 @@ class ImageRules:
     """Bound on height x width."""
     decode: bool = False
     """Decode the pixels too; false reads headers only."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadRecord:
+    """A record that cannot be used."""
+
+    origin: Origin
+    """File and line."""
+    problems: tuple[Problem, ...]
+    """Everything that is wrong with it."""
+    text: str
+    """Beginning of the line."""
 
 
 @dataclass(frozen=True)
@@ -162,22 +179,22 @@ def _outcomes(
     files: Sequence[RecordSource], images: ImageRules | None, chain: Chain, num_workers: int
 ) -> Iterator[tuple[int, int, Outcome]]:
     """Yield file, row and outcome of every record in order, and raise what a record raised once its turn comes."""
-    runs = runs_of(files, run_length(images))
+    ranges = record_ranges(files, range_length(images))
     # An error that is raised holds this frame; closed, it does not hold worker processes.
-    with closing(map_in_order(partial(_outcomes_of_run, files, images, chain), runs, num_workers)) as made:
-        for run, (found, error) in zip(runs, made, strict=True):
-            for row, outcome in zip(run.rows, found, strict=False):  # after an error there are fewer
-                yield run.file, row, outcome
+    with closing(map_in_order(partial(_outcomes_of_range, files, images, chain), ranges, num_workers)) as made:
+        for part, (found, error) in zip(ranges, made, strict=True):
+            for row, outcome in zip(part.rows, found, strict=False):  # after an error there are fewer
+                yield part.file, row, outcome
             if error is not None:
                 raise error
 
 
-def _outcomes_of_run(
-    files: Sequence[RecordSource], images: ImageRules | None, chain: Chain, run: Run
+def _outcomes_of_range(
+    files: Sequence[RecordSource], images: ImageRules | None, chain: Chain, part: RecordRange
 ) -> tuple[list[Outcome], DcapError | None]:
-    file, found = files[run.file], list[Outcome]()
+    file, found = files[part.file], list[Outcome]()
     try:
-        for row, line, record, problems in read_run(files, images, run):
+        for row, line, record, problems in read_range(files, images, part):
             if record is None:
                 text = line[:_TEXT_KEPT].decode("utf-8", "replace")
                 found.append(BadRecord(file.origin(row), problems, text))
@@ -189,21 +206,39 @@ def _outcomes_of_run(
     return found, None
 
 
-def run_length(images: ImageRules | None) -> int:
+class RecordRange(NamedTuple):
+    """Neighbouring records of one file."""
+
+    file: int
+    """Index of the file."""
+    rows: range
+    """Rows of the file."""
+
+
+def record_ranges(files: Sequence[RecordSource], length: int = RANGE_LENGTH) -> list[RecordRange]:
+    """Return the records of some files in order, as ranges of at most `length` records."""
+    return [
+        RecordRange(f, range(start, min(start + length, len(file))))
+        for f, file in enumerate(files)
+        for start in range(0, len(file), length)
+    ]
+
+
+def range_length(images: ImageRules | None) -> int:
     """Return how many records a worker process reads at a time."""
-    return RUN_LENGTH_DECODING if images is not None and images.decode else RUN_LENGTH
+    return RANGE_LENGTH_DECODING if images is not None and images.decode else RANGE_LENGTH
 
 
-def read_run(
-    files: Sequence[RecordSource], images: ImageRules | None, run: Run
+def read_range(
+    files: Sequence[RecordSource], images: ImageRules | None, part: RecordRange
 ) -> Iterator[tuple[int, bytes, Record | None, tuple[Problem, ...]]]:
-    """Yield (row, line, record or None, problems) for the records of a run; None goes with at least one problem.
+    """Yield (row, line, record or None, problems) for the records of a range; None goes with at least one problem.
 
     Raises:
         RecordError: A file has changed since it was opened.
     """
-    file = files[run.file]
-    for row in run.rows:
+    file = files[part.file]
+    for row in part.rows:
         line = file.line(row)
         record, problems = file.explain(row, line)
         if record is not None and images is not None:
@@ -238,3 +273,56 @@ def _message(bad: Sequence[BadRecord], num_problems: int) -> str:
         )
     stop = "" if tail[0] == "\n" or head.endswith((".", "?", "!")) else "."
     return f"{head}{stop}{tail}, or set data.on_bad_record: skip."
+
+
+@dataclass(frozen=True, slots=True)
+class BadRecordList:
+    """``bad_records.jsonl`` of a run: what ``on_bad_record: skip`` left out, one JSON object per line."""
+
+    folder: Path
+    """Run folder."""
+
+    @property
+    def path(self) -> Path:
+        """The file; absent while nothing was left out."""
+        return self.folder / BAD_RECORDS_FILE
+
+    def start(self, *checked: CheckedRecords) -> None:
+        """Begin the list with the bad records of some files, and keep what was added to it later, before a resume."""
+        added = [line for line in self._lines() if "file" not in json.loads(line)]
+        self.path.unlink(missing_ok=True)
+        for bad in (bad for records in checked for bad in records.bad):
+            errors = [str(problem) for problem in bad.problems]
+            self._append({"file": bad.origin.file, "line": bad.origin.line, "errors": errors, "text": bad.text})
+        for line in added:
+            self._append(json.loads(line))
+
+    def _lines(self) -> list[bytes]:
+        """Return the whole lines; a crash may have cut the last one."""
+        lines = self.path.read_bytes().splitlines(keepends=True) if self.path.is_file() else []
+        return [line for line in lines if line.endswith(b"\n")]
+
+    def add(self, message: str) -> None:
+        """Add a record that turned out bad later, such as an image that cannot be decoded.
+
+        It does so again in every epoch, and is listed once.
+        """
+        logger.warning("left out: %s", message)
+        item = {"errors": [message]}
+        if not self.path.is_file() or _as_line(item) not in self.path.read_bytes():
+            self._append(item)
+
+    def __len__(self) -> int:
+        if not self.path.is_file():
+            return 0
+        with self.path.open("rb") as lines:
+            return sum(1 for _ in lines)
+
+    def _append(self, item: Mapping[str, object]) -> None:
+        # One write in append mode, so that lines of several ranks do not mix.
+        with self.path.open("ab", buffering=0) as out:
+            out.write(_as_line(item))
+
+
+def _as_line(item: Mapping[str, object]) -> bytes:
+    return (json.dumps(item, ensure_ascii=False) + "\n").encode("utf-8", "replace")

@@ -1,7 +1,7 @@
 """Images to 8-bit RGB arrays, by one function for the whole library.
 
 Owns what is accepted, in which order it is checked (header before pixels), and the size contract with the record.
-How a mode becomes RGB is in `dcap.records.image_modes`. ICC profiles are ignored: values are taken as they are stored.
+ICC profiles are ignored: values are taken as they are stored.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from PIL.ExifTags import Base
 
 from dcap.core.errors import ImageError
 from dcap.geometry.canvas import MAX_PIXELS, Canvas
-from dcap.records.image_modes import to_rgb
-from dcap.records.image_source import EmbeddedImage, ImageSource
+from dcap.records.embedded_image import EmbeddedImage, ImageSource
 from dcap.records.record import Origin
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
@@ -46,6 +45,9 @@ _TRANSPOSE = {
     8: Image.Transpose.ROTATE_90,
 }
 """What brings an image with this EXIF orientation upright."""
+
+GREY = 128
+"""What lies behind transparent pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ def decode_image(
     """Decode an image to RGB as displayed.
 
     The EXIF orientation is applied, the first frame of an animation is taken, every mode becomes RGB by the rule
-    that `dcap.records.image_modes.to_rgb` documents.
+    that `to_rgb` documents.
 
     Args:
         path: Image file, or an image inside another file.
@@ -239,6 +241,53 @@ def _too_large(path: ImageSource, header: ImageHeader, max_pixels: int, origin: 
         f"{_where(origin)}image {path} must have at most {max_pixels} pixels, not {_size(header.canvas)} = "
         f"{header.canvas.num_pixels}. Shrink it, or raise data.max_image_pixels."
     )
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return a loaded image as mode RGB.
+
+    =====================  =========================================================================
+    mode                   rule
+    =====================  =========================================================================
+    RGB                    unchanged (of 16-bit colour Pillow keeps the high byte)
+    1, L                   red = green = blue; 1-bit is 0 and 255
+    P, PA                  colours looked up in the palette
+    LA, La, RGBA, RGBa     composed on mid grey 128; so is any mode with a transparent colour
+    I;16, I;16B, I;16L, I  16 bit: the high byte, as for colour; I is first clipped to 0..65535
+    F                      clipped to 0..255 and rounded half to even; NaN is 0
+    CMYK, YCbCr, HSV       Pillow's conversion, without ICC profiles
+    LAB                    D50 L*a*b* to sRGB, by Pillow's LittleCMS
+    =====================  =========================================================================
+
+    Args:
+        image: Loaded image, first frame.
+
+    Raises:
+        ValueError: Another mode.
+    """
+    mode = image.mode
+    if mode.startswith("I"):
+        values = np.clip(np.asarray(image), 0, 65535).astype(np.uint16)
+        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+    if mode == "F":
+        values = np.nan_to_num(np.asarray(image), nan=0.0, posinf=255.0, neginf=0.0)
+        return Image.fromarray(np.rint(np.clip(values, 0, 255)).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        return _on_grey(image)
+    return image if mode == "RGB" else image.convert("RGB")
+
+
+def _on_grey(image: Image.Image) -> Image.Image:
+    rgba = _straight_alpha(image)
+    out = Image.new("RGB", rgba.size, (GREY, GREY, GREY))
+    out.paste(rgba, mask=rgba.getchannel("A"))
+    return out
+
+
+def _straight_alpha(image: Image.Image) -> Image.Image:
+    if image.mode == "La":
+        image = image.convert("LA")
+    return image if image.mode == "RGBA" else image.convert("RGBA")
 
 
 class _Quiet:

@@ -14,7 +14,7 @@ from typing import Any
 from dcap.core.errors import RecordError
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
-from dcap.records.image_source import EmbeddedImage, ImageSource
+from dcap.records.embedded_image import EmbeddedImage, ImageSource
 from dcap.records.json_line import Problem, decode_line, show
 from dcap.records.keys import key_hint
 from dcap.records.objects import check_text, read_objects

@@ -35,7 +35,7 @@ from dcap.core.config import build, dump_yaml, to_tree
 from dcap.core.errors import CheckpointError
 from dcap.core.log import get_logger
 from dcap.core.words import counted
-from dcap.records.bad_records import BAD_RECORDS_FILE
+from dcap.records.checking import BAD_RECORDS_FILE
 from dcap.train.atomic import read_marker, whole_folder
 from dcap.train.config import RunConfig
 from dcap.train.optimizer import optimizer_tensors, restore_optimizer

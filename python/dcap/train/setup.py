@@ -26,7 +26,7 @@ from dcap.model.attention import self_test
 from dcap.model.load import check_source, load_model
 from dcap.model.lora import attach, enable_activation_checkpointing, trainable
 from dcap.model.towers import count_parameters, frozen_towers, parameter_table
-from dcap.records.bad_records import BadRecordList
+from dcap.records.checking import BadRecordList
 from dcap.train.agreement import check_ranks_agree
 from dcap.train.augment_tally import AugmentTally
 from dcap.train.checkpoint import Checkpoints

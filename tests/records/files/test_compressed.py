@@ -19,6 +19,7 @@ import zstandard
 from dcap.core import files as scratch
 from dcap.core.errors import MissingPackageError, RecordError
 from dcap.records.files import compressed
+from dcap.records.files.compressed import open_compressed
 from dcap.records.files.jsonl import JsonlFile
 from dcap.records.files.opening import open_source
 from dcap.records.files.source import RecordSource
@@ -104,11 +105,10 @@ def test_garbage_behind_the_archive_is_an_error(tmp_path: Path, kind: str) -> No
         open_source(path)
 
 
-def test_a_bomb_is_refused(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compressed, "FREE_TEXT_BYTES", 1 << 20)
+def test_a_bomb_is_refused(tmp_path: Path, kind: str) -> None:
     path = packed(tmp_path, kind, bytes(32 << 20))
     with pytest.raises(RecordError, match=r"must hold at most .* bytes of text, 200 times its size"):
-        open_source(path)
+        open_compressed(path, free_text_bytes=1 << 20)
     assert os.listdir(path.parent) == [path.name]
 
 
@@ -125,6 +125,7 @@ import resource, sys
 from pathlib import Path
 from dcap.core.errors import RecordError
 from dcap.records.files import compressed
+from dcap.records.files.compressed import open_compressed
 from dcap.core import files as scratch
 import zstandard
 compressed.FREE_TEXT_BYTES = 100 << 20
@@ -167,11 +168,10 @@ def test_a_folder_that_cannot_be_written_uses_the_cache(tmp_path: Path) -> None:
     assert text.name.endswith(".dcap-text")
 
 
-def test_nowhere_to_write_is_an_error_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nowhere_to_write_is_an_error_with_the_way_out(tmp_path: Path) -> None:
     path = packed(tmp_path, "gz")
-    monkeypatch.setattr(compressed, "FREE_DISK_BYTES", 1 << 62)
     with pytest.raises(RecordError, match=r"there is no place for its text .*bytes would be left free.* set XDG_CACHE"):
-        open_source(path)
+        open_compressed(path, free_disk_bytes=1 << 62)
     assert os.listdir(path.parent) == [path.name]
 
 

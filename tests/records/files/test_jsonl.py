@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcap.core.errors import RecordError
-from dcap.records.files import line_index, saved_index
+from dcap.records.files import line_index
 from dcap.records.files.jsonl import JsonlFile
 
 LINE = b'{"images": ["a.png"], "width": 4, "height": 3, "objects": []}'
@@ -64,15 +64,6 @@ def test_lines_are_those_of_a_plain_split(
     file = file_of(tmp_path_factory.mktemp("lines") / "a.jsonl", (b"\xef\xbb\xbf" if bom else b"") + data)
     expected = [(n, line.rstrip(b"\r")) for n, line in enumerate(data.split(b"\n"), 1) if line.strip()]
     assert lines_of(file) == expected
-
-
-def test_chunk_borders_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = b"\n".join([LINE, b"", b"x" * 40, b" " * 50, LINE, b"{}", b""])
-    expected = lines_of(file_of(tmp_path / "a.jsonl", data))
-    assert [number for number, _ in expected] == [1, 3, 5, 6]
-    for size in (1, 2, 7, 41, 64):
-        monkeypatch.setattr(line_index, "_CHUNK_BYTES", size)
-        assert lines_of(JsonlFile(tmp_path / "a.jsonl")) == expected
 
 
 def test_a_bad_line_is_an_error_only_when_it_is_read(tmp_path: Path) -> None:
@@ -147,18 +138,18 @@ def test_open_files_are_closed_with_the_object(tmp_path: Path) -> None:
 
 
 def test_a_worker_maps_a_saved_index_and_is_not_sent_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(saved_index, "LEAST_BYTES", 1)
-    sent = pickle.dumps(file_of(tmp_path / "a.jsonl", (LINE + b"\n\n") * 5000))
+    file_of(tmp_path / "a.jsonl", (LINE + b"\n\n") * 5000)
+    sent = pickle.dumps(JsonlFile(tmp_path / "a.jsonl", index_from=1))
     assert len(sent) < 1000
-    monkeypatch.delattr(saved_index, "find_lines")
+    monkeypatch.delattr(line_index, "find_lines")
     received = pickle.loads(sent)
     assert (len(received), received.origin(-1).line, received.line(4999)) == (5000, 9999, LINE)
     assert len(pickle.dumps(received)) < 1000
 
 
-def test_a_worker_sees_that_the_file_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(saved_index, "LEAST_BYTES", 1)
-    sent = pickle.dumps(file_of(tmp_path / "a.jsonl", LINE + b"\n" + LINE))
+def test_a_worker_sees_that_the_file_has_changed(tmp_path: Path) -> None:
+    file_of(tmp_path / "a.jsonl", LINE + b"\n" + LINE)
+    sent = pickle.dumps(JsonlFile(tmp_path / "a.jsonl", index_from=1))
     (tmp_path / "a.jsonl").write_bytes(LINE)
     received = pickle.loads(sent)
     for use in (received.__len__, lambda: received.origin(0), lambda: received[0]):

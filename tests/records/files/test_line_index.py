@@ -9,16 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcap.records.files import line_index
 from dcap.records.files.line_index import LineIndex, find_lines
 
 TEXTS = st.lists(st.sampled_from([b"\n", b"\n", b" ", b"\r", b"x", b"{}", b"long" * 9]), max_size=60).map(b"".join)
 
 
-def find(path: Path, first: int = 0) -> LineIndex:
+def find(path: Path, first: int = 0, **sizes: int) -> LineIndex:
     fd = os.open(path, os.O_RDONLY)
     try:
-        return find_lines(fd, first)
+        return find_lines(fd, first, **sizes)
     finally:
         os.close(fd)
 
@@ -42,10 +41,8 @@ def test_chunks_parts_and_threads_do_not_matter(
     path = tmp_path_factory.mktemp("text") / "a.txt"
     path.write_bytes(text)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(line_index, "_CHUNK_BYTES", chunk)
-        patch.setattr(line_index, "_LEAST_PART_BYTES", part)
         patch.setattr(os, "sched_getaffinity", lambda _: range(cpus))
-        assert rows_of(find(path, first)) == by_split(text, first)
+        assert rows_of(find(path, first, part_bytes=part, chunk_bytes=chunk)) == by_split(text, first)
 
 
 def test_numbers_are_kept_only_where_lines_are_blank(tmp_path: Path) -> None:
@@ -60,7 +57,6 @@ def test_numbers_are_kept_only_where_lines_are_blank(tmp_path: Path) -> None:
 def test_a_file_that_is_cut_while_it_is_read_ends_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"a\n" * 100)
-    monkeypatch.setattr(line_index, "_CHUNK_BYTES", 20)
     read = os.preadv
 
     def cut_and_read(fd: int, buffers: list[memoryview], place: int) -> int:
@@ -69,4 +65,4 @@ def test_a_file_that_is_cut_while_it_is_read_ends_there(tmp_path: Path, monkeypa
         return read(fd, buffers, place)
 
     monkeypatch.setattr(os, "preadv", cut_and_read)
-    assert rows_of(find(path)) == by_split(b"a\n" * 20 + b"a")
+    assert rows_of(find(path, chunk_bytes=20)) == by_split(b"a\n" * 20 + b"a")

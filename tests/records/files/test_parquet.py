@@ -172,9 +172,9 @@ def test_values_that_cannot_be_read_are_an_error(tmp_path: Path, values: Any) ->
         open_source(tmp_path / "a.parquet")[0]
 
 
-def test_an_image_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    record = source_of(tmp_path, *parquet_rows(1))[0]
-    monkeypatch.setattr(parquet, "MAX_IMAGE_BYTES", len(picture(0)) - 1)
+def test_an_image_too_large_is_refused(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet", parquet_rows(1))
+    record = parquet.ParquetRecords(path, max_image_bytes=len(picture(0)) - 1)[0]
     with pytest.raises(ImageError, match=r"^a.parquet:1: image in row 1 of a.parquet must have at most \d+ bytes, not"):
         decode_image(image_source(record), None, origin=record.origin)
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from dcap.core.errors import RecordError
-from dcap.records.files import row_groups
+from dcap.records.files import parquet
 from dcap.records.files.opening import open_source
-from dcap.records.files.row_groups import RowGroups
+from dcap.records.files.parquet import RowGroups
 from support.container_cases import parquet_rows, write_parquet
 
 SUMMARY = ("summary",)
@@ -25,13 +25,13 @@ SUMMARY = ("summary",)
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, tuple[str, ...]]]:
     """Groups and columns that were decoded, in order."""
     found = []
-    batches = row_groups._batches
+    batches = parquet._batches
 
     def noted(file: Any, group: int, columns: tuple[str, ...], num_rows: int) -> Any:
         found.append((group, columns))
         return batches(file, group, columns, num_rows)
 
-    monkeypatch.setattr(row_groups, "_batches", noted)
+    monkeypatch.setattr(parquet, "_batches", noted)
     return found
 
 
@@ -54,34 +54,32 @@ def test_a_group_is_decoded_once_while_it_is_kept(
         rows.row(i, SUMMARY)
     assert decoded == [(0, SUMMARY), (1, SUMMARY), (2, SUMMARY)]
     decoded.clear()
-    monkeypatch.setattr(row_groups._TABLES, "bound", 1)  # the newest group stays, however large
+    monkeypatch.setattr(parquet._TABLES, "bound", 1)  # the newest group stays, however large
     for i in (0, 3, 5, 1, 2, 0):
         rows.row(i, ("summary", "width"))
     assert [group for group, _ in decoded] == [0, 1, 0]
-    assert len(row_groups._TABLES) == 1
+    assert len(parquet._TABLES) == 1
 
 
 def test_many_files_share_one_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_parquet(tmp_path / "a.parquet", parquet_rows(4))
-    monkeypatch.setattr(row_groups._TABLES, "bound", 300)  # a group of four summaries has 40 bytes and its offsets
-    monkeypatch.setattr(row_groups._FILES, "bound", 3)
+    monkeypatch.setattr(parquet._TABLES, "bound", 300)  # a group of four summaries has 40 bytes and its offsets
+    monkeypatch.setattr(parquet._FILES, "bound", 3)
     sources = [RowGroups(path) for _ in range(8)]
     for _ in range(2):
         assert [rows.row(3, SUMMARY).to_pylist() for rows in sources] == [[{"summary": "picture 3"}]] * 8
-    assert 1 <= len(row_groups._TABLES) <= 7
-    assert len(row_groups._FILES) == 3
+    assert 1 <= len(parquet._TABLES) <= 7
+    assert len(parquet._FILES) == 3
 
 
 @pytest.mark.parametrize("dictionary", [True, False])
-def test_a_group_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dictionary: bool) -> None:
+def test_a_group_too_large_is_refused(tmp_path: Path, dictionary: bool) -> None:
     """With a dictionary the file holds the text once, and decoded it is there 2000 times."""
     rows = [{"summary": "x" * 1000}] * 2000
-    source = RowGroups(write_parquet(tmp_path / "a.parquet", rows, use_dictionary=dictionary))
-    monkeypatch.setattr(row_groups, "MAX_GROUP_BYTES", 1 << 20)
+    path = write_parquet(tmp_path / "a.parquet", rows, use_dictionary=dictionary)
     with pytest.raises(RecordError, match=r"a.parquet: row group 0 must have at most 1048576 bytes.*row_group_size="):
-        source.row(0, SUMMARY)
-    monkeypatch.setattr(row_groups, "MAX_GROUP_BYTES", 1 << 22)
-    assert source.row(1999, SUMMARY).to_pylist() == rows[:1]
+        RowGroups(path, max_group_bytes=1 << 20).row(0, SUMMARY)
+    assert RowGroups(path, max_group_bytes=1 << 22).row(1999, SUMMARY).to_pylist() == rows[:1]
 
 
 def test_what_a_dictionary_stands_for_is_decoded_within_the_bound(
@@ -91,17 +89,16 @@ def test_what_a_dictionary_stands_for_is_decoded_within_the_bound(
     rows = [{"summary": "x" * 1_000_000}] * 200
     path = write_parquet(tmp_path / "a.parquet", rows, use_dictionary=True)
     assert path.stat().st_size < 100_000
-    sizes, batches = [], row_groups._batches
+    sizes, batches = [], parquet._batches
 
     def measured(*args: Any) -> Any:
         for batch in batches(*args):
             sizes.append(batch.nbytes)
             yield batch
 
-    monkeypatch.setattr(row_groups, "_batches", measured)
-    monkeypatch.setattr(row_groups, "MAX_GROUP_BYTES", 8 << 20)
+    monkeypatch.setattr(parquet, "_batches", measured)
     with pytest.raises(RecordError, match="must have at most 8388608 bytes"):
-        RowGroups(path).row(0, SUMMARY)
+        RowGroups(path, max_group_bytes=8 << 20).row(0, SUMMARY)
     assert sum(sizes) > 8 << 20
     assert sum(sizes) < 2 * (8 << 20)
 

@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 
 from dcap.core.errors import RecordError
-from dcap.records.files import saved_index
+from dcap.records.files import line_index
 from dcap.records.files.jsonl import JsonlFile
-from dcap.records.files.saved_index import ContentKey, load, open_index
+from dcap.records.files.line_index import LineIndex, find_lines, load_lines, open_index, save_lines
+from dcap.records.files.saved_index import ContentKey
 
 LINE = b'{"images": ["a.png"], "width": 4, "height": 3, "objects": []}'
 TEXTS = {"plain": b"\n".join([LINE] * 5), "blank lines": b"\xef\xbb\xbf\n" + LINE + b"\r\n \n" + LINE + b"\n\n"}
@@ -27,8 +28,7 @@ NUMBERS = {"plain": [1, 2, 3, 4, 5], "blank lines": [2, 4]}
 
 
 @pytest.fixture(autouse=True)
-def small_files_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(saved_index, "LEAST_BYTES", 1)
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
@@ -50,8 +50,13 @@ def key_of(path: Path) -> ContentKey:
         return ContentKey.of(file.fileno())
 
 
+def opened(path: str | Path) -> JsonlFile:
+    """A file whose index is kept, though it is small."""
+    return JsonlFile(path, index_from=1)
+
+
 def numbers_of(path: Path) -> list[int]:
-    file = JsonlFile(path)
+    file = opened(path)
     assert [file.line(i) for i in range(len(file))] == [LINE] * len(file)
     return [file.origin(i).line for i in range(len(file))]
 
@@ -64,7 +69,7 @@ def test_the_second_opening_does_not_search(tmp_path: Path, name: str, monkeypat
     path, place = written(tmp_path, TEXTS[name])
     assert numbers_of(path) == NUMBERS[name]
     assert place.is_file()
-    monkeypatch.setattr(saved_index, "find_lines", no_search)
+    monkeypatch.setattr(line_index, "find_lines", no_search)
     assert numbers_of(path) == NUMBERS[name]
     assert sorted(os.listdir(path.parent)) == ["a.jsonl", "a.jsonl.dcap-index"]
 
@@ -73,8 +78,8 @@ def test_lines_of_a_mapped_index_are_those_that_were_found(tmp_path: Path, name:
     path, _ = written(tmp_path, TEXTS[name])
     first = len(b"\xef\xbb\xbf") if name == "blank lines" else 0
     with path.open("rb") as file:
-        found = saved_index.find_lines(file.fileno(), first)
-        saved = open_index(file.fileno(), path, first)
+        found = find_lines(file.fileno(), first)
+        saved = open_index(file.fileno(), path, first, 1)
     assert saved.saved
     assert np.array_equal(saved.starts, found.starts)
     assert [saved.number(i) for i in range(len(saved))] == [found.number(i) for i in range(len(found))]
@@ -88,13 +93,17 @@ def test_lines_of_a_mapped_index_are_those_that_were_found(tmp_path: Path, name:
 def test_a_file_of_blank_lines(tmp_path: Path) -> None:
     path, place = written(tmp_path, b" \n\n\n")
     assert numbers_of(path) == numbers_of(path) == []
-    assert load(place, key_of(path)) is not None
+    assert load_lines(place, key_of(path)) is not None
 
 
-def test_small_files_are_searched_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_files_are_searched_each_time(tmp_path: Path) -> None:
     path, place = written(tmp_path)
-    monkeypatch.setattr(saved_index, "LEAST_BYTES", path.stat().st_size + 1)
-    assert numbers_of(path) == NUMBERS["plain"]
+    size = path.stat().st_size
+    for least, kept in ((size + 1, False), (size, True)):
+        assert len(JsonlFile(path, index_from=least)) == len(NUMBERS["plain"])
+        assert place.exists() == kept
+    place.unlink()
+    assert len(JsonlFile(path)) == len(NUMBERS["plain"])
     assert not place.exists()
 
 
@@ -112,12 +121,12 @@ def test_a_stale_index_is_made_again(tmp_path: Path, what: str) -> None:
     }[what]
     path.write_bytes(changed)
     os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns + (what in ("size", "time"))))
-    assert load(place, key_of(path)) is None
+    assert load_lines(place, key_of(path)) is None
     want = [n for n, line in enumerate(changed.split(b"\n"), 1) if line.strip()]
-    file = JsonlFile(path)
+    file = opened(path)
     assert [file.origin(i).line for i in range(len(file))] == want
     assert place.read_bytes() != old
-    assert load(place, key_of(path)) is not None
+    assert load_lines(place, key_of(path)) is not None
 
 
 def test_an_index_cut_at_any_length_is_made_again(tmp_path: Path, name: str) -> None:
@@ -126,10 +135,10 @@ def test_an_index_cut_at_any_length_is_made_again(tmp_path: Path, name: str) -> 
     whole = place.read_bytes()
     for length in range(len(whole)):
         place.write_bytes(whole[:length])
-        assert load(place, key_of(path)) is None
+        assert load_lines(place, key_of(path)) is None
         zeroed = whole[:length] + bytes(len(whole) - length)
         place.write_bytes(zeroed)
-        assert (load(place, key_of(path)) is None) == (zeroed != whole)
+        assert (load_lines(place, key_of(path)) is None) == (zeroed != whole)
     place.write_bytes(whole + b"\0")
     assert numbers_of(path) == NUMBERS[name]
     assert place.read_bytes() == whole
@@ -139,12 +148,12 @@ def test_an_index_with_any_bit_flipped_is_made_again(tmp_path: Path, name: str) 
     path, place = written(tmp_path, TEXTS[name])
     assert numbers_of(path) == NUMBERS[name]
     whole, key = place.read_bytes(), key_of(path)
-    assert load(place, key) is not None
+    assert load_lines(place, key) is not None
     for bit in range(8 * len(whole)):
         torn = bytearray(whole)
         torn[bit // 8] ^= 1 << bit % 8
         place.write_bytes(torn)
-        assert load(place, key) is None, bit
+        assert load_lines(place, key) is None, bit
     assert numbers_of(path) == NUMBERS[name]
     assert place.read_bytes() == whole
 
@@ -178,9 +187,9 @@ def test_numbers_that_no_file_has_are_refused(tmp_path: Path, count: int, arrays
         place.write_bytes(body + struct.pack("<I", zlib.crc32(body)))
 
     write(count, arrays, values)
-    assert load(place, key) is None
+    assert load_lines(place, key) is None
     write(2, 2, [0, 308, 1, 309])
-    assert load(place, key) is not None
+    assert load_lines(place, key) is not None
     assert place.stat().st_size == 72 + 32 + 4
 
 
@@ -192,7 +201,7 @@ def test_a_folder_that_cannot_be_written_uses_the_cache(tmp_path: Path, monkeypa
     cached = list((tmp_path / "cache" / "dcap" / "lines").iterdir())
     assert [file.suffix for file in cached] == [".dcap-index"]
     (tmp_path / "link").symlink_to(path.parent)
-    monkeypatch.setattr(saved_index, "find_lines", no_search)
+    monkeypatch.setattr(line_index, "find_lines", no_search)
     assert numbers_of(path) == NUMBERS["plain"]
     assert numbers_of(tmp_path / "link" / "a.jsonl") == NUMBERS["plain"]
 
@@ -202,7 +211,7 @@ def test_nowhere_to_write_is_no_failure(tmp_path: Path, monkeypatch: pytest.Monk
     place.mkdir()
     (tmp_path / "cache").write_bytes(b"")
     assert numbers_of(path) == NUMBERS["plain"]
-    assert len(pickle.loads(pickle.dumps(JsonlFile(path)))) == 5
+    assert len(pickle.loads(pickle.dumps(opened(path)))) == 5
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home folder")))
     assert numbers_of(path) == NUMBERS["plain"]
@@ -213,11 +222,9 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
     path, _ = written(tmp_path, (LINE + b"\n") * 100)
     program = """
 import resource, sys
-from dcap.records.files import saved_index
 from dcap.records.files.jsonl import JsonlFile
-saved_index.LEAST_BYTES = 1
 resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
-print(len(JsonlFile(sys.argv[1])))
+print(len(JsonlFile(sys.argv[1], index_from=1)))
 """
     out = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, timeout=60, check=True)
     assert out.stdout == "100\n"
@@ -235,16 +242,16 @@ def test_a_writer_that_is_interrupted_leaves_the_old_index(tmp_path: Path, monke
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            JsonlFile(path)
+            opened(path)
     assert place.read_bytes() == b"stale"
     assert sorted(os.listdir(path.parent)) == ["a.jsonl", "a.jsonl.dcap-index"]
     assert numbers_of(path) == NUMBERS["plain"]
-    assert load(place, key_of(path)) is not None
+    assert load_lines(place, key_of(path)) is not None
 
 
 def test_a_file_that_is_being_written_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, place = written(tmp_path)
-    find = saved_index.find_lines
+    find = line_index.find_lines
 
     def find_and_append(fd: int, first: int) -> Any:
         index = find(fd, first)
@@ -252,8 +259,8 @@ def test_a_file_that_is_being_written_is_not_kept(tmp_path: Path, monkeypatch: p
             file.write(b"\n")
         return index
 
-    monkeypatch.setattr(saved_index, "find_lines", find_and_append)
-    file = JsonlFile(path)
+    monkeypatch.setattr(line_index, "find_lines", find_and_append)
+    file = opened(path)
     assert not place.exists()
     with pytest.raises(RecordError, match="must not change while it is in use"):
         file[0]
@@ -263,9 +270,8 @@ MEETING: dict[str, Any] = {}
 
 
 def opened_at_once(path: str) -> list[int]:
-    saved_index.LEAST_BYTES = 1
     MEETING["barrier"].wait(60)
-    file = JsonlFile(path)
+    file = opened(path)
     return [file.origin(i).line for i in range(len(file))]
 
 
@@ -276,14 +282,14 @@ def test_processes_that_build_at_once(tmp_path: Path) -> None:
     with ProcessPoolExecutor(4, context, MEETING.__setitem__, ("barrier", context.Barrier(4))) as pool:
         found = [f.result(timeout=60) for f in [pool.submit(opened_at_once, str(path)) for _ in range(4)]]
     assert found == [list(range(1, 10_000, 2))] * 4
-    assert load(place, key_of(path)) is not None
+    assert load_lines(place, key_of(path)) is not None
     assert sorted(os.listdir(path.parent)) == ["a.jsonl", "a.jsonl.dcap-index"]
 
 
 def test_an_index_in_use_outlives_its_replacement(tmp_path: Path) -> None:
     path, place = written(tmp_path)
-    file = JsonlFile(path)
-    assert saved_index.save(place, key_of(path), saved_index.LineIndex(np.array([0]), None))
+    file = opened(path)
+    assert save_lines(place, key_of(path), LineIndex(np.array([0]), None))
     assert [file.line(i) for i in range(5)] == [LINE] * 5
     place.unlink()
     assert len(file) == 5

@@ -1,4 +1,4 @@
-"""Files in use: missing, changed, cut short, and opened by another process."""
+"""Files in use: missing, changed, cut short, opened by another process; and how many of them are kept open."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import pickle
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dcap.core.errors import RecordError
 from dcap.records.files import steady_file
-from dcap.records.files.steady_file import SteadyFile
+from dcap.records.files.steady_file import Recent, SteadyFile
 
 
 def written(path: Path, data: bytes = b"abc") -> SteadyFile:
@@ -66,3 +68,28 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     for path in (tmp_path / "nowhere", tmp_path, tmp_path / "pipe"):
         with pytest.raises(RecordError, match="file must exist"):
             SteadyFile(path)
+
+
+def not_again() -> int:
+    raise AssertionError("it is kept")
+
+
+@given(st.lists(st.integers(0, 9), max_size=40), st.integers(1, 25))
+def test_the_last_used_are_kept_within_the_bound(keys: list[int], bound: int) -> None:
+    """Things are their keys and cost as much; a list is the model."""
+    closed: list[int] = []
+    recent: Recent[int] = Recent(bound, cost=int, close=closed.append)
+    model: list[int] = []
+    for key in keys:
+        assert recent.get(key, lambda key=key: key) == key
+        model = [each for each in model if each != key] + [key]
+        while sum(model) > bound and len(model) > 1:
+            del model[0]
+        assert len(recent) == len(model)
+        for each in model:
+            assert recent.get(each, not_again) == each
+    for key in model:
+        recent.drop(key)
+        recent.drop(key)
+    assert len(recent) == 0
+    assert closed[len(closed) - len(model) :] == model

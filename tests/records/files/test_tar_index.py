@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from dcap.core.errors import RecordError
-from dcap.records.files import saved_index, tar_index
+from dcap.records.files import saved_index, tar_shard
+from dcap.records.files.line_index import find_lines, load_lines, save_lines
 from dcap.records.files.saved_index import ContentKey
-from dcap.records.files.tar_index import TarIndex, find_samples, open_tar_index
+from dcap.records.files.tar_shard import TarIndex, find_samples, open_tar_index
 from support.container_cases import annotation, picture, samples, write_tar
 
 Groups = list[tuple[str, bytes | None, bytes | None]]
@@ -150,20 +151,19 @@ def test_a_header_may_not_ask_for_much(tmp_path: Path) -> None:
 
 @pytest.fixture
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(saved_index, "LEAST_BYTES", 1)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return write_tar(tmp_path / "a.tar", [*samples(5), ("x/" + "long" * 20 + ".json", b"{}")])
 
 
 def opened(path: Path) -> TarIndex:
     with path.open("rb") as file:
-        return open_tar_index(file.fileno(), path)
+        return open_tar_index(file.fileno(), path, least_bytes=1)
 
 
 def test_the_second_opening_reads_no_headers(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = groups(kept, indexed(kept))
     first = opened(kept)
-    monkeypatch.setattr(tar_index, "find_samples", None)
+    monkeypatch.setattr(tar_shard, "find_samples", None)
     second = opened(kept)
     assert groups(kept, first) == groups(kept, second) == found
     assert (first.saved, second.saved) == (True, True)
@@ -194,21 +194,21 @@ def test_places_outside_the_shard_are_refused(kept: Path, spans: list[int]) -> N
     place = kept.with_name("a.tar.dcap-index")
     with kept.open("rb") as file:
         key = ContentKey.of(file.fileno())
-    assert tar_index._load(place, key) is not None
+    assert tar_shard._load(place, key) is not None
     rows = np.array([*spans, 0x6170], np.int64)[:, None]
     assert saved_index.save_arrays(place, b"dcaptars", key, list(rows))
-    assert tar_index._load(place, key) is None
+    assert tar_shard._load(place, key) is None
     assert saved_index.save_arrays(place, b"dcaptars", key, list(np.array([0, 9, -1, -1, 0x6170])[:, None]))
-    assert len(tar_index._load(place, key) or ()) == 1
+    assert len(tar_shard._load(place, key) or ()) == 1
 
 
 def test_the_index_of_lines_is_none_of_samples(kept: Path) -> None:
     index = kept.with_name("a.tar.dcap-index")
     with kept.open("rb") as file:
         key = ContentKey.of(file.fileno())
-        assert saved_index.save(index, key, saved_index.find_lines(file.fileno(), 0))
-    assert tar_index._load(index, key) is None
-    assert saved_index.load(index, key) is not None
+        assert save_lines(index, key, find_lines(file.fileno(), 0))
+    assert tar_shard._load(index, key) is None
+    assert load_lines(index, key) is not None
 
 
 def test_json_of_a_sample(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from PIL import Image
 
 from dcap.core.errors import ImageError, RecordError
 from dcap.records.checking import ImageRules, check_records
-from dcap.records.files import saved_index, tar_shard
 from dcap.records.files.opening import open_source
+from dcap.records.files.tar_shard import TarShard
 from dcap.records.images import decode_image
 from dcap.records.record import image_source
 from support.container_cases import annotation, picture, samples, write_tar
@@ -93,23 +93,22 @@ def test_every_problem_of_a_shard_is_listed(tmp_path: Path) -> None:
     ]
 
 
-def test_an_image_too_large_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (record,) = open_source(shard(tmp_path, annotation(0)))
-    monkeypatch.setattr(tar_shard, "MAX_IMAGE_BYTES", len(picture(0)))
+def test_an_image_too_large_is_refused_unread(tmp_path: Path) -> None:
+    path = shard(tmp_path, annotation(0))
+    (record,) = TarShard(path, max_image_bytes=len(picture(0)))
     assert decode_image(image_source(record), record.canvas).shape == (8, 12, 3)
-    monkeypatch.setattr(tar_shard, "MAX_IMAGE_BYTES", len(picture(0)) - 1)
+    (record,) = TarShard(path, max_image_bytes=len(picture(0)) - 1)
     with pytest.raises(ImageError, match=r"^a.tar:1: image 0.png in a.tar must have at most \d+ bytes, not \d+"):
         decode_image(image_source(record), record.canvas, origin=record.origin)
 
 
-def test_another_process_reads_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_process_reads_too(tmp_path: Path) -> None:
     source = open_source(write_tar(tmp_path / "a.tar", samples(3)))
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         record = pool.submit(source.__getitem__, 1).result(timeout=60)
         assert record.image == "0001.png"
         assert (pool.submit(decode_image, image_source(record), record.canvas).result(timeout=60) == 1).all()
-    monkeypatch.setattr(saved_index, "LEAST_BYTES", 1)
-    large = open_source(write_tar(tmp_path / "b.tar", samples(400)))
+    large = TarShard(write_tar(tmp_path / "b.tar", samples(400)), index_from=1)
     sent = pickle.dumps(large)
     assert len(sent) < 1000
     assert pickle.loads(sent)[399].image == "0399.png"

@@ -28,8 +28,9 @@ logger = get_logger(__name__)
 
 SUFFIX = ".dcap-text"
 FREE_TEXT_BYTES = 64 << 20
+"""Text that any file may hold."""
 MAX_RATIO = 200
-"""A file may hold `FREE_TEXT_BYTES` of text, and so many times its own size more; records shrink 5 to 20 times."""
+"""A file may hold this many times its own size more; records shrink 5 to 20 times."""
 FREE_DISK_BYTES = 1 << 30
 """Decompression stops before the disk has less room than this."""
 
@@ -40,11 +41,17 @@ _ZSTD_INPUT_BYTES = 2 << 10
 _ZSTD_WINDOW_BYTES = 128 << 20
 
 
-def open_compressed(path: Path) -> JsonlFile:
+def open_compressed(
+    path: Path, free_text_bytes: int = FREE_TEXT_BYTES, free_disk_bytes: int = FREE_DISK_BYTES
+) -> JsonlFile:
     """Open a JSONL file that gzip or zstd compressed; origins name it and its lines.
 
-    Memory is bounded, text and disk by `MAX_RATIO` and `FREE_DISK_BYTES`. Processes that open it at once wait for one
-    that decompresses it.
+    Memory is bounded. Processes that open the file at once wait for one that decompresses it.
+
+    Args:
+        path: The compressed file.
+        free_text_bytes: Text that any file may hold; a large one may hold `MAX_RATIO` times its size more.
+        free_disk_bytes: Decompression stops before the disk has less room than this.
 
     Raises:
         RecordError: The file cannot be read, is truncated or damaged, or holds too much text.
@@ -60,10 +67,10 @@ def open_compressed(path: Path) -> JsonlFile:
         # Held until the file is closed, and no more than a courtesy: it spares the others the work and the disk.
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
-        return JsonlFile(_text_of(path, file), path, _HEADER_BYTES)
+        return JsonlFile(_text_of(path, file, free_text_bytes, free_disk_bytes), path, _HEADER_BYTES)
 
 
-def _text_of(path: Path, file: BinaryIO) -> Path:
+def _text_of(path: Path, file: BinaryIO, free_text: int, free_disk: int) -> Path:
     """Return where the text lies, decompressed now if it is not there yet."""
     key = ContentKey.of(file.fileno())
     failures = []
@@ -73,7 +80,7 @@ def _text_of(path: Path, file: BinaryIO) -> Path:
             return place
     for place in places(path, SUFFIX):
         try:
-            _decompress(path, file, key, place)
+            _decompress(path, file, place, free_text + MAX_RATIO * key.size, free_disk)
         except OSError as error:
             failures.append(f"{place.parent}: {error.strerror or error}")
         else:
@@ -98,20 +105,20 @@ def _is_text_of(place: Path, key: ContentKey) -> bool:
         return False
 
 
-def _decompress(path: Path, file: BinaryIO, key: ContentKey, place: Path) -> None:
-    limit = FREE_TEXT_BYTES + MAX_RATIO * key.size
-    num_bytes = 0
+def _decompress(path: Path, file: BinaryIO, place: Path, limit: int, free_disk: int) -> None:
+    key, num_bytes = ContentKey.of(file.fileno()), 0
     with written_whole(place, durable=True) as out:
         out.write(bytes(_HEADER_BYTES))
         for chunk in _chunks(path, file):
             num_bytes += len(chunk)
             if num_bytes > limit:
                 raise RecordError(
-                    f"{path}: file must hold at most {limit} bytes of text, {MAX_RATIO} times its size and "
-                    f"{FREE_TEXT_BYTES}, not more. Decompress it yourself if it is sound, and name the result."
+                    f"{path}: file must hold at most {limit} bytes of text, {MAX_RATIO} times its "
+                    f"size and {limit - MAX_RATIO * key.size}, not more. Decompress it yourself if it is sound, and "
+                    "name the result."
                 )
-            if shutil.disk_usage(place.parent).free - len(chunk) < FREE_DISK_BYTES:
-                raise OSError(f"less than {FREE_DISK_BYTES} bytes would be left free")
+            if shutil.disk_usage(place.parent).free - len(chunk) < free_disk:
+                raise OSError(f"less than {free_disk} bytes would be left free")
             out.write(chunk)
         out.seek(0)
         out.write(_header(key, num_bytes))

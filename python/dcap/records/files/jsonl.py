@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from dcap.core.errors import RecordError
-from dcap.records.files.line_index import LineIndex
-from dcap.records.files.saved_index import open_index
+from dcap.records.files.line_index import LineIndex, open_index
+from dcap.records.files.saved_index import LEAST_BYTES
 from dcap.records.files.source import RecordSource
 from dcap.records.files.steady_file import SteadyFile
 from dcap.records.json_line import MAX_LINE_BYTES
@@ -34,17 +34,20 @@ class JsonlFile(RecordSource):
         path: The file.
         name: File that origins and messages name instead, where `path` was made from it.
         start: Where the text begins, in bytes.
+        index_from: Size in bytes from which the file's index is kept on disk.
 
     Raises:
         RecordError: The file is missing, not a regular file, not UTF-8 by its first bytes, or one JSON array.
     """
 
-    def __init__(self, path: str | Path, name: Path | None = None, start: int = 0) -> None:
-        self.path = name or Path(path)
+    def __init__(
+        self, path: str | Path, name: Path | None = None, start: int = 0, index_from: int = LEAST_BYTES
+    ) -> None:
+        self.path, self._index_from = name or Path(path), index_from
         self._file = SteadyFile(Path(path), self.path)
         fd = self._file.fd()
         self._first = _first_byte(fd, self.path, start)
-        self._index: LineIndex | None = open_index(fd, self._file.path, self._first)
+        self._index: LineIndex | None = open_index(fd, self._file.path, self._first, index_from)
         if len(self) and _is_array(fd, int(self._index.starts[0])):
             raise RecordError(
                 f"{self.path}: file must be JSONL, one record per line, not one JSON array. "
@@ -86,7 +89,7 @@ class JsonlFile(RecordSource):
 
     def _lines(self) -> LineIndex:
         if self._index is None:
-            self._index = open_index(self._file.fd(), self._file.path, self._first)
+            self._index = open_index(self._file.fd(), self._file.path, self._first, self._index_from)
         return self._index
 
     def __getstate__(self) -> dict[str, Any]:

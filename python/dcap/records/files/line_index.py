@@ -1,6 +1,6 @@
 """Where the lines of a file begin: two numbers per record at most, found once.
 
-Owns the search through the file. Keeping the result on disk is in `dcap.records.files.saved_index`.
+Owns the search through the file, and what its saved index holds (`dcap.records.files.saved_index` has the layout).
 """
 
 from __future__ import annotations
@@ -9,17 +9,20 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from dcap import kernels
+from dcap.records.files.saved_index import LEAST_BYTES, ContentKey, kept, load_arrays, save_arrays
 
 # The buffer stays in the second-level cache of the processor between the copy from the kernel and the search.
 _CHUNK_BYTES = 512 << 10
 _LEAST_PART_BYTES = 32 << 20
 _MAX_THREADS = 4
 
+_MAGIC = b"dcapline"
 _I64 = npt.NDArray[np.int64]
 
 
@@ -53,7 +56,25 @@ class LineIndex:
         return range(1, len(self) + 1)[i] if self.numbers is None else int(self.numbers[i])
 
 
-def find_lines(fd: int, first: int) -> LineIndex:
+def open_index(fd: int, path: Path, first: int, least_bytes: int = LEAST_BYTES) -> LineIndex:
+    """Return the lines of a file: from its saved index, or found and, for a large file, saved.
+
+    Args:
+        fd: The file, open.
+        path: Its path.
+        first: Where its text begins, in bytes.
+        least_bytes: Size of the smallest file whose index is saved.
+    """
+    return kept(fd, path, load_lines, lambda: find_lines(fd, first), save_lines, least_bytes)
+
+
+def find_lines(
+    fd: int,
+    first: int,
+    max_threads: int = _MAX_THREADS,
+    part_bytes: int = _LEAST_PART_BYTES,
+    chunk_bytes: int = _CHUNK_BYTES,
+) -> LineIndex:
     """Find the lines of an open file by reading it once.
 
     It is read rather than mapped: a mapped file that another process cuts kills this one. A large file is read in
@@ -62,15 +83,19 @@ def find_lines(fd: int, first: int) -> LineIndex:
     Args:
         fd: The file.
         first: Where its text begins, in bytes.
+        max_threads: Most threads; there are never more than cores.
+        part_bytes: Size of the smallest part that is worth a thread.
+        chunk_bytes: Bytes that are read at a time.
     """
     size = os.fstat(fd).st_size
-    num_parts = max(1, min(len(os.sched_getaffinity(0)), _MAX_THREADS, size // _LEAST_PART_BYTES))
+    num_parts = max(1, min(len(os.sched_getaffinity(0)), max_threads, size // part_bytes))
     if num_parts == 1:
-        parts = [_find_in_part(fd, first, size)]
+        parts = [_find_in_part(fd, chunk_bytes, first, size)]
     else:
-        borders = [first, *(_line_end(fd, size * k // num_parts) for k in range(1, num_parts)), size]
+        places = (max(first, size * k // num_parts) for k in range(1, num_parts))
+        borders = [first, *(_line_end(fd, chunk_bytes, place) for place in places), size]
         with ThreadPoolExecutor(num_parts) as pool:
-            parts = list(pool.map(partial(_find_in_part, fd), borders[:-1], borders[1:]))
+            parts = list(pool.map(partial(_find_in_part, fd, chunk_bytes), borders[:-1], borders[1:]))
     num_before = 0
     for _, numbers, num_lines in parts:
         numbers += num_before
@@ -83,18 +108,18 @@ def find_lines(fd: int, first: int) -> LineIndex:
     return LineIndex(starts, None if plain else numbers)
 
 
-def _line_end(fd: int, place: int) -> int:
+def _line_end(fd: int, chunk_bytes: int, place: int) -> int:
     """Return where the line that holds byte `place` ends and the next one begins."""
-    while chunk := os.pread(fd, _CHUNK_BYTES, place):
+    while chunk := os.pread(fd, chunk_bytes, place):
         if (end := chunk.find(b"\n")) >= 0:
             return place + end + 1
         place += len(chunk)
     return place
 
 
-def _find_in_part(fd: int, start: int, stop: int) -> tuple[_I64, _I64, int]:
+def _find_in_part(fd: int, chunk_bytes: int, start: int, stop: int) -> tuple[_I64, _I64, int]:
     """Return starts and numbers (from 1) of the lines from one line's start to another's, and how many lines end."""
-    buffer = np.empty(min(_CHUNK_BYTES, max(0, stop - start)), np.uint8)
+    buffer = np.empty(min(chunk_bytes, max(0, stop - start)), np.uint8)
     out = [np.empty((len(buffer) + 1) // 2, np.int64) for _ in range(2)]
     parts = [(np.empty(0, np.int64), np.empty(0, np.int64))]
     state = np.array([start, 1, start, 0])  # next byte; number and start of the line there; whether it was found
@@ -102,3 +127,33 @@ def _find_in_part(fd: int, start: int, stop: int) -> tuple[_I64, _I64, int]:
         count = kernels.find_lines(buffer[:size], state, *out)
         parts.append((out[0][:count].copy(), out[1][:count].copy()))
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts]), int(state[1]) - 1
+
+
+def load_lines(place: Path, key: ContentKey) -> LineIndex | None:
+    """Map a saved index of lines into memory.
+
+    Args:
+        place: Where it may lie.
+        key: What it must belong to.
+
+    Returns:
+        The index, or None: it is absent, cannot be read, is stale, or is torn.
+    """
+    arrays = load_arrays(place, _MAGIC, key)
+    if arrays is None or len(arrays) > 2:
+        return None
+    starts, numbers = arrays[0], arrays[1] if len(arrays) == 2 else None
+    if not _rises(starts, 0, key.size - 1) or (numbers is not None and not _rises(numbers, 1, key.size)):
+        return None
+    return LineIndex(starts, numbers, saved=True)
+
+
+def save_lines(place: Path, key: ContentKey, index: LineIndex) -> bool:
+    """Write an index of lines as `save_arrays` does."""
+    arrays = [index.starts] if index.numbers is None else [index.starts, index.numbers]
+    return save_arrays(place, _MAGIC, key, arrays)
+
+
+def _rises(values: npt.NDArray[np.int64], low: int, high: int) -> bool:
+    """Whether each value is larger than the one before, and all are between `low` and `high`."""
+    return not len(values) or bool(low <= values[0] and values[-1] <= high and (values[1:] > values[:-1]).all())

@@ -1,30 +1,88 @@
-"""The kinds of annotation files, told apart by their names.
+"""Opening annotation files: what a user may write, which files that means, and which reader each of them has.
 
-Owns which ending means which reader. The readers of optional packages are imported when such a file is opened.
+Owns bundled data (``builtin:``), wildcards, ranges, folders and the endings of names. The readers that need optional
+packages are imported when such a file is opened.
 """
 
 from __future__ import annotations
 
+import glob
+import re
+from collections.abc import Iterator, Sequence
+from importlib import resources
 from pathlib import Path
+from typing import overload
 
-from dcap.core.errors import RecordError
+import numpy as np
+
+from dcap.core.errors import ConfigError, RecordError, nearest_hint
+from dcap.core.words import counted
 from dcap.records.files.jsonl import JsonlFile
 from dcap.records.files.source import RecordSource
 from dcap.records.files.tar_shard import TarShard
-from dcap.records.record import COMPRESSIONS
+from dcap.records.record import COMPRESSIONS, Record
 
+PREFIX = "builtin:"
+MAX_FILES = 100_000
+"""Most files that one range may name."""
 _TEXTS = (".jsonl", ".ndjson", ".json")
 ENDINGS = (*_TEXTS, *(text + compression for text in _TEXTS for compression in COMPRESSIONS), ".parquet", ".tar")
 """Ends of the names of files that can be read."""
 
+_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
-def is_known(path: str | Path) -> bool:
-    """Whether the name is that of a file that can be read."""
-    return str(path).endswith(ENDINGS)
+
+class Records(Sequence[Record]):
+    """The records of some files as one sequence. Each is read when it is asked for; none is kept.
+
+    Args:
+        files: The files, in order.
+    """
+
+    def __init__(self, files: Sequence[RecordSource]) -> None:
+        self.files = tuple(files)
+        self._starts = np.cumsum([0, *map(len, self.files)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    @overload
+    def __getitem__(self, i: int) -> Record: ...
+
+    @overload
+    def __getitem__(self, i: slice) -> list[Record]: ...
+
+    def __getitem__(self, i: int | slice) -> Record | list[Record]:
+        """Return record `i`, or a list of the records of a slice.
+
+        Raises:
+            RecordError: A record breaks the contract, or its file has changed since it was opened.
+            IndexError: There is no such record.
+        """
+        if isinstance(i, slice):
+            return [self[k] for k in range(len(self))[i]]
+        i = range(len(self))[i]
+        file = int(np.searchsorted(self._starts, i, "right")) - 1
+        return self.files[file][i - int(self._starts[file])]
+
+
+def open_records(names: str | Path | Sequence[str | Path]) -> Records:
+    """Open annotation files and return their records as one sequence.
+
+    Args:
+        names: One or more names, each a file, ``builtin:NAME``, a folder or a pattern; see `expand_sources`.
+
+    Raises:
+        ConfigError: As `expand_sources`.
+        RecordError: As `open_source`.
+        MissingPackageError: As `open_source`.
+    """
+    several = [names] if isinstance(names, str | Path) else names
+    return Records([open_source(path) for path in expand_sources(several)])
 
 
 def open_source(path: str | Path) -> RecordSource:
-    """Open an annotation file by the ending of its name.
+    """Open one annotation file by the ending of its name.
 
     ::
 
@@ -51,3 +109,112 @@ def open_source(path: str | Path) -> RecordSource:
     if path.suffix == ".tar":
         return TarShard(path)
     return JsonlFile(path)
+
+
+def is_known(path: str | Path) -> bool:
+    """Whether the name is that of a file that can be read."""
+    return str(path).endswith(ENDINGS)
+
+
+def resolve_data(path: str) -> Path:
+    """Return the file that a name means.
+
+    Args:
+        path: ``builtin:NAME`` for bundled data, such as ``builtin:photos/train.jsonl``. Any other name is a path.
+
+    Raises:
+        ConfigError: No bundled file has that name.
+    """
+    if not path.startswith(PREFIX):
+        return Path(path)
+    assets = Path(str(resources.files("dcap") / "assets"))
+    known = {p.relative_to(assets).as_posix(): p for p in sorted(assets.rglob("*.jsonl"))}
+    name = path.removeprefix(PREFIX)
+    if name not in known:
+        raise ConfigError(f"{path!r} must name bundled data{nearest_hint(name, known)}")
+    return known[name]
+
+
+def expand_sources(names: Sequence[str | Path]) -> list[Path]:
+    """Return the files that some names mean, in the order of the names, those of one name sorted.
+
+    ::
+
+        train.jsonl                     the file; whether it exists is seen when it is opened
+        builtin:photos/train.jsonl      a bundled file
+        data/*.jsonl.gz                 every file that matches; ** goes through folders
+        shards/train-{0000..0127}.tar   every number of the range; all of these files must exist
+        shards                          every file of the folder with a known ending, except hidden ones
+
+    Args:
+        names: What the user wrote. A file that exists is taken by its name, whatever characters are in it.
+
+    Raises:
+        ConfigError: A name means no file, or a wildcard, range or folder means a file that another name means too.
+    """
+    out: list[Path] = []
+    named_by: dict[Path, str] = {}
+    several: set[str] = set()
+    for name in map(str, names):
+        paths = _expand(name)
+        if paths != [resolve_data(name)]:
+            several.add(name)
+        for path in paths:
+            # Whoever writes one name twice means it; that a wildcard takes in another name goes unseen.
+            if {name, before := named_by.get(path, name)} & several and path in named_by:
+                raise ConfigError(f"{name!r} must mean other files than {before!r}, not {path} again")
+            named_by[path] = name
+        out += paths
+    return out
+
+
+def _expand(text: str) -> list[Path]:
+    path = Path(text)
+    if text.startswith(PREFIX):
+        return [resolve_data(text)]
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        return _known(text, [p for p in path.iterdir() if not p.name.startswith(".")], "hold")
+    if _RANGE.search(text):
+        return _ranged(text)
+    if glob.has_magic(text):
+        return _known(text, [Path(match) for match in glob.iglob(text, recursive=True)], "match")
+    return [path]
+
+
+def _known(text: str, paths: Sequence[Path], verb: str) -> list[Path]:
+    files = sorted(path for path in paths if is_known(path.name) and path.is_file())
+    if not files:
+        actual = f"{counted(len(paths), 'other name')}, such as {min(paths).name}" if paths else "nothing"
+        raise ConfigError(
+            f"{text!r} must {verb} at least one file whose name ends in {', '.join(ENDINGS)}, not {actual}. "
+            "Relative paths start at the current folder."
+        )
+    return files
+
+
+def _ranged(text: str) -> list[Path]:
+    paths = sorted(
+        path for name in _numbered(text) for path in (_expand(name) if glob.has_magic(name) else [Path(name)])
+    )
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise ConfigError(
+            f"{text!r} must name files that exist, and {len(missing)} of {len(paths)} do not, such as {missing[0]}. "
+            "Relative paths start at the current folder."
+        )
+    return paths
+
+
+def _numbered(text: str) -> Iterator[str]:
+    """Yield the text with each number of its ranges, zeros in front as its ends have them."""
+    names = [text]
+    while match := _RANGE.search(names[0]):
+        first, last = match[1], match[2]
+        width = max(len(first), len(last)) if "0" in (first[0], last[0]) else 0
+        numbers = range(int(first), int(last) + 1)
+        if not 1 <= len(numbers) * len(names) <= MAX_FILES:
+            raise ConfigError(f"{text!r} must name 1 to {MAX_FILES} files, not {len(numbers) * len(names)}")
+        names = [_RANGE.sub(f"{number:0{width}d}", name, count=1) for name in names for number in numbers]
+    yield from names

@@ -23,7 +23,6 @@ import numpy.typing as npt
 
 from dcap.core.cache import cache_folder
 from dcap.core.files import written_whole
-from dcap.records.files.line_index import LineIndex, find_lines
 
 T = TypeVar("T")
 
@@ -31,7 +30,6 @@ SUFFIX = ".dcap-index"
 LEAST_BYTES = 1 << 20
 """Size of the smallest file whose index is kept: a smaller one is searched in less time than an index is opened."""
 
-_MAGIC = b"dcapline"
 _VERSION = 1
 _HEADER = struct.Struct("<8sIIqqq32s")
 _CHECKSUM = struct.Struct("<I")
@@ -54,16 +52,15 @@ class ContentKey(NamedTuple):
         tail = os.pread(fd, _DIGESTED_BYTES, max(0, status.st_size - _DIGESTED_BYTES))
         return cls(status.st_size, status.st_mtime_ns, hashlib.sha256(head + tail).digest())
 
+    @classmethod
+    def of_file(cls, path: Path) -> ContentKey:
+        """Return the key of a file by its path.
 
-def open_index(fd: int, path: Path, first: int) -> LineIndex:
-    """Return the lines of a file: from its saved index, or found and, for a large file, saved.
-
-    Args:
-        fd: The file, open.
-        path: Its path.
-        first: Where its text begins, in bytes.
-    """
-    return kept(fd, path, load, lambda: find_lines(fd, first), save)
+        Raises:
+            OSError: It cannot be read.
+        """
+        with path.open("rb") as file:
+            return cls.of(file.fileno())
 
 
 def kept(
@@ -72,6 +69,7 @@ def kept(
     load: Callable[[Path, ContentKey], T | None],
     find: Callable[[], T],
     save: Callable[[Path, ContentKey, T], bool],
+    least_bytes: int = LEAST_BYTES,
 ) -> T:
     """Return the index of a file: a saved one, or found and, for a large file, saved.
 
@@ -84,8 +82,9 @@ def kept(
         load: Returns the index that lies at a place and belongs to a key, if there is one.
         find: Makes the index.
         save: Writes the index to a place; returns whether that was possible.
+        least_bytes: Size of the smallest file whose index is kept.
     """
-    if os.fstat(fd).st_size < LEAST_BYTES:
+    if os.fstat(fd).st_size < least_bytes:
         return find()
     key, known = ContentKey.of(fd), places(path)
     for place in known:
@@ -98,31 +97,6 @@ def kept(
             if save(place, key, index):
                 return load(place, key) or index
     return index
-
-
-def load(place: Path, key: ContentKey) -> LineIndex | None:
-    """Map a saved index of lines into memory.
-
-    Args:
-        place: Where it may lie.
-        key: What it must belong to.
-
-    Returns:
-        The index, or None: it is absent, cannot be read, is stale, or is torn.
-    """
-    arrays = load_arrays(place, _MAGIC, key)
-    if arrays is None or len(arrays) > 2:
-        return None
-    starts, numbers = arrays[0], arrays[1] if len(arrays) == 2 else None
-    if not _rises(starts, 0, key.size - 1) or (numbers is not None and not _rises(numbers, 1, key.size)):
-        return None
-    return LineIndex(starts, numbers, saved=True)
-
-
-def save(place: Path, key: ContentKey, index: LineIndex) -> bool:
-    """Write an index of lines as `save_arrays` does."""
-    arrays = [index.starts] if index.numbers is None else [index.starts, index.numbers]
-    return save_arrays(place, _MAGIC, key, arrays)
 
 
 def load_arrays(place: Path, magic: bytes, key: ContentKey) -> npt.NDArray[np.int64] | None:
@@ -179,16 +153,6 @@ def save_arrays(place: Path, magic: bytes, key: ContentKey, arrays: Sequence[npt
     return True
 
 
-def content_key(path: Path) -> ContentKey:
-    """Return the key of a file.
-
-    Raises:
-        OSError: It cannot be read.
-    """
-    with path.open("rb") as file:
-        return ContentKey.of(file.fileno())
-
-
 def places(path: Path, suffix: str = SUFFIX) -> list[Path]:
     """Return where something that was made from a file may lie: beside it, or in the user's cache."""
     found = [path.with_name(path.name + suffix)]
@@ -198,8 +162,3 @@ def places(path: Path, suffix: str = SUFFIX) -> list[Path]:
     except (OSError, RuntimeError):  # RuntimeError: no home folder
         pass
     return found
-
-
-def _rises(values: npt.NDArray[np.int64], low: int, high: int) -> bool:
-    """Whether each value is larger than the one before, and all are between `low` and `high`."""
-    return not len(values) or bool(low <= values[0] and values[-1] <= high and (values[1:] > values[:-1]).all())

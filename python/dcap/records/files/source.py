@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from dcap.core.errors import RecordError
-from dcap.records.image_source import EmbeddedImage
+from dcap.records.embedded_image import EmbeddedImage
 from dcap.records.json_line import Problem
 from dcap.records.record import Origin, Record, read_or_explain
 

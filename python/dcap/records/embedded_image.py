@@ -1,6 +1,6 @@
-"""Where the bytes of an image are: a file of its own, or a place inside a container of records.
+"""Images inside a container of records: where their bytes are, and how they are opened.
 
-Owns the window on a container's file. What the bytes hold is in `dcap.records.images`.
+What the bytes hold is in `dcap.records.images`.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ ImageSource = str | Path | EmbeddedImage
 """What images are read from."""
 
 
-class Window(io.RawIOBase):
+class ByteRange(io.RawIOBase):
     """A part of an open file, as a file. It reads at places, so that processes that share the descriptor may too.
 
     No more is allocated than the part holds, whatever a damaged header asks for.
 
     Args:
-        fd: Returns the open file; it stays open when the window is closed.
+        fd: Returns the open file; it stays open when this is closed.
         start: First byte.
         size: Number of bytes.
     """

@@ -1,4 +1,4 @@
-"""Windows on files: what they show is the part, whatever is asked for."""
+"""ByteRanges on files: what they show is the part, whatever is asked for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 from dcap.core.errors import ImageError
 from dcap.geometry import Canvas
-from dcap.records.image_source import EmbeddedImage, Window
+from dcap.records.embedded_image import ByteRange, EmbeddedImage
 from dcap.records.images import check_header, decode_image
 from dcap.records.record import Origin
 
@@ -36,7 +36,7 @@ def test_a_window_reads_as_its_part_alone_does(
     fd: int, start: int, size: int, steps: list[tuple[int, int, int]]
 ) -> None:
     size = min(size, 100 - start)
-    window, part = Window(lambda: fd, start, size), io.BytesIO(DATA[start : start + size])
+    window, part = ByteRange(lambda: fd, start, size), io.BytesIO(DATA[start : start + size])
     for offset, whence, count in steps:
         whole = part.seek(0, os.SEEK_END)
         part.seek(window.tell())
@@ -50,12 +50,12 @@ def test_a_window_reads_as_its_part_alone_does(
 
 
 def test_no_more_is_allocated_than_is_there(fd: int) -> None:
-    assert Window(lambda: fd, 90, 10).read(1 << 60) == DATA[90:]
-    assert Window(lambda: fd, 90, 10).readline() == DATA[90:]
+    assert ByteRange(lambda: fd, 90, 10).read(1 << 60) == DATA[90:]
+    assert ByteRange(lambda: fd, 90, 10).readline() == DATA[90:]
 
 
 def test_processes_that_share_a_descriptor_do_not_move_each_other(fd: int) -> None:
-    one, other = Window(lambda: fd, 0, 50), Window(lambda: fd, 50, 50)
+    one, other = ByteRange(lambda: fd, 0, 50), ByteRange(lambda: fd, 50, 50)
     assert [one.read(2), other.read(2), one.read(2)] == [DATA[:2], DATA[50:52], DATA[2:4]]
 
 
