@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dcap.audit.validation import validate
+from dcap.audit.validation import validate_files
 
 NUM_RECORDS = 20_000
 
@@ -35,5 +35,5 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_validate(benchmark: Any, records: Path, workers: int) -> None:
-    report = benchmark.pedantic(validate, ([records], None, workers), rounds=3, warmup_rounds=1)
+    report = benchmark.pedantic(validate_files, ([records], None, workers), rounds=3, warmup_rounds=1)
     assert report.records == NUM_RECORDS

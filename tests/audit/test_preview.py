@@ -8,7 +8,7 @@ from dcap.answers.codec import parse, to_canvas
 from dcap.audit.preview import PAGE_SIDE, choose, describe, dropped_objects, drops, entry, load_preview, tiles
 from dcap.cli.preview import load_config
 from dcap.cli.run_data import open_dataset
-from dcap.view.draw import DROPPED_COLOR, fit
+from dcap.view.draw import DROPPED_COLOR, scaled_to
 
 CROP = "augmentation.ops=[{name: random_crop, params: {scale: [0.3, 0.4]}}]"
 
@@ -119,7 +119,7 @@ def test_what_is_drawn_is_what_the_answer_says(preview):
         canvas = sample.scene.canvas
         said = parse(sample.answer, profile)
         assert objects.shapes == to_canvas(said, canvas, profile)
-        assert panel.shapes == fit(sample.scene.image, objects.shapes, PAGE_SIDE)[1]
+        assert panel.shapes == scaled_to(sample.scene.image, objects.shapes, PAGE_SIDE)[1]
         assert [len(points) for _, points in panel.shapes] == [7, 2]
         assert panel.captions == objects.captions == said.captions == ("circle", "box")
         assert panel.numbers == objects.numbers == (2, 1)

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from dcap.audit.findings import Finding
-from dcap.audit.validation import NOTES_KEPT, validate
+from dcap.audit.validation import validate_files
+from dcap.audit.validation_report import NOTES_KEPT
 from dcap.records.checking import ImageRules
 from dcap.records.files.opening import resolve_data
 
@@ -25,7 +26,7 @@ def test_counts(write_jsonl: Write, make_record: Make, photo: Path) -> None:
         {"desc": "c", "line": [1, 0, 5, 5]}, {"desc": "d", "poly": [0, 0, 5, 5, 0, 5]},
     ]  # fmt: skip
     path = write_jsonl([make_record(objects=objects, summary="all"), make_record(objects=[])])
-    report = validate([path])
+    report = validate_files([path])
     assert report.problems == ()
     assert (report.records, report.bad, report.negatives, report.summaries, report.clipped) == (2, 0, 1, 1, 1)
     assert report.objects == {"bbox_2d": 1, "poly": 1, "line": 2}
@@ -46,7 +47,7 @@ def test_all_problems_of_all_records(write_jsonl: Write, make_record: Make, phot
             make_record(height=64, width=48),
         ]
     )
-    report = validate([path])
+    report = validate_files([path])
     assert [(p.line, p.field) for p in report.problems] == [
         (2, "width"), (2, "objects[0].desc"), (2, "objects[0].bbox_2d"), (3, "images[0]"),
         (4, "width, height"),
@@ -62,7 +63,7 @@ def test_a_file_without_records_is_a_problem(
 ) -> None:
     good, empty = write_jsonl([make_record()]), photo.parent / "empty.jsonl"
     empty.write_bytes(content)
-    report = validate([good, empty])
+    report = validate_files([good, empty])
     (problem,) = report.problems
     assert (problem.file, problem.field) == (str(empty), "file")
     assert problem.text.startswith("must hold at least one record")
@@ -72,19 +73,19 @@ def test_a_file_without_records_is_a_problem(
 def test_truncated_pixels_are_found_by_decoding_only(write_jsonl: Write, make_record: Make, photo: Path) -> None:
     photo.write_bytes(photo.read_bytes()[:-30])
     path = write_jsonl([make_record()])
-    assert validate([path]).problems == ()
-    (problem,) = validate([path], ImageRules(decode=True)).problems
+    assert validate_files([path]).problems == ()
+    (problem,) = validate_files([path], ImageRules(decode=True)).problems
     assert "truncated" in problem.text
 
 
 def test_root_and_bound_are_used(write_jsonl: Write, make_record: Make, photo: Path) -> None:
     path = write_jsonl([make_record()])
-    assert "data.root" in validate([path], ImageRules(root=photo.parent / "sub")).problems[0].text
-    assert "at most 100 pixels" in validate([path], ImageRules(max_pixels=100)).problems[0].text
+    assert "data.root" in validate_files([path], ImageRules(root=photo.parent / "sub")).problems[0].text
+    assert "at most 100 pixels" in validate_files([path], ImageRules(max_pixels=100)).problems[0].text
 
 
 def test_the_report_is_json() -> None:
-    report = validate([resolve_data("builtin:photos/photos.jsonl")], ImageRules(decode=True))
+    report = validate_files([resolve_data("builtin:photos/photos.jsonl")], ImageRules(decode=True))
     data = json.loads(json.dumps(report.to_dict()))
     assert data["records"] == 5
     assert data["problems"] == data["notes"] == []
@@ -95,7 +96,7 @@ def test_the_report_is_json() -> None:
 def test_progress_is_told() -> None:
     told: list[tuple[str, int, int]] = []
     photos = resolve_data("builtin:photos/photos.jsonl")
-    validate([photos] * 2, on_read=lambda *counts: told.append(counts))
+    validate_files([photos] * 2, on_read=lambda *counts: told.append(counts))
     assert told == [("records", 5, 10), ("records", 10, 10)]
 
 
@@ -107,7 +108,7 @@ def test_a_misspelt_optional_key_is_noted_once_per_file(write_jsonl: Write, make
     for i, line in enumerate(lines):
         line["images"] = [f"{i}.png"]
     path = write_jsonl(lines)
-    report = validate([path], images=None)
+    report = validate_files([path], images=None)
     assert (report.records, report.bad, photo.exists()) == (3, 0, True)
     assert report.notes == (
         Finding(str(path), 2, "sumary", "is not a known key; did you mean summary?"),
@@ -118,7 +119,7 @@ def test_a_misspelt_optional_key_is_noted_once_per_file(write_jsonl: Write, make
 def test_a_key_beside_the_one_it_is_like_is_meant_so(write_jsonl: Write, make_record: Make, photo: Path) -> None:
     box = {"desc": "a", "bbox_2d": [0, 0, 5, 5], "attributes": 1, "attributes2": 2}
     path = write_jsonl([make_record(summary="all", summary2="more", objects=[box])])
-    report = validate([path])
+    report = validate_files([path])
     assert (report.records, report.notes, photo.exists()) == (1, (), True)
 
 
@@ -135,8 +136,8 @@ def mixed(make_record: Make, number: int) -> list[dict[str, Any] | bytes]:
 
 def test_the_report_is_the_same_whatever_the_number_of_workers(write_jsonl: Write, make_record: Make) -> None:
     paths = [write_jsonl(mixed(make_record, n), f"{n}.jsonl") for n in (1500, 40)]
-    report = validate(paths, images=None)
-    assert validate(paths, images=None, num_workers=2) == report
+    report = validate_files(paths, images=None)
+    assert validate_files(paths, images=None, num_workers=2) == report
     assert report.bad == sum(-(-n // 97) + 1 for n in (1500, 40))
     assert report.duplicates["records"] > 0
     assert report.duplicates["image_paths"] > 0
@@ -145,7 +146,7 @@ def test_the_report_is_the_same_whatever_the_number_of_workers(write_jsonl: Writ
 def test_notes_of_good_records_are_counted_and_the_first_are_kept(write_jsonl: Write, make_record: Make) -> None:
     box = {"desc": "a", "bbox_2d": [-5, 0, 5, 5]}
     records = [make_record(images=[f"{i}.png"], objects=[box, {**box, "desc": "b"}]) for i in range(600)]
-    report = validate([write_jsonl(records)], images=None)
+    report = validate_files([write_jsonl(records)], images=None)
     assert report.clipped == 1200
     assert len(report.notes) == NOTES_KEPT
     assert report.note_kinds == {
@@ -156,7 +157,7 @@ def test_notes_of_good_records_are_counted_and_the_first_are_kept(write_jsonl: W
 def test_problems_are_counted_by_kind(write_jsonl: Write, make_record: Make) -> None:
     bad = [make_record(images=[f"gone {i}.png"]) for i in range(3)]
     bad += [make_record(objects=[{"desc": "a", "poly": [0] * n}]) for n in (1, 3)]
-    kinds = validate([write_jsonl(bad)]).problem_kinds
+    kinds = validate_files([write_jsonl(bad)]).problem_kinds
     assert list(kinds.values()) == [3, 2]
     assert [kind.split(" must ")[0] for kind in kinds] == ["images[#] …", "objects[#].poly has # numbers,"]
 
@@ -170,7 +171,7 @@ def test_what_is_there_twice_is_noted(write_jsonl: Write, make_record: Make, pho
     first = write_jsonl([make_record(), make_record(images=["./a.png"], summary="x"), make_record()], "first.jsonl")
     second = write_jsonl([make_record(images=["other.png"], objects=[box, {**box, "desc": "b"}, box]),
                           make_record(images=["copy.png"])], "second.jsonl")  # fmt: skip
-    report = validate([first, second])
+    report = validate_files([first, second])
     assert report.problems == ()
     assert report.duplicates == {"records": 1, "image_paths": 1, "image_bytes": 1, "objects": 1}
     assert [(Path(n.file).name, n.line, n.field, n.text) for n in report.notes] == [
@@ -179,4 +180,4 @@ def test_what_is_there_twice_is_noted(write_jsonl: Write, make_record: Make, pho
         ("second.jsonl", 1, "objects[2]", "has the caption and the points of objects[0]"),
         ("second.jsonl", 2, "images[0]", "has the bytes of the image of first.jsonl:1"),
     ]
-    assert validate([first, second], images=None).duplicates["image_bytes"] == 0
+    assert validate_files([first, second], images=None).duplicates["image_bytes"] == 0

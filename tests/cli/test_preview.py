@@ -47,7 +47,7 @@ def test_fields_may_stand_behind_options(tmp_path):
     source = "builtin:photos/val.jsonl"
     args = ["preview", source, "seed=3", "--out", str(tmp_path), "data.answer.format=qwen", "--num-samples", "1"]
     assert main(args) == 0
-    assert "&quot;label&quot;" in (tmp_path / "index.html").read_text("utf-8")
+    assert "&#34;label&#34;" in (tmp_path / "index.html").read_text("utf-8")
 
 
 def test_validation_is_never_augmented(tmp_path):
@@ -61,7 +61,7 @@ def test_validation_is_never_augmented(tmp_path):
 def test_records_alone_need_no_config(tmp_path):
     assert main(["preview", "builtin:photos/photos.jsonl", "data.answer.format=qwen", "--out", str(tmp_path)]) == 0
     page = (tmp_path / "index.html").read_text("utf-8")
-    assert "&quot;label&quot;: &quot;rocket&quot;" in page
+    assert "&#34;label&#34;: &#34;rocket&#34;" in page
 
 
 def test_records_alone_get_no_augmentation_and_any_length():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dcap.audit.validation import validate
+from dcap.audit.validation import validate_files
 from dcap.convert.losses import Losses
 from dcap.convert.reader import READERS
 from dcap.convert.run import ConvertOptions, convert
@@ -26,7 +26,7 @@ def test_the_output_is_valid_and_starts_at_its_own_folder(tmp_path: Path) -> Non
     out = tmp_path / "lists" / "deep" / "out.jsonl"
     assert run(instances(tmp_path, BOX, {"bbox": [6, 1, 9, 9]}), out) == 1
     assert b'"bbox_2d":[1,1,4,4]' in out.read_bytes()
-    report = validate([out], ImageRules(decode=True))
+    report = validate_files([out], ImageRules(decode=True))
     assert (report.records, report.problems, report.notes) == (1, (), ())
     assert [path.name for path in out.parent.iterdir()] == ["out.jsonl"]
 

@@ -1,4 +1,4 @@
-"""The pages of ``dcap preview`` and ``dcap inspect`` in a real browser, where one is installed."""
+"""The pages of ``dcap preview``, ``dcap inspect`` and ``dcap validate`` in a real browser, where one is installed."""
 
 from __future__ import annotations
 
@@ -93,9 +93,10 @@ window.addEventListener("load", () => {
     const box = token.getBoundingClientRect();
     return [token.textContent, box.width * box.height, getComputedStyle(token).backgroundColor, token.className];
   });
-  const bars = [...document.querySelectorAll("svg rect")].map((bar) => bar.getBoundingClientRect().width);
+  const bars = [...document.querySelectorAll(".bars .length div")].map((bar) => bar.getBoundingClientRect().width);
   const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
-  const found = {errors, tokens, bars, wide};
+  const labels = [...document.querySelectorAll(".bars th")].map((label) => label.textContent);
+  const found = {errors, tokens, bars, labels, wide};
   document.body.append(Object.assign(document.createElement("output"), {textContent: JSON.stringify(found)}));
 });
 </script>"""
@@ -115,4 +116,20 @@ def test_every_token_of_the_report_is_seen_in_the_colour_of_its_kind(browser: st
     supervised = "".join(shown for shown, _, _, css in found["tokens"] if css.endswith(" s"))
     assert supervised.startswith('{"object_1":·{')
     assert supervised.count("<|im_end|>") == 2
+    assert max(found["bars"]) > 100
+
+
+def test_hostile_captions_are_text_on_the_page_of_charts(browser: str, tmp_path: Path) -> None:
+    captions = ["<script>errors.push('ran')</script>", "杯子，红色", '"><img src=x onerror=errors.push(1)>']
+    objects = [{"desc": caption, "bbox_2d": [1, 2, 30, 40]} for caption in captions]
+    record = {"images": ["a.png"], "width": 64, "height": 48, "objects": objects}
+    (tmp_path / "a.jsonl").write_text(json.dumps(record) + "\n", "utf-8")
+    page = tmp_path / "report.html"
+    assert main(["validate", str(tmp_path / "a.jsonl"), "--no-images", "--html", str(page)]) == 0
+    text = page.read_text("utf-8")
+    probed = text.replace("<head>", f"<head>{LISTEN}").replace("</body>", f"{LOOK}</body>")
+    (tmp_path / "probed.html").write_text(probed, "utf-8")
+    found = opened(browser, tmp_path / "probed.html", tmp_path / "profile")
+    assert (found["errors"], found["wide"]) == ([], 0)
+    assert set(captions) <= set(found["labels"])
     assert max(found["bars"]) > 100

@@ -1,49 +1,36 @@
+from __future__ import annotations
+
 from pathlib import Path
 
-import pytest
 from PIL import ImageFont
 
-from dcap.view import fonts
+from dcap.view.fonts import find_fonts, font_for, load_font
 
 
-@pytest.fixture
-def no_system_fonts(monkeypatch):
-    monkeypatch.setattr(fonts, "_FOLDERS", ())
-    fonts.find_fonts.cache_clear()
-    fonts.load_font.cache_clear()
-    yield
-    fonts.find_fonts.cache_clear()
-    fonts.load_font.cache_clear()
+def test_latin_text_always_has_a_font() -> None:
+    assert find_fonts(()) == ()
+    assert font_for("12 red cup", 14, ()) is not None
 
 
-def test_latin_text_always_has_a_font(no_system_fonts):
-    assert fonts.find_fonts() == ()
-    assert fonts.font_for("12 red cup", 14) is not None
+def test_missing_glyph_is_noticed() -> None:
+    assert font_for("杯子", 14, ()) is None
+    assert font_for("\U0010fffe", 14, ()) is None
 
 
-def test_missing_glyph_is_noticed(no_system_fonts):
-    assert fonts.font_for("杯子", 14) is None
-    assert fonts.font_for("\U0010fffe", 14) is None
+def test_white_space_needs_no_glyph() -> None:
+    assert font_for("a b", 14) is not None
 
 
-def test_white_space_needs_no_glyph():
-    assert fonts.font_for("a b", 14) is not None
-
-
-def test_folders_are_searched_and_the_preferred_name_wins(monkeypatch, tmp_path):
+def test_folders_are_searched_and_the_preferred_name_wins(tmp_path: Path) -> None:
     for name in ("Arial.ttf", "sub/DejaVuSans.ttf", "wqy-zenhei.ttc", "other.ttf"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    monkeypatch.setattr(fonts, "_FOLDERS", (tmp_path, tmp_path / "none"))
-    fonts.find_fonts.cache_clear()
-    try:
-        assert fonts.find_fonts() == (tmp_path / "sub/DejaVuSans.ttf", tmp_path / "wqy-zenhei.ttc")
-    finally:
-        fonts.find_fonts.cache_clear()
+    found = find_fonts((tmp_path, tmp_path / "none"))
+    assert found == (tmp_path / "sub/DejaVuSans.ttf", tmp_path / "wqy-zenhei.ttc")
 
 
-def test_default_font_scales():
-    small, large = fonts.load_font(10), fonts.load_font(30)
+def test_default_font_scales() -> None:
+    small, large = load_font(10), load_font(30)
     assert isinstance(small, ImageFont.FreeTypeFont)
     assert large.getlength("word") > 2 * small.getlength("word")
-    assert all(isinstance(path, Path) for path in fonts.find_fonts())
+    assert all(isinstance(path, Path) for path in find_fonts())

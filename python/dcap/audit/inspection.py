@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from dcap.data.encode import num_image_tokens
 from dcap.data.packing import epoch_rows, ordered_rows
 from dcap.data.planning import PlannedSample, Planner
 from dcap.data.token_kinds import SUPERVISED_KINDS, TokenKind
-from dcap.view.histogram import Histogram
+from dcap.view.charts import Histogram
 
 if TYPE_CHECKING:
     from dcap.data.loader import RowLoader
@@ -122,23 +122,23 @@ class EpochPlans:
         """Return the optimiser steps of the epoch."""
         return math.ceil(self.num_rows / rows_per_step)
 
-    def histograms(self) -> list[Histogram]:
-        """Return how samples and rows are spread, those that are left out apart."""
+    def histograms(self) -> dict[str, Histogram]:
+        """Return how samples and rows are spread, by title. Samples that are left out do not count."""
         here = self.tokens > 0
-        of_samples = [
-            ("tokens per sample", self.tokens),
-            *((f"{kind.name.lower()} tokens per sample", self.kinds[:, kind]) for kind in TokenKind),
-            ("objects per sample", self.objects),
-        ]
-        out = [Histogram.of(title, values[here]) for title, values in of_samples if values.any()]
-        out = [replace(h, title="vision tokens per image") if h.title.startswith("image ") else h for h in out]
-        sizes = np.array([len(row) for row in self.rows], np.int64)
-        of_rows = (
-            ("tokens per row", self.row_tokens),
-            ("samples per row", sizes),
-            ("vision patches per row", self.row_sums(self.patches)),
-        )
-        return [*out, *(Histogram.of(title, values) for title, values in of_rows)]
+        titles = {kind: f"{kind.name.lower()} tokens per sample" for kind in TokenKind}
+        titles[TokenKind.IMAGE] = "vision tokens per image"
+        of_samples = {
+            "tokens per sample": self.tokens,
+            **{titles[kind]: self.kinds[:, kind] for kind in TokenKind},
+            "objects per sample": self.objects,
+        }
+        of_rows = {
+            "tokens per row": self.row_tokens,
+            "samples per row": np.array([len(row) for row in self.rows], np.int64),
+            "vision patches per row": self.row_sums(self.patches),
+        }
+        shown = {title: Histogram.of(values[here]) for title, values in of_samples.items() if values.any()}
+        return shown | {title: Histogram.of(values) for title, values in of_rows.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
-"""The report of ``dcap inspect``: what it holds, and its three forms: terminal, page, JSON."""
+"""The report of ``dcap inspect`` in its three forms: terminal, page, JSON."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -12,12 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from dcap.audit.inspection import DatasetShare, EpochPlans
-from dcap.audit.inspection_page import Grid, ShownSample, inspect_page
 from dcap.audit.token_runs import TokenRun
 from dcap.data.token_kinds import TokenKind
 from dcap.model.memory import MemoryEstimate, Step
 from dcap.model.towers import Tower, TowerCount, parameter_table
-from dcap.view.histogram import Histogram
+from dcap.view.charts import Histogram, bar_lines
+from dcap.view.page import render
 
 # Neighbours take turns, so that the bounds of tokens are seen.
 _COLORS = {
@@ -27,13 +28,31 @@ _COLORS = {
     TokenKind.COORDINATE: ("blue", "bright_blue"),
     TokenKind.STRUCTURE: ("yellow", "bright_yellow"),
 }
-_BAR = 40
+TEMPLATE = Path(__file__).with_name("templates") / "inspection.html"
 ESTIMATE = (
     "an estimate from formulas (dcap/model/memory.py), which were compared with small models on a CPU, none of it with "
     "a GPU",
     "not in it: CUDA's own context, fragmentation, and with several devices the buckets of DDP, as large as the "
     "gradients",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class ShownSample:
+    """A sample that is shown token by token."""
+
+    title: str
+    runs: Sequence[TokenRun]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A table of texts, for the terminal and the page alike."""
+
+    title: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +63,14 @@ class Epoch:
     plans: EpochPlans
     shares: tuple[DatasetShare, ...]
     steps: int | None
-    """Optimiser steps; none for validation."""
+    """Optimiser steps. None: it is validation."""
     curriculum_at_start: bool
-    """Whether samples were planned as the curriculum starts, whenever they are trained on."""
+    """Whether samples were planned as at the start of the curriculum, whenever they are trained on."""
+
+    @property
+    def histograms(self) -> dict[str, Histogram]:
+        """How samples and rows are spread, by title."""
+        return self.plans.histograms()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +101,8 @@ class Time:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """All of it; validation has no model and no time."""
+class InspectionReport:
+    """What an epoch is, what trains and how long it takes. Validation has no model and no time."""
 
     samples: tuple[ShownSample, ...]
     epoch: Epoch
@@ -86,7 +110,7 @@ class Report:
     time: Time | None
 
 
-def print_report(report: Report, console: Console) -> None:
+def print_inspection(report: InspectionReport, console: Console) -> None:
     """Print the report: samples first, hours last."""
     if report.samples:
         console.print(_legend(), soft_wrap=True)
@@ -97,10 +121,10 @@ def print_report(report: Report, console: Console) -> None:
             console.print(_tokens([run for run in sample.runs if run.supervised == supervised]), soft_wrap=True)
     for grid in _epoch_grids(report.epoch):
         _print_grid(grid, console)
-    for histogram in report.epoch.plans.histograms():
-        console.print(Text(f"\n{histogram.title}: {histogram.summary}"), soft_wrap=True)
+    for title, histogram in report.epoch.histograms.items():
+        console.print(Text(f"\n{title}: {histogram.summary()}"), soft_wrap=True)
         if len(histogram.counts) > 1:
-            console.print(_bars(histogram))
+            console.print(Text(bar_lines(histogram.chart(title))))
     if report.model is not None:
         console.print()
         console.print(parameter_table(report.model.counts, report.model.rates))
@@ -109,18 +133,32 @@ def print_report(report: Report, console: Console) -> None:
         _print_grid(_time_grid(report.time), console)
 
 
-def html(report: Report, title: str) -> str:
-    """Return the report as a page."""
+def inspection_page(report: InspectionReport, title: str) -> str:
+    """Return the report as a page.
+
+    Args:
+        report: What to show.
+        title: Heading.
+    """
     grids = [*_epoch_grids(report.epoch)]
     if report.model is not None:
         grids += [_tower_grid(report.model), _memory_grid(report.model)]
     if report.time is not None:
         grids.append(_time_grid(report.time))
-    return inspect_page(title, report.epoch.name, report.samples, report.epoch.plans.histograms(), grids)
+    charts = [histogram.chart(title) for title, histogram in report.epoch.histograms.items()]
+    return render(
+        TEMPLATE,
+        title=title,
+        intro=report.epoch.name,
+        samples=report.samples,
+        kinds=list(TokenKind),
+        grids=grids,
+        charts=charts,
+    )
 
 
-def to_tree(report: Report) -> dict[str, Any]:
-    """Return all numbers, ready for JSON; bytes, tokens and hours as they are."""
+def inspection_tree(report: InspectionReport) -> dict[str, Any]:
+    """Return all numbers, ready for JSON."""
     epoch, plans = report.epoch, report.epoch.plans
     tree: dict[str, Any] = {
         "samples": [_sample_tree(sample) for sample in report.samples],
@@ -138,7 +176,7 @@ def to_tree(report: Report) -> dict[str, Any]:
             "curriculum_at_start": epoch.curriculum_at_start,
         },
         "data_sets": [asdict(share) for share in epoch.shares],
-        "histograms": [histogram.to_dict() for histogram in plans.histograms()],
+        "histograms": [{"title": title, **spread.to_dict()} for title, spread in epoch.histograms.items()],
     }
     if report.model is not None:
         model = report.model
@@ -189,17 +227,6 @@ def _print_grid(grid: Grid, console: Console) -> None:
     console.print(table)
     for note in grid.notes:
         console.print(Text(note, style="italic"), soft_wrap=True)
-
-
-def _bars(histogram: Histogram) -> Text:
-    labels, highest = histogram.labels, max(*histogram.counts, 1)
-    wide = max(map(len, labels))
-    lines = []
-    for label, count in zip(labels, histogram.counts, strict=True):
-        eighths = round(8 * _BAR * count / highest)
-        bar = "█" * (eighths // 8) + ("", *"▏▎▍▌▋▊▉")[eighths % 8]
-        lines.append(f"{label:>{wide}}  {bar} {count:,}")
-    return Text("\n".join(lines))
 
 
 def _epoch_grids(epoch: Epoch) -> list[Grid]:
@@ -256,7 +283,7 @@ def _memory_grid(model: Model) -> Grid:
         ("patches", memory.patches, "estimate"),
         ("peak, all of it at once", memory.total, "estimate"),
     )
-    rows = tuple((name, size(value), how) for name, value, how in parts if value)
+    rows = tuple((name, byte_size(value), how) for name, value, how in parts if value)
     row = model.heaviest
     heaviest = f"heaviest row: {row['tokens']:,} tokens, {row['patches']:,} patches, {row['supervised']:,} supervised"
     return Grid("memory of one device", ("", "size", ""), rows, (heaviest, *ESTIMATE))
@@ -270,8 +297,8 @@ def _time_grid(time: Time) -> Grid:
     return Grid("time", ("", ""), tuple(rows), ("without validation, checkpoints and the start",))
 
 
-def size(number: int) -> str:
-    """Return bytes in the unit that suits them."""
+def byte_size(number: int) -> str:
+    """Return a number of bytes in a unit that suits it."""
     for unit, power in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
         if number >= 1 << power:
             return f"{number / (1 << power):,.2f} {unit}"

@@ -21,7 +21,7 @@ from dcap.data.sample import Sample
 from dcap.geometry.shapes import ShapeArray
 from dcap.records.images import decode_image
 from dcap.records.record import Record, image_source
-from dcap.view.draw import Pixels, draw_shapes, fit
+from dcap.view.draw import Pixels, draw_shapes, scaled_to
 from dcap.view.page import Drop, Entry, Panel
 from dcap.view.sheet import Tile
 
@@ -145,13 +145,13 @@ def tiles(preview: Preview, side: int) -> list[Tile]:
     record = preview.record
     # The reasons stand below the other picture; here they would hide it.
     crossed = dict.fromkeys(dropped_objects(preview.draws[0]), "") if len(preview.draws) == 1 else {}
-    image, shapes = fit(preview.image, record.shapes, side)
+    image, shapes = scaled_to(preview.image, record.shapes, side)
     title = f"{record.origin}  {record.canvas.width}x{record.canvas.height}"
     notes = (record.image, *([record.summary] if record.summary else []))
     out = [Tile(draw_shapes(image, shapes, record.captions, dropped=crossed), title, notes)]
     for epoch, (sample, objects) in enumerate(zip(preview.draws, preview.objects, strict=True)):
         canvas = sample.scene.canvas
-        image, shapes = fit(_pixels(sample), objects.shapes, side)
+        image, shapes = scaled_to(_pixels(sample), objects.shapes, side)
         drawn = draw_shapes(image, shapes, objects.captions, numbers=objects.numbers)
         title = f"epoch {epoch}  {canvas.width}x{canvas.height}"
         gone = [f"dropped: {drop.number} {drop.caption} ({drop.reason})" for drop in drops(preview, sample)]
@@ -164,12 +164,12 @@ def entry(preview: Preview) -> Entry:
     """Return the record and its draws as one entry of the page."""
     record = preview.record
     crossed = dropped_objects(preview.draws[0]) if len(preview.draws) == 1 else {}
-    image, shapes = fit(preview.image, record.shapes, PAGE_SIDE)
+    image, shapes = scaled_to(preview.image, record.shapes, PAGE_SIDE)
     title = f"as annotated, {record.canvas.width}x{record.canvas.height}"
     panels = [Panel(title, image, shapes, record.captions, crossed, text=record.summary or "")]
     for epoch, (sample, objects) in enumerate(zip(preview.draws, preview.objects, strict=True)):
         canvas = sample.scene.canvas
-        image, shapes = fit(_pixels(sample), objects.shapes, PAGE_SIDE)
+        image, shapes = scaled_to(_pixels(sample), objects.shapes, PAGE_SIDE)
         title = f"as trained in epoch {epoch}, {canvas.width}x{canvas.height}"
         panels.append(
             Panel(

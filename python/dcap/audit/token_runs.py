@@ -55,6 +55,12 @@ class TokenRun:
             return f"⟦0x {pieces}⟧"
         return text if len(self.pieces) == 1 else f"⟦{text} {pieces}⟧"
 
+    @property
+    def about(self) -> str:
+        """Kind, label and ids in words."""
+        ids = " ".join(map(str, dict.fromkeys(self.ids) if len(set(self.ids)) == 1 else self.ids))
+        return f"{self.kind.name.lower()}{', supervised' if self.supervised else ''}, id {ids}"
+
     def _visible(self) -> str:
         """Return the visible text; empty where the bytes are none."""
         try:

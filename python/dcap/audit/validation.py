@@ -1,19 +1,19 @@
-"""What is in some annotation files and everything that is wrong with them, for ``dcap validate``."""
+"""The validation of annotation files: everything that is wrong with them, and what is in them."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from dcap.audit.duplicates import Fingerprints, Pairs, repeats, same_images, same_objects
 from dcap.audit.findings import Finding, Findings
-from dcap.audit.record_counts import Statistics
+from dcap.audit.record_counts import RecordCounts
+from dcap.audit.validation_report import NOTES_KEPT, ValidationReport
 from dcap.core.parallel import map_in_order
 from dcap.geometry.objects import KEY_OF_KIND
 from dcap.geometry.shapes import GeometryKind
@@ -25,57 +25,10 @@ from dcap.records.record import Record
 
 NO_RECORDS = "must hold at least one record, not none; a record is one line of JSON"
 MISSING = "must be a readable file, not missing"
-NOTES_KEPT = 1000
-"""Notes of one kind that a report lists; the others are counted."""
 HEADERS = ImageRules()
 
 OnRead = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What `validate` found; counts are over the good records."""
-
-    files: tuple[str, ...]
-    records: int
-    """Good records."""
-    bad: int
-    """Records with at least one problem."""
-    objects: Mapping[str, int]
-    """Number of objects of each kind, by JSON key."""
-    negatives: int
-    """Good records without objects."""
-    summaries: int
-    """Good records with a summary."""
-    clipped: int
-    """Shapes that lie partly outside their image; they are clipped, which is no problem but a note."""
-    images_missing: int
-    """Records whose image file does not exist."""
-    problem_kinds: Mapping[str, int]
-    """Number of problems of each kind, most frequent first; of a kind are those that differ in numbers and names."""
-    note_kinds: Mapping[str, int]
-    """The same for notes."""
-    duplicates: Mapping[str, int]
-    """How often something is there once more: ``records``, ``image_paths``, ``image_bytes``, ``objects``. A record that
-    is there twice does not count for its image, nor a path for its bytes."""
-    statistics: Statistics
-    """Sizes, lengths and captions."""
-    problems: tuple[Finding, ...]
-    """All problems: of whole files, then of records in the order of files and lines."""
-    notes: tuple[Finding, ...]
-    """What is legal and worth a look: clipped shapes; duplicates; unknown keys like a known one, once per file and key.
-    The first `NOTES_KEPT` of each kind."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain JSON data."""
-        fields: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
-        fields["files"], fields["statistics"] = list(self.files), self.statistics.to_dict()
-        for name in ("objects", "problem_kinds", "note_kinds", "duplicates"):
-            fields[name] = dict(fields[name])
-        for name in ("problems", "notes"):
-            fields[name] = [asdict(found) for found in getattr(self, name)]
-        return fields
 
 
 @dataclass
@@ -87,7 +40,7 @@ class _Tally:
     notes: Findings = field(default_factory=lambda: Findings(NOTES_KEPT))
     misspelt: dict[tuple[str, str, str], Finding] = field(default_factory=dict)
     """By file, key and the key that is meant."""
-    statistics: Statistics = field(default_factory=Statistics)
+    statistics: RecordCounts = field(default_factory=RecordCounts)
     prints: list[Fingerprints] = field(default_factory=list)
 
     def update(self, later: _Tally) -> None:
@@ -98,19 +51,19 @@ class _Tally:
         self.prints += later.prints
 
 
-def validate(
+def validate_files(
     files: Sequence[str | Path],
     images: ImageRules | None = HEADERS,
     num_workers: int = 0,
     on_read: OnRead | None = None,
-) -> Report:
-    """Check every record and image of some annotation files; a file without records is a problem too.
+) -> ValidationReport:
+    """Check every record and image of some annotation files. A file without records is a problem too.
 
     Args:
         files: Annotation files.
-        images: How far image files are checked; None reads the records only.
-        num_workers: Processes that share the work; the report is the same.
-        on_read: Told how far it is.
+        images: How far image files are checked. None: only records are read.
+        num_workers: Processes that share the work. The report does not depend on it.
+        on_read: Called with the progress.
 
     Raises:
         RecordError: A file cannot be read at all, or changes meanwhile.
@@ -135,7 +88,7 @@ def validate(
     whole = tuple(problem for _, problem in problems.kept)
     problems.update(found.problems)
     counts = found.counts
-    return Report(
+    return ValidationReport(
         files=tuple(str(file.path) for file in opened), records=counts["records"], bad=counts["bad"],
         objects={key: counts[key] for key in KEY_OF_KIND.values()}, negatives=counts["negatives"],
         summaries=counts["summaries"], clipped=counts["clipped"], images_missing=counts["missing"],
@@ -159,7 +112,7 @@ def _look(files: Sequence[RecordSource], images: ImageRules | None, span: Record
         good.append((span.file, row, line, record))
         _look_at_record(record, found)
     records = [record for *_, record in good]
-    found.statistics = Statistics.of(records)
+    found.statistics = RecordCounts.of(records)
     kinds = np.concatenate([np.empty(0, np.uint8), *(record.shapes.kinds for record in records)])
     numbers = np.bincount(kinds, minlength=len(GeometryKind)).tolist()
     found.counts.update({KEY_OF_KIND[kind]: numbers[kind] for kind in GeometryKind})

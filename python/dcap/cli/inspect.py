@@ -12,8 +12,7 @@ from dcap.core.log import get_logger, output_console
 
 if TYPE_CHECKING:
     from dcap.audit.inspection import EpochPlans
-    from dcap.audit.inspection_page import ShownSample
-    from dcap.audit.inspection_report import Epoch, Model, Report, Time
+    from dcap.audit.inspection_report import Epoch, InspectionReport, Model, ShownSample, Time
     from dcap.data.loader import RowLoader
     from dcap.train.config import RunConfig
 
@@ -76,17 +75,17 @@ def run(args: argparse.Namespace) -> int:
     config = load_run_config(args.config, args.overrides)
     rate = _rate(args)
     # The tokenizer comes with transformers, which takes seconds to import.
-    from dcap.audit.inspection_report import html, print_report, to_tree
+    from dcap.audit.inspection_report import inspection_page, inspection_tree, print_inspection
     from dcap.view.sheet import write_text
 
     report = _report(args, config, rate)
     if args.html is not None:
-        write_text(args.html, html(report, f"dcap inspect: {Path(args.config).name}"))
+        write_text(args.html, inspection_page(report, f"dcap inspect: {Path(args.config).name}"))
         log.info("wrote %s", args.html)
     if args.json:
-        print(json.dumps(to_tree(report), indent=2, ensure_ascii=False))
+        print(json.dumps(inspection_tree(report), indent=2, ensure_ascii=False))
     else:
-        print_report(report, output_console())
+        print_inspection(report, output_console())
     return 0
 
 
@@ -113,9 +112,9 @@ def _rate(args: argparse.Namespace) -> float | None:
     return measured_rate(args.rate_of)
 
 
-def _report(args: argparse.Namespace, config: RunConfig, rate: float | None) -> Report:
+def _report(args: argparse.Namespace, config: RunConfig, rate: float | None) -> InspectionReport:
     from dcap.audit.inspection import plan_epoch
-    from dcap.audit.inspection_report import Report
+    from dcap.audit.inspection_report import InspectionReport
     from dcap.train.setup import accumulation
 
     rows_per_step = accumulation(config, 1)
@@ -125,7 +124,7 @@ def _report(args: argparse.Namespace, config: RunConfig, rate: float | None) -> 
         raise TrainingError("at least one sample must be left to load; all were dropped or there are none")
     epoch = _epoch(args, loader, plans, rows_per_step)
     training = args.split == "train"
-    return Report(
+    return InspectionReport(
         samples=_samples(args.num_samples, loader, plans),
         epoch=epoch,
         model=_model(args, config, plans) if training else None,
@@ -144,7 +143,7 @@ def _loader(args: argparse.Namespace, config: RunConfig) -> RowLoader:
 
 
 def _samples(count: int, loader: RowLoader, plans: EpochPlans) -> tuple[ShownSample, ...]:
-    from dcap.audit.inspection_page import ShownSample
+    from dcap.audit.inspection_report import ShownSample
     from dcap.audit.token_runs import token_runs
 
     out = []

@@ -83,14 +83,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _write(folder: Path, previews: list[Preview], title: str, intro: str) -> None:
     from dcap.audit.preview import entry, tiles
-    from dcap.view.page import html_page
+    from dcap.view.page import samples_page
     from dcap.view.sheet import contact_sheet, write_png, write_text
 
     side = 520
     pictures = [tile for preview in previews for tile in tiles(preview, side)]
     sheet = contact_sheet(pictures, 1 + len(previews[0].draws), side, NOTE_LINES, "whole text in index.html")
     write_png(folder / "sheet.png", sheet)
-    write_text(folder / "index.html", html_page(title, intro, [entry(preview) for preview in previews]))
+    write_text(folder / "index.html", samples_page(title, intro, [entry(preview) for preview in previews]))
     log.info("%s and index.html beside it: %s", folder / "sheet.png", intro)
 
 

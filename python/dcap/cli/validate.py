@@ -4,31 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from textwrap import shorten
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
-from dcap.audit.findings import Finding
-from dcap.audit.record_counts import FixedBins
-from dcap.audit.validation import Report, validate
-from dcap.audit.validation_page import report_page
+from dcap.audit.validation import validate_files
+from dcap.audit.validation_report import print_validation, validation_page
 from dcap.cli.progress import progress_bars
 from dcap.core.errors import ConfigError
 from dcap.core.log import output_console
 from dcap.core.parallel import default_workers
-from dcap.core.words import counted
 from dcap.geometry.canvas import MAX_PIXELS
 from dcap.records.checking import ImageRules
 from dcap.records.files.opening import expand_sources, resolve_data
 from dcap.view.sheet import write_text
-
-_CAPTION_CHARS = 40
-FINDINGS_SHOWN = 200
-"""Problems, and notes, that the table lists."""
 
 EPILOG = """\
 examples:
@@ -99,16 +87,15 @@ def run(args: argparse.Namespace) -> int:
     files = expand_sources(args.files)
     images = None if args.no_images else ImageRules(args.root, args.max_pixels, args.decode)
     with progress_bars() as told:
-        report = validate(files, images, args.workers, told)
+        report = validate_files(files, images, args.workers, told)
     if args.html:
-        write_text(
-            args.html, report_page(report, f"dcap validate: {', '.join(Path(name).name for name in args.files)}")
-        )
+        names = ", ".join(Path(name).name for name in args.files)
+        write_text(args.html, validation_page(report, f"dcap validate: {names}"))
     if args.json:
         print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
     else:
         given = {str(resolve_data(name)): name for name in args.files}
-        _print(report, {file: given.get(file, file) for file in report.files}, output_console())
+        print_validation(report, {file: given.get(file, file) for file in report.files}, output_console())
     return 1 if report.problems else 0
 
 
@@ -120,76 +107,3 @@ def _at_least(least: int) -> Callable[[str], int]:
         return value
 
     return number
-
-
-def _print(report: Report, names: Mapping[str, str], console: Console) -> None:
-    """Print the report; `names` are the files as they were given."""
-    for title, findings, kinds in (
-        ("problem", report.problems, report.problem_kinds),
-        ("note, no problem", report.notes, report.note_kinds),
-    ):
-        if findings:
-            console.print(_table(title, findings[:FINDINGS_SHOWN], names))
-            if sum(kinds.values()) > FINDINGS_SHOWN:
-                console.print(_kinds(kinds))
-            console.print()
-    for line in _summary(report):
-        console.print(Text(line))
-
-
-def _table(title: str, findings: Sequence[Finding], names: Mapping[str, str]) -> Table:
-    table = Table("where", "field", title, box=None, pad_edge=False)
-    for found in findings:
-        # One file needs no folder to be known; of several, two may have the same name.
-        name = names[found.file] if len(names) > 1 else Path(found.file).name
-        table.add_row(Text(f"{name}:{found.line}"), Text(found.field), Text(found.text))
-    return table
-
-
-def _kinds(kinds: Mapping[str, int]) -> Table:
-    """Return how many there are of each kind, where not all are listed."""
-    table = Table("count", "kind; only the first are listed above, --json has them", box=None, pad_edge=False)
-    for kind, count in kinds.items():
-        table.add_row(Text(f"{count:,}"), Text(kind))
-    return table
-
-
-def _summary(report: Report) -> list[str]:
-    kinds = ", ".join(f"{count} {key}" for key, count in report.objects.items())
-    lines = [
-        f"records   {report.records} good, {report.bad} bad; "
-        f"{report.negatives} of the good without objects, {report.summaries} with a summary",
-        f"objects   {sum(report.objects.values())}: {kinds}",
-    ]
-    stats = report.statistics
-    for name, histogram, what in (
-        ("points", stats.vertices, "of each polygon and line"),
-        ("sizes", stats.object_sizes, "square root of the share of the image's area"),
-        ("captions", stats.caption_chars, f"characters; {_frequent(stats.captions.most(3))}"),
-        ("images", stats.image_sides, f"pixels on the longer side; {_frequent(stats.image_sizes.most(3))}"),
-        ("per image", stats.objects_per_image, "objects"),
-    ):
-        if histogram.number:
-            lines.append(f"{name:9} {_span(histogram)} {what}")
-    if any(report.duplicates.values()):
-        twice = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in report.duplicates.items() if count)
-        lines.append(f"twice     {twice}")
-    if report.clipped:
-        whose = "its image" if report.clipped == 1 else "their images"
-        lines.append(
-            f"clipped   {counted(report.clipped, 'shape')} partly outside {whose}; only the inner part is used"
-        )
-    if report.images_missing:
-        lines.append(f"images    {report.images_missing} missing")
-    lines.append(f"problems  {len(report.problems)}" if report.problems else "no problems")
-    return lines
-
-
-def _span(histogram: FixedBins) -> str:
-    return f"{histogram.low:.3g} to {histogram.high:.3g}, mean {histogram.total / histogram.number:.3g},"
-
-
-def _frequent(counts: Mapping[str, int]) -> str:
-    return "most often " + ", ".join(
-        f"{shorten(text, _CAPTION_CHARS, placeholder=' …')} ({count})" for text, count in counts.items()
-    )

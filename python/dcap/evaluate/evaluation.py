@@ -22,8 +22,7 @@ from dcap.evaluate.pairs import Pair, pair_up
 from dcap.geometry.shapes import ShapeArray
 from dcap.records.record import Record
 from dcap.view.draw import Pixels, shorten
-from dcap.view.gallery import answer_note, compare
-from dcap.view.sheet import Tile, contact_sheet
+from dcap.view.sheet import Tile, answer_note, compare, contact_sheet
 
 SIDE = 560
 """Longer side of a picture on a sheet, in pixels."""

@@ -21,8 +21,7 @@ from dcap.records.files.opening import open_source
 from dcap.records.images import decode_image
 from dcap.records.record import Origin, Record, image_source
 from dcap.view.draw import Pixels
-from dcap.view.gallery import answer_note, compare
-from dcap.view.sheet import Tile, contact_sheet
+from dcap.view.sheet import Tile, answer_note, compare, contact_sheet
 
 log = get_logger(__name__)
 

@@ -1,1 +1,45 @@
-"""Pictures and pages for people."""
+"""Pictures, pages and charts for people.
+
+Example:
+    picture = draw_shapes(image, record.shapes, record.captions)
+    write_png(Path("picture.png"), contact_sheet([Tile(picture, "cups")], columns=1))
+"""
+
+from typing import TYPE_CHECKING
+
+from dcap.core.faces import lazy
+
+if TYPE_CHECKING:
+    from dcap.view.charts import Chart, Histogram, bar_lines, ranked
+    from dcap.view.draw import DrawStyle, draw_shapes, scaled_to
+    from dcap.view.page import Entry, Panel, render, samples_page
+    from dcap.view.sheet import Tile, compare, contact_sheet, write_png, write_text
+
+__all__ = [
+    "Chart",
+    "DrawStyle",
+    "Entry",
+    "Histogram",
+    "Panel",
+    "Tile",
+    "bar_lines",
+    "compare",
+    "contact_sheet",
+    "draw_shapes",
+    "ranked",
+    "render",
+    "samples_page",
+    "scaled_to",
+    "write_png",
+    "write_text",
+]
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "charts": ("Chart", "Histogram", "bar_lines", "ranked"),
+        "draw": ("DrawStyle", "draw_shapes", "scaled_to"),
+        "page": ("Entry", "Panel", "render", "samples_page"),
+        "sheet": ("Tile", "compare", "contact_sheet", "write_png", "write_text"),
+    },
+)

@@ -1,7 +1,7 @@
 """Shapes and captions drawn on images, for people to look at.
 
-Owns colours, outlines and the placing of labels. Sheets of several images are in `dcap.view.sheet`, the browser's
-version in `dcap.view.overlay`.
+Owns colours, outlines and the places of labels. `dcap.view.sheet` puts several pictures on one, `dcap.view.overlay`
+draws for browsers.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _SUBPIXEL_BITS = 4
 
 @dataclass(frozen=True, slots=True)
 class DrawStyle:
-    """How shapes look; lengths in pixels of the image that is drawn on, none scales with its shorter side."""
+    """How shapes look. Lengths are pixels of the image that is drawn on; `None`: in proportion to its shorter side."""
 
     labels: Literal["full", "number", "none"] = "full"
-    """``full``: number and caption; ``number``: for use with a list beside; ``none``."""
+    """``full``: number and caption. ``number``: the number alone, for pictures with a list. ``none``: nothing."""
     fill_opacity: float = 0.2
     """How strongly regions are tinted, 0..1."""
     line_width_px: int | None = None
@@ -55,6 +55,12 @@ def color_of(caption: str) -> Color:
     return int(red * 255), int(green * 255), int(blue * 255)
 
 
+def ink_on(color: Color) -> Color:
+    """Return black or white, whichever can be read on a colour."""
+    red, green, blue = color
+    return (0, 0, 0) if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else (255, 255, 255)
+
+
 def draw_shapes(
     image: Pixels,
     shapes: ShapeArray,
@@ -70,11 +76,11 @@ def draw_shapes(
 
     Args:
         image: uint8 (H, W, 3) RGB.
-        shapes: N shapes, pixel-edge frame of the image; what lies outside is cut.
-        captions: One per shape; they pick the colours.
-        style: Looks; none takes the defaults.
+        shapes: N shapes, pixel-edge frame of the image. Parts outside the image are not drawn.
+        captions: One per shape. They pick the colours.
+        style: How shapes look. `None`: the defaults.
         dropped: Index to reason, for shapes that are crossed out.
-        numbers: What the labels count with; none counts from 1.
+        numbers: Number of each shape. `None`: 1, 2, ...
 
     Returns:
         uint8 (H, W, 3) RGB.
@@ -86,7 +92,7 @@ def draw_shapes(
     canvas = np.ascontiguousarray(image).copy()
     colors = [DROPPED_COLOR if i in dropped else color_of(captions[i]) for i in range(len(shapes))]
     for i in painting_order(shapes):
-        points, kind = outline(shapes, i), GeometryKind(int(shapes.kinds[i]))
+        points, kind = drawn_points(shapes, i), GeometryKind(int(shapes.kinds[i]))
         if kind is not GeometryKind.LINE:
             _tint(canvas, points, colors[i], style.fill_opacity)
         _stroke(canvas, points, colors[i], width, closed=kind is not GeometryKind.LINE)
@@ -98,7 +104,7 @@ def draw_shapes(
     return _draw_labels(canvas, shapes, texts, colors, style.font_px or max(11, round(short / 34)))
 
 
-def outline(shapes: ShapeArray, i: int) -> npt.NDArray[np.float64]:
+def drawn_points(shapes: ShapeArray, i: int) -> npt.NDArray[np.float64]:
     """Return the points that draw shape `i`, float64 (n, 2): a box gives its four corners."""
     points = shapes.points(i)
     if shapes.kinds[i] != GeometryKind.BOX:
@@ -114,8 +120,8 @@ def painting_order(shapes: ShapeArray) -> list[int]:
     return [int(i) for i in np.lexsort((-extent, shapes.kinds == GeometryKind.LINE))]
 
 
-def fit(image: Pixels, shapes: ShapeArray, side: int) -> tuple[Pixels, ShapeArray]:
-    """Return image and shapes scaled so that the longer side is `side` pixels; draw after it, for even labels."""
+def scaled_to(image: Pixels, shapes: ShapeArray, side: int) -> tuple[Pixels, ShapeArray]:
+    """Return image and shapes, scaled to a longer side of `side` pixels. Draw afterwards: labels can be read."""
     height, width = image.shape[:2]
     scale = side / max(height, width)
     new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
@@ -194,9 +200,8 @@ def _draw_labels(
     for i in reversed(painting_order(shapes)):
         text, font, rect = room.place(i, texts[i])
         draw.rectangle((rect[0], rect[1], rect[2] - 1, rect[3] - 1), fill=colors[i])
-        bright = 0.299 * colors[i][0] + 0.587 * colors[i][1] + 0.114 * colors[i][2] > 140
-        ink = (0, 0, 0) if bright else (255, 255, 255)
-        draw.text(((rect[0] + rect[2]) / 2, (rect[1] + rect[3]) / 2), text, ink, font, anchor="mm")
+        middle = ((rect[0] + rect[2]) / 2, (rect[1] + rect[3]) / 2)
+        draw.text(middle, text, ink_on(colors[i]), font, anchor="mm")
     return np.array(picture)
 
 

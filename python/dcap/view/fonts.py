@@ -9,7 +9,7 @@ from PIL import ImageFont
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-_FOLDERS = (
+FOLDERS = (
     Path("/usr/share/fonts"),
     Path("/usr/local/share/fonts"),
     Path.home() / ".local/share/fonts",
@@ -36,24 +36,40 @@ _WIDE = (
 _NO_GLYPH = "\U0010fffe"
 
 
-@lru_cache(maxsize=1)
-def find_fonts() -> tuple[Path, ...]:
-    """Return the font files of this machine that dcap draws with, the preferred first; none is fine."""
-    files = {path.name: path for folder in _FOLDERS if folder.is_dir() for path in sorted(folder.rglob("*.*"))}
+@lru_cache(maxsize=4)
+def find_fonts(folders: tuple[Path, ...] = FOLDERS) -> tuple[Path, ...]:
+    """Return the font files that dcap draws with, the preferred one first. There may be none.
+
+    Args:
+        folders: Where fonts are looked for; by default where systems keep them.
+    """
+    files = {path.name: path for folder in folders if folder.is_dir() for path in sorted(folder.rglob("*.*"))}
     chosen = [next((files[name] for name in names if name in files), None) for names in (_LATIN, _WIDE)]
     return tuple(path for path in chosen if path)
 
 
 @lru_cache(maxsize=64)
-def load_font(size: int, path: Path | None = None) -> Font:
-    """Return a font at `size` pixels; without a path the first of `find_fonts`, or the one inside Pillow."""
-    paths = (path,) if path else find_fonts()
+def load_font(size: int, path: Path | None = None, folders: tuple[Path, ...] = FOLDERS) -> Font:
+    """Return a font at `size` pixels.
+
+    Args:
+        size: Height in pixels.
+        path: Its file. None: the first of `find_fonts`, or the font inside Pillow.
+        folders: As those of `find_fonts`.
+    """
+    paths = (path,) if path else find_fonts(folders)
     return ImageFont.truetype(str(paths[0]), size) if paths else ImageFont.load_default(size)
 
 
-def font_for(text: str, size: int) -> Font | None:
-    """Return a font at `size` pixels that has every character of `text`, or None when no font has."""
-    fonts = [load_font(size, path) for path in find_fonts()] or [load_font(size)]
+def font_for(text: str, size: int, folders: tuple[Path, ...] = FOLDERS) -> Font | None:
+    """Return a font at `size` pixels that has every character of `text`, or None when there is none.
+
+    Args:
+        text: What is written with it.
+        size: Height in pixels.
+        folders: As those of `find_fonts`.
+    """
+    fonts = [load_font(size, path) for path in find_fonts(folders)] or [load_font(size, None, folders)]
     return next((font for font in fonts if all(_has(font, char) for char in set(text))), None)
 
 

@@ -1,4 +1,4 @@
-"""Contact sheets: several pictures with titles and notes on one page, and files written whole or not at all."""
+"""Contact sheets: several pictures with titles and notes on one, such as truth and prediction side by side."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from dcap.core.files import written_whole
-from dcap.view.draw import Pixels
+from dcap.core.words import counted
+from dcap.geometry.canvas import MAX_PIXELS
+from dcap.geometry.shapes import ShapeArray
+from dcap.records.images import decode_image
+from dcap.records.record import Record, image_source
+from dcap.view.draw import Pixels, draw_shapes, scaled_to
 from dcap.view.fonts import font_for, load_font
 
 _PAPER = (250, 250, 248)
 _INK = (30, 30, 30)
 _FAINT = (105, 105, 105)
 _GAP = 14
+_ANSWER_CHARS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,47 @@ def _tile(tile: Tile, width: int, max_note_lines: int, rest: str) -> Image.Image
     for i, line in enumerate(notes):
         draw.text((0, top + i * height), line, _FAINT, font_for(line, size) or load_font(size))
     return page
+
+
+def answer_note(text: str) -> str:
+    """Return the beginning of an answer as a line below its picture. An answer without words says so."""
+    shown = text.strip()[:_ANSWER_CHARS] or ("(only white space)" if text else "(empty)")
+    return f"answer: {shown}"
+
+
+def compare(
+    record: Record,
+    shapes: ShapeArray,
+    captions: Sequence[str],
+    notes: Sequence[str],
+    side: int,
+    root: Path | None = None,
+) -> list[Tile]:
+    """Return the record's objects drawn on its image, and the predicted ones on the same image.
+
+    Args:
+        record: What is true.
+        shapes: Predicted shapes in pixels of the image file.
+        captions: One per predicted shape.
+        notes: Lines below the prediction.
+        side: Longer side of the pictures, in pixels.
+        root: Folder that the image must lie in.
+
+    Raises:
+        RecordError: The image is missing, or not what the record says.
+    """
+    image = decode_image(image_source(record, root), record.canvas, MAX_PIXELS, record.origin)
+    small, truth = scaled_to(image, record.shapes, side)
+    _, predicted = scaled_to(image, shapes, side)
+    title = f"{record.origin}  truth: {counted(len(truth), 'object')}"
+    return [
+        Tile(draw_shapes(small, truth, record.captions), title, (record.image,)),
+        Tile(
+            draw_shapes(small, predicted, captions),
+            f"prediction: {counted(len(predicted), 'object')}",
+            tuple(notes),
+        ),
+    ]
 
 
 def wrap(text: str, width_px: int, font_px: int) -> list[str]:
