@@ -22,8 +22,7 @@ import pytest
 
 from dcap import kernels
 from dcap.data.packing import pack_lengths
-from dcap.data.row_cost import RowCost
-from dcap.data.steps import balanced_steps, ordered_steps
+from dcap.data.steps import RowCost, balanced_steps, ordered_steps
 from support.plain_packing import pack_plainly
 from support.row_mixtures import MIXTURES, imbalance, row_costs
 from timing import interleaved

@@ -12,9 +12,9 @@ import pytest
 from dcap.audit.inspection import EpochPlans, dataset_shares, plan_epoch
 from dcap.core.errors import ConfigError, RecordError
 from dcap.data.collate import PaddingCollator
-from dcap.data.dataset import SampleKey
 from dcap.data.loader import RowLoader
-from dcap.data.token_kinds import TokenKind
+from dcap.data.sample import SampleKey
+from dcap.data.tokens import TokenKind
 from support.dataset_cases import make_dataset, photo, records
 
 TURNS = {"ops": [{"name": "random_crop", "prob": 0.7, "params": {"scale": [0.3, 0.9]}}]}

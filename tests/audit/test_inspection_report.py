@@ -7,7 +7,7 @@ import pytest
 
 from dcap.audit.inspection_report import TEMPLATE, Grid, ShownSample, Time, byte_size
 from dcap.audit.token_runs import TokenRun
-from dcap.data.token_kinds import TokenKind
+from dcap.data.tokens import TokenKind
 from dcap.view.charts import Chart
 from dcap.view.page import render
 

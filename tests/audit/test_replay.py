@@ -10,7 +10,8 @@ from PIL import Image
 from dcap.audit.preview import answer_objects
 from dcap.audit.replay import Replay
 from dcap.core.errors import ConfigError, ImageError
-from dcap.data.dataset import DenseCaptionDataset, SampleKey
+from dcap.data.dataset import DenseCaptionDataset
+from dcap.data.sample import SampleKey
 from support.dataset_cases import make_dataset
 
 

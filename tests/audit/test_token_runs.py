@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dcap.audit.token_runs import token_runs, visible
 from dcap.data.encode import IGNORE_INDEX, load_tokenizer
 from dcap.data.sample import Sample
-from dcap.data.token_kinds import TokenKind
+from dcap.data.tokens import TokenKind
 from support.dataset_cases import make_dataset, photo, records
 
 CAPTION = 'a <b>cup</b> 猫𠮷🙂\u200b · ⟦x⟧ "q" \\ <|im_end|>'

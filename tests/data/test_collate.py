@@ -12,7 +12,7 @@ from dcap.core.errors import TrainingError
 from dcap.data.collate import PackingCollator, PaddingCollator, num_bytes
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import IGNORE_INDEX
-from dcap.data.token_kinds import TokenKind
+from dcap.data.tokens import TokenKind
 from dcap.geometry import Canvas, ShapeArray
 from dcap.model.patches import normalised
 from support.dataset_cases import make_dataset

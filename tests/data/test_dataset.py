@@ -14,9 +14,10 @@ from dcap.answers.codec import parse, to_canvas
 from dcap.augment import OPS
 from dcap.augment.policy import View, Warp
 from dcap.core.errors import ConfigError, RecordError, TrainingError
-from dcap.data.dataset import DenseCaptionDataset, SampleKey
+from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import IGNORE_INDEX
 from dcap.data.loader import RowLoader
+from dcap.data.sample import SampleKey
 from dcap.geometry import Affine
 from dcap.records.preprocess import PREPROCESSORS
 from support.dataset_cases import data_config, make_dataset, photo, records

@@ -15,8 +15,9 @@ from torch.utils.data._utils.pin_memory import pin_memory
 
 from dcap.core.errors import ImageError, WorkerError
 from dcap.data.collate import PackingCollator
-from dcap.data.dataset import DenseCaptionDataset, SampleKey
+from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.loader import RowLoader, _Rows
+from dcap.data.sample import SampleKey
 from support.dataset_cases import make_dataset, photo, records
 
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from dcap.augment.schedule import TrainingStep
 from dcap.data.config import MixtureEntry
-from dcap.data.dataset import DenseCaptionDataset, SampleKey
+from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.loader import RowLoader
 from dcap.data.mixture import Mixture
+from dcap.data.sample import SampleKey
 from support.dataset_cases import make_dataset, photo, records
 
 SHARES = st.one_of(

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-from dcap.data.row_cost import RowCost, SampleSizes
+from dcap.data.packing import SampleSizes
+from dcap.data.steps import RowCost
 
 SIZES = st.lists(st.tuples(st.integers(1, 12_000), st.integers(0, 4096)), min_size=1, max_size=30)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dcap.data.dataset import SampleKey
+from dcap.data.sample import SampleKey
 from support.dataset_cases import make_dataset
 
 SEEDS, EPOCHS, PHOTOS = 5, 10, 4

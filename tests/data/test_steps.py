@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcap.data.dataset import SampleKey
-from dcap.data.row_cost import RowCost
+from dcap.data.sample import SampleKey
 from dcap.data.steps import (
     WINDOW_STEPS,
+    RowCost,
     Step,
     balanced_steps,
     mean_imbalance,

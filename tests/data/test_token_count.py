@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from dcap.data.encode import Encoder, load_tokenizer
-from dcap.data.token_count import TokenCounter
+from dcap.data.tokens import TokenCounter
 
 PIECES = st.one_of(
     st.text(max_size=6),

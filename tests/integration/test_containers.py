@@ -17,8 +17,9 @@ from PIL import Image
 from dcap.audit.preview import load_preview
 from dcap.audit.replay import Replay
 from dcap.cli.__main__ import main
-from dcap.data.dataset import DenseCaptionDataset, SampleKey
+from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.loader import RowLoader
+from dcap.data.sample import SampleKey
 from dcap.records.files.opening import resolve_data
 from support.container_cases import write_parquet, write_tar
 from support.dataset_cases import make_dataset

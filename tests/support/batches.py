@@ -9,7 +9,7 @@ import torch
 
 from dcap.data.collate import Batch, SampleInfo
 from dcap.data.encode import mrope_positions
-from dcap.data.token_kinds import TokenKind
+from dcap.data.tokens import TokenKind
 
 VISION_START, IMAGE_PAD = 151_652, 151_655
 

@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dcap.data.packing import RowRules, epoch_rows
-from dcap.data.row_cost import RowCost, SampleSizes
-from dcap.data.steps import share_rows
+from dcap.data.packing import RowRules, SampleSizes, epoch_rows
+from dcap.data.steps import RowCost, share_rows
 
 CAPACITY = 12_000
 

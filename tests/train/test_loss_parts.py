@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcap.data.collate import Batch
-from dcap.data.token_kinds import TokenKind
+from dcap.data.tokens import TokenKind
 from dcap.train.loss import LossOutput, next_token_targets
 from dcap.train.loss_parts import LossParts, Part
 from dcap.train.step import Learner, optimizer_step, validate

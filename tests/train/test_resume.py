@@ -17,7 +17,7 @@ from dcap.core.errors import CheckpointError
 from dcap.data.config import DataConfig
 from dcap.data.loader import RowLoader
 from dcap.data.mixture import EpochSamples
-from dcap.data.row_cost import SampleSize, SampleSizes
+from dcap.data.packing import SampleSize, SampleSizes
 from dcap.train.resume import check_same_run
 from dcap.train.state import Position, RunState
 

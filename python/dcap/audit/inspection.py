@@ -16,11 +16,12 @@ from dcap.core.errors import ConfigError, RecordError
 from dcap.core.log import progress_of
 from dcap.core.parallel import map_in_order
 from dcap.core.random import generator
-from dcap.data.dataset import DenseCaptionDataset, SampleKey
+from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import num_image_tokens
 from dcap.data.packing import epoch_rows, ordered_rows
 from dcap.data.planning import PlannedSample, Planner
-from dcap.data.token_kinds import SUPERVISED_KINDS, TokenKind
+from dcap.data.sample import SampleKey
+from dcap.data.tokens import SUPERVISED_KINDS, TokenKind
 from dcap.view.charts import Histogram
 
 if TYPE_CHECKING:

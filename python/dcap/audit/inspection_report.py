@@ -14,7 +14,7 @@ from rich.text import Text
 
 from dcap.audit.inspection import DatasetShare, EpochPlans
 from dcap.audit.token_runs import TokenRun
-from dcap.data.token_kinds import TokenKind
+from dcap.data.tokens import TokenKind
 from dcap.model.memory import MemoryEstimate, Step
 from dcap.model.towers import Tower, TowerCount, parameter_table
 from dcap.view.charts import Histogram, bar_lines

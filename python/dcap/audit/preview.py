@@ -16,8 +16,8 @@ from dcap.answers.codec import to_answer, to_canvas
 from dcap.answers.profile import AnswerProfile
 from dcap.augment.schedule import TrainingStep
 from dcap.core.words import counted
-from dcap.data.dataset import DenseCaptionDataset, SampleKey
-from dcap.data.sample import Sample
+from dcap.data.dataset import DenseCaptionDataset
+from dcap.data.sample import Sample, SampleKey
 from dcap.geometry.shapes import ShapeArray
 from dcap.records.images import decode_image
 from dcap.records.record import Record, image_source

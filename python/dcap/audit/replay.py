@@ -13,7 +13,8 @@ from dcap.augment.plan import MAX_COORDINATE, Plan
 from dcap.augment.render import render
 from dcap.core.config import build
 from dcap.core.errors import ConfigError, GeometryError
-from dcap.data.dataset import DenseCaptionDataset, SampleKey
+from dcap.data.dataset import DenseCaptionDataset
+from dcap.data.sample import SampleKey
 from dcap.geometry.canvas import MAX_PIXELS
 from dcap.geometry.shapes import ShapeArray
 from dcap.records.embedded_image import EmbeddedImage

@@ -18,7 +18,7 @@ from functools import lru_cache
 
 from dcap.data.encode import IGNORE_INDEX, Tokenizer
 from dcap.data.sample import Sample
-from dcap.data.token_kinds import TokenKind
+from dcap.data.tokens import TokenKind
 
 _MARKS = {" ": "·", "\n": "↵\n", "\t": "→"}
 _RESERVED = frozenset("·↵→⟦⟧")

@@ -95,7 +95,7 @@ def _from_config(args: argparse.Namespace) -> Replay:
 
     config = load_run_config(args.config, args.overrides)
     from dcap.audit.replay import Replay
-    from dcap.data.dataset import SampleKey
+    from dcap.data.sample import SampleKey
 
     dataset = open_dataset(config, args.split or "train")
     epoch, index, draw = args.epoch or 0, args.index or 0, args.draw or 0

@@ -13,9 +13,9 @@ from dcap.core.faces import lazy
 if TYPE_CHECKING:
     from dcap.data.collate import Batch, PackingCollator, PaddingCollator, SampleInfo
     from dcap.data.config import DataConfig, MixtureEntry
-    from dcap.data.dataset import DenseCaptionDataset, SampleKey
+    from dcap.data.dataset import DenseCaptionDataset
     from dcap.data.encode import Tokenizer, load_tokenizer
-    from dcap.data.sample import Sample
+    from dcap.data.sample import Sample, SampleKey
 
 __all__ = [
     "Batch",
@@ -36,8 +36,8 @@ __getattr__, __dir__ = lazy(
     {
         "collate": ("Batch", "PackingCollator", "PaddingCollator", "SampleInfo"),
         "config": ("DataConfig", "MixtureEntry"),
-        "dataset": ("DenseCaptionDataset", "SampleKey"),
+        "dataset": ("DenseCaptionDataset",),
         "encode": ("Tokenizer", "load_tokenizer"),
-        "sample": ("Sample",),
+        "sample": ("Sample", "SampleKey"),
     },
 )

@@ -14,7 +14,7 @@ from dcap.augment.patches import PATCH, empty_patches, to_patches
 from dcap.core.errors import TrainingError
 from dcap.data.encode import IGNORE_INDEX, MERGE, PAD_ID
 from dcap.data.sample import FILLER, Sample
-from dcap.data.token_kinds import TokenKind
+from dcap.data.tokens import TokenKind
 
 PatchType = Literal["float32", "uint8"]
 """``float32``: normalised, both time steps; ``uint8``: the values as they are, one time step, an eighth of the bytes,
@@ -37,7 +37,7 @@ class Batch(TypedDict, total=False):
     """Tensors of one forward pass; B rows of L tokens.
 
     ``input_ids``, ``labels``, ``mm_token_type_ids`` int64 (B, L); ``position_ids`` int64 (4, B, L): text, temporal,
-    height, width; ``token_kinds`` uint8 (B, L), see `dcap.data.token_kinds.TokenKind`; ``loss_weights`` float32
+    height, width; ``token_kinds`` uint8 (B, L), see `dcap.data.tokens.TokenKind`; ``loss_weights`` float32
     (B, L); ``pixel_values`` as `PatchType` says, float32 (patches, 1536) or uint8 (patches, 768), and
     ``image_grid_thw`` int64 (images, 3) when there is an image; ``cu_seqlens`` int32 (S + 1,) in packing mode, where B
     is 1; ``samples`` one `SampleInfo` each.

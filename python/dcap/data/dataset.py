@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,26 +17,13 @@ from dcap.data.config import DataConfig, MixtureEntry, Split, resolve_profile
 from dcap.data.encode import Encoder, Tokenizer, load_tokenizer
 from dcap.data.lengths import EpochLengths
 from dcap.data.mixture import EpochSamples, read_mixture
+from dcap.data.packing import SampleSizes
 from dcap.data.planning import PlannedSample, Planner
-from dcap.data.row_cost import SampleSizes
-from dcap.data.sample import Sample, encode_sample, text_filler
+from dcap.data.sample import Sample, SampleKey, encode_sample, text_filler
 from dcap.data.saved_lengths import are_fixed, fixed_sizes
 from dcap.demo import BUILTIN_TINY
 from dcap.records.images import decode_image
 from dcap.records.record import image_source
-
-
-@dataclass(frozen=True, slots=True)
-class SampleKey:
-    """Which sample, in which epoch, and when it is trained on; a filler is the same sample with a loss weight of 0."""
-
-    epoch: int
-    index: int
-    filler: bool = False
-    when: TrainingStep | None = None
-    """Only a curriculum looks at it; none is the first step."""
-    draw: int = 0
-    """How many samples of the same record the epoch takes before this one; a mixture may take it several times."""
 
 
 class DenseCaptionDataset:

@@ -20,8 +20,7 @@ from dcap.answers.formats import Part
 from dcap.answers.outline import Outline
 from dcap.augment.patches import PATCH, to_patches
 from dcap.core.errors import ConfigError, MissingPackageError
-from dcap.data.token_count import TokenCounter
-from dcap.data.token_kinds import TokenKind, TokenStarts, byte_kinds
+from dcap.data.tokens import TokenCounter, TokenKind, TokenStarts, byte_kinds
 from dcap.demo import resolve_model
 from dcap.geometry.canvas import Canvas
 

@@ -17,7 +17,7 @@ from dcap.core.parallel import map_in_order
 from dcap.core.words import counted
 from dcap.data.encode import num_image_tokens
 from dcap.data.mixture import EpochSamples
-from dcap.data.row_cost import SampleSize, SampleSizes
+from dcap.data.packing import SampleSize, SampleSizes
 
 if TYPE_CHECKING:
     from dcap.data.dataset import DenseCaptionDataset

@@ -28,13 +28,12 @@ from dcap.core.errors import ConfigError, DcapError, ImageError, TrainingError
 from dcap.core.log import get_logger
 from dcap.core.words import counted
 from dcap.data.collate import Batch, PackingCollator, PaddingCollator, PatchType
-from dcap.data.dataset import DenseCaptionDataset, SampleKey
+from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.lengths import EpochLengths
 from dcap.data.mixture import EpochSamples
-from dcap.data.packing import RowRules, epoch_rows, epoch_rows_by_step, ordered_rows
-from dcap.data.row_cost import RowCost, SampleSizes
-from dcap.data.sample import Sample
-from dcap.data.steps import Row, Segments, Step, balanced_steps, mean_imbalance, ordered_steps, step_of_row
+from dcap.data.packing import RowRules, SampleSizes, epoch_rows, epoch_rows_by_step, ordered_rows
+from dcap.data.sample import Sample, SampleKey
+from dcap.data.steps import Row, RowCost, Segments, Step, balanced_steps, mean_imbalance, ordered_steps, step_of_row
 from dcap.data.workers import from_workers
 
 logger = get_logger(__name__)

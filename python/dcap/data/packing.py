@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,28 @@ from dcap.core.random import generator
 _ORDER_PURPOSE = 1
 _PARTS, _LEAST_PART = 16, 256
 """Into how many parts `epoch_rows_by_step` cuts an epoch, and the fewest samples of one, so that rows fill well."""
+
+
+class SampleSize(NamedTuple):
+    """What a sample's work depends on."""
+
+    tokens: int
+    """Tokens of the whole sample; 0 leaves it out."""
+    image_tokens: int
+    """Those that are image placeholders: a quarter of the patches."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class SampleSizes:
+    """`SampleSize` of N samples.
+
+    Args:
+        tokens: int64 (N,).
+        image_tokens: int64 (N,).
+    """
+
+    tokens: npt.NDArray[np.int64]
+    image_tokens: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False, slots=True)

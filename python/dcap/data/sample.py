@@ -12,16 +12,30 @@ from dcap.augment.pipeline import Pipeline
 from dcap.augment.plan import AugmentResult
 from dcap.augment.render import render
 from dcap.augment.scene import Scene
+from dcap.augment.schedule import TrainingStep
 from dcap.core.errors import GeometryError, RecordError
 from dcap.core.random import generator
 from dcap.data.encode import IGNORE_INDEX, grid_thw, mrope_positions, patchify
 from dcap.data.planning import PlannedSample, Planner
-from dcap.data.token_kinds import TokenKind
+from dcap.data.tokens import TokenKind
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
 
 FILLER = "filler"
 """Name of the sample that stands for a row of which every image was left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleKey:
+    """Which sample, in which epoch, and when it is trained on; a filler is the same sample with a loss weight of 0."""
+
+    epoch: int
+    index: int
+    filler: bool = False
+    when: TrainingStep | None = None
+    """Only a curriculum looks at it. `None`: the first step."""
+    draw: int = 0
+    """How many samples of the same record the epoch takes before this one; a mixture may take it several times."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -20,7 +20,7 @@ from dcap.core.config import to_tree
 from dcap.core.log import get_logger
 from dcap.core.words import counted
 from dcap.data.lengths import EpochLengths
-from dcap.data.row_cost import SampleSizes
+from dcap.data.packing import SampleSizes
 from dcap.geometry.canvas import Canvas
 from dcap.records.files import saved_index
 from dcap.records.files.saved_index import ContentKey

@@ -16,7 +16,7 @@ from accelerate.utils import gather_object
 
 from dcap.data.collate import Batch
 from dcap.data.encode import IGNORE_INDEX
-from dcap.data.token_kinds import TokenKind
+from dcap.data.tokens import TokenKind
 from dcap.train.loss import LossOutput
 
 

@@ -21,7 +21,7 @@ from dcap.data.config import Split
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import load_tokenizer
 from dcap.data.loader import RowLoader
-from dcap.data.row_cost import RowCost
+from dcap.data.steps import RowCost
 from dcap.model.attention import self_test
 from dcap.model.load import check_source, load_model
 from dcap.model.lora import attach, enable_activation_checkpointing, trainable
