@@ -1,13 +1,19 @@
+from __future__ import annotations
+
 import json
 import math
+from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from dcap.answers.codec import parse, to_canvas
-from dcap.audit.preview import PAGE_SIDE, choose, describe, dropped_objects, drops, entry, load_preview, tiles
+from dcap.audit.preview import PAGE_SIDE, Preview, choose, entry, load_preview, tiles
 from dcap.cli.preview import load_config
 from dcap.cli.run_data import open_dataset
+from dcap.data.dataset import DenseCaptionDataset
 from dcap.view.draw import DROPPED_COLOR, scaled_to
 
 CROP = "augmentation.ops=[{name: random_crop, params: {scale: [0.3, 0.4]}}]"
@@ -17,7 +23,7 @@ NUM_OBJECTS = 20
 
 
 @pytest.fixture
-def records(tmp_path):
+def records(tmp_path: Path) -> Path:
     """One record with objects all over the image, so that any crop keeps some and loses some."""
     Image.new("RGB", (200, 100), (90, 90, 90)).save(tmp_path / "a.png")
     corners = [(40 * column + 5, 25 * row + 5) for row in range(4) for column in range(5)]
@@ -27,69 +33,83 @@ def records(tmp_path):
     return tmp_path / "a.jsonl"
 
 
-@pytest.fixture
-def preview(records):
-    def load(draws, *overrides):
-        return load_preview(open_dataset(load_config(str(records), list(overrides)), "train"), 0, draws)
+Load = Callable[..., Preview]
 
-    return load
+
+@pytest.fixture
+def dataset(records: Path) -> Callable[..., DenseCaptionDataset]:
+    return lambda *overrides: open_dataset(load_config(str(records), list(overrides)), "train")
+
+
+@pytest.fixture
+def preview(dataset: Callable[..., DenseCaptionDataset]) -> Load:
+    return lambda draws, *overrides: load_preview(dataset(*overrides), 0, draws)
 
 
 @pytest.mark.parametrize(
-    ("records", "samples", "expected"),
+    ("num_records", "samples", "expected"),
     [(0, 5, []), (1, 5, [0]), (5, 5, [0, 1, 2, 3, 4]), (9, 3, [0, 4, 8]), (1000, 1, [0])],
 )
-def test_records_are_spread_evenly(records, samples, expected):
-    assert choose(records, samples) == expected
+def test_records_are_spread_evenly(num_records: int, samples: int, expected: list[int]) -> None:
+    assert choose(num_records, samples) == expected
 
 
-def test_without_augmentation_nothing_is_dropped(preview):
-    shown = preview(1)
-    sample = shown.draws[0]
-    assert dropped_objects(sample) == {}
-    assert drops(shown, sample) == entry(shown).panels[1].gone == ()
-    assert "no augmentation" in describe(sample)[0]
-    assert describe(sample)[-1] == (
+def test_without_augmentation_nothing_is_dropped(preview: Load, dataset: Callable[..., DenseCaptionDataset]) -> None:
+    shown, sample = preview(1), dataset()[0]
+    draw = shown.draws[0]
+    assert draw.dropped == {}
+    assert draw.gone == entry(shown).panels[1].gone == ()
+    assert "no augmentation" in draw.describe()[0]
+    assert draw.describe()[-1] == (
         f"{len(sample.input_ids)} tokens: {sample.mm_token_type_ids.sum()} image, {sample.num_supervised} supervised"
     )
 
 
-def test_dropped_objects_are_named_with_their_number_caption_and_reason(preview):
+def test_without_a_tokenizer_tokens_are_not_counted(records: Path, preview: Load) -> None:
+    config = load_config(str(records), [CROP])
+    dataset = DenseCaptionDataset(config.data, "train", None, augmentation=config.augmentation)
+    draw, counted = load_preview(dataset, 0, 1).draws[0], preview(1, CROP).draws[0]
+    assert [line for line in draw.describe() if "tokens" in line] == ["tokens are not counted: there is no tokenizer"]
+    assert (draw.answer, draw.gone) == (counted.answer, counted.gone)
+    assert np.array_equal(draw.pixels, counted.pixels)
+
+
+def test_dropped_objects_are_named_with_their_number_caption_and_reason(preview: Load) -> None:
     shown = preview(1, CROP)
-    sample = shown.draws[0]
-    gone = dropped_objects(sample)
-    assert 0 < len(gone) < NUM_OBJECTS
-    lost = drops(shown, sample)
-    assert [(drop.number, drop.caption, drop.reason) for drop in lost] == [
-        (i + 1, f"thing {i}", gone[i]) for i in sorted(gone)
-    ]
+    draw = shown.draws[0]
+    assert 0 < len(draw.dropped) < NUM_OBJECTS
+    lost = [(drop.number, drop.caption, drop.reason) for drop in draw.gone]
+    assert lost == [(i + 1, f"thing {i}", draw.dropped[i]) for i in sorted(draw.dropped)]
     panels = entry(shown).panels
-    assert panels[0].dropped == gone
-    assert list(panels[1].numbers) == [i + 1 for i in range(NUM_OBJECTS) if i not in gone]
-    assert panels[1].gone == lost
+    assert panels[0].dropped == draw.dropped
+    assert panels[1].numbers == tuple(i + 1 for i in range(NUM_OBJECTS) if i not in draw.dropped)
+    assert panels[1].gone == draw.gone
     assert [note for note in tiles(shown, 200)[1].notes if note.startswith("dropped: ")] == [
-        f"dropped: {drop.number} {drop.caption} ({drop.reason})" for drop in lost
+        f"dropped: {number} {caption} ({reason})" for number, caption, reason in lost
     ]
 
 
-def test_each_draw_crosses_out_what_it_lost_itself(preview):
+def test_each_draw_crosses_out_what_it_lost_itself(preview: Load) -> None:
     shown = preview(3, CROP)
     panels = entry(shown).panels
     assert panels[0].dropped == {}
     lost = [{drop.number - 1 for drop in panel.gone} for panel in panels[1:]]
-    assert lost == [set(dropped_objects(sample)) for sample in shown.draws]
+    assert lost == [set(draw.dropped) for draw in shown.draws]
     assert lost[0] != lost[1]
 
 
-def test_each_draw_is_what_the_dataset_gives_in_that_epoch(preview, records):
-    shown = preview(3, CROP)
-    dataset = open_dataset(load_config(str(records), [CROP]), "train")
-    assert [sample.answer for sample in shown.draws] == [dataset[(epoch, 0)].answer for epoch in range(3)]
-    assert len({sample.answer for sample in shown.draws}) > 1
-    assert [panel.text for panel in entry(shown).panels] == ["twenty <things>", *(s.answer for s in shown.draws)]
+def test_each_draw_is_what_the_dataset_gives_in_that_epoch(
+    preview: Load, dataset: Callable[..., DenseCaptionDataset]
+) -> None:
+    shown, samples = preview(3, CROP), [dataset(CROP)[(epoch, 0)] for epoch in range(3)]
+    assert [draw.answer for draw in shown.draws] == [sample.answer for sample in samples]
+    for draw, sample in zip(shown.draws, samples, strict=True):
+        assert np.array_equal(draw.pixels, sample.scene.image)
+    assert len({draw.answer for draw in shown.draws}) > 1
+    assert [panel.text for panel in entry(shown).panels] == ["twenty <things>", *(draw.answer for draw in shown.draws)]
 
 
-def test_tiles_cross_out_only_when_there_is_one_draw(preview):
+def test_tiles_cross_out_only_when_there_is_one_draw(preview: Load) -> None:
     one, three = tiles(preview(1, CROP), 200), tiles(preview(3, CROP), 200)
     assert (len(one), len(three)) == (2, 4)
     assert (one[0].image == DROPPED_COLOR).all(axis=2).any()
@@ -101,7 +121,7 @@ ROUND = ("data.answer.max_polygon_points=7", "data.answer.min_polygon_iou=0.5", 
 
 
 @pytest.fixture
-def circle(records):
+def circle(records: Path) -> None:
     """Make the record's objects a box below a circle of 60 points."""
     line = json.loads(records.read_text())
     angles = [2 * math.pi * i / 60 for i in range(60)]
@@ -111,15 +131,15 @@ def circle(records):
 
 
 @pytest.mark.usefixtures("circle")
-def test_what_is_drawn_is_what_the_answer_says(preview):
+def test_what_is_drawn_is_what_the_answer_says(preview: Load) -> None:
     """Simplified, on the text's grid, and in its order."""
     shown = preview(2, "augmentation.ops=[{name: hflip, prob: 0.5}]", *ROUND)
     profile = load_config("x", list(ROUND)).data.answer
-    for sample, objects, panel in zip(shown.draws, shown.objects, entry(shown).panels[1:], strict=True):
-        canvas = sample.scene.canvas
-        said = parse(sample.answer, profile)
+    for draw, panel in zip(shown.draws, entry(shown).panels[1:], strict=True):
+        canvas, objects = draw.planned.result.scene.canvas, draw.objects
+        said = parse(draw.answer, profile)
         assert objects.shapes == to_canvas(said, canvas, profile)
-        assert panel.shapes == scaled_to(sample.scene.image, objects.shapes, PAGE_SIDE)[1]
+        assert panel.shapes == scaled_to(draw.pixels, objects.shapes, PAGE_SIDE)[1]
         assert [len(points) for _, points in panel.shapes] == [7, 2]
         assert panel.captions == objects.captions == said.captions == ("circle", "box")
         assert panel.numbers == objects.numbers == (2, 1)
@@ -127,11 +147,11 @@ def test_what_is_drawn_is_what_the_answer_says(preview):
         assert line.startswith("simplified: 1 shape, IoU kept: least 0.8")
 
 
-def test_a_summary_holds_no_objects(preview):
+def test_a_summary_holds_no_objects(preview: Load) -> None:
     panel = entry(preview(1, "data.mode=summary")).panels[1]
     assert (len(panel.shapes), panel.captions, panel.text) == (0, (), "twenty <things>")
 
 
-def test_the_whole_answer_is_shown(preview):
+def test_the_whole_answer_is_shown(preview: Load) -> None:
     shown = preview(1)
     assert tiles(shown, 200)[1].notes[-1] == entry(shown).panels[1].text == shown.draws[0].answer

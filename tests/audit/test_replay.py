@@ -25,7 +25,7 @@ def test_a_file_gives_back_the_very_pixels(dataset: DenseCaptionDataset, tmp_pat
         sample = dataset[(epoch, index)]
         Replay.of_sample(dataset, SampleKey(epoch, index)).write(tmp_path)
         again = Replay.read(tmp_path / "plan.json")
-        seen = answer_objects(sample, dataset.profile.answer, "dense")
+        seen = answer_objects(dataset.plan(epoch, index), dataset.profile.answer)
         assert again.shapes == seen.shapes
         assert (again.captions, again.numbers, again.answer) == (seen.captions, seen.numbers, sample.answer)
         assert again.name == f"{dataset.records[index].origin} {dataset.records[index].image}, epoch {epoch}"

@@ -1,9 +1,14 @@
+from __future__ import annotations
+
+from pathlib import Path
+
 import pytest
 from PIL import Image
 
 from dcap.cli.__main__ import main
 from dcap.cli.preview import load_config
 from dcap.core.config import dump_yaml
+from dcap.core.errors import MissingPackageError
 
 CONFIG = """\
 model: {name_or_path: "builtin:tiny"}
@@ -14,7 +19,7 @@ augmentation:
 """
 
 
-def test_config_gives_a_sheet_and_a_page(tmp_path, capsys):
+def test_config_gives_a_sheet_and_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "run.yaml").write_text(CONFIG)
     args = ["preview", str(tmp_path / "run.yaml"), "--out", str(tmp_path / "new" / "out"), "--num-samples", "2"]
     assert main(args) == 0
@@ -29,7 +34,7 @@ def test_config_gives_a_sheet_and_a_page(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_a_curriculum_is_shown_where_it_stands(tmp_path):
+def test_a_curriculum_is_shown_where_it_stands(tmp_path: Path) -> None:
     phases = "augmentation.curriculum=[{until_step: 10, ops: {hflip: {prob: 0}}}]"
     (tmp_path / "run.yaml").write_text(CONFIG)
     args = ["preview", str(tmp_path / "run.yaml"), phases, "--out", str(tmp_path), "--num-samples", "1"]
@@ -43,14 +48,14 @@ def test_a_curriculum_is_shown_where_it_stands(tmp_path):
         assert f"curriculum: {told}" in page
 
 
-def test_fields_may_stand_behind_options(tmp_path):
+def test_fields_may_stand_behind_options(tmp_path: Path) -> None:
     source = "builtin:photos/val.jsonl"
     args = ["preview", source, "seed=3", "--out", str(tmp_path), "data.answer.format=qwen", "--num-samples", "1"]
     assert main(args) == 0
     assert "&#34;label&#34;" in (tmp_path / "index.html").read_text("utf-8")
 
 
-def test_validation_is_never_augmented(tmp_path):
+def test_validation_is_never_augmented(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(CONFIG)
     assert main(["preview", str(tmp_path / "run.yaml"), "--out", str(tmp_path), "--split", "val"]) == 0
     page = (tmp_path / "index.html").read_text("utf-8")
@@ -58,13 +63,13 @@ def test_validation_is_never_augmented(tmp_path):
     assert "left and right swapped" not in page
 
 
-def test_records_alone_need_no_config(tmp_path):
+def test_records_alone_need_no_config(tmp_path: Path) -> None:
     assert main(["preview", "builtin:photos/photos.jsonl", "data.answer.format=qwen", "--out", str(tmp_path)]) == 0
     page = (tmp_path / "index.html").read_text("utf-8")
     assert "&#34;label&#34;: &#34;rocket&#34;" in page
 
 
-def test_records_alone_get_no_augmentation_and_any_length():
+def test_records_alone_get_no_augmentation_and_any_length() -> None:
     config = load_config("a.jsonl", ["seed=3"])
     assert (config.data.train, config.augmentation.ops, config.seed) == (("a.jsonl",), (), 3)
     assert "a.jsonl" in dump_yaml(config)
@@ -81,7 +86,9 @@ def test_records_alone_get_no_augmentation_and_any_length():
         (["empty.jsonl"], "must hold at least one record"),
     ],
 )
-def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys, args, message):
+def test_mistakes_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], args: list[str], message: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty.jsonl").write_bytes(b"")
     assert main(["preview", *args, "--out", "out"]) == 2
@@ -89,3 +96,20 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys, args, message):
     assert message in error
     assert "Traceback" not in error
     assert not (tmp_path / "out").exists()
+
+
+def test_records_need_no_tokenizer_and_a_run_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(*_: object) -> None:
+        raise MissingPackageError("transformers must be installed.")
+
+    monkeypatch.setattr("dcap.data.encode.load_tokenizer", missing)
+    assert main(["preview", "builtin:photos/val.jsonl", "--out", str(tmp_path), "--num-samples", "1"]) == 0
+    assert "tokens are not counted: transformers must be installed." in capsys.readouterr().err
+    page = (tmp_path / "index.html").read_text("utf-8")
+    assert "tokens are not counted: there is no tokenizer" in page
+    assert "object_1" in page
+    (tmp_path / "run.yaml").write_text(CONFIG)
+    assert main(["preview", str(tmp_path / "run.yaml"), "--out", str(tmp_path / "other")]) == 2
+    assert not (tmp_path / "other").exists()

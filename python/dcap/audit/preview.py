@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from dcap.answers.codec import to_answer, to_canvas
+from dcap.answers.codec import to_canvas
 from dcap.answers.profile import AnswerProfile
+from dcap.augment.render import render
 from dcap.augment.schedule import TrainingStep
+from dcap.core.errors import GeometryError, RecordError
 from dcap.core.words import counted
 from dcap.data.dataset import DenseCaptionDataset
-from dcap.data.sample import Sample, SampleKey
+from dcap.data.encode import Uncounted, num_image_tokens
+from dcap.data.planning import PlannedSample
 from dcap.geometry.shapes import ShapeArray
 from dcap.records.images import decode_image
 from dcap.records.record import Record, image_source
@@ -35,7 +37,7 @@ class AnswerObjects:
     """The objects of an answer as a reader of its text sees them: simplified, and on the text's grid.
 
     Attributes:
-        shapes: N shapes in canvas pixels, in the order of the answer; none for a summary.
+        shapes: N shapes in canvas pixels, in the order of the answer. A summary has none.
         captions: One per shape.
         numbers: Numbers of the objects in the record, from 1, so that both pictures can be compared.
         kept_iou: float64 (N,): what simplification left of each.
@@ -48,20 +50,76 @@ class AnswerObjects:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class Draw:
+    """A record as one epoch trains on it.
+
+    Attributes:
+        planned: The plan, with shapes and captions in canvas pixels.
+        pixels: uint8 (H, W, 3) RGB: what the model sees.
+        answer: The supervised text.
+        objects: What the answer holds.
+        has_tokens: Whether tokens were counted, which needs a tokenizer.
+    """
+
+    planned: PlannedSample
+    pixels: Pixels
+    answer: str
+    objects: AnswerObjects
+    has_tokens: bool
+
+    @property
+    def dropped(self) -> Mapping[int, str]:
+        """Why objects of the record are not in the sample, by their index in the record."""
+        return self.planned.result.telemetry.dropped
+
+    @property
+    def gone(self) -> tuple[Drop, ...]:
+        """The objects that are not in the sample, with their number in the record."""
+        captions = self.planned.record.captions
+        return tuple(Drop(i + 1, captions[i], why) for i, why in sorted(self.dropped.items()))
+
+    def describe(self) -> list[str]:
+        """Return in words what happens to the sample: steps, tokens, objects that are cut or simplified."""
+        made = self.planned.result
+        lines = [", ".join(made.plan.describe().splitlines())]
+        lines += [f"{name} did not act: {reason}" for name, reason in made.telemetry.skipped]
+        if values := made.telemetry.curriculum:
+            lines.append("curriculum: " + ", ".join(f"{name} {value:g}" for name, value in values.items()))
+        lines.append(self._tokens())
+        copies = zip((made.source_index + 1).tolist(), made.is_copy.tolist(), strict=True)
+        numbers = [f"copy of {number}" if is_copy else str(number) for number, is_copy in copies]
+        shares = zip(numbers, made.visible_fraction.tolist(), strict=True)
+        cut = [f"{number} ({share:.0%} visible)" for number, share in shares if share < _WHOLE]
+        lines += ["cut: " + ", ".join(cut)] if cut else []
+        iou = self.objects.kept_iou[self.objects.kept_iou < 1.0]
+        lines += [f"simplified: {counted(len(iou), 'shape')}, IoU kept: least {iou.min():.3f}"] if len(iou) else []
+        return lines
+
+    def _tokens(self) -> str:
+        if not self.has_tokens:
+            return "tokens are not counted: there is no tokenizer"
+        image = num_image_tokens(self.planned.result.scene.canvas)
+        return f"{self.planned.length} tokens: {image} image, {self.planned.num_answer_tokens} supervised"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Preview:
-    """One record with what training would make of it.
+    """One record with what training makes of it.
 
     Attributes:
         record: As in the file.
         image: Its decoded image, uint8 (H, W, 3).
-        draws: The sample in epochs 0, 1, ...
-        objects: What the answer of each draw holds.
+        draws: The record as epochs 0, 1, ... train on it.
     """
 
     record: Record
     image: Pixels
-    draws: tuple[Sample, ...]
-    objects: tuple[AnswerObjects, ...]
+    draws: tuple[Draw, ...]
+
+    @property
+    def crossed(self) -> Mapping[int, str]:
+        """Objects of the record that are crossed out: those that its only draw has lost."""
+        return self.draws[0].dropped if len(self.draws) == 1 else {}
 
 
 def choose(num_records: int, num_samples: int) -> list[int]:
@@ -71,127 +129,88 @@ def choose(num_records: int, num_samples: int) -> list[int]:
 
 
 def load_preview(dataset: DenseCaptionDataset, index: int, draws: int, when: TrainingStep | None = None) -> Preview:
-    """Load one record and encode it as the first `draws` epochs would.
+    """Load one record, and make of it what the first `draws` epochs make.
 
     Args:
-        dataset: Whose record.
-        index: Which one.
+        dataset: Whose record. It needs no tokenizer; tokens are not counted then.
+        index: Which record.
         draws: How many epochs.
-        when: The step at which a curriculum stands, in all of them; the first one when not given.
+        when: The step that all of them take a curriculum's values from. None: the first step.
 
     Raises:
         RecordError: As the dataset.
         ImageError: The image cannot be decoded.
     """
-    record = dataset.records[index]
-    data = dataset.data
+    record, data = dataset.records[index], dataset.data
     image = decode_image(image_source(record, data.root), record.canvas, data.max_image_pixels, record.origin)
-    samples = tuple(dataset[SampleKey(epoch, index, when=when)] for epoch in range(draws))
-    planner = dataset.planner_of(index)
-    modes = [planner.mode(record, epoch, index) for epoch in range(draws)]
-    profile = planner.profile.answer
-    objects = tuple(answer_objects(s, profile, mode) for s, mode in zip(samples, modes, strict=True))
-    return Preview(record, image, samples, objects)
+    return Preview(record, image, tuple(_draw(dataset, index, epoch, when) for epoch in range(draws)))
 
 
-def answer_objects(sample: Sample, profile: AnswerProfile, mode: Literal["dense", "summary"]) -> AnswerObjects:
-    """Return what a sample's answer holds."""
-    if mode == "summary":
+def _draw(dataset: DenseCaptionDataset, index: int, epoch: int, when: TrainingStep | None) -> Draw:
+    planned, planner = dataset.plan(epoch, index, when), dataset.planner_of(index)
+    record, plan = planned.record, planned.result.plan
+    source, most = image_source(record, dataset.data.root), dataset.data.max_image_pixels
+    try:
+        pixels = render(decode_image(source, record.canvas, most, record.origin, plan.decode_shrink), plan)
+    except GeometryError as error:
+        raise RecordError(f"{record.origin}: {error}") from None
+    objects = answer_objects(planned, planner.profile.answer)
+    has_tokens = not isinstance(planner.encoder, Uncounted)
+    return Draw(planned, pixels, planner.answer_text(planned), objects, has_tokens=has_tokens)
+
+
+def answer_objects(planned: PlannedSample, profile: AnswerProfile) -> AnswerObjects:
+    """Return what a sample's answer holds.
+
+    Args:
+        planned: The sample.
+        profile: How its answer is written.
+    """
+    answer = planned.answer
+    if answer is None:
         return AnswerObjects(ShapeArray.empty(), (), (), np.empty(0))
-    scene = sample.scene
-    answer = to_answer(scene.shapes, scene.captions, scene.canvas, profile)
-    numbers = sample.augmented.source_index[answer.index] + 1
-    return AnswerObjects(
-        to_canvas(answer, scene.canvas, profile), answer.captions, tuple(numbers.tolist()), answer.kept_iou
-    )
-
-
-def dropped_objects(sample: Sample) -> Mapping[int, str]:
-    """Return why objects of the record are not in the sample, by their index in the record."""
-    return sample.augmented.telemetry.dropped
-
-
-def describe(sample: Sample) -> list[str]:
-    """Return what happened to a sample in words: steps, tokens, objects that are gone or cut."""
-    telemetry = sample.augmented.telemetry
-    lines = [", ".join(sample.augmented.plan.describe().splitlines())]
-    lines += [f"{name} did not act: {reason}" for name, reason in telemetry.skipped]
-    if telemetry.curriculum:
-        lines.append("curriculum: " + ", ".join(f"{name} {value:g}" for name, value in telemetry.curriculum.items()))
-    image = int(sample.mm_token_type_ids.sum())
-    lines.append(f"{len(sample.input_ids)} tokens: {image} image, {sample.num_supervised} supervised")
-    made = sample.augmented
-    copies = zip((made.source_index + 1).tolist(), made.is_copy.tolist(), strict=True)
-    numbers = [f"copy of {number}" if is_copy else str(number) for number, is_copy in copies]
-    shares = zip(numbers, made.visible_fraction.tolist(), strict=True)
-    cut = [f"{number} ({share:.0%} visible)" for number, share in shares if share < _WHOLE]
-    return [*lines, "cut: " + ", ".join(cut)] if cut else lines
-
-
-def simplified_lines(objects: AnswerObjects) -> list[str]:
-    """Return a line on what simplification cost, or none when it did nothing."""
-    iou = objects.kept_iou[objects.kept_iou < 1.0]
-    return [f"simplified: {counted(len(iou), 'shape')}, IoU kept: least {iou.min():.3f}"] if len(iou) else []
-
-
-def drops(preview: Preview, sample: Sample) -> tuple[Drop, ...]:
-    """Return the objects that are gone, with their number in the record."""
-    captions = preview.record.captions
-    return tuple(Drop(i + 1, captions[i], why) for i, why in sorted(dropped_objects(sample).items()))
+    shapes = to_canvas(answer, planned.result.scene.canvas, profile)
+    numbers = planned.result.source_index[answer.index] + 1
+    return AnswerObjects(shapes, answer.captions, tuple(numbers.tolist()), answer.kept_iou)
 
 
 def tiles(preview: Preview, side: int) -> list[Tile]:
     """Return the record's picture and one per draw, for a contact sheet with `side` pixels per picture."""
     record = preview.record
-    # The reasons stand below the other picture; here they would hide it.
-    crossed = dict.fromkeys(dropped_objects(preview.draws[0]), "") if len(preview.draws) == 1 else {}
+    # The reasons are below the other picture. Here they would hide this one.
+    crossed = dict.fromkeys(preview.crossed, "")
     image, shapes = scaled_to(preview.image, record.shapes, side)
     title = f"{record.origin}  {record.canvas.width}x{record.canvas.height}"
     notes = (record.image, *([record.summary] if record.summary else []))
     out = [Tile(draw_shapes(image, shapes, record.captions, dropped=crossed), title, notes)]
-    for epoch, (sample, objects) in enumerate(zip(preview.draws, preview.objects, strict=True)):
-        canvas = sample.scene.canvas
-        image, shapes = scaled_to(_pixels(sample), objects.shapes, side)
+    for epoch, draw in enumerate(preview.draws):
+        canvas, objects = draw.planned.result.scene.canvas, draw.objects
+        image, shapes = scaled_to(draw.pixels, objects.shapes, side)
         drawn = draw_shapes(image, shapes, objects.captions, numbers=objects.numbers)
-        title = f"epoch {epoch}  {canvas.width}x{canvas.height}"
-        gone = [f"dropped: {drop.number} {drop.caption} ({drop.reason})" for drop in drops(preview, sample)]
-        notes = (*_notes(sample, objects), *gone, sample.answer)
-        out.append(Tile(drawn, title, notes))
+        gone = [f"dropped: {drop.number} {drop.caption} ({drop.reason})" for drop in draw.gone]
+        notes = (*draw.describe(), *gone, draw.answer)
+        out.append(Tile(drawn, f"epoch {epoch}  {canvas.width}x{canvas.height}", notes))
     return out
 
 
 def entry(preview: Preview) -> Entry:
     """Return the record and its draws as one entry of the page."""
     record = preview.record
-    crossed = dropped_objects(preview.draws[0]) if len(preview.draws) == 1 else {}
     image, shapes = scaled_to(preview.image, record.shapes, PAGE_SIDE)
     title = f"as annotated, {record.canvas.width}x{record.canvas.height}"
-    panels = [Panel(title, image, shapes, record.captions, crossed, text=record.summary or "")]
-    for epoch, (sample, objects) in enumerate(zip(preview.draws, preview.objects, strict=True)):
-        canvas = sample.scene.canvas
-        image, shapes = scaled_to(_pixels(sample), objects.shapes, PAGE_SIDE)
-        title = f"as trained in epoch {epoch}, {canvas.width}x{canvas.height}"
-        panels.append(
-            Panel(
-                title,
-                image,
-                shapes,
-                objects.captions,
-                text=sample.answer,
-                notes=_notes(sample, objects),
-                numbers=objects.numbers,
-                gone=drops(preview, sample),
-            )
+    panels = [Panel(title, image, shapes, record.captions, preview.crossed, text=record.summary or "")]
+    for epoch, draw in enumerate(preview.draws):
+        canvas = draw.planned.result.scene.canvas
+        image, shapes = scaled_to(draw.pixels, draw.objects.shapes, PAGE_SIDE)
+        panel = Panel(
+            title=f"as trained in epoch {epoch}, {canvas.width}x{canvas.height}",
+            image=image,
+            shapes=shapes,
+            captions=draw.objects.captions,
+            text=draw.answer,
+            notes=tuple(draw.describe()),
+            numbers=draw.objects.numbers,
+            gone=draw.gone,
         )
+        panels.append(panel)
     return Entry(f"{record.origin}  {record.image}", tuple(panels))
-
-
-def _notes(sample: Sample, objects: AnswerObjects) -> tuple[str, ...]:
-    return (*describe(sample), *simplified_lines(objects))
-
-
-def _pixels(sample: Sample) -> Pixels:
-    image = sample.scene.image
-    if image is None:
-        raise ValueError("sample must carry its pixels, and it was planned without any")
-    return image

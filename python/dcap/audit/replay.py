@@ -50,21 +50,26 @@ class Replay:
 
     @classmethod
     def of_sample(cls, dataset: DenseCaptionDataset, key: SampleKey) -> Replay:
-        """Return the replay of one sample of a data set.
+        """Return the replay of one sample of a data set. Its image is not opened.
 
         Raises:
             RecordError: As the dataset.
-            ImageError: The image cannot be decoded.
         """
-        record, sample = dataset.records[key.index], dataset[key]
-        planner = dataset.planner_of(key.index)
-        mode = planner.mode(record, key.epoch, key.index, key.draw)
-        seen = answer_objects(sample, planner.profile.answer, mode)
+        planned, planner = dataset.plan(key.epoch, key.index, key.when, key.draw), dataset.planner_of(key.index)
+        record, seen = planned.record, answer_objects(planned, planner.profile.answer)
         image = record.embedded or image_path(record, dataset.data.root).resolve()
         step = "" if key.when is None else f", step {key.when.step}"
         draw = f", draw {key.draw}" if key.draw else ""
         name = f"{record.origin} {record.image}, epoch {key.epoch}{draw}{step}"
-        return cls(name, image, sample.augmented.plan, seen.shapes, seen.captions, seen.numbers, sample.answer)
+        return cls(
+            name=name,
+            image=image,
+            plan=planned.result.plan,
+            shapes=seen.shapes,
+            captions=seen.captions,
+            numbers=seen.numbers,
+            answer=planner.answer_text(planned),
+        )
 
     @classmethod
     def read(cls, path: Path) -> Replay:

@@ -68,7 +68,8 @@ def run(args: argparse.Namespace) -> int:
     # The tokenizer comes with transformers, which takes seconds to import.
     from dcap.audit.preview import choose, load_preview
 
-    dataset = open_dataset(config, args.split)
+    # The lengths of a run decide what it trains on. Records alone can be looked at without them.
+    dataset = open_dataset(config, args.split, needs_tokens=isinstance(config, RunConfig))
     if not len(dataset):
         raise ConfigError(f"{args.source} must hold at least one record, not none")
     indices = choose(len(dataset), args.num_samples)

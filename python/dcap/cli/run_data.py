@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dcap.augment.config import AugmentConfig
 from dcap.augment.schedule import TrainingStep
-from dcap.core.errors import ConfigError
+from dcap.core.errors import ConfigError, MissingPackageError
 from dcap.core.log import get_logger
 from dcap.data.config import DataConfig, Split
 from dcap.model.config import ModelConfig
@@ -52,8 +52,14 @@ class RecordsConfig:
         return build_checked(cls, {"data": data}, overrides, source)
 
 
-def open_dataset(config: RunConfig | RecordsConfig, split: Split) -> DenseCaptionDataset:
+def open_dataset(config: RunConfig | RecordsConfig, split: Split, *, needs_tokens: bool = True) -> DenseCaptionDataset:
     """Return a split's samples, and log what was read.
+
+    Args:
+        config: Where they come from.
+        split: Which of them.
+        needs_tokens: False: where the packages of a tokenizer are not installed, tokens are not counted, and a warning
+            says so.
 
     Raises:
         ConfigError: As `DenseCaptionDataset`.
@@ -64,7 +70,13 @@ def open_dataset(config: RunConfig | RecordsConfig, split: Split) -> DenseCaptio
     from dcap.data.dataset import DenseCaptionDataset
     from dcap.data.encode import load_tokenizer
 
-    tokenizer = load_tokenizer(config.model.name_or_path, config.model.revision)
+    try:
+        tokenizer = load_tokenizer(config.model.name_or_path, config.model.revision)
+    except MissingPackageError as error:
+        if needs_tokens:
+            raise
+        log.warning("tokens are not counted: %s", error)
+        tokenizer = None
     dataset = DenseCaptionDataset(config.data, split, tokenizer, augmentation=config.augmentation, seed=config.seed)
     dataset.pipeline.log_canvas_fit()
     log.info("%s: %s", split, dataset.records.summary())

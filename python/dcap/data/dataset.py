@@ -14,7 +14,7 @@ from dcap.augment.pipeline import Pipeline
 from dcap.augment.schedule import Curriculum, TrainingStep
 from dcap.core.errors import ConfigError
 from dcap.data.config import DataConfig, MixtureEntry, Split, resolve_profile
-from dcap.data.encode import Encoder, Tokenizer, load_tokenizer
+from dcap.data.encode import Encoder, Tokenizer, Uncounted, load_tokenizer
 from dcap.data.lengths import EpochLengths
 from dcap.data.mixture import EpochSamples, read_mixture
 from dcap.data.packing import SampleSizes
@@ -46,7 +46,7 @@ class DenseCaptionDataset:
         data: Where samples come from; a run's ``data:`` section.
         split: ``train`` is augmented, ``val`` never is.
         tokenizer: A Qwen3-VL tokenizer, or a folder or hub id that holds one. ``builtin:tiny`` has the vocabulary
-            of all Qwen3-VL models.
+            of all Qwen3-VL models. `None`: samples can be planned, and have 0 tokens; items cannot be made.
         augmentation: What training samples undergo: a run's ``augmentation:`` section, or a list of ops such as
             ``{"name": "hflip"}``; `None`: nothing.
         seed: Seed of order, augmentation and mixtures.
@@ -61,7 +61,7 @@ class DenseCaptionDataset:
         self,
         data: DataConfig,
         split: Split = "train",
-        tokenizer: Tokenizer | str = BUILTIN_TINY,
+        tokenizer: Tokenizer | str | None = BUILTIN_TINY,
         *,
         augmentation: AugmentConfig | Sequence[Mapping[str, Any]] | None = None,
         seed: int = 0,
@@ -71,7 +71,8 @@ class DenseCaptionDataset:
         self.data, self.seed = data, seed
         self.split: Split = split
         self.profile = resolve_profile(data)
-        encoder = Encoder(load_tokenizer(tokenizer) if isinstance(tokenizer, str) else tokenizer)
+        found = load_tokenizer(tokenizer) if isinstance(tokenizer, str) else tokenizer
+        encoder = Uncounted() if found is None else Encoder(found)
         self.pipeline = Pipeline.from_config(augmentation or () if split == "train" else ())
         self.planners = tuple(self._planner(entry, encoder) for entry in data.entries(split))
         self.records, self.mixture = read_mixture(data, split)

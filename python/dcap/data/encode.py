@@ -167,6 +167,26 @@ class Encoder:
         return (counter(answer.lstrip("\n")) if isinstance(answer, str) else counter.of_outline(answer)) + 1
 
 
+class Uncounted(Encoder):
+    """What plans samples where there is no tokenizer: every text has 0 tokens, so that no sample is too long."""
+
+    def __init__(self) -> None:
+        """Take no tokenizer."""
+
+    def num_prompt_tokens(self, system: str | None, user: str, canvas: Canvas) -> int:
+        """Return 0."""
+        return 0
+
+    @property
+    def counts_outlines(self) -> bool:
+        """Whether `num_answer_tokens` takes outlines; it takes anything."""
+        return True
+
+    def num_answer_tokens(self, answer: str | Outline) -> int:
+        """Return 0."""
+        return 0
+
+
 @lru_cache(maxsize=4)
 def _digest(tokenizer: Tokenizer) -> str:
     return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
