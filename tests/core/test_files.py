@@ -1,4 +1,4 @@
-"""Scratch files: whole or nothing, and which leftovers go."""
+"""Files, links and folders: whole or nothing, and which leftovers go."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dcap.core import files as scratch
-from dcap.core.files import remove_leftovers, written_whole
+from dcap.core.files import folder_written_whole, point_at, remove_leftovers, write_whole, written_whole
 
 
 def aged(path: Path, seconds: float) -> Path:
@@ -47,6 +47,65 @@ def test_the_place_is_whole_at_any_time(tmp_path: Path) -> None:
         file.write(b"x" * 100_000)
         assert not place.exists()
     assert place.read_bytes() == b"x" * 100_000
+
+
+def test_text_and_bytes_are_written_whole(tmp_path: Path) -> None:
+    for data in ("ä\n", b"\xff", ""):
+        write_whole(tmp_path / "new" / "a", data)
+        assert (tmp_path / "new" / "a").read_bytes() == (data if isinstance(data, bytes) else data.encode())
+    assert os.listdir(tmp_path / "new") == ["a"]
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "a").symlink_to("real/b")
+    for data in ("first", "second"):
+        write_whole(tmp_path / "a", data)
+        assert (tmp_path / "a").is_symlink()
+        assert (tmp_path / "real" / "b").read_text() == data
+    assert sorted(os.listdir(tmp_path)) == ["a", "real"]
+
+
+@pytest.mark.parametrize("target", ["pipe", "file"])
+def test_standard_output_is_written_to(tmp_path: Path, target: str) -> None:
+    program = "from pathlib import Path; from dcap.core.files import write_whole; write_whole(Path('/dev/stdout'), 'ä')"
+    before = os.readlink("/dev/stdout")
+    if target == "pipe":
+        out = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True, timeout=60).stdout
+    else:
+        with (tmp_path / "out").open("wb") as file:
+            subprocess.run([sys.executable, "-c", program], stdout=file, check=True, timeout=60)
+        out = (tmp_path / "out").read_bytes()
+    assert out.decode() == "ä"
+    assert os.readlink("/dev/stdout") == before
+
+
+def write_half_a_folder(place: Path) -> None:
+    with folder_written_whole(place) as folder:
+        (folder / "half").write_text("")
+        raise RuntimeError
+
+
+def test_a_folder_replaces_an_older_one_when_it_is_whole(tmp_path: Path) -> None:
+    place = tmp_path / "x"
+    for text in ("old", "new"):
+        with folder_written_whole(place) as folder:
+            (folder / "part").mkdir()
+            (folder / "part" / "a").write_text(text)
+            assert place.exists() == (text == "new")
+        assert (place / "part" / "a").read_text() == text
+    with pytest.raises(RuntimeError):
+        write_half_a_folder(place)
+    assert (place / "part" / "a").read_text() == "new"
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_a_link_points_elsewhere_in_one_step(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "deep" / name).mkdir(parents=True)
+        point_at(tmp_path / "best", tmp_path / "deep" / name)
+        assert (tmp_path / "best").readlink() == Path("deep", name)
+    assert sorted(os.listdir(tmp_path)) == ["best", "deep"]
 
 
 WRITER = """

@@ -97,7 +97,7 @@ def test_json_reads_back(files: tuple[Path, Path], tmp_path: Path) -> None:
     report = evaluate([files[0]], files[1])
     write_json(report, tmp_path / "scores.json")
     assert json.loads((tmp_path / "scores.json").read_text()) == report.to_dict()
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_tables_show_the_numbers_and_names_as_they_are(files: tuple[Path, Path]) -> None:

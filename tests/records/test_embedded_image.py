@@ -1,4 +1,4 @@
-"""ByteRanges on files: what they show is the part, whatever is asked for."""
+"""Parts of files that are read as files, and images inside containers."""
 
 from __future__ import annotations
 

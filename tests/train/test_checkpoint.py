@@ -13,6 +13,7 @@ import torch
 from dcap.answers.profile import load_profile
 from dcap.core.config import build
 from dcap.core.errors import CheckpointError
+from dcap.core.files import point_at
 from dcap.data.config import resolve_profile
 from dcap.train.checkpoint import (
     MARKER,
@@ -20,7 +21,6 @@ from dcap.train.checkpoint import (
     all_checkpoints,
     delete_surplus,
     newest_checkpoint,
-    point_at,
     set_aside,
 )
 from dcap.train.config import RunConfig

@@ -6,7 +6,6 @@ Owns ``answer_profile.json``. Prompts are saved as texts, so that prediction nee
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from typing import Any, Literal
 from dcap.answers.prompts import PromptConfig, Prompts
 from dcap.core.config import build, to_tree
 from dcap.core.errors import CheckpointError, ConfigError, nearest_hint
+from dcap.core.files import write_whole
 from dcap.geometry.grid import Norm
 
 Mode = Literal["dense", "summary", "mixed"]
@@ -100,9 +100,7 @@ def save_profile(folder: str | Path, profile: ResolvedProfile) -> Path:
     """Write ``answer_profile.json`` into a folder, whole or not at all, and return its path."""
     path = Path(folder) / FILE_NAME
     text = json.dumps({"version": VERSION, **to_tree(profile)}, ensure_ascii=False, indent=2)
-    part = path.with_name(f".{FILE_NAME}.{os.getpid()}")
-    part.write_text(text + "\n", "utf-8")
-    os.replace(part, path)
+    write_whole(path, text + "\n")
     return path
 
 

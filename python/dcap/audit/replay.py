@@ -13,6 +13,7 @@ from dcap.augment.plan import MAX_COORDINATE, Plan
 from dcap.augment.render import render
 from dcap.core.config import build
 from dcap.core.errors import ConfigError, GeometryError
+from dcap.core.files import write_whole
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.sample import SampleKey
 from dcap.geometry.canvas import MAX_PIXELS
@@ -21,7 +22,7 @@ from dcap.records.embedded_image import EmbeddedImage
 from dcap.records.images import decode_image
 from dcap.records.record import image_path
 from dcap.view.draw import Pixels, draw_shapes
-from dcap.view.sheet import write_png, write_text
+from dcap.view.sheet import write_png
 
 MAX_FILE_BYTES = 1 << 26
 
@@ -130,8 +131,8 @@ class Replay:
         saved = self if isinstance(self.image, Path) else replace(self, image=_write_out(self.image, folder))
         write_png(folder / "image.png", pixels)
         write_png(folder / "overlay.png", draw_shapes(pixels, self.shapes, self.captions, numbers=self.numbers))
-        write_text(folder / "answer.txt", self.answer + "\n")
-        write_text(folder / "plan.json", saved.to_json())
+        write_whole(folder / "answer.txt", self.answer + "\n")
+        write_whole(folder / "plan.json", saved.to_json())
 
 
 def _write_out(image: EmbeddedImage, folder: Path) -> Path:

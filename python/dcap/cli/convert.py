@@ -19,7 +19,7 @@ from dcap.convert.resize import Resizer
 from dcap.convert.run import ConvertOptions, convert
 from dcap.convert.to_coco import CocoOptions, to_coco
 from dcap.core.errors import ConfigError
-from dcap.core.files import written_whole
+from dcap.core.files import write_whole
 from dcap.core.log import get_logger, output_console
 from dcap.core.schema import field_docs
 from dcap.core.words import counted
@@ -186,8 +186,7 @@ def run_to_coco(args: argparse.Namespace) -> int:
 def _finish(args: argparse.Namespace, losses: Losses, count: int | None, noun: str) -> int:
     _print(losses)
     if args.report:
-        with written_whole(args.report, durable=True) as file:
-            file.write(json.dumps(losses.to_dict(), indent=2, ensure_ascii=False).encode() + b"\n")
+        write_whole(args.report, json.dumps(losses.to_dict(), indent=2, ensure_ascii=False) + "\n")
     if count is None:
         log.error("nothing was written: %d lost or changed, and --strict allows none", losses.total)
         return 1

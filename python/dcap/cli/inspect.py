@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dcap.core.errors import ConfigError, ImageError, TrainingError
+from dcap.core.files import write_whole
 from dcap.core.log import get_logger, output_console
 
 if TYPE_CHECKING:
@@ -76,11 +77,10 @@ def run(args: argparse.Namespace) -> int:
     rate = _rate(args)
     # The tokenizer comes with transformers, which takes seconds to import.
     from dcap.audit.inspection_report import inspection_page, inspection_tree, print_inspection
-    from dcap.view.sheet import write_text
 
     report = _report(args, config, rate)
     if args.html is not None:
-        write_text(args.html, inspection_page(report, f"dcap inspect: {Path(args.config).name}"))
+        write_whole(args.html, inspection_page(report, f"dcap inspect: {Path(args.config).name}"))
         log.info("wrote %s", args.html)
     if args.json:
         print(json.dumps(inspection_tree(report), indent=2, ensure_ascii=False))

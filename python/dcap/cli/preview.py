@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dcap.cli.run_data import RecordsConfig, add_step, open_dataset, training_step
 from dcap.core.errors import ConfigError
+from dcap.core.files import write_whole
 from dcap.core.log import get_logger, progress
 from dcap.core.words import counted
 from dcap.train.config import RunConfig, load_run_config
@@ -85,13 +86,13 @@ def run(args: argparse.Namespace) -> int:
 def _write(folder: Path, previews: list[Preview], title: str, intro: str) -> None:
     from dcap.audit.preview import entry, tiles
     from dcap.view.page import samples_page
-    from dcap.view.sheet import contact_sheet, write_png, write_text
+    from dcap.view.sheet import contact_sheet, write_png
 
     side = 520
     pictures = [tile for preview in previews for tile in tiles(preview, side)]
     sheet = contact_sheet(pictures, 1 + len(previews[0].draws), side, NOTE_LINES, "whole text in index.html")
     write_png(folder / "sheet.png", sheet)
-    write_text(folder / "index.html", samples_page(title, intro, [entry(preview) for preview in previews]))
+    write_whole(folder / "index.html", samples_page(title, intro, [entry(preview) for preview in previews]))
     log.info("%s and index.html beside it: %s", folder / "sheet.png", intro)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dcap.augment import OPS
+from dcap.core.files import write_whole
 from dcap.core.schema import json_schema
 from dcap.train.config import RunConfig
 
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out is None:
         print(text, end="")
     else:
-        args.out.write_text(text, "utf-8")
+        write_whole(args.out, text)
     return 0
 
 

@@ -11,12 +11,12 @@ from dcap.audit.validation import validate_files
 from dcap.audit.validation_report import print_validation, validation_page
 from dcap.cli.progress import progress_bars
 from dcap.core.errors import ConfigError
+from dcap.core.files import write_whole
 from dcap.core.log import output_console
 from dcap.core.parallel import default_workers
 from dcap.geometry.canvas import MAX_PIXELS
 from dcap.records.checking import ImageRules
 from dcap.records.files.opening import expand_sources, resolve_data
-from dcap.view.sheet import write_text
 
 EPILOG = """\
 examples:
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
         report = validate_files(files, images, args.workers, told)
     if args.html:
         names = ", ".join(Path(name).name for name in args.files)
-        write_text(args.html, validation_page(report, f"dcap validate: {names}"))
+        write_whole(args.html, validation_page(report, f"dcap validate: {names}"))
     if args.json:
         print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
     else:

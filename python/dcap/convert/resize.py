@@ -103,7 +103,7 @@ def _is_made(target: Path, source: Path, canvas: Canvas) -> bool:
 
 
 def _save(image: Image.Image, target: Path) -> None:
-    with written_whole(target, durable=True, sweep=False) as file:
+    with written_whole(target, sweep=False) as file:
         if target.suffix == ".jpg":
             image.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0)
         else:

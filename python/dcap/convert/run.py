@@ -99,7 +99,7 @@ def convert(
     check_target(out, source, options.overwrite)
     count = 0
     try:
-        with written_whole(out, durable=True) as file:
+        with written_whole(out) as file:
             for record in read_records(reader, source, out, losses, options):
                 file.write(record_line(to_dict(record)) + b"\n")
                 count += 1

@@ -94,7 +94,7 @@ def to_coco(source: Path, out: Path, losses: Losses, options: CocoOptions | None
                 lists["annotations"].add(annotation)
         if options.strict and losses.total:
             return None
-        with written_whole(out, durable=True) as target:
+        with written_whole(out) as target:
             _write(target, lists, ids.entries, lines)
     return lists["images"].count
 

@@ -1,6 +1,7 @@
-"""Files that are written whole or not at all, and what killed writers left of theirs.
+"""Files, links and folders that appear whole or not at all, and what killed writers left of theirs.
 
-Owns scratch files: ``.NAME.<16 hex digits>`` beside NAME, locked while it is written, renamed when it is whole.
+Owns every flush to the disk and every rename that replaces something. A scratch file is ``.NAME.<16 hex digits>``
+beside NAME, locked while it is written. A scratch folder is ``.writing-NAME``; it has one writer.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import fcntl
 import os
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,21 +21,42 @@ LEAST_AGE_S = 60.0
 """A scratch file written to since is left alone, whatever its lock says: over NFS, locks of others may not be seen."""
 
 
-@contextlib.contextmanager
-def written_whole(place: Path, durable: bool = False, sweep: bool = True) -> Iterator[BinaryIO]:
-    """Yield a new file that becomes `place` when the block ends, and vanishes when it raises.
-
-    Several processes and threads may do this at once: the last one wins.
+def write_whole(place: Path, data: str | bytes, durable: bool = True) -> None:
+    """Write a file whole or not at all; text is UTF-8.
 
     Args:
-        place: Where the file shall lie; folders on the way are made.
-        durable: Whether it must be on disk before it is renamed, so that a power cut leaves no torn one.
-        sweep: Whether leftovers of writers of `place` that were killed are removed first; this looks through the whole
-            folder, which is too much for each of many files.
+        place: As `written_whole`.
+        data: All that the file holds.
+        durable: As `written_whole`.
+
+    Raises:
+        OSError: As `written_whole`.
+    """
+    with written_whole(place, durable) as file:
+        file.write(data.encode("utf-8") if isinstance(data, str) else data)
+
+
+@contextlib.contextmanager
+def written_whole(place: Path, durable: bool = True, sweep: bool = True) -> Iterator[BinaryIO]:
+    """Yield a new file that becomes `place` when the block ends, and vanishes when the block raises.
+
+    Several processes and threads may do this at once: the last one wins. A pipe or a device, such as ``/dev/stdout``,
+    is written to as it is; a link stays a link.
+
+    Args:
+        place: Path of the file; missing folders are made.
+        durable: Whether the data must be on the disk before the rename, so that a power cut leaves no torn file.
+        sweep: Whether leftovers of killed writers of `place` are removed first. This looks through the whole folder,
+            which is too much for each of many files.
 
     Raises:
         OSError: The folder or the disk does not allow it.
     """
+    if place.exists() and not place.is_file():
+        with place.open("wb") as file:
+            yield file
+        return
+    place = place.resolve() if place.is_symlink() else place
     place.parent.mkdir(parents=True, exist_ok=True)
     if sweep:
         remove_leftovers(place)
@@ -48,6 +71,48 @@ def written_whole(place: Path, durable: bool = False, sweep: bool = True) -> Ite
         finally:
             with contextlib.suppress(OSError):
                 scratch.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def folder_written_whole(place: Path) -> Iterator[Path]:
+    """Yield a new folder that replaces `place` when the block ends, and vanishes when the block raises.
+
+    Its files are on the disk before the exchange. An older folder is there until then.
+
+    Args:
+        place: Path of the folder; it has one writer at a time.
+
+    Raises:
+        OSError: The folder or the disk does not allow it.
+    """
+    scratch = place.with_name(f".writing-{place.name}")
+    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        scratch.mkdir(parents=True)
+        yield scratch
+        _flush(scratch)
+        replace_folder(scratch, place)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def replace_folder(source: Path, target: Path) -> None:
+    """Rename `source` to `target`; an older `target` is there until the moment of the exchange."""
+    old = target.with_name(f".old-{target.name}")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
+    source.rename(target)
+    _flush_folder(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def point_at(link: Path, target: Path) -> None:
+    """Make `link` a relative link to the folder `target` in one step."""
+    scratch = link.with_name(f".writing-{link.name}")
+    scratch.unlink(missing_ok=True)
+    scratch.symlink_to(os.path.relpath(target, link.parent), target_is_directory=True)
+    scratch.replace(link)
 
 
 def remove_leftovers(place: Path) -> None:
@@ -81,3 +146,21 @@ def _locked_scratch(place: Path) -> BinaryIO:
         if os.fstat(file.fileno()).st_nlink:
             return file
         file.close()
+
+
+def _flush(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            _flush_folder(path)
+        else:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    _flush_folder(folder)
+
+
+def _flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.text import Text
 
 from dcap.answers.prediction import Prediction
 from dcap.core.errors import GeometryError, RecordError
+from dcap.core.files import write_whole
 from dcap.core.log import progress
 from dcap.core.words import counted
 from dcap.evaluate.metrics import ScoreOptions, Scores, count_image
@@ -186,9 +186,7 @@ def _image_row(result: ImageResult) -> dict[str, Any]:
 def write_json(evaluation: Evaluation, path: Path) -> None:
     """Write the evaluation as JSON, whole or not at all."""
     text = msgspec.json.format(msgspec.json.encode(evaluation.to_dict()), indent=2)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(text + b"\n")
-    os.replace(part, path)
+    write_whole(path, text + b"\n")
 
 
 def score_table(evaluation: Evaluation) -> Table:

@@ -20,6 +20,7 @@ from dcap import __version__
 from dcap.answers.prediction import Prediction, parse_prediction
 from dcap.core.config import differences
 from dcap.core.errors import CheckpointError, RecordError
+from dcap.core.files import write_whole
 from dcap.records.checking import BadRecord
 from dcap.records.record import Origin
 
@@ -120,9 +121,7 @@ def _cut_torn_line(path: Path) -> tuple[int, Origin | None]:
 
 
 def _write_whole(path: Path, data: Mapping[str, Any]) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(msgspec.json.format(msgspec.json.encode(data), indent=2) + b"\n")
-    os.replace(part, path)
+    write_whole(path, msgspec.json.format(msgspec.json.encode(data), indent=2) + b"\n")
 
 
 class LeftOut(msgspec.Struct, frozen=True):
@@ -178,6 +177,4 @@ def write_left_out(out: Path, items: Sequence[LeftOut]) -> None:
     if not items:
         path.unlink(missing_ok=True)
         return
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(b"".join(msgspec.json.encode(item) + b"\n" for item in items))
-    os.replace(part, path)
+    write_whole(path, b"".join(msgspec.json.encode(item) + b"\n" for item in items))

@@ -1,10 +1,8 @@
-"""Folders that appear whole or not at all: written beside, flushed to disk, then renamed."""
+"""Folders of a run with a marker that tells whether they are whole."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +12,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from dcap.core.errors import CheckpointError
+from dcap.core.files import folder_written_whole
 
 
 @contextmanager
@@ -28,36 +27,19 @@ def whole_folder(target: Path, marker: str) -> Iterator[Path]:
     Raises:
         CheckpointError: The disk is full, or something else keeps the folder from being written.
     """
-    scratch = target.with_name(f".writing-{target.name}")
-    shutil.rmtree(scratch, ignore_errors=True)
     try:
-        scratch.mkdir(parents=True)
-        yield scratch
-        meta = json.loads((scratch / marker).read_text("utf-8"))
-        _give_mode(scratch, (scratch / marker).stat().st_mode)
-        meta["files"] = {n: s for n, s in _sizes(scratch).items() if n != marker}
-        (scratch / marker).write_text(json.dumps(meta, indent=2) + "\n", "utf-8")
-        _flush(scratch)
-        replace_folder(scratch, target)
+        with folder_written_whole(target) as scratch:
+            yield scratch
+            meta = json.loads((scratch / marker).read_text("utf-8"))
+            _give_mode(scratch, (scratch / marker).stat().st_mode)
+            meta["files"] = {n: s for n, s in _sizes(scratch).items() if n != marker}
+            (scratch / marker).write_text(json.dumps(meta, indent=2) + "\n", "utf-8")
     except (OSError, SafetensorError) as error:
         # What safetensors meets on a disk comes as an error of its own.
         raise CheckpointError(
             f"{target} must be written whole, but that failed: {error}. Older checkpoints are as they were; "
             "the same command resumes from the newest one"
         ) from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def replace_folder(source: Path, target: Path) -> None:
-    """Rename `source` to `target`; an older `target` is there until the moment of the exchange."""
-    old = target.with_name(f".old-{target.name}")
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    source.rename(target)
-    _flush_folder(target.parent)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def read_marker(folder: Path, marker: str) -> dict[str, Any]:
@@ -89,21 +71,3 @@ def _give_mode(folder: Path, mode: int) -> None:
 def _sizes(folder: Path) -> dict[str, int]:
     files = (p for p in sorted(folder.rglob("*")) if p.is_file())
     return {p.relative_to(folder).as_posix(): p.stat().st_size for p in files}
-
-
-def _flush(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_dir():
-            _flush_folder(path)
-        else:
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-    _flush_folder(folder)
-
-
-def _flush_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -16,7 +16,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from contextlib import suppress
@@ -33,6 +32,7 @@ from safetensors.torch import load_file, save_file
 from dcap.answers.profile import ResolvedProfile, save_profile
 from dcap.core.config import build, dump_yaml, to_tree
 from dcap.core.errors import CheckpointError
+from dcap.core.files import point_at
 from dcap.core.log import get_logger
 from dcap.core.words import counted
 from dcap.records.checking import BAD_RECORDS_FILE
@@ -214,14 +214,6 @@ def newest_checkpoint(output: Path) -> Path | None:
             continue
         return folder
     return None
-
-
-def point_at(link: Path, target: Path) -> None:
-    """Make `link` a relative link to `target` in one step."""
-    scratch = link.with_name(f".writing-{link.name}")
-    scratch.unlink(missing_ok=True)
-    scratch.symlink_to(os.path.relpath(target, link.parent), target_is_directory=True)
-    scratch.replace(link)
 
 
 def delete_surplus(output: Path, limit: int) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import dcap
+from dcap.core.files import write_whole
 from dcap.core.log import get_logger
 
 log = get_logger(__name__)
@@ -40,7 +41,7 @@ def environment(world_size: int, device: str) -> dict[str, Any]:
 def write_environment(folder: Path, world_size: int, device: str) -> None:
     """Write ``environment.json`` into `folder`."""
     text = json.dumps(environment(world_size, device), indent=2)
-    (folder / "environment.json").write_text(text + "\n", "utf-8")
+    write_whole(folder / "environment.json", text + "\n")
 
 
 def git_commit(folder: Path) -> str | None:

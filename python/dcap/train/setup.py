@@ -15,6 +15,7 @@ from accelerate.utils import DistributedType
 
 from dcap.core.config import dump_yaml
 from dcap.core.errors import ConfigError
+from dcap.core.files import write_whole
 from dcap.core.log import FILE_ONLY, console, get_logger
 from dcap.core.words import counted
 from dcap.data.config import Split
@@ -136,7 +137,7 @@ def describe(run: Run) -> None:
     if accelerator.is_main_process:
         loaders = [loader for loader in (run.loader, run.val_loader) if loader is not None]
         BadRecordList(output).start(*(loader.dataset.records for loader in loaders))
-        (output / "config.yaml").write_text(dump_yaml(run.config), "utf-8")
+        write_whole(output / "config.yaml", dump_yaml(run.config))
         write_environment(output, accelerator.num_processes, str(accelerator.device))
 
 

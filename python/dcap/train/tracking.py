@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,6 +13,7 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from dcap.core.errors import TrainingError
+from dcap.core.files import write_whole
 from dcap.core.log import console, get_logger
 from dcap.train.state import RunState
 from dcap.train.step import StepResult
@@ -151,9 +151,7 @@ def keep_until(path: Path, step: int) -> None:
             continue
         if reached <= step:
             kept.append(line + "\n")
-    scratch = path.with_name(f".writing-{path.name}")
-    scratch.write_text("".join(kept), "utf-8")
-    os.replace(scratch, path)
+    write_whole(path, "".join(kept))
 
 
 @contextmanager

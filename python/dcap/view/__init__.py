@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dcap.view.charts import Chart, Histogram, bar_lines, ranked
     from dcap.view.draw import DrawStyle, draw_shapes, scaled_to
     from dcap.view.page import Entry, Panel, render, samples_page
-    from dcap.view.sheet import Tile, compare, contact_sheet, write_png, write_text
+    from dcap.view.sheet import Tile, compare, contact_sheet, write_png
 
 __all__ = [
     "Chart",
@@ -31,7 +31,6 @@ __all__ = [
     "samples_page",
     "scaled_to",
     "write_png",
-    "write_text",
 ]
 
 __getattr__, __dir__ = lazy(
@@ -40,6 +39,6 @@ __getattr__, __dir__ = lazy(
         "charts": ("Chart", "Histogram", "bar_lines", "ranked"),
         "draw": ("DrawStyle", "draw_shapes", "scaled_to"),
         "page": ("Entry", "Panel", "render", "samples_page"),
-        "sheet": ("Tile", "compare", "contact_sheet", "write_png", "write_text"),
+        "sheet": ("Tile", "compare", "contact_sheet", "write_png"),
     },
 )

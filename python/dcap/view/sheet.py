@@ -155,11 +155,5 @@ def wrap(text: str, width_px: int, font_px: int) -> list[str]:
 
 def write_png(path: Path, image: Pixels) -> None:
     """Write a PNG file, whole or not at all; folders on the way are made."""
-    with written_whole(path) as file:
+    with written_whole(path, durable=False) as file:
         Image.fromarray(image).save(file, format="PNG", optimize=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file, whole or not at all; folders on the way are made."""
-    with written_whole(path) as file:
-        file.write(text.encode("utf-8"))

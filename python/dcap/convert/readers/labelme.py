@@ -234,7 +234,7 @@ def _extract(text: Any, folder: Path, name: str) -> str:
     same = Path(name).suffix.lower() in (ending, ".jpeg" if ending == ".jpg" else ending)
     target = folder / (name if same else f"{name}{ending}")
     if not target.is_file():
-        with written_whole(target, durable=True, sweep=False) as file:
+        with written_whole(target, sweep=False) as file:
             file.write(data)
         try:
             read_header(target)

@@ -107,7 +107,7 @@ def _is_text_of(place: Path, key: ContentKey) -> bool:
 
 def _decompress(path: Path, file: BinaryIO, place: Path, limit: int, free_disk: int) -> None:
     key, num_bytes = ContentKey.of(file.fileno()), 0
-    with written_whole(place, durable=True) as out:
+    with written_whole(place) as out:
         out.write(bytes(_HEADER_BYTES))
         for chunk in _chunks(path, file):
             num_bytes += len(chunk)

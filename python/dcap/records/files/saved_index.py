@@ -146,7 +146,7 @@ def save_arrays(place: Path, magic: bytes, key: ContentKey, arrays: Sequence[npt
     for part in parts:
         checksum = zlib.crc32(part, checksum)
     try:
-        with written_whole(place) as file:
+        with written_whole(place, durable=False) as file:
             file.writelines([*parts, _CHECKSUM.pack(checksum)])
     except OSError:
         return False
