@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from dcap.augment.patches import PATCH
 from dcap.core.errors import ConfigError, RecordError
-from dcap.core.log import progress_of
 from dcap.core.parallel import map_in_order
+from dcap.core.progress import progress_of
 from dcap.core.random import generator
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import num_image_tokens

@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dcap.cli.progress import progress_bars
 from dcap.cli.run_data import RecordsConfig
 from dcap.core.errors import ConfigError
 from dcap.core.log import output_console
 from dcap.core.parallel import default_workers
+from dcap.core.progress import progress_bars
 from dcap.train.config import RunConfig, load_run_config
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from dcap.cli.run_data import RecordsConfig, add_step, open_dataset, training_step
 from dcap.core.errors import ConfigError
 from dcap.core.files import write_whole
-from dcap.core.log import get_logger, progress
+from dcap.core.log import get_logger
+from dcap.core.progress import progress
 from dcap.core.words import counted
 from dcap.train.config import RunConfig, load_run_config
 

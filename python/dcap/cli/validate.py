@@ -9,11 +9,11 @@ from pathlib import Path
 
 from dcap.audit.validation import validate_files
 from dcap.audit.validation_report import print_validation, validation_page
-from dcap.cli.progress import progress_bars
 from dcap.core.errors import ConfigError
 from dcap.core.files import write_whole
 from dcap.core.log import output_console
 from dcap.core.parallel import default_workers
+from dcap.core.progress import progress_bars
 from dcap.geometry.canvas import MAX_PIXELS
 from dcap.records.checking import ImageRules
 from dcap.records.files.opening import expand_sources, resolve_data

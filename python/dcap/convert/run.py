@@ -20,7 +20,7 @@ from dcap.convert.record_line import record_line
 from dcap.convert.resize import Resizer
 from dcap.core.errors import RecordError
 from dcap.core.files import written_whole
-from dcap.core.log import progress_of
+from dcap.core.progress import progress_of
 from dcap.geometry.canvas import MAX_PIXELS
 from dcap.records.record import Origin, Record, parse_record, to_dict
 

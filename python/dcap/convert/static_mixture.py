@@ -11,7 +11,7 @@ import numpy as np
 
 from dcap.core.errors import RecordError
 from dcap.core.files import written_whole
-from dcap.core.log import progress
+from dcap.core.progress import progress
 from dcap.core.random import generator
 from dcap.data.mixture import Mixture
 from dcap.records.checking import CheckedRecords

@@ -5,15 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
 
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import Progress, ProgressColumn, Task, TextColumn
-from rich.text import Text
-
-T = TypeVar("T")
 
 console = Console(stderr=True) if os.isatty(2) else Console(stderr=True, width=160)
 """The terminal; where there is none, lines are wide enough not to break."""
@@ -78,26 +72,3 @@ def print_error(error: object) -> None:
     """Print the last line of a command that failed: `error` in one line on stderr, with the rank if it is another."""
     where = "" if is_main() else f"[rank {rank()}] "
     print(f"dcap: {where}{error}", file=sys.stderr)
-
-
-def progress(items: Sequence[T], description: str) -> Iterator[T]:
-    """Yield `items` with a progress bar on the first rank's terminal; silent for short work and for logs."""
-    return progress_of(items, len(items), description)
-
-
-def progress_of(items: Iterable[T], total: int, description: str) -> Iterator[T]:
-    """As `progress`, for `total` items that come one by one; shows how many come per second."""
-    if total < 100 or not is_main() or not console.is_terminal:
-        yield from items
-        return
-    columns = (*Progress.get_default_columns(), TextColumn("{task.completed}/{task.total}"), RateColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        yield from bar.track(items, total, description=description)
-
-
-class RateColumn(ProgressColumn):
-    """Items per second."""
-
-    def render(self, task: Task) -> Text:
-        """Return items per second."""
-        return Text(f"{task.speed:,.0f}/s" if task.speed else "")

@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from dcap.augment.schedule import TrainingStep
 from dcap.core.errors import RecordError
-from dcap.core.log import get_logger, progress, progress_of
+from dcap.core.log import get_logger
 from dcap.core.parallel import map_in_order
+from dcap.core.progress import progress, progress_of
 from dcap.core.words import counted
 from dcap.data.encode import num_image_tokens
 from dcap.data.mixture import EpochSamples

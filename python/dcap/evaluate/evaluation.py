@@ -15,7 +15,7 @@ from rich.text import Text
 from dcap.answers.prediction import Prediction
 from dcap.core.errors import GeometryError, RecordError
 from dcap.core.files import write_whole
-from dcap.core.log import progress
+from dcap.core.progress import progress
 from dcap.core.words import counted
 from dcap.evaluate.metrics import ScoreOptions, Scores, count_image
 from dcap.evaluate.pairs import Pair, pair_up

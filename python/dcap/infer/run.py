@@ -10,11 +10,11 @@ from typing import Literal
 from dcap.answers.prediction import Prediction, read_predictions
 from dcap.core.errors import CheckpointError, ConfigError, RecordError
 from dcap.core.log import get_logger
+from dcap.core.progress import LoggedProgress
 from dcap.core.words import counted
 from dcap.geometry.canvas import MAX_PIXELS
 from dcap.infer.prediction_file import LeftOut, PredictionFile, read_left_out, write_left_out
 from dcap.infer.predictor import AskedMode, DType, Predictor, Question, choose_device
-from dcap.infer.progress import Progress
 from dcap.infer.source import digest_file, find_source
 from dcap.records.checking import CheckedRecords, ImageRules, check_records
 from dcap.records.files.opening import open_source
@@ -172,7 +172,7 @@ def _batches(
     Batches start at multiples of the batch size, so that a continued run has the batches of a whole one.
     """
     size = options.batch_size
-    with Progress(total, first) as progress:
+    with LoggedProgress(total, first, "images") as progress:
         for start in range(first - first % size, total, size):
             wanted = range(start, min(start + size, total))
             lines, lost = predict_records(predictor, [records[k] for k in wanted], options)

@@ -1,0 +1,121 @@
+"""How far long work is: bars on a terminal, and a line now and then in the log of a long run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from dcap.core.log import console, get_logger, is_main
+
+log = get_logger(__name__)
+
+T = TypeVar("T")
+
+LOG_EVERY_S = 30.0
+_WORTH_A_BAR = 100
+
+
+class RateColumn(ProgressColumn):
+    """Items per second."""
+
+    def render(self, task: Task) -> Text:
+        """Return items per second."""
+        return Text(f"{task.speed:,.0f}/s" if task.speed else "")
+
+
+def progress(items: Sequence[T], description: str) -> Iterator[T]:
+    """Yield `items` with a progress bar on the first rank's terminal; silent for short work and for logs."""
+    return progress_of(items, len(items), description)
+
+
+def progress_of(items: Iterable[T], total: int, description: str) -> Iterator[T]:
+    """As `progress`, for `total` items that come one by one; shows how many come per second."""
+    if total < _WORTH_A_BAR or not is_main() or not console.is_terminal:
+        yield from items
+        return
+    columns = (*Progress.get_default_columns(), TextColumn("{task.completed}/{task.total}"), RateColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        yield from bar.track(items, total, description=description)
+
+
+@contextmanager
+def progress_bars(screen: Console = console) -> Iterator[Callable[[str, int, int], None]]:
+    """Yield a function that takes what is being done, how much of it is done, and how much there is.
+
+    It shows one bar for each thing, with its rate. The bars disappear at the end.
+
+    Args:
+        screen: Where the bars are shown; nothing is shown where this is no terminal.
+    """
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bars:
+
+        def told(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done)
+
+        yield told
+
+
+class LoggedProgress:
+    """Items done, rate and time left: a bar on a terminal, a line of the log every `LOG_EVERY_S` seconds elsewhere.
+
+    Args:
+        total: Items of the whole run.
+        done: Items that an earlier run has done.
+        noun: What the items are, in the plural.
+        screen: Where the bar is shown.
+    """
+
+    def __init__(self, total: int, done: int, noun: str, screen: Console = console) -> None:
+        self.total, self.done, self.first, self.noun = total, done, done, noun
+        self.started = self.logged = time.monotonic()
+        self.bar: Progress | None = None
+        if screen.is_terminal:
+            columns = (MofNCompleteColumn(), BarColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn())
+            self.bar = Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=screen)
+            self.task = self.bar.add_task(noun, total=total, completed=done, rate="")
+
+    def __enter__(self) -> LoggedProgress:
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def advance(self, number: int) -> None:
+        """Count items that are done."""
+        self.done += number
+        now = time.monotonic()
+        per_s = (self.done - self.first) / max(now - self.started, 1e-9)
+        if self.bar:
+            self.bar.update(self.task, advance=number, rate=f"{per_s:.2f} {self.noun}/s")
+        elif now - self.logged >= LOG_EVERY_S or self.done == self.total:
+            self.logged = now
+            left = (self.total - self.done) / per_s if per_s else 0.0
+            log.info("%d of %d %s, %.2f per second, %.0f s left", self.done, self.total, self.noun, per_s, left)

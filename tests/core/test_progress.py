@@ -1,0 +1,62 @@
+"""Bars: silent in logs, one per thing on a terminal, and lines of a log where there is none."""
+
+from __future__ import annotations
+
+import io
+import logging
+
+import pytest
+from rich.console import Console
+
+from dcap.core import progress
+from dcap.core.progress import LoggedProgress, progress_bars
+
+
+def screen(terminal: bool = True) -> tuple[Console, io.StringIO]:
+    out = io.StringIO()
+    return Console(file=out, force_terminal=terminal, width=100), out
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_one_bar_per_thing(terminal: bool) -> None:
+    console, out = screen(terminal)
+    with progress_bars(console) as told:
+        told("records", 5, 10)
+        told("records", 10, 10)
+        told("images", 1, 3)
+    seen = out.getvalue()
+    assert [part in seen for part in ("records", "10/10", "images", "1/3")] == [terminal] * 4
+
+
+@pytest.mark.parametrize(("terminal", "number", "shown"), [(True, 200, True), (True, 5, False), (False, 200, False)])
+def test_long_work_has_a_bar_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool, number: int, shown: bool
+) -> None:
+    console, out = screen(terminal)
+    monkeypatch.setattr(progress, "console", console)
+    assert list(progress.progress(range(number), "Reading")) == list(range(number))
+    assert ("Reading" in out.getvalue()) == shown
+
+
+def test_a_terminal_shows_count_and_rate() -> None:
+    console, out = screen()
+    with LoggedProgress(10, 4, "images", console) as bar:
+        bar.advance(2)
+    assert "6/10" in out.getvalue()
+    assert "images/s" in out.getvalue()
+
+
+def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(logging.getLogger("dcap"), "propagate", True)
+    clock = iter([0.0, 1.0, 40.0, 41.0, 50.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    console, _ = screen(terminal=False)
+    with caplog.at_level("INFO", logger="dcap"), LoggedProgress(10, 2, "images", console) as bar:
+        for _ in range(4):
+            bar.advance(2)
+    assert caplog.messages == [
+        "6 of 10 images, 0.10 per second, 40 s left",
+        "10 of 10 images, 0.16 per second, 0 s left",
+    ]
