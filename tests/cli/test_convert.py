@@ -9,7 +9,7 @@ import pytest
 
 from dcap.cli.__main__ import main
 from dcap.cli.convert import SOURCES
-from dcap.convert.reader import READERS
+from dcap.convert.readers import READERS
 from support.convert_cases import image, instances, write_json
 
 BOX = {"bbox": [1, 1, 3, 3]}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from dcap.convert.masks import mask_polygons
+from dcap.convert.foreign_shapes import mask_polygons
 from dcap.geometry.area import area_or_length
 from dcap.geometry.shapes import ShapeArray
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcap.convert.numbers import checked_numbers
+from dcap.convert.foreign_files import checked_numbers
 from dcap.core.errors import RecordError
 
 values = st.lists(st.one_of(st.integers(), st.floats(), st.sampled_from([10**400, -(10**400), True, None, "4", []])))

@@ -12,17 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dcap.convert import readers
-from dcap.convert.losses import Losses
-from dcap.convert.reader import READERS
+from dcap.convert.conversion import ConvertOptions, read_records
+from dcap.convert.conversion_report import ConversionReport
+from dcap.convert.readers import READERS
 from dcap.convert.resize import Resizer, fitting, scaled
-from dcap.convert.run import ConvertOptions, read_records
 from dcap.core.errors import RecordError
 from dcap.geometry import Canvas, ShapeArray
 from dcap.records.images import decode_image, read_header
 from dcap.records.record import Record
 
-assert readers
 sides = st.integers(1, 5000)
 
 
@@ -68,7 +66,7 @@ def data(folder: Path, name: str, orientation: int = 1) -> Path:
 def run(source: Path, max_pixels: int, overwrite: bool = False) -> Record:
     resizer = Resizer(max_pixels, source.parent / "small", overwrite)
     options = ConvertOptions(resizer=resizer, workers=2)
-    (record,) = read_records(READERS.get("jsonl")(), source, source.parent / "out.jsonl", Losses(), options)
+    (record,) = read_records(READERS.get("jsonl")(), source, source.parent / "out.jsonl", ConversionReport(), options)
     return record
 
 
@@ -118,7 +116,7 @@ def test_records_of_one_image_share_its_file(tmp_path: Path) -> None:
     source.write_text(source.read_text() * 24)
     resizer = Resizer(400, tmp_path / "small", overwrite=True)  # every record writes the file anew
     options = ConvertOptions(resizer=resizer, workers=8)
-    records = list(read_records(READERS.get("jsonl")(), source, tmp_path / "out.jsonl", Losses(), options))
+    records = list(read_records(READERS.get("jsonl")(), source, tmp_path / "out.jsonl", ConversionReport(), options))
     assert len(records) == 24
     (path,) = (tmp_path / "small").iterdir()
     assert {tmp_path / record.image for record in records} == {path}

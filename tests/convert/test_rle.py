@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as oracle
 
-from dcap.convert.rle import decode_rle
+from dcap.convert.foreign_shapes import decode_rle
 from dcap.core.errors import RecordError
 
 masks = arrays(np.uint8, st.tuples(st.integers(1, 60), st.integers(1, 60)), elements=st.integers(0, 1), fill=st.just(0))

@@ -8,13 +8,10 @@ from typing import Any
 
 from PIL import Image
 
-from dcap.convert import readers
-from dcap.convert.losses import Losses
-from dcap.convert.reader import READERS
-from dcap.convert.run import ConvertOptions, read_records
+from dcap.convert.conversion import ConvertOptions, read_records
+from dcap.convert.conversion_report import ConversionReport
+from dcap.convert.readers import READERS
 from dcap.records.record import Record
-
-__all__ = ["counts", "image", "instances", "read", "readers", "write_json"]
 
 CATEGORIES = [
     {"id": 1, "name": "cup", "supercategory": "kitchen"},
@@ -48,15 +45,15 @@ def instances(folder: Path, *annotations: dict[str, Any], **image_keys: Any) -> 
 
 def read(
     name: str, source: Path, images: Path | None = None, on_bad: str = "error", **fields: Any
-) -> tuple[list[Record], Losses]:
+) -> tuple[list[Record], ConversionReport]:
     """Return all records of a data set, and the losses."""
-    losses = Losses("skip" if on_bad == "skip" else "error")
+    report = ConversionReport("skip" if on_bad == "skip" else "error")
     options = ConvertOptions(images=images, frame=fields.pop("frame", "auto"))
     folder = source if source.is_dir() else source.parent
-    records = list(read_records(READERS.get(name)(**fields), source, folder / "out.jsonl", losses, options))
-    return records, losses
+    records = list(read_records(READERS.get(name)(**fields), source, folder / "out.jsonl", report, options))
+    return records, report
 
 
-def counts(losses: Losses) -> dict[str, int]:
+def counts(report: ConversionReport) -> dict[str, int]:
     """Reasons to counts, without notes."""
-    return {loss.reason: loss.count for loss in losses.found if loss.action != "note"}
+    return {loss.reason: loss.count for loss in report.found if loss.action != "note"}

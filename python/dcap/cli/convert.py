@@ -12,12 +12,11 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from rich.table import Table
 from rich.text import Text
 
-from dcap.convert import readers
-from dcap.convert.losses import Losses
-from dcap.convert.reader import READERS
+from dcap.convert.coco_writer import CocoOptions, to_coco
+from dcap.convert.conversion import ConvertOptions, convert
+from dcap.convert.conversion_report import ConversionReport
+from dcap.convert.readers import READERS
 from dcap.convert.resize import Resizer
-from dcap.convert.run import ConvertOptions, convert
-from dcap.convert.to_coco import CocoOptions, to_coco
 from dcap.core.errors import ConfigError
 from dcap.core.files import write_whole
 from dcap.core.log import get_logger, output_console
@@ -170,35 +169,35 @@ def run(args: argparse.Namespace) -> int:
         resizer = Resizer(args.max_pixels, folder, args.overwrite)
     workers = min(8, os.cpu_count() or 1)
     options = ConvertOptions(args.images, args.frame, MAX_PIXELS, resizer, workers, args.strict, args.overwrite)
-    losses = Losses(args.on_bad)
-    count = convert(reader, resolve_data(args.source), args.out, losses, options)
-    return _finish(args, losses, count, "record")
+    report = ConversionReport(args.on_bad)
+    count = convert(reader, resolve_data(args.source), args.out, report, options)
+    return _finish(args, report, count, "record")
 
 
 def run_to_coco(args: argparse.Namespace) -> int:
     """Convert to COCO and print what was lost; the exit code is 1 when that is a problem."""
-    losses = Losses(args.on_bad)
+    report = ConversionReport(args.on_bad)
     options = CocoOptions(args.images, args.categories, args.strict, args.overwrite)
-    count = to_coco(resolve_data(args.source), args.out, losses, options)
-    return _finish(args, losses, count, "image")
+    count = to_coco(resolve_data(args.source), args.out, report, options)
+    return _finish(args, report, count, "image")
 
 
-def _finish(args: argparse.Namespace, losses: Losses, count: int | None, noun: str) -> int:
-    _print(losses)
+def _finish(args: argparse.Namespace, report: ConversionReport, count: int | None, noun: str) -> int:
+    _print(report)
     if args.report:
-        write_whole(args.report, json.dumps(losses.to_dict(), indent=2, ensure_ascii=False) + "\n")
+        write_whole(args.report, json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n")
     if count is None:
-        log.error("nothing was written: %d lost or changed, and --strict allows none", losses.total)
+        log.error("nothing was written: %d lost or changed, and --strict allows none", report.total)
         return 1
     log.info("%s in %s", counted(count, noun), args.out)
-    return 1 if losses.skipped else 0
+    return 1 if report.skipped else 0
 
 
-def _print(losses: Losses) -> None:
-    if not losses.found:
+def _print(report: ConversionReport) -> None:
+    if not report.found:
         return
     table = Table("what", "why", "count", "first", box=None, pad_edge=False)
-    for loss in losses.found:
+    for loss in report.found:
         first = loss.examples[0]
         where = ": ".join(first[key] for key in ("file", "image", "object") if key in first)
         detail = f" ({first['detail']})" if "detail" in first else ""
@@ -211,6 +210,3 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
     return value
-
-
-__all__ = ["add_parser", "readers", "run", "run_to_coco"]

@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from dcap.convert.json_file import array, as_object, decoded, load_object, show_short
-from dcap.convert.losses import Losses, Place
+from dcap.convert.conversion_report import ConversionReport, SourcePlace
+from dcap.convert.foreign_files import array, as_object, decoded, load_object, show_short
 from dcap.core.errors import RecordError
 
 Id = int | str
@@ -43,7 +43,7 @@ class CocoFile:
     """Image id to its entries in ``lines``, which dcap adds for polylines."""
 
 
-def read_coco(path: Path, losses: Losses) -> CocoFile:
+def read_coco(path: Path, report: ConversionReport) -> CocoFile:
     """Load a COCO file.
 
     Raises:
@@ -52,25 +52,25 @@ def read_coco(path: Path, losses: Losses) -> CocoFile:
     """
     data = load_object(path)
     for key in sorted(data.keys() - _FILE_KEYS):
-        losses.add("note", "key of the whole file, which records have no place for", Place(str(path), "", key))
+        report.add("note", "key of the whole file, which records have no place for", SourcePlace(str(path), "", key))
     try:
         images, annotations = array(data, "images"), array(data, "annotations")
-        categories = _categories(array(data, "categories"), path, losses)
+        categories = _categories(array(data, "categories"), path, report)
         lines = array(data, "lines", required=False)
     except RecordError as error:
         raise RecordError(f"{path}: {error}") from None
-    known = _image_ids(images, path, losses)
+    known = _image_ids(images, path, report)
     by_image: dict[Id, list[int]] = {}
     for k, annotation in enumerate(annotations):
-        place = Place(str(path), "", f"annotations[{k}]")
+        place = SourcePlace(str(path), "", f"annotations[{k}]")
         try:
             by_image.setdefault(_known_image(annotation, known), []).append(k)
         except RecordError as error:
-            losses.refuse(error, place)
-    return CocoFile(images, annotations, by_image, categories, _by_image(lines, known, path, losses))
+            report.refuse(error, place)
+    return CocoFile(images, annotations, by_image, categories, _by_image(lines, known, path, report))
 
 
-def read_captions(path: Path, losses: Losses) -> dict[Id, list[str]]:
+def read_captions(path: Path, report: ConversionReport) -> dict[Id, list[str]]:
     """Return the captions of each image of a COCO captions file, by image id, in the order of the file.
 
     Raises:
@@ -90,7 +90,7 @@ def read_captions(path: Path, losses: Losses) -> dict[Id, list[str]]:
                 raise RecordError(f"caption must be a text, not {show_short(text)}")
             captions.setdefault(check_id(annotation.get("image_id"), "image_id"), []).append(text.strip())
         except RecordError as error:
-            losses.refuse(error, Place(str(path), "", f"annotations[{k}]"))
+            report.refuse(error, SourcePlace(str(path), "", f"annotations[{k}]"))
     return captions
 
 
@@ -106,10 +106,10 @@ def check_id(value: Any, name: str) -> Id:
     raise RecordError(f"{name} {given}")
 
 
-def _categories(items: Sequence[Any], path: Path, losses: Losses) -> dict[Id, dict[str, Any]]:
+def _categories(items: Sequence[Any], path: Path, report: ConversionReport) -> dict[Id, dict[str, Any]]:
     categories: dict[Id, dict[str, Any]] = {}
     for k, value in enumerate(items):
-        place = Place(str(path), "", f"categories[{k}]")
+        place = SourcePlace(str(path), "", f"categories[{k}]")
         try:
             category = as_object(value, "category")
             key = check_id(category.get("id"), "id")
@@ -120,11 +120,11 @@ def _categories(items: Sequence[Any], path: Path, losses: Losses) -> dict[Id, di
                 raise RecordError(f"id must be given once, not twice: {show_short(key)}")
             categories[key] = category
         except RecordError as error:
-            losses.refuse(error, place)
+            report.refuse(error, place)
     return categories
 
 
-def _image_ids(images: Sequence[Any], path: Path, losses: Losses) -> set[Id]:
+def _image_ids(images: Sequence[Any], path: Path, report: ConversionReport) -> set[Id]:
     known: set[Id] = set()
     for k, value in enumerate(images):
         try:
@@ -133,7 +133,7 @@ def _image_ids(images: Sequence[Any], path: Path, losses: Losses) -> set[Id]:
                 raise RecordError(f"id must be given once, not twice: {show_short(key)}")
             known.add(key)
         except RecordError as error:
-            losses.refuse(error, Place(str(path), "", f"images[{k}]"))
+            report.refuse(error, SourcePlace(str(path), "", f"images[{k}]"))
     return known
 
 
@@ -150,11 +150,13 @@ def _known_image(value: Any, known: set[Id]) -> Id:
     return key
 
 
-def _by_image(lines: Sequence[Any], known: set[Id], path: Path, losses: Losses) -> dict[Id, list[dict[str, Any]]]:
+def _by_image(
+    lines: Sequence[Any], known: set[Id], path: Path, report: ConversionReport
+) -> dict[Id, list[dict[str, Any]]]:
     found: dict[Id, list[dict[str, Any]]] = {}
     for k, value in enumerate(lines):
         try:
             found.setdefault(_known_image(value, known), []).append(as_object(decoded(value), "line"))
         except RecordError as error:
-            losses.refuse(error, Place(str(path), "", f"lines[{k}]"))
+            report.refuse(error, SourcePlace(str(path), "", f"lines[{k}]"))
     return found

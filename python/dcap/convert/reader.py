@@ -1,7 +1,7 @@
 """What a reader of a foreign format gives, and the registry of readers.
 
 Owns the extension point: a reader finds images and objects in files; frames, clipping, the record contract and
-resizing are the same for all and come behind it, in `dcap.convert.assemble`.
+resizing are the same for all and come behind it, in `dcap.convert.assembler`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from dcap.convert.losses import Losses, Place
+from dcap.convert.conversion_report import ConversionReport, SourcePlace
 from dcap.core.registry import Registry
 
 
@@ -39,7 +39,7 @@ class FoundObject:
 class Item:
     """One image with its objects as a foreign file gives them."""
 
-    place: Place
+    place: SourcePlace
     images: tuple[str, ...]
     """Paths below the folder of images at which the image may lie; the first that exists is taken."""
     objects: Sequence[FoundObject]
@@ -70,13 +70,13 @@ class Opened:
 class Reader(Protocol):
     """What a reader does; its fields are its options, on the command line too."""
 
-    def open(self, source: Path, images: Path | None, losses: Losses) -> Opened:
+    def open(self, source: Path, images: Path | None, report: ConversionReport) -> Opened:
         """Open a data set.
 
         Args:
             source: What the user named: a file or a folder.
             images: Folder of images; None takes the one that the format implies.
-            losses: Gets what is lost; what is too broken to read goes through its `refuse`.
+            report: Gets what is lost; what is too broken to read goes through its `refuse`.
         """
         ...
 

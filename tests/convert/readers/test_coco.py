@@ -25,7 +25,7 @@ def test_polygon_box_and_mask(tmp_path: Path) -> None:
         {"segmentation": mask},
         license=4,
     )
-    (record,), losses = read("coco", source)
+    (record,), report = read("coco", source)
     assert record.captions == ("cup", "dog", "cup")
     assert record.image == "a.png"
     first, second, third = record.shapes.to_objects()
@@ -35,7 +35,7 @@ def test_polygon_box_and_mask(tmp_path: Path) -> None:
     assert record.attributes[0] == {"supercategory": "kitchen", "score": 0.5, "occluded": True}
     assert record.attributes[1] is None
     assert record.metadata == {"image_id": 3, "license": 4, "annotation_ids": [10, 11, 12]}
-    assert losses.total == 0
+    assert report.total == 0
 
 
 @pytest.mark.parametrize(
@@ -47,10 +47,10 @@ def test_polygon_box_and_mask(tmp_path: Path) -> None:
     ],
 )
 def test_several_polygons(tmp_path: Path, parts: str, shapes: list[Any]) -> None:
-    (record,), losses = read("coco", instances(tmp_path, {"segmentation": [SQUARE, WIDE]}), parts=parts)
+    (record,), report = read("coco", instances(tmp_path, {"segmentation": [SQUARE, WIDE]}), parts=parts)
     assert record.shapes.to_objects() == shapes
-    assert losses.total == 1
-    assert losses.found[0].examples == [
+    assert report.total == 1
+    assert report.found[0].examples == [
         {
             "file": str(tmp_path / "in.json"),
             "image": "image 3",
@@ -72,10 +72,10 @@ def test_every_loss_is_counted(tmp_path: Path) -> None:
         {"segmentation": {"size": [6, 8], "counts": [48]}},
         {"segmentation": {"size": [6, 8], "counts": [48]}, "iscrowd": 1},
     )
-    (record,), losses = read("coco", source)
+    (record,), report = read("coco", source)
     assert len(record.shapes) == 3
     assert record.metadata["annotation_ids"] == [12, 14, 15]
-    assert sorted(counts(losses).items()) == sorted(
+    assert sorted(counts(report).items()) == sorted(
         {
             "polygon with fewer than 3 points": 1,
             "shape without area or length": 1,
@@ -92,18 +92,18 @@ def test_every_loss_is_counted(tmp_path: Path) -> None:
 
 def test_crowds_can_be_kept(tmp_path: Path) -> None:
     source = instances(tmp_path, {"segmentation": {"size": [6, 8], "counts": [0, 6, 42]}, "iscrowd": 1})
-    (record,), losses = read("coco", source, crowd="keep")
+    (record,), report = read("coco", source, crowd="keep")
     assert record.attributes[0]["iscrowd"] == 1
-    assert losses.total == 0
+    assert report.total == 0
 
 
 def test_the_first_caption_is_the_summary_and_the_others_are_kept(tmp_path: Path) -> None:
     texts = [{"image_id": 3, "caption": text} for text in ("one cup", " two cups ", "three")]
     captions = write_json(tmp_path / "captions.json", {"annotations": [*texts, {"image_id": 9, "caption": "none"}]})
-    (record,), losses = read("coco", instances(tmp_path), captions=captions)
+    (record,), report = read("coco", instances(tmp_path), captions=captions)
     assert record.summary == "one cup"
     assert record.metadata["captions"] == ["two cups", "three"]
-    assert counts(losses) == {"caption of an image that is not in the other file": 1}
+    assert counts(report) == {"caption of an image that is not in the other file": 1}
 
 
 @pytest.mark.parametrize(
@@ -131,8 +131,8 @@ def test_broken_annotations_are_named_or_skipped(tmp_path: Path, annotation: dic
     with pytest.raises(RecordError, match=said) as caught:
         read("coco", source)
     assert str(caught.value).startswith(f"{source}: ")
-    records, losses = read("coco", source, on_bad="skip")
-    assert losses.skipped == 1
+    records, report = read("coco", source, on_bad="skip")
+    assert report.skipped == 1
     assert len(records) == ("image_id" in annotation)  # an annotation of no image leaves the images alone
 
 
@@ -160,8 +160,8 @@ def test_damage_inside_an_annotation_is_bad_input(tmp_path: Path, damage: bytes,
     with pytest.raises(RecordError, match="value must be JSON, and is damaged inside"):
         read("coco", source)
     if skipped:
-        _, losses = read("coco", source, on_bad="skip")
-        assert losses.skipped == skipped
+        _, report = read("coco", source, on_bad="skip")
+        assert report.skipped == skipped
 
 
 @pytest.mark.parametrize("name", ["../a.png", "/etc/a.png", "..\\a.png", "C:\\a.png", "link.png"])
@@ -213,5 +213,5 @@ def test_ids_must_be_given_once(tmp_path: Path) -> None:
     write_json(source, data)
     with pytest.raises(RecordError, match=r"images\[1\]: id must be given once"):
         read("coco", source)
-    records, losses = read("coco", source, on_bad="skip")
-    assert (len(records), losses.skipped) == (1, 1)
+    records, report = read("coco", source, on_bad="skip")
+    assert (len(records), report.skipped) == (1, 1)

@@ -41,7 +41,7 @@ def test_every_kind_of_shape(tmp_path: Path) -> None:
         {"points": [[3, 3], [3, 5]], "shape_type": "circle"},
         {"points": [[3, 3]], "shape_type": "point"},
     )
-    (record,), losses = read("labelme", tmp_path)
+    (record,), report = read("labelme", tmp_path)
     *shapes, circle = record.shapes.to_objects()
     assert shapes[:4] == [
         {"poly": [1, 1, 3, 1, 3, 3]},
@@ -54,7 +54,7 @@ def test_every_kind_of_shape(tmp_path: Path) -> None:
     assert area_or_length(record.shapes)[5] == pytest.approx(np.pi * 4, rel=1e-5)
     assert len(circle["poly"]) == 64
     assert record.attributes[3] == {"group_id": 2, "description": "wire"}
-    assert counts(losses) == {
+    assert counts(report) == {
         "point, which has no extent": 1,
         "circle: a polygon of 32 corners and the same area": 1,
     }
@@ -120,5 +120,5 @@ def test_broken_files_are_named_or_skipped(tmp_path: Path, change: dict[str, Any
     with pytest.raises(RecordError, match=said) as caught:
         read("labelme", source)
     assert str(caught.value).startswith(f"{source}: ")
-    records, losses = read("labelme", source, on_bad="skip")
-    assert (records, losses.skipped) == ([], 1)
+    records, report = read("labelme", source, on_bad="skip")
+    assert (records, report.skipped) == ([], 1)

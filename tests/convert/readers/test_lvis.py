@@ -28,11 +28,11 @@ def test_the_names_of_its_first_version(tmp_path: Path) -> None:
 
 def test_absent_categories_are_named(tmp_path: Path) -> None:
     source = instances(tmp_path, neg_category_ids=[7], not_exhaustive_category_ids=[])
-    (record,), losses = read("lvis", source)
+    (record,), report = read("lvis", source)
     assert record.metadata["neg_category_ids"] == [7]
     assert record.metadata["neg_categories"] == ["dog"]
     assert record.metadata["not_exhaustive_categories"] == []
-    assert losses.total == 0
+    assert report.total == 0
     with pytest.raises(RecordError, match="neg_category_ids must be a list of ids of the categories"):
         read("lvis", instances(tmp_path, neg_category_ids=[8]))
 

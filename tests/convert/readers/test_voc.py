@@ -24,21 +24,21 @@ def voc(folder: Path, inside: str = SIZE + OBJECT, name: str = "a.png", head: st
 
 @pytest.mark.parametrize(("coordinates", "box"), [("pixels", [0, 1, 8, 5]), ("edges", [1, 2, 8, 5])])
 def test_the_frame_of_boxes(tmp_path: Path, coordinates: str, box: list[float]) -> None:
-    (record,), losses = read("voc", voc(tmp_path), coordinates=coordinates)
+    (record,), report = read("voc", voc(tmp_path), coordinates=coordinates)
     assert record.shapes.to_objects() == [{"bbox_2d": box}]
     assert record.captions == ("cup",)
     assert record.image == "JPEGImages/a.png"
-    assert losses.total == 0
+    assert report.total == 0
 
 
 def test_what_is_known_of_an_object_and_of_the_image(tmp_path: Path) -> None:
     part = f"<part><name>handle</name>{BOX}</part>"
     inside = f"<object><name>cup</name><pose>Left</pose><difficult>1</difficult>{part}{BOX}</object>"
-    (record,), losses = read("voc", voc(tmp_path, SIZE + inside + "<source><database>own</database></source>"))
+    (record,), report = read("voc", voc(tmp_path, SIZE + inside + "<source><database>own</database></source>"))
     assert record.attributes == ({"pose": "Left", "difficult": 1},)
     assert record.metadata == {"source": {"database": "own"}}
-    assert counts(losses) == {"part of an object": 1}
-    assert losses.found[0].examples[0]["detail"] == "handle"
+    assert counts(report) == {"part of an object": 1}
+    assert report.found[0].examples[0]["detail"] == "handle"
 
 
 def test_tags_that_repeat_are_all_kept(tmp_path: Path) -> None:
@@ -86,8 +86,8 @@ def test_broken_files_are_named_or_skipped(tmp_path: Path, inside: str, said: st
     with pytest.raises(RecordError, match=said) as caught:
         read("voc", tmp_path)
     assert "a.xml: " in str(caught.value)
-    records, losses = read("voc", tmp_path, on_bad="skip")
-    assert (records, losses.skipped) == ([], 1)
+    records, report = read("voc", tmp_path, on_bad="skip")
+    assert (records, report.skipped) == ([], 1)
 
 
 def test_entities_are_refused(tmp_path: Path) -> None:

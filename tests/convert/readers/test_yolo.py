@@ -23,21 +23,21 @@ def yolo(folder: Path, labels: str = "0 0.5 0.5 0.25 0.5\n", yaml: str = YAML) -
 
 def test_boxes_polygons_and_images_without_objects(tmp_path: Path) -> None:
     labels = "0 0.5 0.5 0.25 0.5\n\n1 0.25 0.5 1 0.5 1 1\n"
-    (first, second), losses = read("yolo", yolo(tmp_path, labels))
+    (first, second), report = read("yolo", yolo(tmp_path, labels))
     assert first.image == "images/train/a.png"
     assert first.captions == ("cup", "dog")
     assert first.shapes.to_objects() == [{"bbox_2d": [3, 1.5, 5, 4.5]}, {"poly": [2, 3, 8, 3, 8, 6]}]
     assert len(second.shapes) == 0
-    assert losses.total == 0
+    assert report.total == 0
 
 
 def test_names_by_number_lists_of_images_and_keypoints(tmp_path: Path) -> None:
     text = "val: [list.txt]\nnames: {3: cup}\nkpt_shape: [1, 3]\n"
     source = yolo(tmp_path, "3 0.5 0.5 0.5 0.5 0.1 0.1 2\n", text)
     (tmp_path / "list.txt").write_text("./images/train/a.png\n")
-    (record,), losses = read("yolo", source, split="val")
+    (record,), report = read("yolo", source, split="val")
     assert record.shapes.to_objects() == [{"bbox_2d": [2, 1.5, 6, 4.5]}]
-    assert counts(losses) == {"keypoints, which records have no shape for": 1}
+    assert counts(report) == {"keypoints, which records have no shape for": 1}
 
 
 def test_a_folder_with_a_list_of_classes(tmp_path: Path) -> None:
@@ -55,12 +55,12 @@ def test_a_folder_with_a_list_of_classes(tmp_path: Path) -> None:
 def test_an_image_with_an_orientation(tmp_path: Path) -> None:
     source = yolo(tmp_path, "0 0.25 0.5 0.5 1\n")
     image(tmp_path / "images" / "train" / "a.png", orientation=6)
-    (record, _), losses = read("yolo", source)
+    (record, _), report = read("yolo", source)
     assert record.shapes.to_objects() == [{"bbox_2d": [0, 0, 3, 8]}]
-    assert losses.total == 1
-    (record, _), losses = read("yolo", source, frame="stored")
+    assert report.total == 1
+    (record, _), report = read("yolo", source, frame="stored")
     assert record.shapes.to_objects() == [{"bbox_2d": [0, 0, 6, 4]}]
-    assert losses.total == 0
+    assert report.total == 0
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,8 @@ def test_broken_labels_are_named_or_skipped(tmp_path: Path, labels: str, said: s
     with pytest.raises(RecordError, match=said) as caught:
         read("yolo", source)
     assert "labels/train/a.txt: " in str(caught.value)
-    records, losses = read("yolo", source, on_bad="skip")
-    assert (len(records), losses.skipped) == (1, 1)
+    records, report = read("yolo", source, on_bad="skip")
+    assert (len(records), report.skipped) == (1, 1)
 
 
 def test_labels_without_an_image(tmp_path: Path) -> None:
@@ -87,16 +87,16 @@ def test_labels_without_an_image(tmp_path: Path) -> None:
     (tmp_path / "labels" / "train" / "lost.txt").write_text("")
     with pytest.raises(RecordError, match=r"lost\.txt: labels must belong to an image"):
         read("yolo", source)
-    records, losses = read("yolo", source, on_bad="skip")
-    assert (len(records), losses.skipped) == (2, 1)
+    records, report = read("yolo", source, on_bad="skip")
+    assert (len(records), report.skipped) == (2, 1)
 
 
 def test_labels_of_another_split_in_the_same_folder_are_not_lost(tmp_path: Path) -> None:
     source = yolo(tmp_path, yaml="train: list.txt\nnames: [cup]\n")
     (tmp_path / "list.txt").write_text("images/train/empty.png\n")
-    records, losses = read("yolo", source)
+    records, report = read("yolo", source)
     assert [record.image for record in records] == ["images/train/empty.png"]
-    assert losses.total == 0
+    assert report.total == 0
 
 
 @pytest.mark.parametrize(

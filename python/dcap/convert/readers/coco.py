@@ -1,7 +1,7 @@
 """COCO instances: polygons, masks and boxes, with categories as texts.
 
 Owns the keys of images and annotations. What dcap itself adds to them, under the key ``dcap``, is written by
-`dcap.convert.to_coco` and read here.
+`dcap.convert.coco_writer` and read here.
 """
 
 from __future__ import annotations
@@ -12,13 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dcap.convert.coco_file import CocoFile, Id, check_id, read_captions, read_coco
-from dcap.convert.json_file import as_object, show_short
-from dcap.convert.losses import Losses, Place
-from dcap.convert.masks import mask_polygons
-from dcap.convert.numbers import checked_numbers
-from dcap.convert.parts import Parts, one_shape
+from dcap.convert.conversion_report import ConversionReport, SourcePlace
+from dcap.convert.foreign_files import as_object, checked_numbers, show_short
+from dcap.convert.foreign_shapes import Parts, decode_rle, mask_polygons, one_shape
 from dcap.convert.reader import READERS, FoundObject, Item, Opened
-from dcap.convert.rle import decode_rle
 from dcap.core.errors import RecordError
 from dcap.geometry.canvas import MAX_PIXELS
 from dcap.records.objects import COORDINATE_LIMIT
@@ -43,19 +40,19 @@ class Coco:
     crowd: Literal["drop", "keep"] = "drop"
     """Whether regions with iscrowd 1, which hold many things, are kept, with iscrowd in their attributes."""
 
-    def open(self, source: Path, images: Path | None, losses: Losses) -> Opened:
+    def open(self, source: Path, images: Path | None, report: ConversionReport) -> Opened:
         """Load the file; without `images` they lie beside it."""
-        data = read_coco(source, losses)
-        captions = read_captions(self.captions, losses) if self.captions else {}
-        items = self._items(data, captions, source, losses)
+        data = read_coco(source, report)
+        captions = read_captions(self.captions, report) if self.captions else {}
+        items = self._items(data, captions, source, report)
         return Opened(images or source.parent, len(data.images), items)
 
     def _items(
-        self, data: CocoFile, captions: Mapping[Id, Sequence[str]], source: Path, losses: Losses
+        self, data: CocoFile, captions: Mapping[Id, Sequence[str]], source: Path, report: ConversionReport
     ) -> Iterator[Item]:
         seen: set[Id] = set()
         for k, value in enumerate(data.images):
-            place = Place(str(source), f"images[{k}]")
+            place = SourcePlace(str(source), f"images[{k}]")
             try:
                 image = as_object(value, "image")
                 key = check_id(image.get("id"), "id")
@@ -65,17 +62,17 @@ class Coco:
                 continue
             seen.add(key)
             try:
-                place = Place(str(source), f"image {key}")
+                place = SourcePlace(str(source), f"image {key}")
                 size = (_side(image, "width"), _side(image, "height"))
-                objects = self._objects(data, key, size, place, losses)
+                objects = self._objects(data, key, size, place, report)
                 item = self._item(image, objects, size, captions.get(key, ()), place, data)
             except RecordError as error:
-                losses.refuse(error, place)
+                report.refuse(error, place)
                 continue
             yield item
         for key in captions.keys() - seen:
-            place = Place(str(self.captions), "", f"image {key}")
-            losses.add("dropped", "caption of an image that is not in the other file", place)
+            place = SourcePlace(str(self.captions), "", f"image {key}")
+            report.add("dropped", "caption of an image that is not in the other file", place)
 
     def _item(
         self,
@@ -83,7 +80,7 @@ class Coco:
         objects: list[FoundObject],
         size: tuple[int, int],
         captions: Sequence[str],
-        place: Place,
+        place: SourcePlace,
         data: CocoFile,
     ) -> Item:
         own = as_object(image.get("dcap", {}), "dcap")
@@ -111,7 +108,7 @@ class Coco:
         return {key: value for key, value in image.items() if key not in _IMAGE_KEYS}
 
     def _objects(
-        self, data: CocoFile, key: Id, size: tuple[int, int], place: Place, losses: Losses
+        self, data: CocoFile, key: Id, size: tuple[int, int], place: SourcePlace, report: ConversionReport
     ) -> list[FoundObject]:
         found: list[FoundObject] = []
         for k in data.by_image.get(key, ()):
@@ -119,7 +116,7 @@ class Coco:
                 annotation = as_object(data.annotations[k], "annotation")
                 number = annotation.get("id")
                 name = f"annotations[{k}]" if number is None else f"annotation {number}"
-                found += self._shapes(annotation, name, data, size, place.of(name), losses)
+                found += self._shapes(annotation, name, data, size, place.of(name), report)
             except RecordError as error:
                 raise RecordError(f"annotations[{k}]: {error}") from None
         for line in data.lines.get(key, ()):
@@ -135,37 +132,37 @@ class Coco:
         name: str,
         data: CocoFile,
         size: tuple[int, int],
-        place: Place,
-        losses: Losses,
+        place: SourcePlace,
+        report: ConversionReport,
     ) -> list[FoundObject]:
         if "category_id" not in annotation and "caption" in annotation:
             raise RecordError("category_id must be given; this is a caption. Give captions as --captions")
         for key in sorted(_OTHER_GEOMETRY & annotation.keys()):
-            losses.add("dropped", f"{key}, which records have no shape for", place)
+            report.add("dropped", f"{key}, which records have no shape for", place)
         if annotation.get("iscrowd") and self.crowd == "drop":
-            losses.add("dropped", "region with iscrowd 1; crowd: keep keeps it", place)
+            report.add("dropped", "region with iscrowd 1; crowd: keep keeps it", place)
             return []
-        shapes = self._found(annotation, size, place, losses)
+        shapes = self._found(annotation, size, place, report)
         return [_described(annotation, name, data, key, values) for key, values in shapes]
 
     def _found(
-        self, annotation: dict[str, Any], size: tuple[int, int], place: Place, losses: Losses
+        self, annotation: dict[str, Any], size: tuple[int, int], place: SourcePlace, report: ConversionReport
     ) -> list[tuple[str, list[Any]]]:
         segmentation = annotation.get("segmentation")
         if isinstance(segmentation, dict):
             found = mask_polygons(decode_rle(segmentation, size, MAX_PIXELS))
             if not found.rings:
-                losses.add("dropped", "mask without pixels", place)
+                report.add("dropped", "mask without pixels", place)
             if found.hole_pixels:
-                losses.add("changed", "mask with holes: they are filled", place, f"{found.hole_pixels} pixels")
-            return one_shape([ring.ravel().tolist() for ring in found.rings], self.parts, losses, place)
+                report.add("changed", "mask with holes: they are filled", place, f"{found.hole_pixels} pixels")
+            return one_shape([ring.ravel().tolist() for ring in found.rings], self.parts, report, place)
         if segmentation:
             if not isinstance(segmentation, list) or not all(isinstance(part, list) for part in segmentation):
                 raise RecordError("segmentation must be a list of polygons [[x1, y1, x2, y2, ...]] or an RLE object")
             parts = [_numbers(part, f"segmentation[{k}]") for k, part in enumerate(segmentation)]
             if as_object(annotation.get("dcap", {}), "dcap").get("shape") == "bbox_2d" and len(parts[0]) == 8:
                 return [("bbox_2d", [*parts[0][:2], *parts[0][4:6]])]
-            return one_shape(parts, self.parts, losses, place)
+            return one_shape(parts, self.parts, report, place)
         return [("bbox_2d", box_from_xywh(annotation.get("bbox")))]
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcap.convert.losses import Losses, Place
+from dcap.convert.conversion_report import ConversionReport, SourcePlace
 from dcap.convert.reader import READERS, FoundObject, Item, Opened
-from dcap.convert.record_file import good_records
+from dcap.convert.record_files import good_records
 from dcap.geometry.objects import KEY_OF_KIND
 from dcap.records.files.jsonl import JsonlFile
 from dcap.records.record import Record
@@ -18,15 +18,15 @@ from dcap.records.record import Record
 class Jsonl:
     """Records as dcap reads them, one per line; image paths start at the folder of the file."""
 
-    def open(self, source: Path, images: Path | None, losses: Losses) -> Opened:
+    def open(self, source: Path, images: Path | None, report: ConversionReport) -> Opened:
         """Open the file; given `images`, all images must lie there."""
         file = JsonlFile(source)
         folder = images or source.parent
-        items = (_item(record, place) for place, record in good_records(file, losses))
+        items = (_item(record, place) for place, record in good_records(file, report))
         return Opened(folder, len(file), items, confined=images is not None)
 
 
-def _item(record: Record, place: Place) -> Item:
+def _item(record: Record, place: SourcePlace) -> Item:
     ids = record.metadata.get("annotation_ids")
     n = len(record.shapes)
     known = ids if isinstance(ids, list) and len(ids) == n else [None] * n

@@ -19,10 +19,9 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from dcap.convert.json_file import as_object, decoded, load_object, show_short
-from dcap.convert.losses import Losses, Place
-from dcap.convert.masks import mask_polygons
-from dcap.convert.parts import Parts, one_shape
+from dcap.convert.conversion_report import ConversionReport, SourcePlace
+from dcap.convert.foreign_files import as_object, decoded, load_object, show_short
+from dcap.convert.foreign_shapes import Parts, mask_polygons, one_shape
 from dcap.convert.reader import READERS, FoundObject, Item, Opened
 from dcap.core.errors import ImageError, RecordError
 from dcap.core.files import written_whole
@@ -63,7 +62,7 @@ class Labelme:
     extract: bool = False
     """Write the image that a file has inside (imageData) into the folder of images where it is not there."""
 
-    def open(self, source: Path, images: Path | None, losses: Losses) -> Opened:
+    def open(self, source: Path, images: Path | None, report: ConversionReport) -> Opened:
         """Find the files; without `images` their own folder holds the images.
 
         Raises:
@@ -73,19 +72,19 @@ class Labelme:
         if not files:
             raise RecordError(f"{source} must hold Labelme's .json files, and has none")
         folder = images or (source if source.is_dir() else source.parent)
-        return Opened(folder, len(files), self._items(files, folder.resolve(), losses))
+        return Opened(folder, len(files), self._items(files, folder.resolve(), report))
 
-    def _items(self, files: Sequence[Path], folder: Path, losses: Losses) -> Iterator[Item]:
+    def _items(self, files: Sequence[Path], folder: Path, report: ConversionReport) -> Iterator[Item]:
         for path in files:
-            place = Place(str(path))
+            place = SourcePlace(str(path))
             try:
-                item = self._item(path, folder, place, losses)
+                item = self._item(path, folder, place, report)
             except RecordError as error:
-                losses.refuse(error, place)
+                report.refuse(error, place)
                 continue
             yield item
 
-    def _item(self, path: Path, folder: Path, place: Place, losses: Losses) -> Item:
+    def _item(self, path: Path, folder: Path, place: SourcePlace, report: ConversionReport) -> Item:
         # Written out, since a file that is no JSON already names itself.
         try:
             data = load_object(path, MAX_BYTES)
@@ -101,7 +100,7 @@ class Labelme:
         size = _size(plain)
         objects: list[FoundObject] = []
         for k, value in enumerate(shapes):
-            objects += self._objects(as_object(value, f"shapes[{k}]"), f"shapes[{k}]", place, losses)
+            objects += self._objects(as_object(value, f"shapes[{k}]"), f"shapes[{k}]", place, report)
         if self.extract and not any((folder / each).is_file() for each in names):
             names = (_extract(decoded(plain.get("imageData")), folder, names[-1]),)
         metadata = {key: value for key, value in plain.items() if key not in _FILE_KEYS}
@@ -110,19 +109,23 @@ class Labelme:
             metadata["flags"] = flags
         return Item(place, names, objects, size, metadata=metadata)
 
-    def _objects(self, shape: dict[str, Any], name: str, place: Place, losses: Losses) -> list[FoundObject]:
+    def _objects(
+        self, shape: dict[str, Any], name: str, place: SourcePlace, report: ConversionReport
+    ) -> list[FoundObject]:
         desc = shape.get("label")
         attributes = {k: v for k, v in shape.items() if k not in _SHAPE_KEYS and v not in (None, "", {}, [])}
         if self.text == "description" and str(shape.get("description") or "").strip():
             attributes = {"label": desc, **{k: v for k, v in attributes.items() if k != "description"}}
             desc = shape["description"]
         try:
-            found = self._shapes(shape, place.of(name), losses)
+            found = self._shapes(shape, place.of(name), report)
         except RecordError as error:
             raise RecordError(f"{name}: {error}") from None
         return [FoundObject(name, desc, key, values, attributes or None) for key, values in found]
 
-    def _shapes(self, shape: dict[str, Any], place: Place, losses: Losses) -> list[tuple[str, list[Any]]]:
+    def _shapes(
+        self, shape: dict[str, Any], place: SourcePlace, report: ConversionReport
+    ) -> list[tuple[str, list[Any]]]:
         kind = shape.get("shape_type") or "polygon"
         if not isinstance(kind, str):
             raise RecordError(f"shape_type must be one of Labelme's, not {show_short(kind)}")
@@ -139,30 +142,30 @@ class Labelme:
             return [("bbox_2d", [min(xs), min(ys), max(xs), max(ys)])]
         if kind == "circle":
             corners = f"circle: a polygon of {CIRCLE_CORNERS} corners and the same area"
-            losses.add("approximated", corners, place)
+            report.add("approximated", corners, place)
             return [("poly", _circle(*xy))]
         if kind == "mask":
-            return self._mask(shape, xy, place, losses)
+            return self._mask(shape, xy, place, report)
         if kind in ("point", "points"):
-            losses.add("dropped", f"{kind}, which has no extent", place)
+            report.add("dropped", f"{kind}, which has no extent", place)
             return []
         raise RecordError(f"shape_type must be one of Labelme's, not {show_short(kind)}")
 
     def _mask(
-        self, shape: dict[str, Any], xy: Sequence[Sequence[float]], place: Place, losses: Losses
+        self, shape: dict[str, Any], xy: Sequence[Sequence[float]], place: SourcePlace, report: ConversionReport
     ) -> list[tuple[str, list[Any]]]:
         mask = _decode_mask(shape.get("mask"))
         found = mask_polygons(mask)
         if len(xy) != 2:
             raise RecordError(f"points of a mask must be 2, not {len(xy)}")
         if not found.rings:
-            losses.add("dropped", "mask without pixels", place)
+            report.add("dropped", "mask without pixels", place)
         if found.hole_pixels:
-            losses.add("changed", "mask with holes: they are filled", place, f"{found.hole_pixels} pixels")
+            report.add("changed", "mask with holes: they are filled", place, f"{found.hole_pixels} pixels")
         left, top = min(xy[0][0], xy[1][0]), min(xy[0][1], xy[1][1])
         corner = np.array([left, top], np.float64)
         rings = [(ring + corner).ravel().tolist() for ring in found.rings]
-        return one_shape(rings, self.parts, losses, place)
+        return one_shape(rings, self.parts, report, place)
 
 
 def _names(path: Path, name: str, folder: Path) -> tuple[str, ...]:

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 from xml.etree.ElementTree import Element
 
-from dcap.convert.image_files import SUFFIXES
-from dcap.convert.json_file import show_short
-from dcap.convert.losses import Losses, Place
+from dcap.convert.conversion_report import ConversionReport, SourcePlace
+from dcap.convert.foreign_files import load_xml, show_short
+from dcap.convert.foreign_images import SUFFIXES
 from dcap.convert.reader import READERS, FoundObject, Item, Opened
-from dcap.convert.xml_file import load_xml
 from dcap.core.errors import RecordError
 
 _OBJECT_TAGS = frozenset(("name", "bndbox", "polygon", "part"))
@@ -33,7 +32,7 @@ class Voc:
     """Text file with the names of the annotations to take, one a line, such as ImageSets/Main/train.txt;
     from the current folder, or from the source."""
 
-    def open(self, source: Path, images: Path | None, losses: Losses) -> Opened:
+    def open(self, source: Path, images: Path | None, report: ConversionReport) -> Opened:
         """Find the files; without `images` they lie in JPEGImages, or beside the annotations.
 
         Raises:
@@ -48,19 +47,19 @@ class Voc:
             raise RecordError(f"{source} must hold Pascal VOC's .xml files, and has none")
         base = folder if folder.is_dir() else folder.parent
         places = [place for place in (base / "JPEGImages", base.parent / "JPEGImages") if place.is_dir()]
-        return Opened(images or (places[0] if places else base), len(files), self._items(files, losses))
+        return Opened(images or (places[0] if places else base), len(files), self._items(files, report))
 
-    def _items(self, files: Sequence[Path], losses: Losses) -> Iterator[Item]:
+    def _items(self, files: Sequence[Path], report: ConversionReport) -> Iterator[Item]:
         for path in files:
-            place = Place(str(path))
+            place = SourcePlace(str(path))
             try:
-                item = self._item(path, place, losses)
+                item = self._item(path, place, report)
             except RecordError as error:
-                losses.refuse(error, place)
+                report.refuse(error, place)
                 continue
             yield item
 
-    def _item(self, path: Path, place: Place, losses: Losses) -> Item:
+    def _item(self, path: Path, place: SourcePlace, report: ConversionReport) -> Item:
         root = load_xml(path)
         if root.tag != "annotation":
             raise RecordError(f"file must begin with <annotation>, not <{root.tag}>")
@@ -68,7 +67,7 @@ class Voc:
         objects: list[FoundObject] = []
         for k, item in enumerate(root.findall("object")):
             try:
-                objects.append(self._object(item, f"object {k + 1}", place, losses))
+                objects.append(self._object(item, f"object {k + 1}", place, report))
             except RecordError as error:
                 raise RecordError(f"object {k + 1}: {error}") from None
         metadata = _by_tag(child for child in root if child.tag not in _FILE_TAGS)
@@ -76,9 +75,9 @@ class Voc:
         names = (name,) if Path(name).suffix.lower() in SUFFIXES else (name, *(name + end for end in SUFFIXES))
         return Item(place, names, objects, _size(root), metadata=metadata)
 
-    def _object(self, item: Element, name: str, place: Place, losses: Losses) -> FoundObject:
+    def _object(self, item: Element, name: str, place: SourcePlace, report: ConversionReport) -> FoundObject:
         for part in item.findall("part"):
-            losses.add("dropped", "part of an object", place.of(name), part.findtext("name") or "")
+            report.add("dropped", "part of an object", place.of(name), part.findtext("name") or "")
         attributes = _by_tag(child for child in item if child.tag not in _OBJECT_TAGS)
         desc = _text(item, "name")
         box, polygon = item.find("bndbox"), item.find("polygon")

@@ -14,9 +14,9 @@ from typing import Any
 
 import yaml
 
-from dcap.convert.image_files import SUFFIXES, list_images
-from dcap.convert.json_file import read_bytes, show_short
-from dcap.convert.losses import Losses, Place
+from dcap.convert.conversion_report import ConversionReport, SourcePlace
+from dcap.convert.foreign_files import read_bytes, show_short
+from dcap.convert.foreign_images import SUFFIXES, list_images
 from dcap.convert.reader import READERS, FoundObject, Item, Opened
 from dcap.core.errors import RecordError
 
@@ -52,7 +52,7 @@ class Yolo:
     classes: Path | None = None
     """Text file with the names of the classes, one a line; for a folder of label files."""
 
-    def open(self, source: Path, images: Path | None, losses: Losses) -> Opened:
+    def open(self, source: Path, images: Path | None, report: ConversionReport) -> Opened:
         """Find images and labels; `images` replaces the path of data.yaml, the folder that all images must lie in.
 
         Raises:
@@ -61,8 +61,8 @@ class Yolo:
         layout = self._from_folder(source, images) if source.is_dir() else self._from_yaml(source, images)
         if not layout.files:
             raise RecordError(f"{source} must name images, and none were found in {layout.root}")
-        _find_orphans(layout, losses)
-        return Opened(layout.root, len(layout.files), _items(layout, losses))
+        _find_orphans(layout, report)
+        return Opened(layout.root, len(layout.files), _items(layout, report))
 
     def _from_folder(self, source: Path, images: Path | None) -> _Layout:
         classes = self.classes or source / "classes.txt"
@@ -137,20 +137,20 @@ def _names(names: Any, source: Path) -> dict[int, str]:
     return {k: str(v) for k, v in found.items()}
 
 
-def _items(layout: _Layout, losses: Losses) -> Iterator[Item]:
+def _items(layout: _Layout, report: ConversionReport) -> Iterator[Item]:
     for image in layout.files:
         labels = _labels_of(image, layout)
-        place = Place(str(labels))
+        place = SourcePlace(str(labels))
         try:
             name = image.relative_to(layout.root).as_posix() if image.is_relative_to(layout.root) else str(image)
             lines = _text(labels).splitlines() if labels.is_file() else []
             objects = [
-                _object(line, f"line {number}", layout, place, losses)
+                _object(line, f"line {number}", layout, place, report)
                 for number, line in enumerate(lines, start=1)
                 if line.strip()
             ]
         except RecordError as error:
-            losses.refuse(error, place)
+            report.refuse(error, place)
             continue
         yield Item(place, (name,), objects, normalised=True)
 
@@ -166,7 +166,7 @@ def _labels_of(image: Path, layout: _Layout) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def _object(line: str, name: str, layout: _Layout, place: Place, losses: Losses) -> FoundObject:
+def _object(line: str, name: str, layout: _Layout, place: SourcePlace, report: ConversionReport) -> FoundObject:
     words = line.split()
     try:
         number, values = int(words[0]), [float(word) for word in words[1:]]
@@ -175,7 +175,7 @@ def _object(line: str, name: str, layout: _Layout, place: Place, losses: Losses)
     if number not in layout.names:
         raise RecordError(f"{name}: class must be one of the {len(layout.names)} names, not {number}")
     if layout.keypoints and len(values) == 4 + layout.keypoints:
-        losses.add("dropped", "keypoints, which records have no shape for", place.of(name))
+        report.add("dropped", "keypoints, which records have no shape for", place.of(name))
         values = values[:4]
     if len(values) == 4:
         x, y, w, h = values
@@ -188,7 +188,7 @@ def _object(line: str, name: str, layout: _Layout, place: Place, losses: Losses)
     return FoundObject(name, layout.names[number], "poly", values)
 
 
-def _find_orphans(layout: _Layout, losses: Losses) -> None:
+def _find_orphans(layout: _Layout, report: ConversionReport) -> None:
     """Refuse files of labels that belong to no image; those of another split in the same folder belong to one."""
     known = {_labels_of(image, layout) for image in layout.files}
     folders = [layout.labels] if layout.labels else sorted({path.parent for path in known})
@@ -197,7 +197,7 @@ def _find_orphans(layout: _Layout, losses: Losses) -> None:
         pattern = folder.rglob("*.txt") if layout.labels else folder.glob("*.txt")
         for path in sorted(pattern):
             if path not in known and path.name not in _LISTS and path.stem not in others:
-                losses.refuse("labels must belong to an image, and there is none of this name", Place(str(path)))
+                report.refuse("labels must belong to an image, and there is none of this name", SourcePlace(str(path)))
 
 
 def _image_stems(labels: Path) -> set[str]:

@@ -10,7 +10,8 @@ reads::
     desc      category, with the supercategory that all its objects have in their attributes
     summary, metadata          dcap.summary, dcap.metadata of the image
 
-Polygons of one image with the same id in ``metadata.annotation_ids`` become one annotation again. Sizes and shapes
+Ids are stable: the same records get the same ids, and files that share a table share its categories. Polygons of one
+image with the same id in ``metadata.annotation_ids`` become one annotation again. Sizes and shapes
 are those of the image as displayed, as in the record.
 """
 
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,10 +28,8 @@ import msgspec
 import numpy as np
 
 from dcap.convert.coco_file import Id, read_coco
-from dcap.convert.coco_ids import Ids, annotation_ids, choose_ids
-from dcap.convert.losses import Losses
-from dcap.convert.output import check_target
-from dcap.convert.record_file import good_records
+from dcap.convert.conversion_report import ConversionReport
+from dcap.convert.record_files import check_target, good_records
 from dcap.core.errors import RecordError
 from dcap.core.files import written_whole
 from dcap.core.progress import progress_of
@@ -56,7 +55,7 @@ class CocoOptions:
     """Replace an older output."""
 
 
-def to_coco(source: Path, out: Path, losses: Losses, options: CocoOptions | None = None) -> int | None:
+def to_coco(source: Path, out: Path, report: ConversionReport, options: CocoOptions | None = None) -> int | None:
     """Write records as one COCO file; annotations are streamed, only ids and categories are held in memory.
 
     Image files are not opened.
@@ -66,14 +65,14 @@ def to_coco(source: Path, out: Path, losses: Losses, options: CocoOptions | None
 
     Raises:
         ConfigError: `out` exists, and is not to be replaced.
-        RecordError: A record is broken, or its image lies elsewhere, and `losses` stops at bad input.
+        RecordError: A record is broken, or its image lies elsewhere, and `report` stops at bad input.
     """
     options = options or CocoOptions()
     check_target(out, source, options.overwrite)
     file = JsonlFile(source)
-    table = list(read_coco(options.categories, losses).categories.values()) if options.categories else []
+    table = list(read_coco(options.categories, report).categories.values()) if options.categories else []
     # What is broken is counted in the pass that writes.
-    ids = choose_ids((record for _, record in good_records(file, Losses("skip"))), table)
+    ids = choose_ids((record for _, record in good_records(file, ConversionReport("skip"))), table)
     writer = _Writer(ids, (options.images or source.parent).resolve(), source.parent.resolve())
     with (
         tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as annotations,
@@ -81,18 +80,18 @@ def to_coco(source: Path, out: Path, losses: Losses, options: CocoOptions | None
     ):
         lists = {"images": _Array(rest), "annotations": _Array(annotations)}
         lines: list[dict[str, Any]] = []
-        for place, record in progress_of(good_records(file, losses), len(file), "convert"):
+        for place, record in progress_of(good_records(file, report), len(file), "convert"):
             try:
                 image = writer.image(record, lists["images"].count + 1)
             except RecordError as error:
-                losses.refuse(error, place)
+                report.refuse(error, place)
                 continue
             lists["images"].add(image)
             found, found_lines = writer.annotations(record, image["id"], lists["annotations"].count + len(lines) + 1)
             lines += found_lines
             for annotation in found:
                 lists["annotations"].add(annotation)
-        if options.strict and losses.total:
+        if options.strict and report.total:
             return None
         with written_whole(out) as target:
             _write(target, lists, ids.entries, lines)
@@ -201,3 +200,82 @@ def _joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
         "area": first["area"] + second["area"],
         "bbox": [*low.tolist(), *size.tolist()],
     }
+
+
+@dataclass(frozen=True)
+class Ids:
+    """How images, annotations and categories are numbered."""
+
+    keep_images: bool
+    """Every record has an ``image_id`` of its own in its metadata."""
+    keep_annotations: bool
+    """Every object has an id in ``metadata.annotation_ids``, which no other image has."""
+    categories: Mapping[str, Id]
+    """Text to category id."""
+    entries: tuple[Mapping[str, Any], ...]
+    """The ``categories`` of the file."""
+    supercategories: Mapping[str, Any]
+    """Text to the supercategory that stands in its category, for those that have one."""
+
+
+def choose_ids(records: Iterable[Record], table: Iterable[Mapping[str, Any]] = ()) -> Ids:
+    """Choose ids in one pass over the records.
+
+    Args:
+        records: All records.
+        table: Categories whose ids are used; texts that it has not get the numbers after its largest, in the order
+            of the alphabet.
+    """
+    images: set[Id] = set()
+    annotations: set[Id] = set()
+    keep_images = keep_annotations = True
+    above: dict[str, Any] = {}
+    for record in records:
+        number = record.metadata.get("image_id")
+        keep_images = keep_images and _is_id(number) and number not in images
+        if keep_images and number is not None:
+            images.add(number)
+        ids = annotation_ids(record)
+        keep_annotations = keep_annotations and ids is not None and annotations.isdisjoint(ids)
+        keep_annotations = keep_annotations and ids is not None and _can_join(record, ids)
+        if keep_annotations and ids is not None:
+            annotations.update(ids)
+        for desc, attributes in zip(record.captions, record.attributes, strict=True):
+            given = attributes.get("supercategory") if isinstance(attributes, dict) else None
+            if above.setdefault(desc, given) != given:
+                above[desc] = None
+    entries = [dict(entry) for entry in table]
+    categories: dict[str, Id] = {}
+    for entry in entries:
+        categories.setdefault(entry["name"], entry["id"])
+    first = max((entry["id"] for entry in entries if type(entry["id"]) is int), default=0) + 1
+    for number, desc in enumerate(sorted(above.keys() - categories.keys()), start=first):
+        categories[desc] = number
+        given = {} if above[desc] is None else {"supercategory": above[desc]}
+        entries.append({"id": number, "name": desc, **given})
+    named = {entry["name"]: entry["supercategory"] for entry in reversed(entries) if "supercategory" in entry}
+    return Ids(keep_images, keep_annotations, categories, tuple(entries), named)
+
+
+def annotation_ids(record: Record) -> list[Id] | None:
+    """Return the ids that the objects of a record came with, or None where not each has one."""
+    ids = record.metadata.get("annotation_ids", [] if not len(record.shapes) else None)
+    if not isinstance(ids, list) or len(ids) != len(record.shapes) or not all(map(_is_id, ids)):
+        return None
+    return ids
+
+
+def _is_id(value: Any) -> bool:
+    return type(value) is int or isinstance(value, str)
+
+
+def _can_join(record: Record, ids: list[Id]) -> bool:
+    """Whether objects with one id are polygons that differ in nothing else; any others would need two annotations."""
+    first: dict[Id, int] = {}
+    for k, number in enumerate(ids):
+        i = first.setdefault(number, k)
+        kinds = {int(record.shapes.kinds[i]), int(record.shapes.kinds[k])}
+        same = all(not each or each[i] == each[k] for each in (record.captions, record.attributes, record.extras))
+        if i != k and not (same and kinds == {int(GeometryKind.POLYGON)}):
+            return False
+    return True

@@ -7,19 +7,20 @@ from pathlib import Path
 import pytest
 
 from dcap.audit.validation import validate_files
-from dcap.convert.losses import Losses
-from dcap.convert.reader import READERS
-from dcap.convert.run import ConvertOptions, convert
+from dcap.convert.conversion import ConvertOptions, convert
+from dcap.convert.conversion_report import ConversionReport
+from dcap.convert.readers import READERS
 from dcap.core.errors import ConfigError, RecordError
 from dcap.records.checking import ImageRules
-from support.convert_cases import instances, readers
+from support.convert_cases import instances
 
-assert readers
 BOX = {"bbox": [1, 1, 3, 3]}
 
 
-def run(source: Path, out: Path, losses: Losses | None = None, **options: bool) -> int | None:
-    return convert(READERS.get("coco")(), source, out, losses or Losses(), ConvertOptions(source.parent, **options))
+def run(source: Path, out: Path, report: ConversionReport | None = None, **options: bool) -> int | None:
+    return convert(
+        READERS.get("coco")(), source, out, report or ConversionReport(), ConvertOptions(source.parent, **options)
+    )
 
 
 def test_the_output_is_valid_and_starts_at_its_own_folder(tmp_path: Path) -> None:
@@ -48,8 +49,8 @@ def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
 
 
 def test_strict_writes_nothing_where_something_is_lost(tmp_path: Path) -> None:
-    losses = Losses()
-    assert run(instances(tmp_path, BOX, {"bbox": [1, 1, 0, 0]}), tmp_path / "out.jsonl", losses, strict=True) is None
-    assert losses.total == 1
+    report = ConversionReport()
+    assert run(instances(tmp_path, BOX, {"bbox": [1, 1, 0, 0]}), tmp_path / "out.jsonl", report, strict=True) is None
+    assert report.total == 1
     assert not (tmp_path / "out.jsonl").exists()
     assert run(instances(tmp_path, BOX), tmp_path / "out.jsonl", strict=True) == 1

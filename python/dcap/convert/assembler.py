@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dcap.convert.frames import Frame, find_image, upright_map
-from dcap.convert.losses import Losses
-from dcap.convert.numbers import checked_numbers
+from dcap.convert.conversion_report import ConversionReport
+from dcap.convert.foreign_files import checked_numbers
+from dcap.convert.foreign_images import Frame, find_image, upright_map
 from dcap.convert.reader import FoundObject, Item, Opened
-from dcap.convert.record_line import record_line
+from dcap.convert.record_files import record_line
 from dcap.core.errors import GeometryError, RecordError
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import MAX_PIXELS, Canvas
@@ -42,14 +42,14 @@ class Assembler:
     Attributes:
         opened: The data set.
         out: The JSONL file for which records are made; their paths are relative to its folder.
-        losses: Gets what is lost.
+        report: Gets what is lost.
         frame: Where shapes are in images with an EXIF orientation.
         max_image_pixels: Bound on height x width of an image.
     """
 
     opened: Opened
     out: Path
-    losses: Losses
+    report: ConversionReport
     frame: Frame = "auto"
     max_image_pixels: int = MAX_PIXELS
 
@@ -69,7 +69,7 @@ class Assembler:
         affine, assumed = upright_map(header, item.size, self.frame)
         if assumed:
             reason = "image with an EXIF orientation: shapes taken in the displayed frame, the sizes do not tell"
-            self.losses.add("approximated", reason, item.place, f"orientation {header.orientation}")
+            self.report.add("approximated", reason, item.place, f"orientation {header.orientation}")
         scale = self._scale(item, header.stored if affine else header.canvas)
         objects, shapes = self._shapes(item, scale)
         if affine is not None:
@@ -107,7 +107,7 @@ class Assembler:
             problem_of_shape = _degenerate(xy, kind)
             if problem_of_shape:
                 reason = "shape without area or length"
-                self.losses.add("dropped", reason, item.place.of(found.name), problem_of_shape)
+                self.report.add("dropped", reason, item.place.of(found.name), problem_of_shape)
                 continue
             objects.append(found)
             points.append(xy if scale is None else scale.apply(xy))
@@ -123,14 +123,14 @@ class Assembler:
         size = f"{canvas.width} x {canvas.height}"
         kept: list[int] = visible.source_index.tolist()
         for k in sorted(set(everything) - set(kept)):
-            self.losses.add("dropped", "shape outside the image", places[k], size)
+            self.report.add("dropped", "shape outside the image", places[k], size)
         limit = np.array([canvas.width, canvas.height], np.float64)
         outside = (shapes.xy < 0).any(axis=1) | (shapes.xy > limit).any(axis=1)
         for k in np.flatnonzero(np.logical_or.reduceat(outside, shapes.offsets[:-1])).tolist():
             if k in kept:
                 share = visible.visible_fraction[kept.index(k)]
                 text = f"{1 - share:.2%} of it outside {size}"
-                self.losses.add("changed", "shape partly outside the image: cut at its border", places[k], text)
+                self.report.add("changed", "shape partly outside the image: cut at its border", places[k], text)
         return visible.shapes, kept
 
 

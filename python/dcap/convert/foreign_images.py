@@ -13,6 +13,9 @@ from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import Canvas
 from dcap.records.images import ImageHeader
 
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".jp2", ".avif", ".mpo")
+"""Endings of files that are taken for images, in the order of preference."""
+
 Frame = Literal["auto", "displayed", "stored"]
 """Where the shapes of a file are for images with an EXIF orientation: as displayed, as stored, or told by the size."""
 
@@ -95,3 +98,8 @@ def stored_to_displayed(header: ImageHeader) -> Affine:
         7: Affine(0, -1, h, -1, 0, w),
         8: Affine(0, 1, 0, -1, 0, w),
     }[header.orientation]
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Return all image files below a folder, sorted."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())

@@ -11,12 +11,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dcap.convert.assemble import Assembler
-from dcap.convert.frames import Frame
-from dcap.convert.losses import Losses, Place
-from dcap.convert.output import check_target
+from dcap.convert.assembler import Assembler
+from dcap.convert.conversion_report import ConversionReport, SourcePlace
+from dcap.convert.foreign_images import Frame
 from dcap.convert.reader import Item, Reader
-from dcap.convert.record_line import record_line
+from dcap.convert.record_files import check_target, record_line
 from dcap.convert.resize import Resizer
 from dcap.core.errors import RecordError
 from dcap.core.files import written_whole
@@ -46,7 +45,7 @@ class ConvertOptions:
 
 
 def read_records(
-    reader: Reader, source: Path, out: Path, losses: Losses, options: ConvertOptions | None = None
+    reader: Reader, source: Path, out: Path, report: ConversionReport, options: ConvertOptions | None = None
 ) -> Iterator[Record]:
     """Yield the records of a foreign data set.
 
@@ -54,15 +53,15 @@ def read_records(
         reader: Of its format; see `dcap.convert.reader.READERS`.
         source: What the format is read from.
         out: JSONL file for which records are made: their image paths are relative to its folder. It is not written.
-        losses: Gets what is lost, and has the switch for bad input.
+        report: Gets what is lost, and has the switch for bad input.
         options: What is the same for all formats.
 
     Raises:
-        RecordError: The input is broken, and `losses` stops at bad input; or it cannot be read at all.
+        RecordError: The input is broken, and `report` stops at bad input; or it cannot be read at all.
     """
     options = options or ConvertOptions()
-    opened = reader.open(source, options.images, losses)
-    assemble = Assembler(opened, out, losses, options.frame, options.max_image_pixels)
+    opened = reader.open(source, options.images, report)
+    assemble = Assembler(opened, out, report, options.frame, options.max_image_pixels)
     items = progress_of(opened.items, opened.total, "convert")
     base, resizer = out.parent.resolve(), options.resizer
 
@@ -72,19 +71,19 @@ def read_records(
         return record if small is record else parse_record(record_line(to_dict(small)), record.origin)
 
     line = 0
-    assembled = _assembled(items, assemble, losses)
+    assembled = _assembled(items, assemble, report)
     for place, future in _ahead(finish, assembled, options.workers if resizer else 0):
         try:
             record = future()
         except RecordError as error:
-            losses.refuse(error, place)
+            report.refuse(error, place)
             continue
         line += 1
         yield replace(record, origin=Origin(str(out), line))
 
 
 def convert(
-    reader: Reader, source: Path, out: Path, losses: Losses, options: ConvertOptions | None = None
+    reader: Reader, source: Path, out: Path, report: ConversionReport, options: ConvertOptions | None = None
 ) -> int | None:
     """Write the records of a foreign data set as JSONL.
 
@@ -100,10 +99,10 @@ def convert(
     count = 0
     try:
         with written_whole(out) as file:
-            for record in read_records(reader, source, out, losses, options):
+            for record in read_records(reader, source, out, report, options):
                 file.write(record_line(to_dict(record)) + b"\n")
                 count += 1
-            if options.strict and losses.total:
+            if options.strict and report.total:
                 raise _LossError
     except _LossError:
         return None
@@ -114,25 +113,27 @@ class _LossError(Exception):
     """Leaves the block that would put the file in place."""
 
 
-def _assembled(items: Iterable[Item], assemble: Assembler, losses: Losses) -> Iterator[tuple[Place, Record]]:
+def _assembled(
+    items: Iterable[Item], assemble: Assembler, report: ConversionReport
+) -> Iterator[tuple[SourcePlace, Record]]:
     for count, item in enumerate(items, start=1):
         try:
             record = assemble(item, count)
         except RecordError as error:
-            losses.refuse(error, item.place)
+            report.refuse(error, item.place)
             continue
         yield item.place, record
 
 
 def _ahead(
-    work: Callable[[Record], Record], records: Iterable[tuple[Place, Record]], workers: int
-) -> Iterator[tuple[Place, Callable[[], Record]]]:
+    work: Callable[[Record], Record], records: Iterable[tuple[SourcePlace, Record]], workers: int
+) -> Iterator[tuple[SourcePlace, Callable[[], Record]]]:
     """Yield the place and the result of each record, in order, a few of them ahead in threads."""
     if workers < 1:
         for place, record in records:
             yield place, lambda record=record: work(record)  # type: ignore[misc]
         return
-    waiting: deque[tuple[Place, Future[Record]]] = deque()
+    waiting: deque[tuple[SourcePlace, Future[Record]]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         for place, record in records:
             waiting.append((place, pool.submit(work, record)))

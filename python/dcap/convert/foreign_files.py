@@ -1,7 +1,8 @@
-"""JSON files of other tools, read with errors that name the place.
+"""JSON and XML files of other tools, read with errors that name the place.
 
-Owns what is accepted as JSON: the word NaN too, which Python's own encoder writes, so that the number can be named
-where it stands and not the file as a whole. Large arrays stay encoded until an item is asked for.
+Owns what is accepted. JSON may hold the word NaN, which Python's own encoder writes: the message then names the number
+and not the file as a whole. Large arrays stay encoded until an item is asked for. XML is read without what makes it
+dangerous: no document type, hence no entities of any kind, and a bounded size and depth.
 """
 
 from __future__ import annotations
@@ -9,13 +10,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import Element, TreeBuilder
+from xml.parsers import expat
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from dcap.core.errors import RecordError
 from dcap.records.json_line import show
 
+MAX_XML_BYTES = 16 << 20
+MAX_XML_DEPTH = 32
 _BOM = b"\xef\xbb\xbf"
+_NUMBER_TYPES = frozenset((int, float))
 
 
 def load_object(path: Path, max_bytes: int | None = None) -> dict[str, Any]:
@@ -115,3 +123,64 @@ def show_short(value: Any) -> str:
     if isinstance(value, (dict, list)):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
     return show(value)
+
+
+def checked_numbers(values: Any, name: str, limit: float) -> npt.NDArray[np.float64]:
+    """Return numbers as float64 (n,).
+
+    Args:
+        values: What a file gives as a list of numbers.
+        name: What they are, for the message: item 3 is ``name[3]``.
+        limit: Largest magnitude.
+
+    Raises:
+        RecordError: It is no list, or an item is no finite number within the limit.
+    """
+    if not isinstance(values, list):
+        raise RecordError(f"{name} must be a list of numbers, not {show_short(values)}")
+    if _NUMBER_TYPES.issuperset(map(type, values)):
+        try:
+            array = np.array(values, np.float64)
+        except OverflowError:  # a whole number beyond 1e308
+            array = np.array([np.inf])
+        if not len(array) or np.abs(array).max() <= limit:
+            return array
+    k = next(k for k, value in enumerate(values) if type(value) not in _NUMBER_TYPES or not abs(value) <= limit)
+    raise RecordError(f"{name}[{k}] must be a finite number within {limit:g}, not {show_short(values[k])}")
+
+
+def load_xml(path: Path) -> Element:
+    """Read an XML file.
+
+    Raises:
+        RecordError: It is missing or larger than `MAX_XML_BYTES`, nested deeper than `MAX_XML_DEPTH`, has a document
+            type, or is no XML; the message has line and column but not the file.
+    """
+    builder = TreeBuilder()
+    parser = expat.ParserCreate()
+    depth = 0
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > MAX_XML_DEPTH:
+            raise RecordError(f"line {parser.CurrentLineNumber}: file must not be nested deeper than {MAX_XML_DEPTH}")
+        builder.start(tag, attributes)
+
+    def end(tag: str) -> None:
+        nonlocal depth
+        depth -= 1
+        builder.end(tag)
+
+    def refuse(*_: object) -> None:
+        raise RecordError(f"line {parser.CurrentLineNumber}: file must have no DOCTYPE, whose entities are not read")
+
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.CharacterDataHandler = builder.data
+    parser.StartDoctypeDeclHandler = refuse
+    try:
+        parser.Parse(read_bytes(path, MAX_XML_BYTES), True)
+    except expat.ExpatError as error:
+        text = expat.ErrorString(error.code)
+        raise RecordError(f"line {error.lineno} column {error.offset + 1}: file must be XML, found {text}") from None
+    return builder.close()

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
-from dcap.convert.losses import Losses
-from dcap.convert.to_coco import CocoOptions, to_coco
+from dcap.convert.coco_writer import CocoOptions, to_coco
+from dcap.convert.conversion_report import ConversionReport
 from dcap.core.errors import ConfigError, RecordError
 from dcap.records.files.jsonl import JsonlFile
 from dcap.records.record import Record
@@ -87,12 +87,12 @@ def test_records_come_back_as_they_were(records: list[dict[str, Any]]) -> None:
         folder = Path(name)
         image(folder / "a.png", WIDTH, HEIGHT)
         source = write_jsonl(folder / "in.jsonl", records)
-        losses = Losses()
-        assert to_coco(source, folder / "coco.json", losses) == len(records)
-        assert losses.total == 0
-        back, losses = read("coco", folder / "coco.json", crowd="keep")
+        report = ConversionReport()
+        assert to_coco(source, folder / "coco.json", report) == len(records)
+        assert report.total == 0
+        back, report = read("coco", folder / "coco.json", crowd="keep")
         before = list(JsonlFile(source))
-    assert losses.total == 0
+    assert report.total == 0
     assert [record.shapes for record in back] == [record.shapes for record in before]
     assert list(map(content, back)) == list(map(content, before))
 
@@ -114,7 +114,7 @@ def test_pycocotools_agrees(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         {"desc": "wire", "line": [1, 1, 9, 9]},
     ]
     record = {"images": ["a.png"], "width": WIDTH, "height": HEIGHT, "objects": shapes}
-    to_coco(write_jsonl(tmp_path / "in.jsonl", [record]), tmp_path / "coco.json", Losses())
+    to_coco(write_jsonl(tmp_path / "in.jsonl", [record]), tmp_path / "coco.json", ConversionReport())
     coco = COCO(tmp_path / "coco.json")
     capsys.readouterr()
     assert [c["name"] for c in coco.loadCats(coco.getCatIds())] == ["box", "thing 0", "thing 1", "wire"]
@@ -144,11 +144,11 @@ def test_coco_comes_back_with_its_ids(tmp_path: Path) -> None:
         tmp_path, {"segmentation": [square, wide]}, {"bbox": [1, 1, 2, 3], "category_id": 7, "score": 0.25}
     )
     records, _ = read("coco", source, parts="all")
-    from dcap.convert.record_line import record_line
+    from dcap.convert.record_files import record_line
     from dcap.records.record import to_dict
 
     (tmp_path / "out.jsonl").write_bytes(b"\n".join(record_line(to_dict(record)) for record in records))
-    to_coco(tmp_path / "out.jsonl", tmp_path / "back.json", Losses(), CocoOptions(categories=source))
+    to_coco(tmp_path / "out.jsonl", tmp_path / "back.json", ConversionReport(), CocoOptions(categories=source))
     before, after = json.loads(source.read_text()), json.loads((tmp_path / "back.json").read_text())
     assert after["categories"] == before["categories"]
     assert after["images"] == before["images"]
@@ -164,7 +164,7 @@ def test_ids_do_not_depend_on_the_run_and_follow_the_alphabet(tmp_path: Path) ->
     record = {"images": ["a.png"], "width": 8, "height": 6, "objects": objects}
     source = write_jsonl(tmp_path / "in.jsonl", [record, record])
     for name in ("one.json", "two.json"):
-        to_coco(source, tmp_path / name, Losses())
+        to_coco(source, tmp_path / name, ConversionReport())
     assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
     data = json.loads((tmp_path / "one.json").read_text())
     assert [(c["id"], c["name"]) for c in data["categories"]] == [(1, "ape"), (2, "zebra")]
@@ -177,9 +177,9 @@ def test_images_are_named_from_the_given_folder(tmp_path: Path) -> None:
     record = {"images": ["../pictures/a.png"], "width": 8, "height": 6, "objects": []}
     source = write_jsonl(tmp_path / "sub" / "in.jsonl", [record])
     with pytest.raises(RecordError, match=r"line 1: images\[0\] must lie in .*Give --images a folder above it"):
-        to_coco(source, tmp_path / "coco.json", Losses())
+        to_coco(source, tmp_path / "coco.json", ConversionReport())
     assert not (tmp_path / "coco.json").exists()
-    to_coco(source, tmp_path / "coco.json", Losses(), CocoOptions(images=tmp_path))
+    to_coco(source, tmp_path / "coco.json", ConversionReport(), CocoOptions(images=tmp_path))
     assert json.loads((tmp_path / "coco.json").read_text())["images"][0]["file_name"] == "pictures/a.png"
 
 
@@ -187,14 +187,14 @@ def test_broken_records_and_strictness(tmp_path: Path) -> None:
     good = {"images": ["a.png"], "width": 8, "height": 6, "objects": [{"desc": "cup", "bbox_2d": [5, 1, 12, 3]}]}
     source = write_jsonl(tmp_path / "in.jsonl", [good, {"images": []}])
     with pytest.raises(RecordError, match="line 2: images must be a list of one path"):
-        to_coco(source, tmp_path / "coco.json", Losses())
-    losses = Losses("skip")
-    assert to_coco(source, tmp_path / "coco.json", losses) == 1
-    assert (losses.skipped, losses.total) == (1, 2)
+        to_coco(source, tmp_path / "coco.json", ConversionReport())
+    report = ConversionReport("skip")
+    assert to_coco(source, tmp_path / "coco.json", report) == 1
+    assert (report.skipped, report.total) == (1, 2)
     with pytest.raises(ConfigError, match="--overwrite"):
-        to_coco(source, tmp_path / "coco.json", Losses("skip"))
+        to_coco(source, tmp_path / "coco.json", ConversionReport("skip"))
     strict = CocoOptions(strict=True)
-    assert to_coco(write_jsonl(tmp_path / "one.jsonl", [good]), tmp_path / "x.json", Losses(), strict) is None
+    assert to_coco(write_jsonl(tmp_path / "one.jsonl", [good]), tmp_path / "x.json", ConversionReport(), strict) is None
     assert not (tmp_path / "x.json").exists()
 
 
@@ -202,7 +202,7 @@ def test_a_table_that_is_no_coco_file(tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "in.jsonl", [])
     table = write_json(tmp_path / "table.json", {"categories": 3})
     with pytest.raises(RecordError, match=r"table\.json: images must be given"):
-        to_coco(source, tmp_path / "coco.json", Losses(), CocoOptions(categories=table))
+        to_coco(source, tmp_path / "coco.json", ConversionReport(), CocoOptions(categories=table))
 
 
 @pytest.mark.parametrize("descs", [("cup", "cup"), ("cup", "dog")])
@@ -210,7 +210,7 @@ def test_objects_that_share_an_id_are_all_written(tmp_path: Path, descs: tuple[s
     boxes = [{"desc": desc, "bbox_2d": [1 + k, 1, 4 + k, 4]} for k, desc in enumerate(descs)]
     record = {"images": ["a.png"], "width": 8, "height": 6, "metadata": {"annotation_ids": [5, 5]}, "objects": boxes}
     write_json(tmp_path / "in.jsonl", record)
-    assert to_coco(tmp_path / "in.jsonl", tmp_path / "out.json", Losses()) == 1
+    assert to_coco(tmp_path / "in.jsonl", tmp_path / "out.json", ConversionReport()) == 1
     written = json.loads((tmp_path / "out.json").read_text())["annotations"]
     assert [each["bbox"] for each in written] == [[1, 1, 3, 3], [2, 1, 3, 3]]
     assert len({each["id"] for each in written}) == 2

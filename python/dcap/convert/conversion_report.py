@@ -1,4 +1,4 @@
-"""Losses: what a conversion dropped, changed or approximated, counted by reason, and what was too broken to read.
+"""What a conversion dropped, changed or approximated, counted by reason, and what was too broken to read.
 
 Owns the switch between stopping at bad input and going on; printing is in the command line.
 """
@@ -22,7 +22,7 @@ _ORDER = ("skipped", "dropped", "changed", "approximated", "note")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SourcePlace:
     """Where something stands in the input; ``str(place)`` is ``"instances.json: image 7: annotation 12"``."""
 
     file: str
@@ -32,9 +32,9 @@ class Place:
     object: str = ""
     """Object, or field, in the words of the format."""
 
-    def of(self, name: str) -> Place:
+    def of(self, name: str) -> SourcePlace:
         """Return the place of an object of this image."""
-        return Place(self.file, self.image, name)
+        return SourcePlace(self.file, self.image, name)
 
     def __str__(self) -> str:
         return ": ".join(part for part in (self.file, self.image, self.object) if part)
@@ -52,8 +52,8 @@ class Loss:
     """The first places, ``{"file", "image", "object", "detail"}``; what is empty is left out."""
 
 
-class Losses:
-    """Counts losses; the report of a conversion.
+class ConversionReport:
+    """What a conversion lost, counted by kind of loss.
 
     Args:
         on_bad: What `refuse` does.
@@ -63,7 +63,7 @@ class Losses:
         self.on_bad = on_bad
         self._found: dict[tuple[Action, str], Loss] = {}
 
-    def add(self, action: Action, reason: str, place: Place, detail: str = "") -> None:
+    def add(self, action: Action, reason: str, place: SourcePlace, detail: str = "") -> None:
         """Count a loss at `place`; `detail` is what differs from case to case."""
         loss = self._found.setdefault((action, reason), Loss(action, reason))
         loss.count += 1
@@ -71,7 +71,7 @@ class Losses:
             named = {"file": place.file, "image": place.image, "object": place.object, "detail": detail}
             loss.examples.append({key: text for key, text in named.items() if text})
 
-    def refuse(self, error: RecordError | str, place: Place) -> None:
+    def refuse(self, error: RecordError | str, place: SourcePlace) -> None:
         """Stop at bad input, or count it where `on_bad` is ``skip``.
 
         Raises:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dcap.convert.frames import stored_to_displayed
+from dcap.convert.foreign_images import stored_to_displayed
 from dcap.core.errors import RecordError
 from dcap.geometry import ShapeArray, transform
 from dcap.records.images import decode_image, read_header
@@ -32,13 +32,13 @@ def test_shapes_turn_with_pixels(tmp_path: Path, orientation: int) -> None:
 def test_the_size_tells_the_frame(tmp_path: Path) -> None:
     image(tmp_path / "a.png", 8, 6, orientation=6)
     source = instances(tmp_path, {"bbox": [1, 2, 3, 4]})
-    (record,), losses = read("coco", source)
+    (record,), report = read("coco", source)
     assert (record.canvas.width, record.canvas.height) == (6, 8)
     assert record.shapes.to_objects() == [{"bbox_2d": [0, 1, 4, 4]}]
-    assert losses.total == 0
-    (record,), losses = read("coco", instances(tmp_path, {"bbox": [1, 2, 3, 4]}, width=6, height=8))
+    assert report.total == 0
+    (record,), report = read("coco", instances(tmp_path, {"bbox": [1, 2, 3, 4]}, width=6, height=8))
     assert record.shapes.to_objects() == [{"bbox_2d": [1, 2, 4, 6]}]
-    assert losses.total == 0
+    assert report.total == 0
     with pytest.raises(RecordError, match="6 x 8 as displayed, or 8 x 6 as stored, not 8 x 8"):
         read("coco", instances(tmp_path, {"bbox": [1, 2, 3, 4]}, height=8))
 
@@ -49,6 +49,6 @@ def test_the_size_tells_the_frame(tmp_path: Path) -> None:
 )
 def test_a_half_turn_is_not_told_by_the_size(tmp_path: Path, frame: str, box: list[float], lost: int) -> None:
     image(tmp_path / "a.png", 8, 6, orientation=3)
-    (record,), losses = read("coco", instances(tmp_path, {"bbox": [1, 2, 3, 4]}), frame=frame)
+    (record,), report = read("coco", instances(tmp_path, {"bbox": [1, 2, 3, 4]}), frame=frame)
     assert record.shapes.to_objects() == [{"bbox_2d": box}]
-    assert sum(counts(losses).values()) == lost
+    assert sum(counts(report).values()) == lost

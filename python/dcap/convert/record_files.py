@@ -1,0 +1,76 @@
+"""dcap's own record files as conversions read and write them: good records with their places, and lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dcap.convert.conversion_report import ConversionReport, SourcePlace
+from dcap.core.errors import ConfigError, RecordError
+from dcap.geometry.objects import KEYS
+from dcap.records.files.source import RecordSource
+from dcap.records.json_line import MAX_LINE_BYTES
+from dcap.records.record import Record
+
+
+def good_records(file: RecordSource, report: ConversionReport) -> Iterator[tuple[SourcePlace, Record]]:
+    """Yield the good records of a file in order, each with its place.
+
+    Args:
+        file: The records.
+        report: Counts broken records, and shapes that were cut at the border of their image.
+
+    Raises:
+        RecordError: A record is broken, and `report` stops at bad input.
+    """
+    for i in range(len(file)):
+        origin = file.origin(i)
+        place = SourcePlace(origin.file, f"line {origin.line}")
+        try:
+            record = file[i]
+        except RecordError as error:
+            report.refuse(str(error).removeprefix(f"{origin}: "), place)
+            continue
+        for k in record.clipped:
+            reason = "shape partly outside the image: cut at its border"
+            report.add("changed", reason, place.of(f"objects[{k}]"))
+        yield place, record
+
+
+def record_line(data: Mapping[str, Any]) -> bytes:
+    """Return one record as JSON without a line end; of coordinates, 3.0 is written as 3.
+
+    Raises:
+        RecordError: It holds what JSON cannot, or is longer than a line may be.
+    """
+    objects = [{k: _whole(v) if k in KEYS else v for k, v in item.items()} for item in data["objects"]]
+    try:
+        line = msgspec.json.encode({**data, "objects": objects})
+    except (TypeError, ValueError, UnicodeEncodeError) as error:
+        raise RecordError(f"record must be JSON data: {error}") from None
+    if len(line) > MAX_LINE_BYTES:
+        raise RecordError(f"record must have at most {MAX_LINE_BYTES} bytes, not {len(line)}")
+    return line
+
+
+def _whole(values: list[float]) -> list[float]:
+    return [int(value) if value.is_integer() else value for value in values]
+
+
+def check_target(target: Path, source: Path, overwrite: bool) -> None:
+    """Refuse to write over the input, or over a file unless `overwrite`.
+
+    Raises:
+        ConfigError: The file is there, or is the input itself.
+    """
+    if not target.exists():
+        return
+    if not target.is_file():
+        raise ConfigError(f"--out must be a file, not a folder: {target}")
+    if source.exists() and target.samefile(source):
+        raise ConfigError(f"--out must be another file than the input, {source}")
+    if not overwrite:
+        raise ConfigError(f"--out must be a new file, and {target} exists. Give --overwrite to replace it.")
