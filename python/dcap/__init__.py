@@ -4,4 +4,6 @@ Import the room you need (`dcap.geometry`, `dcap.augment`, `dcap.data`, ...); th
 that importing one of them costs nothing else.
 """
 
+__all__ = ["__version__"]
+
 __version__ = "0.1.0"

@@ -13,11 +13,11 @@ import pytest
 import dcap
 
 SOURCES = Path(dcap.__file__).parent
-FACES = sorted(path for path in SOURCES.glob("*/__init__.py") if "lazy(" in path.read_text("utf-8"))
+FACES = sorted(path for path in SOURCES.rglob("__init__.py") if "lazy(" in path.read_text("utf-8"))
 
 
 def name_of(path: Path) -> str:
-    return f"dcap.{path.parent.name}"
+    return ".".join(("dcap", *path.parent.relative_to(SOURCES).parts))
 
 
 def typed_names(path: Path) -> set[str]:

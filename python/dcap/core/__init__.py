@@ -1,1 +1,73 @@
-"""Errors, registry, configuration, randomness and logging: what every other layer may use."""
+"""What every other layer may use: errors, registry, configuration, randomness, log, progress, files, processes.
+
+Example:
+    try:
+        record = parse_record(line, origin)
+    except DcapError as error:
+        print(error)
+"""
+
+from typing import TYPE_CHECKING
+
+from dcap.core.faces import lazy
+
+if TYPE_CHECKING:
+    from dcap.core.errors import (
+        AnswerError,
+        CheckpointError,
+        ConfigError,
+        DcapError,
+        GeometryError,
+        ImageError,
+        MissingPackageError,
+        PluginError,
+        RecordError,
+        StoppedError,
+        TrainingError,
+        WorkerError,
+    )
+    from dcap.core.files import write_whole, written_whole
+    from dcap.core.parallel import map_in_order
+    from dcap.core.registry import Registry
+
+__all__ = [
+    "AnswerError",
+    "CheckpointError",
+    "ConfigError",
+    "DcapError",
+    "GeometryError",
+    "ImageError",
+    "MissingPackageError",
+    "PluginError",
+    "RecordError",
+    "Registry",
+    "StoppedError",
+    "TrainingError",
+    "WorkerError",
+    "map_in_order",
+    "write_whole",
+    "written_whole",
+]
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "errors": (
+            "AnswerError",
+            "CheckpointError",
+            "ConfigError",
+            "DcapError",
+            "GeometryError",
+            "ImageError",
+            "MissingPackageError",
+            "PluginError",
+            "RecordError",
+            "StoppedError",
+            "TrainingError",
+            "WorkerError",
+        ),
+        "files": ("write_whole", "written_whole"),
+        "parallel": ("map_in_order",),
+        "registry": ("Registry",),
+    },
+)

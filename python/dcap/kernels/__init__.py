@@ -48,3 +48,22 @@ recolor = _backend.recolor
 simplify = _backend.simplify
 transform = _backend.transform
 warp = _backend.warp
+
+__all__ = [
+    "BACKEND",
+    "area_or_length",
+    "canonicalize",
+    "clip_convex",
+    "clip_rect",
+    "fill_outside",
+    "find_lines",
+    "min_area_rect",
+    "pack",
+    "pairwise_iou",
+    "patchify",
+    "read_record",
+    "recolor",
+    "simplify",
+    "transform",
+    "warp",
+]
