@@ -11,8 +11,7 @@ from PIL import Image
 
 from dcap.answers.codec import parse, to_canvas
 from dcap.audit.preview import PAGE_SIDE, Preview, choose, entry, load_preview, tiles
-from dcap.cli.preview import load_config
-from dcap.cli.run_data import open_dataset
+from dcap.cli.run_data import load_config, open_dataset
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.view.draw import DROPPED_COLOR, scaled_to
 
@@ -38,7 +37,7 @@ Load = Callable[..., Preview]
 
 @pytest.fixture
 def dataset(records: Path) -> Callable[..., DenseCaptionDataset]:
-    return lambda *overrides: open_dataset(load_config(str(records), list(overrides)), "train")
+    return lambda *overrides: open_dataset(load_config([str(records)], overrides, "test"), "train")
 
 
 @pytest.fixture
@@ -66,7 +65,7 @@ def test_without_augmentation_nothing_is_dropped(preview: Load, dataset: Callabl
 
 
 def test_without_a_tokenizer_tokens_are_not_counted(records: Path, preview: Load) -> None:
-    config = load_config(str(records), [CROP])
+    config = load_config([str(records)], [CROP], "test")
     dataset = DenseCaptionDataset(config.data, "train", None, augmentation=config.augmentation)
     draw, counted = load_preview(dataset, 0, 1).draws[0], preview(1, CROP).draws[0]
     assert [line for line in draw.describe() if "tokens" in line] == ["tokens are not counted: there is no tokenizer"]
@@ -134,7 +133,7 @@ def circle(records: Path) -> None:
 def test_what_is_drawn_is_what_the_answer_says(preview: Load) -> None:
     """Simplified, on the text's grid, and in its order."""
     shown = preview(2, "augmentation.ops=[{name: hflip, prob: 0.5}]", *ROUND)
-    profile = load_config("x", list(ROUND)).data.answer
+    profile = load_config(["x"], ROUND, "test").data.answer
     for draw, panel in zip(shown.draws, entry(shown).panels[1:], strict=True):
         canvas, objects = draw.planned.result.scene.canvas, draw.objects
         said = parse(draw.answer, profile)

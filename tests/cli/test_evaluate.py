@@ -1,4 +1,7 @@
+from __future__ import annotations
+
 import json
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -10,14 +13,16 @@ RECORD = {"images": ["a.png"], "width": 100, "height": 50, "objects": [CUP]}
 
 
 @pytest.fixture
-def files(tmp_path):
+def files(tmp_path: Path) -> list[str]:
     Image.new("RGB", (100, 50)).save(tmp_path / "a.png")
     (tmp_path / "truth.jsonl").write_text(json.dumps(RECORD) + "\n")
     (tmp_path / "pred.jsonl").write_text(json.dumps({**RECORD, "text": "x", "problems": []}) + "\n")
     return ["--truth", str(tmp_path / "truth.jsonl"), "--pred", str(tmp_path / "pred.jsonl")]
 
 
-def test_scores_are_printed_written_and_drawn(files, tmp_path, capsys):
+def test_scores_are_printed_written_and_drawn(
+    files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     extra = ["--json", str(tmp_path / "scores.json"), "--sheet", str(tmp_path / "sheet.png")]
     assert main(["evaluate", *files, *extra]) == 0
     out = capsys.readouterr().out
@@ -30,12 +35,12 @@ def test_scores_are_printed_written_and_drawn(files, tmp_path, capsys):
         assert sheet.width > 1000
 
 
-def test_worst_may_be_left_out(files, capsys):
+def test_worst_may_be_left_out(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", *files, "--worst", "0"]) == 0
     assert "worst images" not in capsys.readouterr().out
 
 
-def test_bundled_truth(tmp_path, capsys):
+def test_bundled_truth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "pred.jsonl").write_bytes(b"")
     assert main(["evaluate", "--truth", "builtin:photos/val.jsonl", "--pred", str(tmp_path / "pred.jsonl")]) == 0
     assert "no answer" in capsys.readouterr().out
@@ -51,7 +56,14 @@ def test_bundled_truth(tmp_path, capsys):
         (["--truth", "empty.jsonl", "--pred", "empty.jsonl"], "--truth must hold at least one record"),
     ],
 )
-def test_mistakes_are_one_line(files, tmp_path, monkeypatch, capsys, change, message):
+def test_mistakes_are_one_line(
+    files: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    change: list[str],
+    message: str,
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty.jsonl").write_bytes(b"")
     assert main(["evaluate", *files, *change]) == 2

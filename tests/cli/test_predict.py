@@ -1,4 +1,7 @@
+from __future__ import annotations
+
 import json
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -8,12 +11,13 @@ from dcap.records.files.jsonl import JsonlFile
 from dcap.records.files.opening import resolve_data
 
 
-def arguments(out, *more):
+def arguments(out: Path, *more: str) -> list[str]:
     return ["predict", "--model", "builtin:tiny", "--data", "builtin:photos/val.jsonl", "--out", str(out),
             "--max-new-tokens", "3", "--device", "cpu", *more]  # fmt: skip
 
 
-def test_predictions_can_be_drawn_scored_and_continued(tmp_path, tiny_folder, capsys):
+@pytest.mark.usefixtures("tiny_folder")
+def test_predictions_can_be_drawn_scored_and_continued(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, sheet = tmp_path / "pred.jsonl", tmp_path / "sheet.png"
     assert main(arguments(out, "--sheet", str(sheet))) == 0
     line = json.loads(out.read_text("utf-8").splitlines()[0])
@@ -32,7 +36,8 @@ def test_predictions_can_be_drawn_scored_and_continued(tmp_path, tiny_folder, ca
     assert "boxes and polygons" in capsys.readouterr().out
 
 
-def test_records_that_are_left_out_give_exit_code_1(tmp_path, tiny_folder):
+@pytest.mark.usefixtures("tiny_folder")
+def test_records_that_are_left_out_give_exit_code_1(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"images": ["none.png"], "width": 3, "height": 3, "objects": []}\n')
     args = arguments(tmp_path / "pred.jsonl", "--on-bad-record", "skip")
     args[args.index("builtin:photos/val.jsonl")] = str(tmp_path / "a.jsonl")
@@ -40,6 +45,7 @@ def test_records_that_are_left_out_give_exit_code_1(tmp_path, tiny_folder):
     assert "none.png" in (tmp_path / "pred.jsonl.bad_records.jsonl").read_text()
 
 
+@pytest.mark.usefixtures("tiny_folder")
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -51,7 +57,9 @@ def test_records_that_are_left_out_give_exit_code_1(tmp_path, tiny_folder):
         (["--data", "builtin:photos/vla.jsonl"], "did you mean photos/val.jsonl?"),
     ],
 )
-def test_mistakes_are_one_line(tmp_path, tiny_folder, monkeypatch, capsys, change, message):
+def test_mistakes_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], change: list[str], message: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(arguments(tmp_path / "pred.jsonl", *change)) == 2
     error = capsys.readouterr().err

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from dcap.cli.__main__ import main
-from dcap.cli.preview import load_config
+from dcap.cli.run_data import load_config
 from dcap.core.config import dump_yaml
 from dcap.core.errors import MissingPackageError
 
@@ -70,7 +70,7 @@ def test_records_alone_need_no_config(tmp_path: Path) -> None:
 
 
 def test_records_alone_get_no_augmentation_and_any_length() -> None:
-    config = load_config("a.jsonl", ["seed=3"])
+    config = load_config(["a.jsonl"], ["seed=3"], "dcap preview")
     assert (config.data.train, config.augmentation.ops, config.seed) == (("a.jsonl",), (), 3)
     assert "a.jsonl" in dump_yaml(config)
 

@@ -6,19 +6,17 @@ import argparse
 import json
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dcap.cli.run_data import RecordsConfig
+from dcap.cli.run_data import load_config
 from dcap.core.errors import ConfigError
 from dcap.core.log import output_console
 from dcap.core.parallel import default_workers
 from dcap.core.progress import progress_bars
-from dcap.train.config import RunConfig, load_run_config
 
 if TYPE_CHECKING:
     from dcap.audit.splits import CheckResult
@@ -77,7 +75,9 @@ def run(args: argparse.Namespace) -> int:
     for name in ("epoch", "workers"):
         if getattr(args, name) < 0:
             raise ConfigError(f"--{name} must be at least 0, not {getattr(args, name)}")
-    config = load_config(args.sources, args.overrides)
+    changes = [item for item in args.sources if _OVERRIDE.match(item)]
+    sources = [item for item in args.sources if item not in changes]
+    config = load_config(sources, [*changes, *args.overrides], "dcap audit")
     # The tokenizer comes with transformers, which takes seconds to import.
     from dcap.audit.auditing import AuditOptions, audit
     from dcap.data.encode import load_tokenizer
@@ -93,22 +93,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print(results, output_console())
     return 1 if failed else 0
-
-
-def load_config(sources: Sequence[str], overrides: Sequence[str]) -> RunConfig | RecordsConfig:
-    """Return the run's config, or one for records alone: no augmentation, any length.
-
-    Raises:
-        ConfigError: A config is not the only source, or is wrong.
-    """
-    changes = [*(item for item in sources if _OVERRIDE.match(item)), *overrides]
-    files = [item for item in sources if not _OVERRIDE.match(item)]
-    configs = [item for item in files if Path(item).suffix in (".yaml", ".yml")]
-    if len(files) == len(configs) == 1:
-        return load_run_config(files[0], changes)
-    if configs or not files:
-        raise ConfigError("dcap audit must be given one config, or files of records, not " + " ".join(sources))
-    return RecordsConfig.of(files, (), changes, "dcap audit")
 
 
 def _count_or_all(text: str) -> int | None:

@@ -6,13 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dcap.cli.run_data import RecordsConfig, add_step, open_dataset, training_step
+from dcap.cli.run_data import add_step, load_config, open_dataset, training_step
 from dcap.core.errors import ConfigError
 from dcap.core.files import write_whole
 from dcap.core.log import get_logger
 from dcap.core.progress import progress
 from dcap.core.words import counted
-from dcap.train.config import RunConfig, load_run_config
+from dcap.train.config import RunConfig
 
 if TYPE_CHECKING:
     from dcap.audit.preview import Preview
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     for name in ("num_samples", "draws"):
         if getattr(args, name) < 1:
             raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
-    config = load_config(args.source, args.overrides)
+    config = load_config([args.source], args.overrides, "dcap preview", for_val=True)
     # The tokenizer comes with transformers, which takes seconds to import.
     from dcap.audit.preview import choose, load_preview
 
@@ -95,14 +95,3 @@ def _write(folder: Path, previews: list[Preview], title: str, intro: str) -> Non
     write_png(folder / "sheet.png", sheet)
     write_whole(folder / "index.html", samples_page(title, intro, [entry(preview) for preview in previews]))
     log.info("%s and index.html beside it: %s", folder / "sheet.png", intro)
-
-
-def load_config(source: str, overrides: list[str]) -> RunConfig | RecordsConfig:
-    """Return the run's config, or one for records alone: no augmentation, any length.
-
-    Raises:
-        ConfigError: As the run's config.
-    """
-    if Path(source).suffix in (".yaml", ".yml"):
-        return load_run_config(source, overrides)
-    return RecordsConfig.of([source], [source], overrides, Path(source).name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dcap.augment.config import AugmentConfig
@@ -13,7 +14,7 @@ from dcap.core.errors import ConfigError, MissingPackageError
 from dcap.core.log import get_logger
 from dcap.data.config import DataConfig, Split
 from dcap.model.config import ModelConfig
-from dcap.train.config import RunConfig, build_checked
+from dcap.train.config import RunConfig, build_checked, load_run_config
 
 if TYPE_CHECKING:
     from dcap.data.dataset import DenseCaptionDataset
@@ -50,6 +51,28 @@ class RecordsConfig:
         """
         data = {"train": list(train), "val": list(val), "global_max_length": 1_000_000}
         return build_checked(cls, {"data": data}, overrides, source)
+
+
+def load_config(
+    sources: Sequence[str], overrides: Sequence[str], command: str, *, for_val: bool = False
+) -> RunConfig | RecordsConfig:
+    """Return a run's config, or that of records alone.
+
+    Args:
+        sources: One YAML file, or files of records.
+        overrides: Command-line items such as ``seed=1``.
+        command: Name of the command, for messages.
+        for_val: Whether records alone are the validation split too.
+
+    Raises:
+        ConfigError: A YAML file is not the only source, or the config is wrong.
+    """
+    configs = [source for source in sources if Path(source).suffix in (".yaml", ".yml")]
+    if len(sources) == len(configs) == 1:
+        return load_run_config(configs[0], overrides)
+    if configs or not sources:
+        raise ConfigError(f"{command} must be given one config, or files of records, not " + " ".join(sources))
+    return RecordsConfig.of(sources, sources if for_val else (), overrides, command)
 
 
 def open_dataset(config: RunConfig | RecordsConfig, split: Split, *, needs_tokens: bool = True) -> DenseCaptionDataset:
