@@ -67,9 +67,9 @@ def test_an_error_of_dcap_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: p
 
 
 def test_a_file_that_cannot_be_opened_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    target = tmp_path / "missing" / "schema.json"
-    assert main(["schema", "--out", str(target)]) == 2
-    assert capsys.readouterr().err == f"dcap: {target}: No such file or directory\n"
+    (tmp_path / "file").touch()
+    assert main(["schema", "--out", str(tmp_path / "file" / "schema.json")]) == 2
+    assert capsys.readouterr().err == f"dcap: {tmp_path / 'file'}: File exists\n"
 
 
 def test_an_interrupt_has_its_code(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,10 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dcap.cli.arguments import add_workers, require_at_least
 from dcap.cli.run_data import load_config
-from dcap.core.errors import ConfigError
 from dcap.core.log import output_console
-from dcap.core.parallel import default_workers
 from dcap.core.progress import progress_bars
 
 if TYPE_CHECKING:
@@ -31,11 +30,11 @@ examples:
   dcap audit train.jsonl more.jsonl                   records alone: no augmentation, any length
   dcap audit builtin:photos/train.jsonl --json        the result for programs
 
-what is checked: records, preprocessors, shapes inside their image, images (decoded), plans of one epoch and their
-length, canvases, answers that read back to the same objects, supervised tokens, token counts against the tokenizer,
-images of val that are in train, duplicates, sample ids, prompts, control tokens. no weights are loaded.
+The table has a line for each check: records, preprocessors, shapes, images, plans and lengths of one epoch, answers
+that read back to the same objects, token counts, images of val that are in train, duplicates, prompts, control tokens.
+No weights are loaded.
 
-a note is what the config allows (data.on_bad_record, data.overlong) or what is legal and worth a look (duplicates).
+A note is no failure: the config allows it (data.on_bad_record, data.overlong), or it is legal and worth a look.
 
 exit codes: 0 all passed, 1 a check failed, 2 the audit could not run.
 """
@@ -51,18 +50,24 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "sources", nargs="+", metavar="CONFIG.yaml|FILE.jsonl|KEY=VALUE", help="a run's config, or records alone"
+        "sources",
+        nargs="+",
+        metavar="CONFIG.yaml|FILE.jsonl|KEY=VALUE",
+        help="a run's config, or files of records; KEY=VALUE changes a field",
     )
     parser.add_argument(
-        "--encode", type=_count_or_all, default=256, metavar="N|all", help="samples to tokenise (default: 256 a split)"
+        "--encode",
+        type=_count_or_all,
+        default=256,
+        metavar="N|all",
+        help="number of samples of each split that are tokenised, drawn by chance (default: 256)",
     )
-    parser.add_argument("--epoch", type=int, default=0, metavar="N", help="epoch to plan, from 0 (default: 0)")
-    parser.add_argument("--no-decode", action="store_true", help="read headers of images only")
     parser.add_argument(
-        "--workers", type=int, default=default_workers(), metavar="N",
-        help="worker processes; 0: none (default: one per core, at most 8: %(default)s)",
-    )  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+        "--epoch", type=int, default=0, metavar="N", help="epoch whose samples are planned, from 0 (default: 0)"
+    )
+    parser.add_argument("--no-decode", action="store_true", help="read only the headers of images")
+    add_workers(parser)
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(run=run, overrides=[])
 
 
@@ -70,11 +75,9 @@ def run(args: argparse.Namespace) -> int:
     """Print the table of checks; the exit code is 1 when one failed.
 
     Raises:
-        ConfigError: A number is below 0, or as the run's config.
+        ConfigError: A number is below 0, or the config is wrong.
     """
-    for name in ("epoch", "workers"):
-        if getattr(args, name) < 0:
-            raise ConfigError(f"--{name} must be at least 0, not {getattr(args, name)}")
+    require_at_least(args, 0, "epoch", "workers")
     changes = [item for item in args.sources if _OVERRIDE.match(item)]
     sources = [item for item in args.sources if item not in changes]
     config = load_config(sources, [*changes, *args.overrides], "dcap audit")

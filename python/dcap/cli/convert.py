@@ -48,11 +48,11 @@ examples:
   dcap convert jsonl train.jsonl --max-pixels 1000000 -o small.jsonl     smaller images, shapes moved along
   dcap convert to-coco val.jsonl -o val.json --categories instances_train2017.json
 
-dcap convert FORMAT --help explains the options of a format. Paths in the output start at its folder; width, height and
-shapes are those of the image as displayed, its EXIF orientation applied.
+dcap convert FORMAT --help lists the options of a format. Image paths in the output are relative to its folder. Width,
+height and shapes are those of the image as displayed, after its EXIF orientation is applied.
 
-what is dropped, changed or approximated is listed by reason with its first places; --report writes all of it as JSON,
---strict writes nothing where there is any. A note is no loss. The output appears when it is whole.
+A conversion lists what it drops, changes or approximates, by reason, with the first places of each. --report writes
+this list as JSON. With --strict nothing is written if anything is lost. A note is no loss.
 
 exit codes: 0 fine, 1 broken input was left out (--on-bad skip), or something was lost (--strict), 2 an error that the
 last line names.
@@ -87,8 +87,10 @@ def _add_format(formats: Any, name: str) -> None:
         epilog=f"example:\n  dcap convert {name} {shown} -o train.jsonl\n\nsee dcap convert --help for more.\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", metavar=shown, help="what is read")
-    parser.add_argument("--images", type=Path, metavar="DIR", help="folder that all images must lie in")
+    parser.add_argument("source", metavar=shown, help="file or folder to read")
+    parser.add_argument(
+        "--images", type=Path, metavar="DIR", help="folder of the images; an image outside it is an error"
+    )
     _add_common(parser, "FILE.jsonl")
     if dataclasses.is_dataclass(maker):
         _add_fields(parser, maker)
@@ -96,27 +98,35 @@ def _add_format(formats: Any, name: str) -> None:
         "--frame",
         choices=("auto", "displayed", "stored"),
         default="auto",
-        help="where shapes are in images with an EXIF orientation (default: auto, told by width and height)",
+        help="which frame the shapes of images with an EXIF orientation are in (default: auto, found out by width and "
+        "height)",
     )
     parser.add_argument(
         "--max-pixels",
         type=_positive,
         metavar="N",
-        help="write larger images smaller, to N pixels with the same aspect, and move the shapes along; JPEG with "
-        "quality 95, other formats as PNG. A file that an earlier run made of the same image is kept",
+        help="shrink larger images to N pixels, at the same aspect ratio, and scale their shapes. JPEG files are "
+        "written with quality 95, others as PNG. A file that an earlier run made of the same image is kept",
     )
-    parser.add_argument("--resized", type=Path, metavar="DIR", help="where to (default: images-N beside the output)")
+    parser.add_argument(
+        "--resized", type=Path, metavar="DIR", help="folder of the smaller images (default: images-N beside the output)"
+    )
     parser.set_defaults(run=run, format=name)
 
 
 def _add_common(parser: argparse.ArgumentParser, metavar: str) -> None:
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar=metavar, help="written when it is whole")
-    parser.add_argument("--overwrite", action="store_true", help="replace what an earlier run wrote")
     parser.add_argument(
-        "--on-bad", choices=("error", "skip"), default="error", help="stop at broken input, or leave its image out"
+        "-o", "--out", type=Path, required=True, metavar=metavar, help="file to write; it appears when it is complete"
     )
-    parser.add_argument("--report", type=Path, metavar="FILE.json", help="write the losses as JSON")
-    parser.add_argument("--strict", action="store_true", help="write nothing, and exit with 1, when anything is lost")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    parser.add_argument(
+        "--on-bad",
+        choices=("error", "skip"),
+        default="error",
+        help="broken input: stop, or leave out its image (default: error)",
+    )
+    parser.add_argument("--report", type=Path, metavar="FILE.json", help="write the list of losses as JSON")
+    parser.add_argument("--strict", action="store_true", help="write nothing and exit with 1 if anything is lost")
 
 
 def _add_fields(parser: argparse.ArgumentParser, maker: Any) -> None:
@@ -140,14 +150,14 @@ def _add_fields(parser: argparse.ArgumentParser, maker: Any) -> None:
 def _add_to_coco(formats: Any) -> None:
     parser = formats.add_parser(
         "to-coco",
-        help="Records to a COCO file.",
+        help="From records to a COCO file.",
         description="Write records as a COCO instances file: texts as categories, lines in a list of their own.",
         epilog="example:\n  dcap convert to-coco train.jsonl -o coco.json\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("source", metavar="FILE.jsonl", help="records")
-    parser.add_argument("--images", type=Path, metavar="DIR", help="folder that file_name starts at")
-    parser.add_argument("--categories", type=Path, metavar="FILE.json", help="COCO file whose category ids are used")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="folder that file_name is relative to")
+    parser.add_argument("--categories", type=Path, metavar="FILE.json", help="COCO file to take category ids from")
     _add_common(parser, "FILE.json")
     parser.set_defaults(run=run_to_coco)
 

@@ -1,10 +1,11 @@
-"""``dcap evaluate``: how good predictions are."""
+"""``dcap evaluate``: score predictions against the truth."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+from dcap.cli.arguments import require_at_least
 from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger, output_console
 from dcap.records.files.opening import expand_sources
@@ -17,16 +18,17 @@ examples:
   dcap evaluate --truth val.jsonl --pred pred.jsonl --json scores.json --sheet worst.png
   dcap evaluate --truth roads.jsonl --pred pred.jsonl --line-tolerance 5
 
-what is measured:
-  boxes and polygons  precision, recall and F1 at an IoU of 0.50, 0.75 and as the mean over 0.50:0.05:0.95; IoU is
-                      exact, a box against a polygon too; pairs are one to one and optimal, whatever their captions
-  with equal caption  the same, where a pair must also have equal captions (Unicode NFKC, case, white space apart)
-  lines               share of the predicted length within the tolerance of a true line (precision), share of the
-                      true length within it of a predicted one (recall); and matched one to one where the two shares'
-                      harmonic mean is at least 0.5
-  captions            of the matched pairs: share of equal ones, mean F1 of their words
-  answers             share that parses without a problem; images without one count as empty
-  repeats             predictions that repeat another of the same caption at an IoU above 0.9
+What is measured:
+  boxes and polygons  precision, recall and F1 at an IoU of 0.50, of 0.75, and as the mean over 0.50:0.05:0.95. IoU is
+                      exact, also of a box and a polygon. Truth and prediction are matched one to one so that the sum
+                      of IoU is largest; captions do not matter
+  with equal caption  the same, but captions must be equal too (but for case, white space and Unicode form)
+  lines               precision: share of the predicted length that is near a true line. Recall: share of the true
+                      length that is near a predicted line. Matched lines: one to one, where the F1 of both is 0.5 or
+                      more
+  captions            of the matched pairs: share of equal captions, mean F1 of their words
+  answers             share that parses without a problem. An image without an answer counts as an empty one
+  repeats             predictions with the caption of another one and an IoU above 0.9 with it
 """
 
 
@@ -39,19 +41,23 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--truth", required=True, nargs="+", metavar="FILE", help="true records")
-    parser.add_argument("--pred", required=True, type=Path, metavar="PRED.jsonl", help="what dcap predict wrote")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all scores, and one row per image")
-    parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="draw the worst and best images")
-    parser.add_argument("--root", type=Path, metavar="DIR", help="with --sheet: images must stay inside this folder")
-    parser.add_argument("--worst", type=int, default=5, metavar="N", help="worst images to list (default: 5)")
-    parser.add_argument("--best", type=int, default=2, metavar="N", help="best images on the sheet (default: 2)")
+    parser.add_argument("--truth", required=True, nargs="+", metavar="FILE", help="files of true records")
+    parser.add_argument("--pred", required=True, type=Path, metavar="PRED.jsonl", help="file that dcap predict wrote")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all scores as JSON, with one row per image")
+    parser.add_argument(
+        "--sheet", type=Path, metavar="FILE.png", help="draw truth and prediction of the worst and best images"
+    )
+    parser.add_argument("--root", type=Path, metavar="DIR", help="with --sheet: stop at an image outside this folder")
+    parser.add_argument(
+        "--worst", type=int, default=5, metavar="N", help="number of worst images to list and draw (default: 5)"
+    )
+    parser.add_argument("--best", type=int, default=2, metavar="N", help="number of best images to draw (default: 2)")
     parser.add_argument(
         "--line-tolerance",
         type=float,
         default=10.0,
         metavar="PX",
-        help="lines this near run together, in pixels of the image file (default: 10)",
+        help="largest distance of lines that agree, in pixels of the image file (default: 10)",
     )
     parser.set_defaults(run=run)
 
@@ -67,9 +73,7 @@ def run(args: argparse.Namespace) -> int:
     from dcap.evaluate.metrics import ScoreOptions
     from dcap.view.sheet import write_png
 
-    for name in ("worst", "best"):
-        if getattr(args, name) < 0:
-            raise ConfigError(f"--{name} must be at least 0, not {getattr(args, name)}")
+    require_at_least(args, 0, "worst", "best")
     truth = expand_sources(args.truth)
     evaluation = evaluate(truth, args.pred, ScoreOptions(line_tolerance_px=args.line_tolerance))
     if not evaluation.images:

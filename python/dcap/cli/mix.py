@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from dcap.core.errors import ConfigError
+from dcap.cli.arguments import add_overrides, require_at_least
 from dcap.core.log import get_logger, output_console
 from dcap.core.words import counted
 
@@ -25,8 +25,8 @@ examples:
   dcap mix configs/mine.yaml --epoch 3 --out e3.jsonl  those of another epoch
   dcap mix configs/mine.yaml data.mixture[1].ratio=0.5 with fields changed
 
-the file holds records, shuffled; metadata.dataset names the data set of each. Prompts, answer settings, caps and loss
-weights are no part of a record: they act in training, which a run with data.mixture does by itself, without this file.
+The file holds the records of the epoch, shuffled. metadata.dataset names the data set of each. A run with data.mixture
+does not need this file. Prompts, answer settings, caps and loss weights are not in it: they are no part of a record.
 """
 
 
@@ -40,9 +40,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("config", metavar="CONFIG.yaml", help="a run's config")
-    parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="config fields to change")
-    parser.add_argument("--epoch", type=int, default=0, metavar="N", help="epoch, from 0 (default: %(default)s)")
-    parser.add_argument("--out", type=Path, metavar="FILE.jsonl", help="write the records of the epoch here")
+    add_overrides(parser)
+    parser.add_argument("--epoch", type=int, default=0, metavar="N", help="which epoch, from 0 (default: 0)")
+    parser.add_argument("--out", type=Path, metavar="FILE.jsonl", help="write the records of the epoch into this file")
     parser.set_defaults(run=run)
 
 
@@ -58,8 +58,7 @@ def run(args: argparse.Namespace) -> int:
     from dcap.train.config import load_run_config
 
     config = load_run_config(args.config, args.overrides)
-    if args.epoch < 0:
-        raise ConfigError(f"--epoch must be at least 0, not {args.epoch}")
+    require_at_least(args, 0, "epoch")
     records, mixture = read_mixture(config.data, "train")
     output_console().print(_table(shares(mixture, config.seed, args.epoch)))
     if args.out is not None:

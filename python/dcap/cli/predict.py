@@ -17,12 +17,11 @@ examples:
   dcap predict --model runs/full/final --data val.jsonl --out pred.jsonl --sheet pred.png     a model tuned in full
   dcap predict --model builtin:tiny --data builtin:photos/val.jsonl --out pred.jsonl --max-new-tokens 64
 
---adapter takes what dcap train wrote (runs/mine/final, or a folder below runs/mine/checkpoints) or the adapter's own
-folder. The answer profile beside the weights says how answers are written and how large images are, so prediction
-agrees with training.
+--adapter is runs/mine/final, a folder below runs/mine/checkpoints, or the folder of the adapter itself. The answer
+profile beside the weights says how answers are written and how large images are: as in training.
 
-an interrupted run is continued: start it again with the same options. Each line of the output holds the objects in
-pixels of the image file, the answer as it was written, and what was wrong with it.
+To continue an interrupted prediction, start it again with the same options. Each line of the output holds the objects
+in pixels of the image file, the answer of the model as it wrote it, and what was wrong with that.
 
 next: dcap evaluate --truth val.jsonl --pred pred.jsonl
 """
@@ -37,28 +36,44 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", required=True, metavar="NAME", help="hub id, folder or builtin:tiny")
-    parser.add_argument("--adapter", type=Path, metavar="DIR", help="adapter that dcap train wrote")
+    parser.add_argument("--model", required=True, metavar="NAME", help="base model: hub id, folder or builtin:tiny")
+    parser.add_argument("--adapter", type=Path, metavar="DIR", help="folder of an adapter that dcap train wrote")
     parser.add_argument("--revision", metavar="REV", help="hub revision of the model")
-    parser.add_argument("--data", required=True, nargs="+", metavar="FILE", help="records; only images are used")
-    parser.add_argument("--out", required=True, type=Path, metavar="PRED.jsonl", help="written, or continued")
-    parser.add_argument("--overwrite", action="store_true", help="start anew even when --out is there")
-    parser.add_argument("--limit", type=int, metavar="N", help="the first records only")
-    parser.add_argument("--dataset", metavar="NAME", help="ask as this data set of data.mixture was asked in training")
-    parser.add_argument("--mode", choices=("dense", "summary"), help="default: what the model was trained to answer")
-    parser.add_argument("--batch-size", type=int, default=4, metavar="N", help="images at a time (default: 4)")
-    parser.add_argument("--max-new-tokens", type=int, default=4096, metavar="N", help="stop there (default: 4096)")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: bfloat16 on CUDA")
-    parser.add_argument("--device", metavar="NAME", help="cuda, cuda:1, cpu; default: cuda where there is one")
-    parser.add_argument("--root", type=Path, metavar="DIR", help="image paths must stay inside this folder")
+    parser.add_argument(
+        "--data", required=True, nargs="+", metavar="FILE", help="files of records; only their images are used"
+    )
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="PRED.jsonl", help="file to write; an interrupted one is continued"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace --out instead of continuing it")
+    parser.add_argument("--limit", type=int, metavar="N", help="predict only the first N records")
+    parser.add_argument("--dataset", metavar="NAME", help="use the prompt of this data set of data.mixture")
+    parser.add_argument(
+        "--mode", choices=("dense", "summary"), help="kind of answer (default: what the model was trained for)"
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=4, metavar="N", help="number of images at a time (default: 4)"
+    )
+    parser.add_argument(
+        "--max-new-tokens", type=int, default=4096, metavar="N", help="longest answer, in tokens (default: 4096)"
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16", "float16"),
+        help="type of the weights (default: bfloat16 on CUDA, else float32)",
+    )
+    parser.add_argument("--device", metavar="NAME", help="cuda, cuda:1 or cpu (default: cuda where there is one)")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="stop at an image outside this folder")
     parser.add_argument(
         "--on-bad-record",
         choices=("error", "skip"),
         default="error",
-        help="stop, or leave out and list (default: error)",
+        help="bad record or image: stop, or leave it out and list it (default: error)",
     )
     parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="draw truth and prediction of the first images")
-    parser.add_argument("--sheet-images", type=int, default=8, metavar="N", help="how many (default: 8)")
+    parser.add_argument(
+        "--sheet-images", type=int, default=8, metavar="N", help="number of images on the sheet (default: 8)"
+    )
     parser.set_defaults(run=run)
 
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dcap.cli.arguments import add_overrides, require_at_least
 from dcap.cli.run_data import add_step, load_config, open_dataset, training_step
 from dcap.core.errors import ConfigError
 from dcap.core.files import write_whole
@@ -31,9 +32,9 @@ examples:
   dcap preview train.jsonl --out preview                          annotations as they are, no config
   dcap preview train.jsonl augmentation.ops='[{name: rotate, params: {max_deg: 20}}]' --out preview
 
-writes sheet.png, one row per sample with the beginning of its text, and index.html, which needs no network: objects
-with their captions, those that were dropped with the reason, the plan in words, and the supervised text, whole. What
-is drawn on a sample is what its text holds: polygons as data.answer simplifies them, on its grid. Objects keep the
+Writes sheet.png and index.html. The sheet has one row per sample. The page lists the objects of each sample, those
+that augmentation dropped with the reason, what augmentation did, and the whole supervised text. It needs no network.
+Shapes are drawn as the text says them: simplified as data.answer says, and rounded to its grid. Objects keep their
 numbers of the record.
 """
 
@@ -47,13 +48,27 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", metavar="CONFIG.yaml|RECORDS", help="a run's config, or records alone")
-    parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="config fields to change")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for sheet.png and index.html")
-    parser.add_argument("--num-samples", type=int, default=8, metavar="N", help="records, spread evenly (default: 8)")
-    parser.add_argument("--draws", type=int, default=1, metavar="M", help="epochs shown of each (default: 1)")
-    parser.add_argument("--split", choices=("train", "val"), default="train", help="default: train")
-    add_step(parser, "0, its start")
+    parser.add_argument("source", metavar="CONFIG.yaml|RECORDS", help="a run's config, or a file of records")
+    add_overrides(parser)
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="folder to write sheet.png and index.html into"
+    )
+    parser.add_argument(
+        "--num-samples",
+        type=int,
+        default=8,
+        metavar="N",
+        help="number of records, spread evenly over the data (default: 8)",
+    )
+    parser.add_argument(
+        "--draws",
+        type=int,
+        default=1,
+        metavar="M",
+        help="show each record as the first M epochs augment it (default: 1)",
+    )
+    parser.add_argument("--split", choices=("train", "val"), default="train", help="which data (default: train)")
+    add_step(parser, "0, the start")
     parser.set_defaults(run=run)
 
 
@@ -63,9 +78,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: A number is below 1, there is no record, or the run's config is wrong.
     """
-    for name in ("num_samples", "draws"):
-        if getattr(args, name) < 1:
-            raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
+    require_at_least(args, 1, "num_samples", "draws")
     config = load_config([args.source], args.overrides, "dcap preview", for_val=True)
     # The tokenizer comes with transformers, which takes seconds to import.
     from dcap.audit.preview import choose, load_preview

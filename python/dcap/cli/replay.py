@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dcap.cli.arguments import add_overrides
 from dcap.cli.run_data import add_step, open_dataset, run_loader, training_step
 from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger
@@ -22,10 +23,10 @@ examples:
   dcap replay --config configs/demo.yaml seed=5 --index 1 --out replay       with fields changed
   dcap replay --config mine.yaml --index 1 --step 240 --out replay           with a curriculum, as after 240 steps
   dcap replay --plan replay/plan.json --out again                            the same pixels, without the config
-  dcap replay --plan replay/plan.json --image moved.jpg --out again          when the image lies elsewhere
+  dcap replay --plan replay/plan.json --image moved.jpg --out again          when the image was moved
 
-writes image.png (what the model was given, to the pixel), overlay.png (with shapes and captions), answer.txt (the
-supervised text) and plan.json (what --plan reads).
+Writes image.png (the exact pixels that the model sees), overlay.png (with shapes and captions), answer.txt (the
+supervised text) and plan.json (for --plan).
 """
 
 
@@ -39,23 +40,26 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--config", metavar="CONFIG.yaml", help="a run's config")
+    source.add_argument(
+        "--config", metavar="CONFIG.yaml", help="a run's config; --epoch, --index and --draw choose the sample"
+    )
     source.add_argument("--plan", type=Path, metavar="PLAN.json", help="a plan that this command wrote")
-    parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="config fields to change")
-    parser.add_argument("--epoch", type=int, metavar="N", help="with --config: epoch, from 0 (default: 0)")
+    add_overrides(parser)
+    parser.add_argument("--epoch", type=int, metavar="N", help="with --config: which epoch, from 0 (default: 0)")
     parser.add_argument(
-        "--index", type=int, metavar="I", help="with --config: sample, from 0; counts the records kept (default: 0)"
+        "--index", type=int, metavar="I", help="with --config: which record, from 0; bad ones do not count (default: 0)"
     )
     parser.add_argument(
         "--draw",
         type=int,
         metavar="K",
-        help="with --config: which sample of the record, where data.mixture takes it several times (default: 0)",
+        help="with --config: which of its samples, from 0, when data.mixture takes a record several times per epoch "
+        "(default: 0)",
     )
-    parser.add_argument("--split", choices=("train", "val"), help="with --config (default: train)")
-    add_step(parser, "the step that trains on the sample, found by planning the epochs up to it")
-    parser.add_argument("--image", type=Path, metavar="FILE", help="with --plan: read the image from here")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the four files")
+    parser.add_argument("--split", choices=("train", "val"), help="with --config: which data (default: train)")
+    add_step(parser, "the step that trains on the sample; to find it, all epochs up to it are planned")
+    parser.add_argument("--image", type=Path, metavar="FILE", help="with --plan: the source image, when it was moved")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write the four files into")
     parser.set_defaults(run=run)
 
 

@@ -112,8 +112,8 @@ def add_step(parser: argparse.ArgumentParser, default: str) -> None:
         "--step",
         type=int,
         metavar="N",
-        help="for augmentation.curriculum: optimiser steps made before, so one less than the step's own number in "
-        f"metrics.jsonl (default: {default})",
+        help="with augmentation.curriculum: samples as after N optimiser steps, which step N + 1 of metrics.jsonl "
+        f"trains on (default: {default})",
     )
 
 

@@ -34,8 +34,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--ops", action="store_true", help="list the augmentation ops in words instead")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write it there instead of to the terminal")
+    parser.add_argument("--ops", action="store_true", help="list the augmentation ops in words, instead of the schema")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write into this file instead of to the terminal")
     parser.set_defaults(run=run)
 
 

@@ -1,18 +1,17 @@
-"""``dcap validate``: everything that is wrong with annotation files, before a run finds out."""
+"""``dcap validate``: list everything that is wrong with annotation files."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 from dcap.audit.validation import validate_files
 from dcap.audit.validation_report import print_validation, validation_page
+from dcap.cli.arguments import add_workers, require_at_least
 from dcap.core.errors import ConfigError
 from dcap.core.files import write_whole
 from dcap.core.log import output_console
-from dcap.core.parallel import default_workers
 from dcap.core.progress import progress_bars
 from dcap.geometry.canvas import MAX_PIXELS
 from dcap.records.checking import ImageRules
@@ -29,16 +28,15 @@ examples:
   dcap validate train.jsonl --html report.html  sizes, lengths and captions as charts
   dcap validate builtin:photos/train.jsonl      the bundled photos
 
-a record is one line of JSON:
+A record is one line of JSON:
   {"images": ["a.jpg"], "width": 640, "height": 480,
    "objects": [{"desc": "cup", "bbox_2d": [10, 20, 90, 120]}], "summary": "a cup on a table"}
-width, height and all coordinates are pixels of the image as displayed, its EXIF orientation applied. A row of a
-.parquet file has the same keys as columns, a sample of a .tar shard is key.json with its image key.jpg.
+Width, height and coordinates are pixels of the image as displayed, after its EXIF orientation is applied. A .parquet
+file has the same keys as columns. A .tar shard holds the image KEY.jpg beside each record KEY.json.
 
-legal and listed as notes: shapes partly outside their image, keys that look misspelt, and what is there twice
-(records, images by path or by their bytes, objects of one record). a file without records is a problem.
-
-worker processes share the work; the report is the same whatever their number.
+Notes are about legal things that are worth a look: shapes partly outside their image, keys that look misspelt, and
+duplicates (of records, of image files by path or content, of objects in one record). A file without records is a
+problem.
 
 exit codes: 0 no problems, 1 problems were listed, 2 a file could not be read at all.
 """
@@ -53,25 +51,21 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("files", nargs="+", metavar="FILE", help=".jsonl, .jsonl.gz, .jsonl.zst, .parquet, .tar")
-    parser.add_argument("--root", metavar="DIR", help="image paths must stay inside this folder")
-    parser.add_argument("--decode", action="store_true", help="decode all pixels; without it headers are read")
-    parser.add_argument("--no-images", action="store_true", help="do not look at image files at all")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page of charts, readable without a network")
     parser.add_argument(
-        "--workers",
-        type=_at_least(0),
-        default=default_workers(),
-        metavar="N",
-        help="worker processes; 0: none (default: one per core, at most 8: %(default)s)",
+        "files", nargs="+", metavar="FILE", help="records: .jsonl, .jsonl.gz, .jsonl.zst, .parquet or .tar"
     )
-    parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
+    parser.add_argument("--root", metavar="DIR", help="report images that are outside this folder")
+    parser.add_argument("--decode", action="store_true", help="decode every image; without it only headers are read")
+    parser.add_argument("--no-images", action="store_true", help="do not open image files")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page of charts; it needs no network")
+    add_workers(parser)
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument(
         "--max-pixels",
-        type=_at_least(1),
+        type=int,
         default=MAX_PIXELS,
         metavar="N",
-        help="largest image, height x width (default: %(default)s)",
+        help="report images with more than N pixels, height times width (default: %(default)s)",
     )
     parser.set_defaults(run=run)
 
@@ -80,8 +74,10 @@ def run(args: argparse.Namespace) -> int:
     """Print the report; the exit code is 1 when there are problems.
 
     Raises:
-        ConfigError: ``--decode`` is given with ``--no-images``, or a name means no file.
+        ConfigError: ``--decode`` is given with ``--no-images``, a number is too small, or there is no such file.
     """
+    require_at_least(args, 0, "workers")
+    require_at_least(args, 1, "max_pixels")
     if args.decode and args.no_images:
         raise ConfigError("--decode must not be given with --no-images")
     files = expand_sources(args.files)
@@ -97,13 +93,3 @@ def run(args: argparse.Namespace) -> int:
         given = {str(resolve_data(name)): name for name in args.files}
         print_validation(report, {file: given.get(file, file) for file in report.files}, output_console())
     return 1 if report.problems else 0
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        value = int(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"must be at least {least}, not {value}")
-        return value
-
-    return number
