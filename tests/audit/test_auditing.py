@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from dcap.audit.auditing import AuditOptions, audit
-from dcap.audit.splits import CheckResult
+from dcap.audit.split_checks import CheckResult
 from dcap.augment.config import AugmentConfig
 from dcap.core.config import build
 from dcap.core.errors import RecordError

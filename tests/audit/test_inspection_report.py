@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from dcap.audit.inspection_report import TEMPLATE, Grid, ShownSample, Time, byte_size
+from dcap.audit.inspection_report import TEMPLATE, Grid, ShownSample, TimeReport, byte_size
 from dcap.audit.token_runs import TokenRun
 from dcap.data.tokens import TokenKind
 from dcap.view.charts import Chart
-from dcap.view.page import render
+from dcap.view.page import render_template
 
 EVIL = '</pre><script>alert(1)</script><img src="x" onerror="y">'
 
@@ -59,7 +59,9 @@ def page(text: str = "a cup\n") -> Page:
     grid = Grid(text, ("name", text), ((text, "1"),), (text,))
     charts, kinds = [Chart(text, ((text, 3),), text)], list(TokenKind)
     samples = [ShownSample(text, runs)]
-    return Page(render(TEMPLATE, title=text, intro=text, samples=samples, kinds=kinds, grids=[grid], charts=charts))
+    return Page(
+        render_template(TEMPLATE, title=text, intro=text, samples=samples, kinds=kinds, grids=[grid], charts=charts)
+    )
 
 
 def tokens(found: Page) -> list[tuple[dict[str, Any], str]]:
@@ -100,5 +102,5 @@ def test_sizes_have_the_unit_that_suits_them(number: int, text: str) -> None:
 
 
 def test_hours_need_a_rate() -> None:
-    assert Time(steps=1, epochs=1, tokens=7200, tokens_per_s=None).hours is None
-    assert Time(steps=1, epochs=1, tokens=7200, tokens_per_s=2.0).hours == pytest.approx(1)
+    assert TimeReport(steps=1, epochs=1, tokens=7200, tokens_per_s=None).hours is None
+    assert TimeReport(steps=1, epochs=1, tokens=7200, tokens_per_s=2.0).hours == pytest.approx(1)

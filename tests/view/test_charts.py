@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcap.view.charts import MOST_BINS, Chart, Histogram, bar_lines, ranked
-from dcap.view.page import TEMPLATES, render
+from dcap.view.page import TEMPLATES, render_template
 
 EDGES = (0, 1, 2, 5, 10)
 SHARES = (0, 0.1, 0.25, 0.5)
@@ -103,7 +103,7 @@ def test_printed_bars_are_as_long_as_counts() -> None:
 
 def test_bars_of_a_page_are_as_long_as_counts() -> None:
     chart = Chart("a < b", (("<b>cup</b>", 2000), ("cat", 0), ("dog", 500)), "<i>")
-    section = ElementTree.fromstring(render(TEMPLATES / "chart.html", chart=chart))
+    section = ElementTree.fromstring(render_template(TEMPLATES / "chart.html", chart=chart))
     assert ["".join(row.itertext()) for row in section.iter("tr")] == ["<b>cup</b>2,000", "cat0", "dog500"]
     assert [bar.get("style") for bar in section.iter("div")] == ["width: 100.0%", "width: 0.0%", "width: 25.0%"]
     assert [section.findtext(tag) for tag in ("h3", "p")] == ["a < b", "<i>"]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from dcap.geometry.shapes import ShapeArray
 from dcap.view.overlay import Overlay, css_color, data_uri
-from dcap.view.page import TEMPLATES, render
+from dcap.view.page import TEMPLATES, render_template
 
 SVG = "{http://www.w3.org/2000/svg}"
 IMAGE = np.full((60, 100, 3), (200, 100, 50), np.uint8)
@@ -20,7 +20,7 @@ SHAPES = ShapeArray.from_objects(
 
 
 def svg(*args: Any, **more: Any) -> str:
-    return render(TEMPLATES / "overlay.svg", overlay=Overlay.of(*args, **more))
+    return render_template(TEMPLATES / "overlay.svg", overlay=Overlay.of(*args, **more))
 
 
 def test_data_uri_holds_the_image() -> None:

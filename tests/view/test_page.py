@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dcap.geometry.shapes import ShapeArray
-from dcap.view.page import TEMPLATES, Drop, Entry, Panel, render, samples_page
+from dcap.view.page import TEMPLATES, Drop, Entry, Panel, render_template, samples_page
 
 
 class Tags(HTMLParser):
@@ -89,16 +89,16 @@ def test_page_is_self_contained() -> None:
 )
 def test_what_no_document_may_hold_is_replaced(text: str, expected: str, tmp_path: Path) -> None:
     (tmp_path / "a.html").write_text("<p title='{{ text }}'>{{ text }}</p>", "utf-8")
-    assert render(tmp_path / "a.html", text=text) == f"<p title='{expected}'>{expected}</p>"
+    assert render_template(tmp_path / "a.html", text=text) == f"<p title='{expected}'>{expected}</p>"
 
 
 def test_a_template_of_another_folder_may_extend_the_common_look(tmp_path: Path) -> None:
     (tmp_path / "a.html").write_text('{% extends "base.html" %}{% block body %}<b>{{ x }}</b>{% endblock %}', "utf-8")
-    text = render(tmp_path / "a.html", title="t", intro="i", x="<x>")
+    text = render_template(tmp_path / "a.html", title="t", intro="i", x="<x>")
     assert text.startswith("<!doctype html>")
     assert "<b>&lt;x&gt;</b>" in text
 
 
 def test_a_forgotten_value_is_an_error() -> None:
     with pytest.raises(jinja2.UndefinedError, match="title"):
-        render(TEMPLATES / "base.html", intro="i")
+        render_template(TEMPLATES / "base.html", intro="i")

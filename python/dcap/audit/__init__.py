@@ -1,1 +1,53 @@
-"""Is it good? Validation, audit, inspection, preview and replay of data sets."""
+"""Is it good? Files, data sets and runs before they start, shown to people.
+
+Example:
+    report = validate_files(["train.jsonl"])
+    report.problems, report.statistics.captions.most(10)
+"""
+
+from typing import TYPE_CHECKING
+
+from dcap.core.faces import lazy
+
+if TYPE_CHECKING:
+    from dcap.audit.auditing import AuditOptions, audit
+    from dcap.audit.epoch_counts import dataset_shares
+    from dcap.audit.findings import Finding
+    from dcap.audit.inspection_report import InspectionReport
+    from dcap.audit.preview import Preview, load_preview
+    from dcap.audit.replay import Replay
+    from dcap.audit.split_checks import CheckResult
+    from dcap.audit.token_runs import TokenRun
+    from dcap.audit.validation import validate_files
+    from dcap.audit.validation_report import ValidationReport
+
+__all__ = [
+    "AuditOptions",
+    "CheckResult",
+    "Finding",
+    "InspectionReport",
+    "Preview",
+    "Replay",
+    "TokenRun",
+    "ValidationReport",
+    "audit",
+    "dataset_shares",
+    "load_preview",
+    "validate_files",
+]
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "auditing": ("AuditOptions", "audit"),
+        "epoch_counts": ("dataset_shares",),
+        "findings": ("Finding",),
+        "inspection_report": ("InspectionReport",),
+        "preview": ("Preview", "load_preview"),
+        "replay": ("Replay",),
+        "split_checks": ("CheckResult",),
+        "token_runs": ("TokenRun",),
+        "validation": ("validate_files",),
+        "validation_report": ("ValidationReport",),
+    },
+)

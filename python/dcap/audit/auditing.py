@@ -1,7 +1,7 @@
 """The audit of a data set: every check of the contract over all samples of an epoch, for ``dcap audit``.
 
-Owns the going over all samples. What is checked of each is in `dcap.audit.checks`, what is checked of whole splits
-in `dcap.audit.splits`.
+Owns the loop over all samples. `dcap.audit.sample_checks` has the checks of one sample, `dcap.audit.split_checks` those
+of whole splits.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from functools import partial
 
 import numpy as np
 
-from dcap.audit.checks import RECORD_CHECKS, SAMPLE_CHECKS, AuditedSample, Found
 from dcap.audit.duplicates import Fingerprints
-from dcap.audit.splits import WHOLE_CHECKS, AuditedSplit, CheckResult, about
+from dcap.audit.sample_checks import RECORD_CHECKS, SAMPLE_CHECKS, AuditedSample, Found
+from dcap.audit.split_checks import WHOLE_CHECKS, AuditedSplit, CheckResult, about
 from dcap.augment.config import AugmentConfig
 from dcap.core.errors import DcapError, PluginError, RecordError
 from dcap.core.log import get_logger

@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dcap.audit.inspection import DatasetShare, EpochPlans
+from dcap.audit.epoch_counts import DatasetShare, EpochPlans
 from dcap.audit.token_runs import TokenRun
 from dcap.data.tokens import TokenKind
 from dcap.model.memory import MemoryEstimate, Step
 from dcap.model.towers import Tower, TowerCount, parameter_table
 from dcap.view.charts import Histogram, bar_lines
-from dcap.view.page import render
+from dcap.view.page import render_template
 
 # Neighbours take turns, so that the bounds of tokens are seen.
 _COLORS = {
@@ -56,7 +56,7 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True)
-class Epoch:
+class EpochReport:
     """What an epoch is."""
 
     name: str
@@ -74,7 +74,7 @@ class Epoch:
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class ModelReport:
     """What trains, and what it takes."""
 
     counts: tuple[TowerCount, ...]
@@ -86,7 +86,7 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
-class Time:
+class TimeReport:
     """How long a run is."""
 
     steps: int
@@ -105,9 +105,9 @@ class InspectionReport:
     """What an epoch is, what trains and how long it takes. Validation has no model and no time."""
 
     samples: tuple[ShownSample, ...]
-    epoch: Epoch
-    model: Model | None
-    time: Time | None
+    epoch: EpochReport
+    model: ModelReport | None
+    time: TimeReport | None
 
 
 def print_inspection(report: InspectionReport, console: Console) -> None:
@@ -146,7 +146,7 @@ def inspection_page(report: InspectionReport, title: str) -> str:
     if report.time is not None:
         grids.append(_time_grid(report.time))
     charts = [histogram.chart(title) for title, histogram in report.epoch.histograms.items()]
-    return render(
+    return render_template(
         TEMPLATE,
         title=title,
         intro=report.epoch.name,
@@ -229,7 +229,7 @@ def _print_grid(grid: Grid, console: Console) -> None:
         console.print(Text(note, style="italic"), soft_wrap=True)
 
 
-def _epoch_grids(epoch: Epoch) -> list[Grid]:
+def _epoch_grids(epoch: EpochReport) -> list[Grid]:
     plans = epoch.plans
     rows = [
         ("samples", f"{plans.population:,}"),
@@ -260,7 +260,7 @@ def _epoch_grids(epoch: Epoch) -> list[Grid]:
     return [Grid(epoch.name, ("", ""), tuple(rows), tuple(notes)), shares]
 
 
-def _tower_grid(model: Model) -> Grid:
+def _tower_grid(model: ModelReport) -> Grid:
     rows = tuple(
         (c.tower, f"{c.total:,}", f"{c.trainable:,}", f"{model.rates[c.tower]:.3g}" if c.trainable else "-")
         for c in model.counts
@@ -268,7 +268,7 @@ def _tower_grid(model: Model) -> Grid:
     return Grid("what trains", ("tower", "parameters", "trainable", "peak lr"), rows)
 
 
-def _memory_grid(model: Model) -> Grid:
+def _memory_grid(model: ModelReport) -> Grid:
     memory, weights = model.memory, model.memory.weights
     parts = (
         ("frozen weights", weights.frozen, "exact"),
@@ -289,7 +289,7 @@ def _memory_grid(model: Model) -> Grid:
     return Grid("memory of one device", ("", "size", ""), rows, (heaviest, *ESTIMATE))
 
 
-def _time_grid(time: Time) -> Grid:
+def _time_grid(time: TimeReport) -> Grid:
     rows = [("optimiser steps", f"{time.steps:,}"), ("epochs", f"{time.epochs:g}"), ("tokens", f"{time.tokens:,}")]
     if time.hours is None:
         return Grid("time", ("", ""), tuple(rows), ("for hours, give --tokens-per-s X or --run DIR",))

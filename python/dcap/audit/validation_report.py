@@ -16,7 +16,7 @@ from dcap.audit.findings import Finding
 from dcap.audit.record_counts import RecordCounts
 from dcap.core.words import counted
 from dcap.view.charts import Histogram, ranked
-from dcap.view.page import render
+from dcap.view.page import render_template
 
 NOTES_KEPT = 1000
 """Notes of one kind that a report lists. The others are counted."""
@@ -101,7 +101,7 @@ def validation_page(report: ValidationReport, title: str) -> str:
     }
     charts = [histogram.chart(name, unit) for histogram, name, unit in histograms if histogram.number]
     charts += [ranked(name, counts) for name, counts in tables.items() if counts]
-    return render(_TEMPLATE, title=title, intro=intro, charts=charts)
+    return render_template(_TEMPLATE, title=title, intro=intro, charts=charts)
 
 
 def print_validation(report: ValidationReport, names: Mapping[str, str], console: Console) -> None:

@@ -18,7 +18,7 @@ from dcap.core.log import output_console
 from dcap.core.progress import progress_bars
 
 if TYPE_CHECKING:
-    from dcap.audit.splits import CheckResult
+    from dcap.audit.split_checks import CheckResult
 
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.\[\]]*=")
 

@@ -12,8 +12,8 @@ from dcap.core.files import write_whole
 from dcap.core.log import get_logger, output_console
 
 if TYPE_CHECKING:
-    from dcap.audit.inspection import EpochPlans
-    from dcap.audit.inspection_report import Epoch, InspectionReport, Model, ShownSample, Time
+    from dcap.audit.epoch_counts import EpochPlans
+    from dcap.audit.inspection_report import EpochReport, InspectionReport, ModelReport, ShownSample, TimeReport
     from dcap.data.loader import RowLoader
     from dcap.train.config import RunConfig
 
@@ -113,7 +113,7 @@ def _rate(args: argparse.Namespace) -> float | None:
 
 
 def _report(args: argparse.Namespace, config: RunConfig, rate: float | None) -> InspectionReport:
-    from dcap.audit.inspection import plan_epoch
+    from dcap.audit.epoch_counts import plan_epoch
     from dcap.audit.inspection_report import InspectionReport
     from dcap.train.setup import accumulation
 
@@ -161,12 +161,12 @@ def _samples(count: int, loader: RowLoader, plans: EpochPlans) -> tuple[ShownSam
     return tuple(out)
 
 
-def _epoch(args: argparse.Namespace, loader: RowLoader, plans: EpochPlans, rows_per_step: int) -> Epoch:
-    from dcap.audit.inspection import dataset_shares
-    from dcap.audit.inspection_report import Epoch
+def _epoch(args: argparse.Namespace, loader: RowLoader, plans: EpochPlans, rows_per_step: int) -> EpochReport:
+    from dcap.audit.epoch_counts import dataset_shares
+    from dcap.audit.inspection_report import EpochReport
 
     still = bool(loader.dataset.curriculum.phases) and not loader.has_curriculum
-    return Epoch(
+    return EpochReport(
         name=f"{args.split} epoch {args.epoch}",
         plans=plans,
         shares=tuple(dataset_shares(plans, loader.dataset)),
@@ -175,10 +175,10 @@ def _epoch(args: argparse.Namespace, loader: RowLoader, plans: EpochPlans, rows_
     )
 
 
-def _model(args: argparse.Namespace, config: RunConfig, plans: EpochPlans) -> Model:
+def _model(args: argparse.Namespace, config: RunConfig, plans: EpochPlans) -> ModelReport:
     import torch
 
-    from dcap.audit.inspection_report import Model
+    from dcap.audit.inspection_report import ModelReport
     from dcap.model.load import blank_model
     from dcap.model.lora import attach
     from dcap.model.memory import Rows, Step, estimate_memory
@@ -196,14 +196,14 @@ def _model(args: argparse.Namespace, config: RunConfig, plans: EpochPlans) -> Mo
         "patches": int(rows.patches[memory.row]),
         "supervised": int(rows.supervised[memory.row]),
     }
-    return Model(count_parameters(model), peak_rates(training), memory, heaviest, step)
+    return ModelReport(count_parameters(model), peak_rates(training), memory, heaviest, step)
 
 
-def _time(config: RunConfig, epoch: Epoch, rate: float | None) -> Time:
-    from dcap.audit.inspection_report import Time
+def _time(config: RunConfig, epoch: EpochReport, rate: float | None) -> TimeReport:
+    from dcap.audit.inspection_report import TimeReport
 
     training, steps = config.training, epoch.steps or 1
     total = training.max_steps or training.num_epochs * steps
     # A step of max_steps takes as many tokens as one of this epoch; whole epochs have no rounding.
     epochs = total / steps if training.max_steps else training.num_epochs
-    return Time(steps=total, epochs=epochs, tokens=round(epochs * epoch.plans.num_tokens), tokens_per_s=rate)
+    return TimeReport(steps=total, epochs=epochs, tokens=round(epochs * epoch.plans.num_tokens), tokens_per_s=rate)

@@ -105,10 +105,10 @@ def samples_page(title: str, intro: str, entries: Sequence[Entry]) -> str:
         intro: Paragraph below it.
         entries: Samples, in order.
     """
-    return render(TEMPLATES / "samples.html", title=title, intro=intro, entries=entries)
+    return render_template(TEMPLATES / "samples.html", title=title, intro=intro, entries=entries)
 
 
-def render(template: Path, **values: object) -> str:
+def render_template(template: Path, **values: object) -> str:
     """Return what a Jinja2 template makes of some values.
 
     The template may extend and import those of `TEMPLATES` by name. Every text is escaped. Control characters and

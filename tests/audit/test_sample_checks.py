@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dcap.audit import checks as audit_checks
-from dcap.audit.checks import SAMPLE_CHECKS, AuditedSample, Check, illegal
+from dcap.audit import sample_checks as audit_checks
+from dcap.audit.sample_checks import SAMPLE_CHECKS, AuditedSample, Check, illegal
 from dcap.core.errors import RecordError
 from dcap.data.planning import PlannedSample
 from dcap.geometry.canvas import Canvas

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dcap.audit.inspection import EpochPlans, dataset_shares, plan_epoch
+from dcap.audit.epoch_counts import EpochPlans, dataset_shares, plan_epoch
 from dcap.core.errors import ConfigError, RecordError
 from dcap.data.collate import PaddingCollator
 from dcap.data.loader import RowLoader

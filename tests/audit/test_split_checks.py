@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import cast
 
-from dcap.audit.checks import Found
-from dcap.audit.splits import EXAMPLES_KEPT, AuditedSplit, CheckResult, token_ids
+from dcap.audit.sample_checks import Found
+from dcap.audit.split_checks import EXAMPLES_KEPT, AuditedSplit, CheckResult, token_ids
 from dcap.data.dataset import DenseCaptionDataset
 
 

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field
 from itertools import product
 from typing import Any
 
-from dcap.audit.checks import Found, control_ids
 from dcap.audit.duplicates import Fingerprints, repeats, same_images
+from dcap.audit.sample_checks import Found, control_ids
 from dcap.core.errors import DcapError
 from dcap.data.config import Split
 from dcap.data.dataset import DenseCaptionDataset
