@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import pytest
 import shapely
 
+from dcap.augment import OPS as OPS_BY_NAME
 from dcap.augment import AugmentResult, Pipeline, Scene
 from dcap.augment.pipeline import Stage
 from dcap.augment.policy import View, Warp
@@ -122,6 +124,16 @@ def check(found: list[Match]) -> None:
     assert distances.mean() < 0.1
     assert distances.max() < 0.25
     assert [match for match in found if match.iou < 0.98] == []
+
+
+def test_every_op_that_moves_something_is_tried() -> None:
+    shipped = {name: OPS_BY_NAME.get(name) for name in OPS_BY_NAME}
+    moving = {
+        name
+        for name, op in shipped.items()
+        if op.__module__.startswith("dcap.") and inspect.signature(op.sample).return_annotation != "Recolor"
+    }
+    assert set(OPS) == moving
 
 
 @pytest.mark.parametrize("interpolation", ["linear", "cubic"])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from dcap.answers.formats import ANSWER_FORMATS
 from dcap.answers.profile import AnswerProfile
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import GeometryKind, ShapeArray
@@ -41,7 +42,7 @@ def scenes(draw: st.DrawFn) -> tuple[ShapeArray, list[str], Canvas]:
 
 profiles = st.builds(
     AnswerProfile,
-    format=st.sampled_from(["object_map", "qwen"]),
+    format=st.sampled_from(sorted(ANSWER_FORMATS)),
     emit_norm=st.sampled_from(["norm1000", "norm100", "none"]),
     object_order=st.sampled_from(["reading", "record"]),
     max_polygon_points=st.sampled_from([None, None, 3, 5]),

@@ -50,7 +50,8 @@ def test_large_logits_neither_overflow_nor_lose_the_gradient(scale: float, seed:
     big = (hidden.detach() * scale).requires_grad_()
     total, losses, _ = chunked_cross_entropy(head, big, targets, torch.ones(5), 2)
     expected = F.cross_entropy(head(big), targets, reduction="none")
-    torch.testing.assert_close(losses, expected)
+    # A loss is the difference of two logits, so its error grows with them.
+    torch.testing.assert_close(losses, expected, rtol=1e-5, atol=2e-6 * max(scale, 5.0))
     ours, theirs = torch.autograd.grad(total, big), torch.autograd.grad(expected.sum(), big)
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 

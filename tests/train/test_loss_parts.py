@@ -31,7 +31,9 @@ def made_up_loss(batch: Batch, seed: int = 0) -> LossOutput:
     positions, targets, weights = next_token_targets(batch["labels"], batch["loss_weights"])
     losses = ((targets * 31 + seed) % 97).float() / 8
     correct = targets % 2 == 0
-    return LossOutput((losses * weights).sum(), (correct & (weights > 0)).sum(), correct, losses, positions)
+    return LossOutput(
+        (losses * weights).sum(), (correct & (weights > 0)).sum(), correct, losses, positions, weights.sum()
+    )
 
 
 def token_by_token(samples: Sequence[FakeSample]) -> tuple[dict[str, list[float]], dict[str, list[float]]]:

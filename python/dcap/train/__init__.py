@@ -12,15 +12,24 @@ from dcap.core.faces import lazy
 if TYPE_CHECKING:
     from dcap.train.config import RunConfig, TrainingConfig, load_run_config
     from dcap.train.loop import fit, train
-    from dcap.train.loss import LossOutput, SupervisedLoss
+    from dcap.train.loss import LossOutput, SupervisedLoss, model_inputs
 
-__all__ = ["LossOutput", "RunConfig", "SupervisedLoss", "TrainingConfig", "fit", "load_run_config", "train"]
+__all__ = [
+    "LossOutput",
+    "RunConfig",
+    "SupervisedLoss",
+    "TrainingConfig",
+    "fit",
+    "load_run_config",
+    "model_inputs",
+    "train",
+]
 
 __getattr__, __dir__ = lazy(
     __name__,
     {
         "config": ("RunConfig", "TrainingConfig", "load_run_config"),
         "loop": ("fit", "train"),
-        "loss": ("LossOutput", "SupervisedLoss"),
+        "loss": ("LossOutput", "SupervisedLoss", "model_inputs"),
     },
 )

@@ -33,6 +33,13 @@ class LossOutput(NamedTuple):
     """float32 (n,): cross-entropy of each supervised position, without gradient."""
     positions: torch.Tensor
     """int64 (n, 2): row and column of each supervised position."""
+    weight_sum: torch.Tensor
+    """float32 (): sum of the weights of the supervised positions."""
+
+    @property
+    def loss(self) -> torch.Tensor:
+        """float32 (): mean cross-entropy of this batch, weighted; for a step of one batch."""
+        return self.loss_sum / self.weight_sum
 
 
 def next_token_targets(labels: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -141,9 +148,13 @@ class SupervisedLoss(nn.Module):
         model: Qwen3-VL, bare or with adapters.
         chunk_tokens: Positions per cross-entropy chunk.
         dtype: Precision of the forward pass; below float32 it runs under autocast, the loss stays float32.
+
+    Example:
+        out = loss(**model_inputs(batch, device))
+        out.loss.backward()
     """
 
-    def __init__(self, model: Any, chunk_tokens: int, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, model: Any, chunk_tokens: int = 256, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.model = model
         self.chunk_tokens = chunk_tokens
@@ -192,6 +203,7 @@ class SupervisedLoss(nn.Module):
             correct=correct,
             token_loss=losses,
             positions=positions,
+            weight_sum=weights.sum(),
         )
 
 

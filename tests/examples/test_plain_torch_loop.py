@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dcap.examples.plain_torch_loop import main
+
+
+@pytest.mark.usefixtures("tiny_folder")
+def test_the_loss_falls() -> None:
+    losses = main(num_epochs=2)
+    assert len(losses) == 4
+    assert torch.isfinite(torch.tensor(losses)).all()
+    assert sum(losses[2:]) < sum(losses[:2])
