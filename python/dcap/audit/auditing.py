@@ -37,13 +37,13 @@ class AuditOptions:
     """How far an audit goes."""
 
     encode: int | None = 256
-    """Samples of each split that are tokenised, drawn by the run's seed; none takes all."""
+    """Samples of each split that are tokenised, drawn by the seed of the run. None: all."""
     decode: bool = True
-    """Decode every image; false reads headers only."""
+    """Whether every image is decoded. False: only headers are read."""
     epoch: int = 0
     """Which epoch is planned."""
     num_workers: int = 0
-    """Processes that share the work; the result is the same."""
+    """Processes that share the work. The result does not depend on it."""
 
 
 def audit(

@@ -1,6 +1,6 @@
-"""Records and images that are there twice, found by hashes of 8 bytes, so that millions of records fit into memory.
+"""Duplicate records and images, found by hashes of 8 bytes, so that millions of records fit into memory.
 
-Of 400 000 data sets with ten million records each, about one has two different records whose hashes are equal.
+Two different records may have equal hashes: that is expected in one of 400 000 data sets of ten million records.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from dcap.records.record import Record, image_path
 _BLOCK_BYTES = 1 << 20
 _IMAGES_OF_A_RUN = 32
 NO_IMAGE = -1
-"""Size of an image file that was not looked at."""
+"""Size of an image file that was not asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprints:
-    """What some records and their images are recognised by; N records in order, bad ones left out."""
+    """Hashes and sizes of some records and their images: N records in order, without the bad ones."""
 
     place: npt.NDArray[np.int64]
     """int64 (N, 2): file and row of the record."""
@@ -41,11 +41,11 @@ class Fingerprints:
 
     @classmethod
     def of(cls, rows: Iterable[tuple[int, int, bytes, Record]], with_images: bool) -> Fingerprints:
-        """Take those of (file, row, line, record).
+        """Take the fingerprints of (file, row, line, record).
 
         Args:
             rows: Good records.
-            with_images: Ask for the sizes of the image files too.
+            with_images: Whether the sizes of image files are taken too.
         """
         found = []
         for f, row, line, record in rows:
@@ -61,7 +61,7 @@ class Fingerprints:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Fingerprints]) -> Fingerprints:
-        """Join those of several runs, in order."""
+        """Join the fingerprints of several runs, in order."""
         empty = cls.of((), with_images=False)
         names = cls.__slots__
         return cls(*(np.concatenate([getattr(part, name) for part in (empty, *parts)]) for name in names))
@@ -88,16 +88,16 @@ def same_images(
     num_workers: int = 0,
     track: Callable[[Iterator[list[bytes]], int], Iterable[list[bytes]]] = lambda made, _: made,
 ) -> Pairs:
-    """Return the image files that hold the bytes of an earlier one; only those of equal size are read.
+    """Return the image files that have the bytes of an earlier one. Only files of equal size are read.
 
     Args:
         prints: Of the records.
         files: Their files.
         num_workers: Processes that read.
-        track: Given what comes from each run of images and the number of runs, yields the same; for a progress bar.
+        track: Wraps the results of all runs of images, and is told their number, to show progress.
 
     Returns:
-        Pairs of records, one for each file; a path that several records name counts once.
+        Pairs of records, one for each file. A path that several records name counts once.
     """
     _, distinct = np.unique(prints.path, return_index=True)
     distinct = np.sort(distinct[prints.size[distinct] >= 0])
@@ -113,7 +113,7 @@ def same_images(
 
 
 def same_objects(record: Record) -> Iterator[tuple[int, int]]:
-    """Yield each object that has the caption and the very points of an earlier one, with that one."""
+    """Yield each object with the earlier one that has the same caption and points."""
     if len(set(record.captions)) == len(record.captions):
         return
     seen: dict[tuple[str, int, bytes], int] = {}
@@ -124,7 +124,7 @@ def same_objects(record: Record) -> Iterator[tuple[int, int]]:
 
 
 def _path_of(record: Record) -> bytes:
-    """Return the absolute path of the image, or what stands for it inside a container."""
+    """Return the absolute path of the image, or the place of one that is inside a container."""
     if record.embedded is not None:
         return f"{os.path.abspath(record.origin.file)}:{record.origin.line}".encode("utf-8", "surrogatepass")
     return os.path.abspath(image_path(record)).encode("utf-8", "surrogatepass")

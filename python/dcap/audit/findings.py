@@ -1,4 +1,4 @@
-"""Findings: what is wrong or remarkable in annotation files, where it is, and how many of a kind there are."""
+"""Findings: what is wrong or worth a look in annotation files, where it is, and how many of a kind there are."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Finding:
 
     @property
     def kind(self) -> str:
-        """What findings of the same kind have in common: field and text without numbers, values and paths."""
+        """Field and text without numbers, values and paths, which findings of one kind have in common."""
         head, must, rest = self.text.partition(" must ")
         # What stands before is the image's path, which may hold anything, and a slash only if it has a folder.
         text = f"… must {rest}" if must and (self.field == "images[0]" or "/" in head) else self.text
@@ -38,10 +38,10 @@ def _without_value(found: re.Match[str]) -> str:
 
 @dataclass
 class Findings:
-    """Findings by kind: all are counted, the first of each kind are kept."""
+    """Findings by kind. All are counted; the first of each kind are kept."""
 
     keep: int | None = None
-    """How many of a kind are kept; none keeps all."""
+    """How many of a kind are kept. None: all."""
     kinds: Counter[str] = field(default_factory=Counter)
     """How many there are of each kind."""
     kept: list[tuple[str, Finding]] = field(default_factory=list)

@@ -33,9 +33,9 @@ class Replay:
 
     Args:
         name: Record, epoch and step, for people.
-        image: The source image; one inside another file is written out beside the plan.
-        plan: What it undergoes.
-        shapes: N shapes as the answer holds them, pixel-edge frame of the plan's canvas; none for a summary.
+        image: The source image. An image inside another file is written out beside the plan.
+        plan: What happens to it.
+        shapes: N shapes as in the answer, pixel-edge frame of the plan's canvas. A summary has none.
         captions: One per shape.
         numbers: Number of each object in the record, from 1.
         answer: The supervised text.
@@ -74,7 +74,7 @@ class Replay:
 
     @classmethod
     def read(cls, path: Path) -> Replay:
-        """Read what `write` left as ``plan.json``.
+        """Read a ``plan.json`` that `write` wrote.
 
         Raises:
             ConfigError: The file is missing, too large, or not such a file.
@@ -111,7 +111,7 @@ class Replay:
         return json.dumps(tree, ensure_ascii=False, indent=1) + "\n"
 
     def pixels(self) -> Pixels:
-        """Decode the source and render the plan: uint8 (H, W, 3) RGB, what the model was given.
+        """Decode the source and render the plan: uint8 (H, W, 3) RGB, what the model sees.
 
         Raises:
             ImageError: The image is missing, damaged or of another size than the plan's source.
@@ -122,7 +122,7 @@ class Replay:
     def write(self, folder: Path) -> None:
         """Write ``image.png``, ``overlay.png``, ``answer.txt`` and ``plan.json`` into `folder`.
 
-        The source comes along as ``source`` where it has no file of its own, so that the plan can be replayed.
+        A source image without a file of its own is written too, as ``source``, so that the plan can be replayed.
 
         Raises:
             ImageError: As `pixels`.

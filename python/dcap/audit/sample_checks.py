@@ -24,25 +24,25 @@ from dcap.records.record import Record, image_source
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a check has to say about a sample."""
+    """One thing that a check found in a sample."""
 
     text: str
-    """What must be and is not, without the sample's name."""
+    """What must hold and does not, without the name of the sample."""
     fails: bool = True
-    """False for what the config allows or what is only worth a look."""
+    """False for what the config allows, or what is only worth a look."""
 
 
 class AuditedSample:
-    """One sample of an epoch, as far as it can be made without pixels; made when a check asks for it.
+    """One sample of an epoch without its pixels. Each part is made when a check asks for it.
 
     Args:
         dataset: Read with ``on_bad_record: skip``.
-        index: Which sample.
+        index: Which record.
         epoch: Epoch, from 0.
-        skips: Whether the run leaves out bad samples, so that they are no failure.
-        decode: Whether images are decoded; false reads their headers.
+        skips: Whether the run leaves out bad samples. They are no failure then.
+        decode: Whether images are decoded. False: only their headers are read.
         encode: Whether this sample is among those that are tokenised.
-        draw: How many samples of the same record the epoch takes before this one.
+        draw: Number of samples of the same record that the epoch takes before this one.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class AuditedSample:
 
     @cached_property
     def record(self) -> Record | DcapError:
-        """The record behind the preprocessors, or what they raised."""
+        """The record after the preprocessors, or what they raised."""
         try:
             return self.dataset.records[self.index]
         except DcapError as error:
@@ -69,7 +69,7 @@ class AuditedSample:
 
     @cached_property
     def planned(self) -> PlannedSample | DcapError | None:
-        """The plan, or why there is none; None without a record."""
+        """The plan, or why it could not be made. None: there is no record."""
         if isinstance(self.record, DcapError):
             return None
         try:
@@ -79,12 +79,12 @@ class AuditedSample:
 
     @property
     def planner(self) -> Planner:
-        """What plans it: that of its data set."""
+        """The planner of its data set."""
         return self.dataset.planner_of(self.index)
 
     @property
     def trained(self) -> PlannedSample | None:
-        """The plan of a sample that training sees: it could be made, and fits."""
+        """The plan of a sample that training sees: the plan could be made, and fits. None: training does not see it."""
         return self.planned if isinstance(self.planned, PlannedSample) and self.planned.fits else None
 
     @cached_property
@@ -95,7 +95,7 @@ class AuditedSample:
 
 
 Check = Callable[[AuditedSample], Iterable[Found] | None]
-"""Gives what it found, nothing if all is well; None where it does not apply."""
+"""Returns what it found: an empty list if all is well, None where the check does not apply."""
 
 
 def preprocessors(sample: AuditedSample) -> list[Found] | None:
@@ -110,7 +110,7 @@ def preprocessors(sample: AuditedSample) -> list[Found] | None:
 
 
 def shapes(sample: AuditedSample) -> list[Found] | None:
-    """Shapes of the record lie inside its image and are of their kind; captions can be read."""
+    """Shapes of the record are inside its image and legal, and captions are not empty."""
     if isinstance(sample.record, DcapError):
         return None
     record = sample.record
@@ -120,7 +120,7 @@ def shapes(sample: AuditedSample) -> list[Found] | None:
 
 
 def objects(sample: AuditedSample) -> list[Found] | None:
-    """No object is there twice, with one caption and the same points; a note."""
+    """No two objects have the same caption and points; a note."""
     if isinstance(sample.record, DcapError):
         return None
     text = "objects[{}] has the caption and the points of objects[{}]"
@@ -156,7 +156,7 @@ def plans(sample: AuditedSample) -> list[Found] | None:
 
 
 def canvases(sample: AuditedSample) -> list[Found] | None:
-    """The canvas has sides of whole 32-pixel cells, and every shape lies inside it."""
+    """The canvas has sides that are multiples of 32 pixels, and every shape is inside it."""
     if sample.trained is None:
         return None
     scene = sample.trained.result.scene
@@ -179,7 +179,7 @@ def answers(sample: AuditedSample) -> list[Found] | None:
 
 
 def supervised(sample: AuditedSample) -> list[Found] | None:
-    """There is something to learn besides the end of the answer."""
+    """The answer has a token besides its end."""
     if sample.trained is None:
         return None
     if sample.text.strip() and sample.trained.num_answer_tokens > 1:
@@ -212,9 +212,9 @@ def tokens(sample: AuditedSample) -> list[Found] | None:
 
 
 RECORD_CHECKS: tuple[Check, ...] = (preprocessors, shapes, objects, images)
-"""Of these the first sample of a record tells for all."""
+"""Checks of the record: run on the first sample of each record only."""
 SAMPLE_CHECKS: tuple[Check, ...] = (*RECORD_CHECKS, plans, canvases, answers, supervised, tokens)
-"""In the order in which they are shown; the first line of each one's documentation says what must hold."""
+"""In the order in which they are shown. The first line of each docstring says what must hold."""
 
 
 def control_ids(dataset: DenseCaptionDataset) -> frozenset[int]:

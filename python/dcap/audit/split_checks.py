@@ -1,7 +1,6 @@
-"""Checks over whole splits of a data set, or over both: leakage, duplicates, prompts, names.
+"""Checks of whole splits of a data set, or of both: leakage, duplicates, prompts, names.
 
-To add a check, write a function from the splits to one result for each thing that it looks at, and name it in
-`WHOLE_CHECKS`.
+To add a check, write a function from the splits to its results, and name it in `WHOLE_CHECKS`.
 """
 
 from __future__ import annotations
@@ -24,29 +23,29 @@ EXAMPLES_KEPT = 5
 
 @dataclass
 class CheckResult:
-    """What became of one check."""
+    """The result of one check."""
 
     split: str
-    """``train``, ``val``, or ``all`` for what is between them."""
+    """``train``, ``val``, or ``all`` for a check of both."""
     name: str
     about: str
     """What must hold, in words."""
     checked: int = 0
-    """How many samples or things were looked at."""
+    """Number of samples, or other things, that were checked."""
     failed: int = 0
-    """How many failures were found; one sample may have several."""
+    """Number of failures. One sample may have several."""
     noted: int = 0
-    """The same for what is worth a look, and no failure."""
+    """Number of things that are worth a look, and no failure."""
     examples: list[str] = field(default_factory=list)
-    """The first failures and notes, each with where it is."""
+    """The first failures and notes, each with its place."""
 
     @property
     def status(self) -> str:
-        """``fail``, ``note``, ``pass``, or ``-`` where nothing was to be checked."""
+        """``fail``, ``note``, ``pass``, or ``-`` where there was nothing to check."""
         return "fail" if self.failed else "note" if self.noted else "pass" if self.checked else "-"
 
     def add(self, where: str, found: Iterable[Found], count: int = 1) -> None:
-        """Count `count` checked things and what was found."""
+        """Count `count` checked things, and what was found in them."""
         found = list(found)
         self.checked += count
         self.failed += sum(item.fails for item in found)
@@ -69,13 +68,13 @@ class CheckResult:
 
 @dataclass
 class AuditedSplit:
-    """One split with what its samples are recognised by."""
+    """One split with the fingerprints of its records."""
 
     name: Split
     files: tuple[RecordSource, ...]
     on_bad_record: str
     dataset: DenseCaptionDataset | None
-    """None where the preprocessors could not run."""
+    """None: the preprocessors could not run."""
     error: DcapError | None = None
     """Why there is no data set."""
     prints: Fingerprints = field(default_factory=lambda: Fingerprints.concatenate([]))
@@ -84,7 +83,7 @@ class AuditedSplit:
 
 
 def about(check: Callable[..., Any]) -> str:
-    """Return what a check wants to hold: the first line of its documentation."""
+    """Return what must hold for a check: the first line of its docstring."""
     return (check.__doc__ or "").strip().splitlines()[0].rstrip(".").replace("``", "")
 
 
@@ -123,7 +122,7 @@ def leakage(splits: Sequence[AuditedSplit]) -> Iterator[CheckResult]:
 
 
 def duplicates(splits: Sequence[AuditedSplit]) -> Iterator[CheckResult]:
-    """No record is there twice; a note."""
+    """No two records are equal; a note."""
     for split in splits:
         result, prints = CheckResult(split.name, "duplicates", about(duplicates)), split.prints
         result.add("", [], len(prints))
@@ -134,7 +133,7 @@ def duplicates(splits: Sequence[AuditedSplit]) -> Iterator[CheckResult]:
 
 
 def sample_ids(splits: Sequence[AuditedSplit]) -> Iterator[CheckResult]:
-    """File name and line name one sample only; a note where files of several folders have one name."""
+    """Each file name is there once, so that a file name and a line are one sample; a note."""
     for split in splits:
         result = CheckResult(split.name, "sample_ids", about(sample_ids))
         result.add("", [], len(split.files))
@@ -161,7 +160,7 @@ def prompts(splits: Sequence[AuditedSplit]) -> Iterator[CheckResult]:
 
 
 def token_ids(splits: Sequence[AuditedSplit]) -> Iterator[CheckResult]:
-    """The control tokens that samples are made with are one token each, and different ones."""
+    """Each control token that samples need is one token, different from the others."""
     for split in _made(splits)[:1]:
         result = CheckResult("all", "token_ids", about(token_ids))
         names = (IMAGE_PAD, END, "<|im_start|>", "<|vision_start|>", "<|vision_end|>", "<|endoftext|>")

@@ -1,9 +1,9 @@
 """Token runs: the text of a sample cut as its tokens are, shown so that nothing of it is hidden or lost.
 
-``shown`` writes blanks and newlines as marks, placeholders of an image as one, a character that several tokens share
-with the bytes of each (bytes alone, ``⟦0x 9f|a6⟧``, where it cannot be printed), and what else cannot be printed, or is
-a mark itself, by its number. So text can be read back from what is shown, and no caption can act on the terminal or
-the page that it is shown in::
+In ``shown``, blanks and newlines are marks, and the placeholders of an image are one run. A character that several
+tokens share comes with the bytes of each token, or as bytes alone, ``⟦0x 9f|a6⟧``, if it cannot be printed. Other
+characters that cannot be printed, and the marks themselves, are numbers. So the text can be read back, and no caption
+can act on the terminal or page that shows it::
 
     ⟦<|image_pad|> x 588⟧<|vision_end|>List·it.<|im_end|>↵
     <|im_start|>assistant↵
@@ -26,12 +26,12 @@ _RESERVED = frozenset("·↵→⟦⟧")
 
 @dataclass(frozen=True, slots=True)
 class TokenRun:
-    """One token; or the placeholders of an image, or the tokens that share a character, as one.
+    """One token. The placeholders of an image, and tokens that share a character, are one run too.
 
     Args:
         ids: Token ids.
         pieces: Bytes of each token, UTF-8 when joined.
-        kind: What it is; that of its first token.
+        kind: Kind of its first token.
         supervised: Whether it carries a label.
     """
 
@@ -47,7 +47,7 @@ class TokenRun:
 
     @property
     def shown(self) -> str:
-        """The text as it is shown, see the module."""
+        """The text as it is shown; see the module."""
         if self.kind is TokenKind.IMAGE:
             return f"⟦{visible(self.pieces[0].decode())} x {len(self.ids)}⟧"
         text, pieces = self._visible(), "|".join(piece.hex(" ") for piece in self.pieces)
@@ -79,7 +79,7 @@ def _printed(char: str) -> str:
 
 
 def token_runs(sample: Sample, tokenizer: Tokenizer) -> list[TokenRun]:
-    """Return the tokens of a sample in order, those that cannot be shown alone joined.
+    """Return the tokens of a sample in order. Tokens that cannot be shown alone are joined.
 
     Args:
         sample: An encoded sample.
