@@ -27,7 +27,8 @@ from dcap.core.config import build
 from dcap.data.config import DataConfig
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import load_tokenizer
-from dcap.data.loader import RowLoader
+from dcap.data.epoch import plan_epoch
+from dcap.data.loader import EpochLoader
 from dcap.geometry import Affine, transform_and_clip
 from loader_rivals import PackingCollate, PlainDataset, plain_loader
 from shapes import mixed_image
@@ -119,10 +120,10 @@ def record(i: int, num_objects: int) -> dict[str, Any]:
     return {"images": [f"{i}.jpg"], "width": WIDTH, "height": HEIGHT, "objects": objects}
 
 
-def dcap_loader(path: Path, num_workers: int = 0, ops: Any = OPS, **data: Any) -> RowLoader:
+def dcap_dataset(path: Path, num_workers: int = 0, ops: Any = OPS, **data: Any) -> DenseCaptionDataset:
     section = {"train": str(path), "global_max_length": MAX_LENGTH, "num_workers": num_workers, **data}
     section["answer"] = {"max_pixels": MAX_PIXELS}
-    return RowLoader(DenseCaptionDataset(build(DataConfig, section), augmentation=ops))
+    return DenseCaptionDataset(build(DataConfig, section), augmentation=ops)
 
 
 def first(path: Path, count: int) -> Path:
@@ -136,10 +137,10 @@ def plain_dataset(path: Path, pipeline: Any) -> PlainDataset:
     return PlainDataset(path, load_tokenizer("builtin:tiny"), PROMPTS.get("en", "").dense, pipeline)
 
 
-def dcap_epoch(loader: RowLoader, epochs: Iterator[int]) -> Epoch:
+def dcap_epoch(dataset: DenseCaptionDataset, epochs: Iterator[int]) -> Epoch:
     begin, cpu = time.perf_counter(), time.process_time()
     samples = tokens = num_bytes = 0
-    for batches in loader.steps_from(next(epochs), 0):
+    for batches in EpochLoader(dataset, plan_epoch(dataset, next(epochs))).steps():
         for batch in batches:
             samples += len(batch["samples"])
             tokens += batch["input_ids"].numel()
@@ -161,8 +162,8 @@ def plain_epoch(loader: Any) -> Epoch:
 @pytest.fixture(scope="module")
 def agreed(path: Path) -> None:
     """What must agree does: tokens, labels, positions and patches without augmentation, and what a mirror leaves."""
-    ours, plain = dcap_loader(path, ops=[], **FLOAT32), plain_dataset(path, None)
-    row = next(ours.steps_from(0, 0))[0]
+    ours, plain = dcap_dataset(path, ops=[], **FLOAT32), plain_dataset(path, None)
+    row = next(iter(EpochLoader(ours, plan_epoch(ours, 0))))
     indices = [int(info.sample_id.rpartition(":")[2]) - 1 for info in row["samples"]]
     (expected,) = PackingCollate(MAX_LENGTH)([plain[i] for i in indices])
     assert len(indices) > 1
@@ -177,7 +178,7 @@ def check_mirror(path: Path) -> None:
     import albumentations as A  # noqa: N812 - its own custom
 
     mirrored = plain_dataset(path, A.Compose([A.HorizontalFlip(p=1)], **albumentations_labels()))
-    ours = dcap_loader(path, ops=[{"name": "hflip"}]).dataset
+    ours = dcap_dataset(path, ops=[{"name": "hflip"}])
     for i in range(4):
         assert len(ours[i].scene.shapes) == int(mirrored[i]["num_objects"]) >= 20
 
@@ -191,8 +192,8 @@ def test_epochs(
     plain = plain_loader(plain_dataset(part, albumentations_pipeline()), MAX_LENGTH, num_workers)
     epochs = iter(range(10**6))
     calls: dict[str, Callable[[], Epoch]] = {PLAIN: partial(plain_epoch, plain)}
-    calls["dcap, float32"] = partial(dcap_epoch, dcap_loader(path, num_workers, **FLOAT32), epochs)
-    calls["dcap"] = partial(dcap_epoch, dcap_loader(path, num_workers), epochs)
+    calls["dcap, float32"] = partial(dcap_epoch, dcap_dataset(path, num_workers, **FLOAT32), epochs)
+    calls["dcap"] = partial(dcap_epoch, dcap_dataset(path, num_workers), epochs)
     made: dict[str, list[Epoch]] = {name: [] for name in calls}
     for _ in range(ROUNDS):
         for name, call in calls.items():

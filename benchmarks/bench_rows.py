@@ -21,7 +21,8 @@ from dcap.core.config import build
 from dcap.data.collate import Batch, num_bytes
 from dcap.data.config import DataConfig
 from dcap.data.dataset import DenseCaptionDataset
-from dcap.data.loader import RowLoader
+from dcap.data.epoch import plan_epoch
+from dcap.data.loader import EpochLoader
 from dcap.data.sample import encode_sample
 from dcap.model.patches import normalised
 from dcap.records.images import decode_image
@@ -60,8 +61,8 @@ def at_the_door(batch: Batch) -> torch.Tensor:
     return normalised(batch["pixel_values"])
 
 
-def epoch(loader: RowLoader) -> None:
-    for batch in loader.batches():
+def epoch(loader: EpochLoader) -> None:
+    for batch in loader:
         at_the_door(batch)
 
 
@@ -75,10 +76,11 @@ def one_thread() -> None:
 def test_rows(
     photos: Path, max_pixels: int, num_workers: int, benchmark: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    loaders = {name: RowLoader(dataset(photos, max_pixels, name, num_workers)) for name in FORMATS}
+    sets = {name: dataset(photos, max_pixels, name, num_workers) for name in FORMATS}
+    loaders = {name: EpochLoader(each, plan_epoch(each, 0)) for name, each in sets.items()}
     size: dict[str, float] = dict.fromkeys(FORMATS, 0)
-    count = len(loaders["uint8"].rows(0))
-    for batches in zip(*(loader.batches() for loader in loaders.values()), strict=True):
+    count = len(loaders["uint8"])
+    for batches in zip(*loaders.values(), strict=True):
         assert torch.equal(*map(at_the_door, batches))
         for name, batch in zip(FORMATS, batches, strict=True):
             size[name] += num_bytes(batch) / len(loaders[name].dataset)

@@ -19,6 +19,7 @@ from augment_rivals import OPS
 from dcap import kernels
 from dcap.data.config import DataConfig
 from dcap.data.dataset import DenseCaptionDataset
+from dcap.data.lengths import sample_sizes
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -66,13 +67,13 @@ def main() -> None:
         for num_workers in (0, 1, 2):
             data = dataset(path, num_workers, OPS)
             begin = time.perf_counter()
-            found.append(data.lengths(1))
+            found.append(sample_sizes(data, 1).tokens)
             report(f"augmented, {num_workers} worker processes", begin, count)
         assert all(np.array_equal(found[0], other) for other in found)
         for what in ("not augmented, planned", "not augmented, known from before"):
             data = dataset(path, 2, [])
             begin = time.perf_counter()
-            data.lengths(0)
+            sample_sizes(data, 0)
             report(what, begin, count)
 
 

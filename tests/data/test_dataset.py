@@ -16,11 +16,13 @@ from dcap.augment.policy import View, Warp
 from dcap.core.errors import ConfigError, RecordError, TrainingError
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import IGNORE_INDEX
-from dcap.data.loader import RowLoader
+from dcap.data.epoch import plan_epoch
+from dcap.data.lengths import sample_sizes
 from dcap.data.sample import SampleKey
 from dcap.geometry import Affine
 from dcap.records.preprocess import PREPROCESSORS
 from support.dataset_cases import data_config, make_dataset, photo, records
+from support.epoch_cases import loader_of
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,7 @@ def test_an_item_depends_on_seed_epoch_and_index_alone(dataset: DenseCaptionData
 
 def test_planned_length_is_the_encoded_length(dataset: DenseCaptionDataset) -> None:
     for epoch in range(5):
-        lengths = dataset.lengths(epoch)
+        lengths = sample_sizes(dataset, epoch).tokens
         for i in range(len(dataset)):
             assert lengths[i] == len(dataset[(epoch, i)].input_ids) == dataset[(epoch, i)].planned_length
 
@@ -60,7 +62,7 @@ def test_an_image_too_narrow_for_the_model_is_named(tiny_folder: Path, tmp_path:
     Image.fromarray(np.zeros((4, 900, 3), np.uint8)).save(tmp_path / "a.png")
     dataset = make_dataset(tiny_folder, {}, train=records(tmp_path, narrow))
     with pytest.raises(RecordError, match=r"r.jsonl:1: canvas must have an aspect ratio of at most 200"):
-        dataset.lengths(0)
+        sample_sizes(dataset, 0)
 
 
 def test_labels_are_the_answer_and_its_end(dataset: DenseCaptionDataset) -> None:
@@ -114,13 +116,13 @@ def test_modes(tiny_folder: Path, mode: str) -> None:
 def test_summary_mode_needs_summaries(tiny_folder: Path, tmp_path: Path) -> None:
     dataset = make_dataset(tiny_folder, train=records(tmp_path, photo(tmp_path)), mode="summary")
     with pytest.raises(RecordError, match=r"r.jsonl:1: summary must be given in summary mode"):
-        dataset.lengths(0)
+        sample_sizes(dataset, 0)
 
 
 def test_what_cannot_be_planned_is_left_out_when_asked_for(tiny_folder: Path, tmp_path: Path) -> None:
     path = records(tmp_path, photo(tmp_path), photo(tmp_path, "b.png", summary="noise"))
     dataset = make_dataset(tiny_folder, train=path, mode="summary", on_bad_record="skip")
-    lengths = dataset.lengths(0)
+    lengths = sample_sizes(dataset, 0).tokens
     assert lengths[0] == 0
     assert lengths[1] > 0
 
@@ -130,7 +132,7 @@ def test_simplification_is_reported(tiny_folder: Path, caplog: pytest.LogCapture
     caplog.set_level(logging.INFO, "dcap")
     answer = {"max_polygon_points": 6, "max_pixels": 90_000}
     dataset = make_dataset(tiny_folder, {}, answer=answer)
-    dataset.lengths(0)
+    sample_sizes(dataset, 0)
     kept = np.concatenate([dataset.plan(0, i).kept_iou for i in range(len(dataset))])
     of_simplified = kept[kept < 1.0]
     assert len(of_simplified) < len(kept), "boxes are kept as they are, and do not count"
@@ -142,21 +144,21 @@ def test_an_image_without_objects_is_trained_on(tiny_folder: Path, tmp_path: Pat
     dataset = make_dataset(tiny_folder, train=records(tmp_path, photo(tmp_path, objects=[])))
     assert dataset[0].answer == "{}"
     assert dataset[0].num_supervised == 2
-    batch = next(RowLoader(dataset).batches())
+    batch = next(iter(loader_of(dataset)))
     assert (batch["labels"] != IGNORE_INDEX).sum() == 2
 
 
 def test_overlong_policies(tiny_folder: Path, tmp_path: Path) -> None:
     path = records(tmp_path, photo(tmp_path))
     short = {"train": path, "global_max_length": 400}
-    full = make_dataset(tiny_folder, {}, train=path).lengths(0)[0]
+    full = sample_sizes(make_dataset(tiny_folder, {}, train=path), 0).tokens[0]
     assert full > 400
     with pytest.raises(RecordError, match=rf"r.jsonl:1: sample must have at most 400 tokens, not {full}"):
-        make_dataset(tiny_folder, {}, **short).lengths(0)
+        sample_sizes(make_dataset(tiny_folder, {}, **short), 0)
     dropping = make_dataset(tiny_folder, {}, overlong="drop", **short)
-    assert dropping.lengths(0).tolist() == [0]
+    assert sample_sizes(dropping, 0).tokens.tolist() == [0]
     with pytest.raises(TrainingError, match="at least one sample must be left"):
-        RowLoader(dropping).steps_per_epoch(0)
+        plan_epoch(dropping, 0)
     fewer = make_dataset(tiny_folder, {}, overlong="drop_objects", **short)
     sample = fewer[0]
     assert 370 < len(sample.input_ids) <= 400

@@ -10,19 +10,15 @@ import pytest
 
 from dcap.augment.schedule import TrainingStep
 from dcap.core.errors import RecordError
-from dcap.data import lengths
 from dcap.data.lengths import EpochLengths
 from support.dataset_cases import make_dataset, photo, records
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_lengths_are_those_of_the_samples_whoever_plans_them(
-    tiny_folder: Path, num_workers: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lengths, "_CHUNK", 1)
+def test_lengths_are_those_of_the_samples_whoever_plans_them(tiny_folder: Path, num_workers: int) -> None:
     dataset = make_dataset(tiny_folder, num_workers=num_workers)
     found = EpochLengths(dataset, 3)
-    sizes, samples = found.all(), [dataset[(3, i)] for i in range(len(dataset))]
+    sizes, samples = found.all(chunk=1), [dataset[(3, i)] for i in range(len(dataset))]
     assert sizes.tokens.tolist() == [len(sample.input_ids) for sample in samples]
     assert sizes.image_tokens.tolist() == [sample.mm_token_type_ids.sum() for sample in samples]
     pairs = zip(sizes.tokens.tolist(), sizes.image_tokens.tolist(), strict=True)
@@ -76,16 +72,14 @@ def test_what_was_left_out_and_simplified_is_told_once(
     tmp_path: Path,
     num_workers: int,
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lengths, "_CHUNK", 2)
     wide = photo(tmp_path, "b.png", width=120, height=80)
     path = records(tmp_path, *[photo(tmp_path), wide] * 3, photo(tmp_path) | {"objects": []})
     settings = {"train": path, "overlong": "drop", "global_max_length": 300, "num_workers": num_workers}
     dataset = make_dataset(tiny_folder, {}, **settings)
     with caplog.at_level(logging.INFO, "dcap"):
         found = EpochLengths(dataset, 0)
-        assert (found.all().tokens == 0).tolist() == [True] * 6 + [False]
+        assert (found.all(chunk=2).tokens == 0).tolist() == [True] * 6 + [False]
         found.of(0)
         found.report()
     assert [r.message for r in caplog.records if "left out" in r.message] == [
@@ -93,14 +87,11 @@ def test_what_was_left_out_and_simplified_is_told_once(
     ]
 
 
-def test_an_error_of_a_worker_arrives_as_it_was(
-    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lengths, "_CHUNK", 1)
+def test_an_error_of_a_worker_arrives_as_it_was(tiny_folder: Path, tmp_path: Path) -> None:
     path = records(tmp_path, *[photo(tmp_path)] * 4)
     dataset = make_dataset(tiny_folder, {}, train=path, global_max_length=300, num_workers=1)
     with pytest.raises(RecordError, match=r"^r.jsonl:1: sample must have at most 300 tokens"):
-        EpochLengths(dataset, 0).all()
+        EpochLengths(dataset, 0).all(chunk=1)
 
 
 def test_no_sample_no_length(tiny_folder: Path, tmp_path: Path) -> None:

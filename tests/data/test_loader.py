@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,11 @@ from torch.utils.data._utils.pin_memory import pin_memory
 from dcap.core.errors import ImageError, WorkerError
 from dcap.data.collate import PackingCollator
 from dcap.data.dataset import DenseCaptionDataset
-from dcap.data.loader import RowLoader, _Rows
+from dcap.data.epoch import EpochRules, plan_epoch
+from dcap.data.loader import EpochLoader, _Rows
 from dcap.data.sample import SampleKey
 from support.dataset_cases import make_dataset, photo, records
+from support.epoch_cases import keys_of, loader_of
 
 
 @pytest.mark.parametrize("packing", [True, False])
@@ -30,8 +31,7 @@ def test_ranks_share_an_epoch_without_loss_or_repeat(
     seen: list[str] = []
     steps = set()
     for rank in range(world):
-        loader = RowLoader(dataset, rank, world, accumulation)
-        batches = list(loader.steps_from(0, 0))
+        batches = list(loader_of(dataset, rank=rank, num_ranks=world, accumulation=accumulation).steps())
         steps.add(tuple(len(step) for step in batches))
         for batch in (b for step in batches for b in step):
             weights = batch["loss_weights"].unique().tolist()
@@ -42,29 +42,27 @@ def test_ranks_share_an_epoch_without_loss_or_repeat(
 
 
 def test_the_balance_of_an_epoch_is_told_in_a_line(tiny_folder: Path) -> None:
-    loader = RowLoader(make_dataset(tiny_folder, global_max_length=4200, packing=False), 0, 2)
-    values = [loader.imbalance(0, step) for step in range(loader.steps_per_epoch(0))]
-    assert values == [step.imbalance(2) for step in loader.steps(0)]
+    dataset = make_dataset(tiny_folder, global_max_length=4200, packing=False)
+    plan = plan_epoch(dataset, 0, EpochRules(rows_per_step=2))
+    values = [step.imbalance(2) for step in plan.steps]
     assert len(values) == 2
     line = f"does {np.mean(values):.1%} more than their mean, in one step {max(values):.1%}"
-    assert loader.summary(0) == f"train epoch 0: 4 rows in 2 steps; the busiest of 2 ranks {line}"
-    assert replace(loader, world_size=1).summary(0) == "train epoch 0: 4 rows in 4 steps"
+    assert plan.summary(2) == f"train epoch 0: 4 rows in 2 steps; the busiest of 2 ranks {line}"
+    assert plan_epoch(dataset, 0).summary(1) == "train epoch 0: 4 rows in 4 steps"
 
 
 def test_a_batch_size_that_changes_in_an_epoch_leaves_the_other_epochs_alone(tiny_folder: Path) -> None:
     dataset = make_dataset(tiny_folder, packing=False)
-    single, double = RowLoader(dataset), RowLoader(dataset, accumulation=2)
-    changed = replace(double, behind=(1, ((1, 1),)))
-    assert [len(step.rows) for step in changed.steps(1)] == [1, 2, 1]
-    assert changed.steps(1)[0].rows == single.steps(1)[0].rows
-    assert sorted(key.index for row in changed.rows(1) for key in row) == [0, 1, 2, 3]
-    assert changed.rows(0) == double.rows(0)
+    changed = plan_epoch(dataset, 1, EpochRules(rows_per_step=2), parts=((1, 1),))
+    assert [len(step.rows) for step in changed.steps] == [1, 2, 1]
+    assert changed.steps[0].rows == plan_epoch(dataset, 1).steps[0].rows
+    assert sorted(key.index for key in keys_of(changed)) == [0, 1, 2, 3]
 
 
 def test_resuming_gives_the_rest_of_the_epoch(tiny_folder: Path) -> None:
     dataset = make_dataset(tiny_folder, global_max_length=4200)
-    whole = [b["input_ids"] for step in RowLoader(dataset).steps_from(2, 0) for b in step]
-    rest = [b["input_ids"] for step in RowLoader(dataset).steps_from(2, 1) for b in step]
+    whole = [b["input_ids"] for step in loader_of(dataset, 2).steps() for b in step]
+    rest = [b["input_ids"] for step in loader_of(dataset, 2).steps(1) for b in step]
     assert len(rest) == len(whole) - 1 > 0
     assert all(np.array_equal(a, b) for a, b in zip(rest, whole[1:], strict=True))
 
@@ -88,7 +86,7 @@ def test_workers_give_the_same_bytes(tiny_folder: Path, num_workers: int) -> Non
     options = {"global_max_length": 4200, "patch_dtype": "uint8"}
     alone = make_dataset(tiny_folder, **options)
     helped = make_dataset(tiny_folder, **options, num_workers=num_workers)
-    pairs = zip(RowLoader(alone).steps_from(1, 0), RowLoader(helped).steps_from(1, 0), strict=True)
+    pairs = zip(loader_of(alone, 1).steps(), loader_of(helped, 1).steps(), strict=True)
     rows = [(x, y) for step_a, step_b in pairs for x, y in zip(step_a, step_b, strict=True)]
     assert len(rows) > 1
     for a, b in rows:
@@ -108,9 +106,9 @@ CURRICULUM = {
 }
 
 
-def turns(loader: RowLoader, epoch: int, first_step: int, begin: int = 0) -> list[tuple[int, int, float]]:
+def turns(loader: EpochLoader, begin: int = 0) -> list[tuple[int, int, float]]:
     """Step, sample and the curriculum's number of all samples that a rank gets."""
-    steps = enumerate(loader.steps_from(epoch, begin, first_step), first_step + begin)
+    steps = enumerate(loader.steps(begin), loader.plan.first_step + begin)
     return [
         (step, int(info.sample_id.split(":")[1]), info.tally["curriculum/rotate.max_deg"])
         for step, batches in steps
@@ -124,22 +122,22 @@ def test_a_curriculum_stands_where_the_step_is_that_trains_on_a_sample(
     tiny_folder: Path, packing: bool, num_workers: int
 ) -> None:
     fields = {"packing": packing, "global_max_length": 1600, "num_workers": num_workers}
-    loader = RowLoader(make_dataset(tiny_folder, CURRICULUM, **fields), total_steps=16)
-    seen = turns(loader, 1, 4)
+    dataset = make_dataset(tiny_folder, CURRICULUM, **fields)
+    loader = loader_of(dataset, 1, total_steps=16, first_step=4)
+    seen = turns(loader)
     assert sorted(i for _, i, _ in seen) == [1, 2, 3, 4]
     assert len({step for step, _, _ in seen}) > 2
     assert all(value == min(step * 10, 80) for step, _, value in seen)
     # Prefetch, workers and a resumed epoch change nothing of it, nor do ranks.
-    assert turns(loader, 1, 4, begin=2) == [each for each in seen if each[0] >= 6]
-    ranks = [replace(loader, rank=rank, world_size=2) for rank in (0, 1)]
-    shared = [turns(each, 1, 4) for each in ranks]
+    assert turns(loader, begin=2) == [each for each in seen if each[0] >= 6]
+    shared = [turns(loader_of(dataset, 1, rank=rank, num_ranks=2, total_steps=16, first_step=4)) for rank in (0, 1)]
     assert sorted(i for turn in shared for _, i, _ in turn) == [1, 2, 3, 4]
     assert all(value == min(step * 10, 80) for turn in shared for step, _, value in turn)
 
 
 def test_a_curriculum_stays_where_it_starts_without_the_number_of_steps(tiny_folder: Path) -> None:
-    loader = RowLoader(make_dataset(tiny_folder, CURRICULUM))
-    assert [value for _, _, value in turns(loader, 1, 4)] == [0.0] * 4
+    loader = loader_of(make_dataset(tiny_folder, CURRICULUM), 1)
+    assert [value for _, _, value in turns(loader)] == [0.0] * 4
 
 
 def test_torch_pins_the_tensors_of_a_row(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,13 +161,12 @@ def test_an_image_that_breaks_later_stops_or_is_left_out(tiny_folder: Path, tmp_
     (tmp_path / "b.png").write_bytes(data[: len(data) // 2])
     before = set(multiprocessing.active_children())
     with pytest.raises(ImageError, match=r"^r.jsonl:2: image .*b.png") as caught:
-        list(RowLoader(stopping).steps_from(0, 0))
+        list(loader_of(stopping))
     # Python waits at its exit for workers that live on, and these ignore SIGTERM; the traceback must not keep them.
     assert set(multiprocessing.active_children()) <= before
     assert caught.tb is not None
     messages: list[str] = []
-    loader = RowLoader(skipping, on_skip=messages.append)
-    batches = [b for step in loader.steps_from(0, 0) for b in step]
+    batches = list(loader_of(skipping, on_skip=messages.append))
     assert len(batches) == 2
     assert sorted(info.sample_id for b in batches for info in b["samples"]) == ["filler", "r.jsonl:1"]
     assert len(messages) == 1
@@ -193,7 +190,7 @@ class _Dies:
 def test_a_killed_worker_is_a_clear_error(tiny_folder: Path) -> None:
     dying: Any = _Dies(make_dataset(tiny_folder, num_workers=1))
     with pytest.raises(WorkerError, match=r"a loader process died .*lower data\.num_workers"):
-        list(RowLoader(dying).steps_from(0, 0))
+        list(loader_of(dying))
 
 
 class _Signals(_Dies):
@@ -205,7 +202,7 @@ class _Signals(_Dies):
 
 def test_workers_leave_sigterm_to_the_trainer(tiny_folder: Path) -> None:
     signalled: Any = _Signals(make_dataset(tiny_folder, num_workers=1))
-    assert len([b for step in RowLoader(signalled).steps_from(0, 0) for b in step]) > 0
+    assert len(list(loader_of(signalled))) > 0
 
 
 @pytest.mark.parametrize(
@@ -222,5 +219,4 @@ def test_patches_come_as_bytes_where_they_travel(
     tiny_folder: Path, patch_dtype: str, num_workers: int, gpu: bool, want: torch.dtype
 ) -> None:
     dataset = make_dataset(tiny_folder, patch_dtype=patch_dtype, num_workers=num_workers)
-    loader = RowLoader(dataset, pin_memory=gpu)
-    assert loader._collator([dataset[(0, 0)]])["pixel_values"].dtype == want
+    assert loader_of(dataset, pin_memory=gpu).collator([dataset[(0, 0)]])["pixel_values"].dtype == want

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from dcap.augment.schedule import TrainingStep
 from dcap.data.config import MixtureEntry
 from dcap.data.dataset import DenseCaptionDataset
-from dcap.data.loader import RowLoader
+from dcap.data.epoch import plan_epoch
+from dcap.data.lengths import sample_sizes
 from dcap.data.mixture import Mixture
 from dcap.data.sample import SampleKey
 from support.dataset_cases import make_dataset, photo, records
+from support.epoch_cases import keys_of
 
 SHARES = st.one_of(
     st.just({}),
@@ -93,7 +95,7 @@ def two_sets(tiny_folder: Path, tmp_path: Path, ops: Any = None, **second: Any) 
 
 def test_a_record_taken_several_times_is_augmented_each_time_in_its_own_way(tiny_folder: Path, tmp_path: Path) -> None:
     dataset = two_sets(tiny_folder, tmp_path, ratio=2.0)
-    keys = [key for row in RowLoader(dataset).rows(0) for key in row]
+    keys = keys_of(plan_epoch(dataset, 0))
     assert sorted((key.index, key.draw) for key in keys) == [(0, 0), (1, 0), (2, 0), *((3, n) for n in range(6))]
     made = {dataset[key].answer for key in keys if key.index == 3}
     assert len(made) == 6
@@ -104,7 +106,7 @@ def test_lengths_are_those_of_the_drawn_samples(tiny_folder: Path, tmp_path: Pat
     dataset = two_sets(tiny_folder, tmp_path, weight=2.5)
     for epoch in range(2):
         samples = dataset.samples(epoch)
-        for k, length in enumerate(dataset.lengths(epoch)):
+        for k, length in enumerate(sample_sizes(dataset, epoch).tokens):
             sample = dataset[SampleKey(epoch, int(samples.index[k]), draw=int(samples.draw[k]))]
             assert length == len(sample.input_ids)
 
@@ -163,5 +165,5 @@ def dataset_ops(dataset: DenseCaptionDataset, index: int, when: TrainingStep) ->
 def test_validation_takes_every_record_once(tiny_folder: Path, tmp_path: Path) -> None:
     train = two_sets(tiny_folder, tmp_path, ratio=9.0)
     dataset = DenseCaptionDataset(train.data, "val", train.planners[0].encoder.tokenizer)
-    assert [key.index for row in RowLoader(dataset).rows(0) for key in row] == [0, 1, 2, 3]
+    assert [key.index for key in keys_of(plan_epoch(dataset, 0))] == [0, 1, 2, 3]
     assert {dataset[i].dataset for i in range(4)} == {"walls", "floors"}

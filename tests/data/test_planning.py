@@ -15,7 +15,7 @@ from PIL import Image
 from dcap.core.errors import RecordError
 from dcap.data.collate import PackingCollator
 from dcap.data.dataset import DenseCaptionDataset
-from dcap.data.lengths import EpochLengths
+from dcap.data.lengths import EpochLengths, sample_sizes
 from dcap.data.planning import Planner
 from dcap.data.sample import encode_sample
 from dcap.records.images import decode_image
@@ -145,16 +145,15 @@ def test_every_policy_is_counted(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("dcap.data.lengths._CHUNK", 1)
     monkeypatch.setattr(logging.getLogger("dcap"), "propagate", True)
     data = dataset.data
     section = {"train": data.train, "answer": {"min_pixels": 4096, "max_pixels": 90_000}}
-    lengths = make_dataset(tiny_folder, {}, **section).lengths(0)
+    lengths = sample_sizes(make_dataset(tiny_folder, {}, **section), 0).tokens
     limit = int(np.sort(lengths)[-3])
     changed = {"overlong": overlong, "global_max_length": limit, "num_workers": num_workers}
     limited = make_dataset(tiny_folder, {}, **section, **changed)
     found = EpochLengths(limited, 0)
-    found.all()
+    found.all(chunk=1)
     with caplog.at_level(logging.WARNING, "dcap"):
         found.report()
     (told,) = [record.message for record in caplog.records if "too long" in record.message]
@@ -163,4 +162,4 @@ def test_every_policy_is_counted(
         longest = int(np.argmax(lengths))
         tally = PackingCollator(limit)([limited[longest]])["samples"][0].tally
         name = {"drop_objects": "fitted/dropped_objects", "shrink_image": "fitted/shrunk_image"}[overlong]
-        assert tally[name] == found.findings.fitted[longest][name.partition("/")[2]]
+        assert tally[name] == found.notes.fitted[longest][name.partition("/")[2]]

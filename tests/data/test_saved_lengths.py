@@ -15,7 +15,8 @@ from dcap.answers.formats import ANSWER_FORMATS, JsonFormat
 from dcap.data import saved_lengths
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import Encoder
-from dcap.data.lengths import EpochLengths
+from dcap.data.lengths import EpochLengths, sample_sizes
+from dcap.data.packing import SampleSizes
 from dcap.records.files import saved_index
 from support.dataset_cases import make_dataset, photo, records
 
@@ -40,7 +41,7 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     found: list[str] = []
     plan = EpochLengths.all
 
-    def noting(self: EpochLengths) -> Any:
+    def noting(self: EpochLengths) -> SampleSizes:
         found.append(self.name)
         return plan(self)
 
@@ -62,17 +63,17 @@ def place_of(path: Path) -> Path:
 
 def test_fixed_lengths_are_planned_once(tiny_folder: Path, path: Path, planned: list[str]) -> None:
     first = dataset(tiny_folder, path)
-    lengths = first.lengths(0)
+    lengths = sample_sizes(first, 0).tokens
     assert lengths.tolist() == [len(first[(0, i)].input_ids) for i in range(3)]
-    assert first.sizes(5) is first.sizes(0)
-    again = dataset(tiny_folder, path).lengths(3)
+    assert sample_sizes(first, 5) is sample_sizes(first, 0)
+    again = sample_sizes(dataset(tiny_folder, path), 3).tokens
     assert (again.tolist(), again.dtype) == (lengths.tolist(), lengths.dtype)
     assert planned == ["train epoch 0"]
 
 
 def test_validation_is_fixed_whatever_training_draws(tiny_folder: Path, path: Path, planned: list[str]) -> None:
     for _ in range(2):
-        make_dataset(tiny_folder, split="val", val=str(path)).lengths(0)
+        sample_sizes(make_dataset(tiny_folder, split="val", val=str(path)), 0)
     assert planned == ["val epoch 0"]
 
 
@@ -90,51 +91,51 @@ CHANGES: list[dict[str, Any]] = [
 def test_another_config_is_planned_again(
     tiny_folder: Path, path: Path, change: dict[str, Any], planned: list[str]
 ) -> None:
-    dataset(tiny_folder, path).lengths(0)
+    sample_sizes(dataset(tiny_folder, path), 0)
     changed = dataset(tiny_folder, path, **change)
     want = [changed.plan(0, i) for i in range(3)]
-    assert changed.lengths(0).tolist() == [sample.length if sample.fits else 0 for sample in want]
+    assert sample_sizes(changed, 0).tokens.tolist() == [sample.length if sample.fits else 0 for sample in want]
     assert len(planned) == 2
 
 
 def test_other_records_tokens_or_code_are_planned_again(
     tiny_folder: Path, path: Path, planned: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lengths = dataset(tiny_folder, path).lengths(0)
+    lengths = sample_sizes(dataset(tiny_folder, path), 0).tokens
     path.write_bytes(path.read_bytes().replace(b"thing 1", b"thing one"))
-    other = dataset(tiny_folder, path).lengths(0)
+    other = sample_sizes(dataset(tiny_folder, path), 0).tokens
     assert other.tolist() != lengths.tolist()
     with path.open("ab") as file:
         file.write(b"\n{}")
-    assert dataset(tiny_folder, path, on_bad_record="skip").lengths(0).tolist() == other.tolist()
+    assert sample_sizes(dataset(tiny_folder, path, on_bad_record="skip"), 0).tokens.tolist() == other.tolist()
     assert len(planned) == 3
     for target, name, value in ((saved_lengths, "__version__", "0"), (Encoder, "tokenizer_digest", lambda _: "other")):
         monkeypatch.setattr(target, name, value)
-        dataset(tiny_folder, path, on_bad_record="skip").lengths(0)
+        sample_sizes(dataset(tiny_folder, path, on_bad_record="skip"), 0)
     assert len(planned) == 5
 
 
 def test_what_is_torn_or_not_lengths_is_made_again(tiny_folder: Path, path: Path, planned: list[str]) -> None:
     fresh, place = dataset(tiny_folder, path), place_of(path)
-    lengths = fresh.lengths(0).tolist()
+    lengths = sample_sizes(fresh, 0).tokens.tolist()
     whole = place.read_bytes()
     body = whole[:-4]
     torn = [b"", b"stale", whole[:40], whole[:-1], whole[:70] + b"\xff" + whole[71:]]
     for number, data in enumerate(torn, 2):
         place.write_bytes(data)
-        assert saved_lengths.fixed_sizes(fresh).tokens.tolist() == lengths
+        assert sample_sizes(dataset(tiny_folder, path), 0).tokens.tolist() == lengths
         assert len(planned) == number
         assert place.read_bytes() == whole
     for body_of_another in (body[:50], b"x" + body[1:], body[:8] + b"\2" + body[9:], body + b" " * 8):
         place.write_bytes(body_of_another + struct.pack("<I", zlib.crc32(body_of_another)))
-        saved_lengths.fixed_sizes(fresh)
+        sample_sizes(dataset(tiny_folder, path), 0)
     assert len(planned) == 1 + len(torn) + 4
 
 
 def test_a_folder_that_cannot_be_written_uses_the_cache(tiny_folder: Path, path: Path, planned: list[str]) -> None:
     place_of(path).mkdir()  # which no file can replace
     for _ in range(2):
-        dataset(tiny_folder, path).lengths(0)
+        sample_sizes(dataset(tiny_folder, path), 0)
     assert len(planned) == 1
     assert len(list((path.parent / "cache" / "dcap" / "lines").glob("*.dcap-lengths"))) == 1
 
@@ -145,7 +146,7 @@ def test_nowhere_to_write_is_no_failure(
     place_of(path).mkdir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(path))
     for _ in range(2):
-        dataset(tiny_folder, path).lengths(0)
+        sample_sizes(dataset(tiny_folder, path), 0)
     assert len(planned) == 2
 
 
@@ -163,7 +164,7 @@ def test_what_was_left_out_is_told_each_time(
     for _ in range(2):
         caplog.clear()
         with caplog.at_level(logging.WARNING, "dcap"):
-            dataset(tiny_folder, path, overlong=overlong, global_max_length=300).lengths(0)
+            sample_sizes(dataset(tiny_folder, path, overlong=overlong, global_max_length=300), 0)
         (told,) = [record.message for record in caplog.records]
         assert "left out" in told
         assert "too long" in told
@@ -192,7 +193,7 @@ def test_what_is_drawn_or_depends_on_other_code_is_not_kept(
     ANSWER_FORMATS.register("spaced", Spaced("label", numbered=False))
     try:
         for _ in range(2):
-            dataset(tiny_folder, path, augmentation, **data).lengths(0)
+            sample_sizes(dataset(tiny_folder, path, augmentation, **data), 0)
     finally:
         del ANSWER_FORMATS._items["spaced"]
     assert len(planned) == 2
@@ -203,6 +204,6 @@ def test_those_of_small_files_are_not_kept(
     tiny_folder: Path, path: Path, planned: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(saved_index, "LEAST_BYTES", path.stat().st_size + 1)
-    dataset(tiny_folder, path).lengths(0)
+    sample_sizes(dataset(tiny_folder, path), 0)
     assert planned
     assert not place_of(path).exists()

@@ -18,11 +18,11 @@ from dcap.audit.preview import load_preview
 from dcap.audit.replay import Replay
 from dcap.cli.__main__ import main
 from dcap.data.dataset import DenseCaptionDataset
-from dcap.data.loader import RowLoader
 from dcap.data.sample import SampleKey
 from dcap.records.files.opening import resolve_data
 from support.container_cases import write_parquet, write_tar
 from support.dataset_cases import make_dataset
+from support.epoch_cases import loader_of
 
 PHOTOS = resolve_data("builtin:photos/train.jsonl")
 ROWS = [json.loads(line) for line in PHOTOS.read_text("utf-8").splitlines()]
@@ -91,7 +91,7 @@ def test_workers_read_shards(tmp_path: Path, tiny_folder: Path) -> None:
     tar(tmp_path / "shards")
     parquet(tmp_path / "shards")
     made = make_dataset(tiny_folder, train=str(tmp_path / "shards"), num_workers=2)
-    batches = list(RowLoader(made, batch_size=1).batches())
+    batches = list(loader_of(made))
     info = [sample for batch in batches for sample in batch["samples"]]
     assert len({sample.sample_id for sample in info}) == 2 * len(ROWS)
 

@@ -15,9 +15,10 @@ import torch
 
 from dcap.core.errors import RecordError
 from dcap.data.collate import Batch
-from dcap.data.loader import RowLoader
+from dcap.data.loader import EpochLoader
 from dcap.records.files import saved_index
 from support.dataset_cases import make_dataset, photo, records
+from support.epoch_cases import loader_of
 
 NUM_RECORDS = 8
 
@@ -33,9 +34,9 @@ def file(tmp_path: Path) -> Path:
     return Path(records(tmp_path, *({**item, "objects": item["objects"][: 2 + i]} for i in range(NUM_RECORDS))))
 
 
-def loader_of(file: Path, tiny_folder: Path, num_workers: int = 0) -> RowLoader:
+def loader(file: Path, tiny_folder: Path, num_workers: int = 0) -> EpochLoader:
     fields = {"train": str(file), "val": (), "num_workers": num_workers, "packing": False, "patch_dtype": "uint8"}
-    return RowLoader(make_dataset(tiny_folder, **fields))
+    return loader_of(make_dataset(tiny_folder, **fields))
 
 
 def digest(batches: Iterator[list[Batch]]) -> str:
@@ -54,11 +55,11 @@ MEETING: dict[str, Any] = {}
 def epoch_at_once(file: Path, tiny_folder: Path) -> str:
     MEETING["barrier"].wait(60)
     torch.set_num_threads(1)
-    return digest(loader_of(file, tiny_folder).steps_from(0, 0))
+    return digest(loader(file, tiny_folder).steps())
 
 
 def test_trainers_that_open_a_file_at_once_see_the_same(file: Path, tiny_folder: Path) -> None:
-    alone = digest(loader_of(file, tiny_folder).steps_from(0, 0))
+    alone = digest(loader(file, tiny_folder).steps())
     index = file.with_name(file.name + saved_index.SUFFIX)
     index.unlink()
     context = get_context("fork")
@@ -70,8 +71,8 @@ def test_trainers_that_open_a_file_at_once_see_the_same(file: Path, tiny_folder:
 
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_a_file_that_is_written_anew_during_an_epoch_is_named(file: Path, tiny_folder: Path, num_workers: int) -> None:
-    loader = loader_of(file, tiny_folder, num_workers)
-    steps = loader.steps_from(0, 0)
+    made = loader(file, tiny_folder, num_workers)
+    steps = made.steps()
     next(steps)
     # At once, so that a worker that is ahead meets it too.
     lines = file.read_bytes().splitlines(keepends=True)
@@ -84,9 +85,9 @@ def test_a_file_that_is_written_anew_during_an_epoch_is_named(file: Path, tiny_f
 def test_a_file_that_is_replaced_during_an_epoch_is_read_to_its_end(
     file: Path, tiny_folder: Path, num_workers: int
 ) -> None:
-    undisturbed = digest(loader_of(file, tiny_folder).steps_from(0, 0))
-    loader = loader_of(file, tiny_folder, num_workers)
-    whole = loader.steps_from(0, 0)
+    undisturbed = digest(loader(file, tiny_folder).steps())
+    made = loader(file, tiny_folder, num_workers)
+    whole = made.steps()
     first = next(whole)
     new = file.with_name("new.jsonl")
     new.write_bytes(b"")

@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 
 from dcap.core.errors import TrainingError
-from dcap.data.loader import RowLoader
-from dcap.train import agreement
-from dcap.train.agreement import check_ranks_agree, rows_digest
+from dcap.data.loader import EpochLoader
+from dcap.train import setup
+from dcap.train.setup import check_ranks_agree, rows_digest
 from support.dataset_cases import make_dataset, photo, records
+from support.epoch_cases import loader_of
 
 
-def loader(tiny_folder: Path, folder: Path, *items: dict[str, Any], rank: int = 0) -> RowLoader:
+def loader(tiny_folder: Path, folder: Path, *items: dict[str, Any], rank: int = 0) -> EpochLoader:
     dataset = make_dataset(tiny_folder, {}, train=records(folder, *items))
-    return RowLoader(dataset, rank=rank, world_size=2)
+    return loader_of(dataset, rank=rank, num_ranks=2)
 
 
 def test_what_ranks_read_is_compared_and_not_who_they_are(tiny_folder: Path, tmp_path: Path) -> None:
@@ -33,7 +34,7 @@ def test_ranks_that_differ_stop_with_the_numbers_of_their_records(
 ) -> None:
     mine = loader(tiny_folder, tmp_path, photo(tmp_path))
     check_ranks_agree([mine])
-    monkeypatch.setattr(agreement, "gather_object", lambda found: [*found, (0, "of another rank")])
+    monkeypatch.setattr(setup, "gather_object", lambda found: [*found, (0, "of another rank")])
     with pytest.raises(TrainingError, match=re.escape("train: records and their lengths must be the same")) as caught:
         check_ranks_agree([mine])
     assert "by rank there are 1, 0 records" in str(caught.value)

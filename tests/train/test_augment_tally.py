@@ -4,7 +4,7 @@ import pytest
 from accelerate import Accelerator
 
 from dcap.data.collate import Batch, SampleInfo
-from dcap.train.augment_tally import AugmentTally
+from dcap.train.tracking import AugmentTally
 
 
 def batch(*tallies: dict[str, float]) -> Batch:

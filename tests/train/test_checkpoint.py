@@ -15,6 +15,7 @@ from dcap.core.config import build
 from dcap.core.errors import CheckpointError
 from dcap.core.files import point_at
 from dcap.data.config import resolve_profile
+from dcap.train import checkpoint
 from dcap.train.checkpoint import (
     MARKER,
     Checkpoints,
@@ -175,12 +176,20 @@ def test_resuming_as_another_run_is_refused(checkpoints: Checkpoints) -> None:
         other.restore()
 
 
+def test_a_state_of_another_version_is_refused(checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints.save(state(2))
+    saved = {"state": {"step": 2, "segments": []}, "world_size": 1}
+    monkeypatch.setattr(checkpoint, "read_marker", lambda *_: saved)
+    with pytest.raises(CheckpointError, match=r"must hold the state of a run as this version .*state\.segments is not"):
+        checkpoints.restore()
+
+
 def test_steps_of_another_size_are_remembered(checkpoints: Checkpoints) -> None:
     checkpoints.save(state(2))
     larger = resumed(checkpoints, effective_batch_size=4)
     restored = larger.restore()
     assert restored == state(2).regrouped(2)
-    assert restored.segments == ((2, 2),)
+    assert restored.parts == ((2, 2),)
     larger.save(replace(restored, step=3, step_in_epoch=3))
     again = larger.restore()
     assert again.segments == ((2, 2),), "what is read back is what was written"

@@ -8,7 +8,7 @@ import pytest
 
 import dcap
 from dcap.kernels import BACKEND
-from dcap.train.environment import git_commit, write_environment
+from dcap.train.setup import git_commit, write_environment
 
 
 def test_the_file_says_what_the_run_was_made_with(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from dcap.core.config import dump_yaml
-from dcap.core.errors import CheckpointError, ImageError, TrainingError
+from dcap.core.errors import CheckpointError, ImageError, WorkerError
 from dcap.train.config import RunConfig
 from dcap.train.loop import train
 from support.training_runs import (
@@ -48,7 +48,7 @@ def test_a_worker_killed_during_a_step_is_a_clear_error_and_costs_nothing(
     config = replace(config, data=replace(config.data, num_workers=1))
     with pytest.MonkeyPatch.context() as patch:
         at_step(patch, 3, kill_a_worker)
-        with pytest.raises(TrainingError, match=r"a loader process died .*signal.*lower data\.num_workers"):
+        with pytest.raises(WorkerError, match=r"a loader process died .*signal.*lower data\.num_workers"):
             train(config)
     assert multiprocessing.active_children() == []
     assert steps(config) == TWO_STEPS

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from dcap.core.config import dump_yaml
 from dcap.core.errors import TrainingError
 from dcap.train import loop
 from dcap.train.loop import train
-from dcap.train.setup import prepare
+from dcap.train.setup import Run
 from support.training_runs import (
     RunMaker,
     assert_same_run,
@@ -171,7 +170,7 @@ def test_a_finished_run_is_left_as_it_is(reference: dict[str, Any], run_config: 
 
 def test_another_number_of_steps_than_planned_is_said(run_config: RunMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     config = run_config(training={"max_steps": None})
-    monkeypatch.setattr(loop, "prepare", lambda *args: replace(prepare(*args), total_steps=7))
+    monkeypatch.setattr(Run, "total_steps", lambda *_: 7)
     train(config)
     last = (Path(config.training.output_dir) / "train.log").read_text().splitlines()[-1]
     assert "finished after 2 steps, 1.00 epochs; 7 were expected" in last

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,11 +14,12 @@ from dcap.augment.schedule import TrainingStep
 from dcap.core.config import merge
 from dcap.core.errors import CheckpointError
 from dcap.data.config import DataConfig
-from dcap.data.loader import RowLoader
+from dcap.data.epoch import EpochRules, plan_epoch
 from dcap.data.mixture import EpochSamples
-from dcap.data.packing import SampleSize, SampleSizes
-from dcap.train.resume import check_same_run
-from dcap.train.state import Position, RunState
+from dcap.geometry.canvas import Canvas
+from dcap.train.checkpoint import check_same_run
+from dcap.train.state import RunState
+from support.epoch_cases import bare_plan
 
 SAVED: dict[str, Any] = {
     "seed": 1,
@@ -117,7 +117,8 @@ class Planned:
         self.split = "train"
         self.curriculum = SimpleNamespace(phases=phases)
         data = DataConfig(train="a.jsonl", global_max_length=100, packing_window=16)
-        self.config = SimpleNamespace(data=data, seed=5)
+        self.data, self.seed, self.planners = data, 5, ()
+        self.mixture = SimpleNamespace(parts=[SimpleNamespace(entry=SimpleNamespace(is_target=False))])
 
     def __len__(self) -> int:
         return SAMPLES
@@ -125,20 +126,11 @@ class Planned:
     def samples(self, epoch: int) -> EpochSamples:
         return EpochSamples.of_all(SAMPLES)
 
-    def size(self, epoch: int, index: int, when: TrainingStep | None = None) -> SampleSize:
+    def plan(self, epoch: int, index: int, when: TrainingStep | None = None, draw: int = 0) -> Any:
         tokens = 10 + (index * 7919 + epoch * 31 + (0 if when is None else when.step * (index % 5))) % 60
-        return SampleSize(tokens, tokens // 2)
-
-    def sizes(self, epoch: int) -> SampleSizes:
-        return SampleSizes(*np.array([self.size(epoch, i) for i in range(SAMPLES)]).T)
-
-
-class PlannedLengths:
-    """As `EpochLengths`, of `Planned`."""
-
-    def __init__(self, dataset: Planned, epoch: int) -> None:
-        self.samples = dataset.samples(epoch)
-        self.of, self.track, self.report = partial(dataset.size, epoch), iter, lambda: None
+        scene, telemetry = SimpleNamespace(canvas=Canvas(32 * (tokens // 2), 32)), SimpleNamespace(fitted={})
+        result = SimpleNamespace(scene=scene, telemetry=telemetry)
+        return SimpleNamespace(fits=True, length=tokens, kept_iou=np.empty(0), result=result)
 
 
 LEGS = st.lists(st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 12)), min_size=1, max_size=5)
@@ -158,32 +150,29 @@ def test_every_sample_of_an_epoch_is_seen_once_however_the_ranks_change(
         if rows_per_step not in (0, world * accumulation):
             state = state.regrouped(rows_per_step)
         rows_per_step = world * accumulation
-        loader = RowLoader(dataset, 0, world, accumulation, behind=(state.epoch, state.segments), total_steps=50)
-        done = 0
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("dcap.data.loader.EpochLengths", PlannedLengths)
-            while state.epoch < 2 and (done < count or leg == len(legs) - 1):
-                steps = loader.steps(state.epoch, state.step - state.step_in_epoch)
-                shares = steps[state.step_in_epoch].shares(world)
-                assert len({len(share) for share in shares}) == 1
-                keys = [key for share in shares for row in share for key in row if not key.filler]
-                assert {key.when.step for key in keys if key.when is not None} == (
-                    {state.step} if curriculum else set()
-                )
-                seen[state.epoch] += [key.index for key in keys]
-                after = state.advanced(Position(state.epoch, state.step_in_epoch, len(steps)), 1, 1)
-                assert state.epochs_done < after.epochs_done
-                state, done = after, done + 1
+        rules, done, plan = EpochRules(rows_per_step, total_steps=50), 0, None
+        while state.epoch < 2 and (done < count or leg == len(legs) - 1):
+            if plan is None or plan.epoch != state.epoch:
+                plan = plan_epoch(dataset, state.epoch, rules, first_step=state.first_step, parts=state.parts)
+            shares = plan.steps[state.step_in_epoch].shares(world)
+            assert len({len(share) for share in shares}) == 1
+            keys = [key for share in shares for row in share for key in row if not key.filler]
+            assert {key.when.step for key in keys if key.when is not None} == ({state.step} if curriculum else set())
+            seen[state.epoch] += [key.index for key in keys]
+            after = state.advanced(plan, 1, 1)
+            assert state.epochs_done < after.epochs_done
+            state, done = after, done + 1
     assert [sorted(each) for each in seen] == [list(range(SAMPLES))] * 2
     assert state.epochs_done == 2.0
-    assert state.segments == ()
+    assert state.parts == ()
 
 
 def test_the_steps_of_a_run_are_planned_anew_where_rows_per_step_change() -> None:
     state = RunState()
-    for index in range(50):
-        state = state.advanced(Position(0, index, 100), 1, 1)
-    assert state.change.total_steps(3, 100) == 300
-    assert state.regrouped(8).change.total_steps(3, 50) == 50 + 25 + 100
+    plan = bare_plan(0, [1] * 100)
+    for _ in range(50):
+        state = state.advanced(plan, 1, 1)
+    assert state.total_steps(3, 100) == 300
+    assert state.regrouped(8).total_steps(3, 50) == 50 + 25 + 100
     halfway = replace(state.regrouped(8), step=60, epochs_done=0.7)
-    assert halfway.change.total_steps(2, 50) == 125, "whenever it is asked, and for another number of epochs"
+    assert halfway.total_steps(2, 50) == 125, "whenever it is asked, and for another number of epochs"

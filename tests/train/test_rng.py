@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from dcap.train.rng import restore_rng, rng_tensors
+from dcap.train.checkpoint import restore_rng, rng_tensors
 
 
 def draw() -> list[float]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcap.train.config import TrainingConfig
-from dcap.train.schedule import lr_factor, warmup_steps
+from dcap.train.optimizer import lr_factor, warmup_steps
 
 
 def config(**kwargs: Any) -> TrainingConfig:

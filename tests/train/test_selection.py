@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from dcap.core.errors import ConfigError, TrainingError
-from dcap.train.selection import check_metric, value_of
+from dcap.train.state import check_metric, metric_value
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,6 @@ def test_metrics_that_none_has_are_refused(metric: str, datasets: tuple[str, ...
 
 
 def test_a_data_set_of_which_nothing_was_left_stops() -> None:
-    assert value_of({"eval/loss": 2.0}, "eval/loss") == 2.0
+    assert metric_value({"eval/loss": 2.0}, "eval/loss") == 2.0
     with pytest.raises(TrainingError, match=r"validation must have eval/towers/loss, the training\.best_metric"):
-        value_of({"eval/loss": 2.0}, "eval/towers/loss")
+        metric_value({"eval/loss": 2.0}, "eval/towers/loss")

@@ -18,7 +18,7 @@ from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.planning import PlannedSample
 from dcap.train import setup
 from dcap.train.config import RunConfig, load_run_config
-from dcap.train.setup import accumulation, build_accelerator, describe, prepare
+from dcap.train.setup import build_accelerator, prepare, write_run_files
 from dcap.train.state import RunState
 
 RunMaker = Callable[..., RunConfig]
@@ -35,13 +35,13 @@ def test_accumulation_gives_the_effective_batch(
         data={"packing": packing},
         training={"per_device_batch_size": per_device, "effective_batch_size": effective},
     )
-    assert accumulation(config, world) == expected
+    assert config.training.accumulation(world) == expected
 
 
 def test_batches_that_do_not_divide_are_refused(run_config: RunMaker) -> None:
     config = run_config(data={"packing": False}, training={"per_device_batch_size": 3, "effective_batch_size": 8})
     with pytest.raises(ConfigError, match=r"effective_batch_size must be a multiple of 6 .*2 processes\), not 8"):
-        accumulation(config, 2)
+        config.training.accumulation(2)
 
 
 @pytest.mark.parametrize(
@@ -136,8 +136,8 @@ def test_a_prepared_run_is_the_one_the_config_describes(run_config: RunMaker) ->
         torch.rand(3)  # adapters must not depend on what was drawn before
         run = prepare(config, closing)
         first = {name: p.detach().clone() for name, p in run.learner.parameters.items()}
-        assert run.total_steps == 3 * run.loader.steps_per_epoch(0) == 6
-        assert run.loader.accumulation == 2
+        assert run.total_steps(RunState()) == 3 * len(run.loader.plan.steps) == 6
+        assert [len(step.rows) for step in run.loader.plan.steps] == [2, 2]
         assert run.val_loader is None
         again = prepare(config, closing)
         assert all(torch.equal(first[name], p) for name, p in again.learner.parameters.items())
@@ -148,16 +148,17 @@ def test_a_resumed_run_is_planned_anew_only_where_rows_per_step_changed(run_conf
     config = run_config(training={"max_steps": None, "num_epochs": 3})
     with ExitStack() as closing:
         run = prepare(config, closing)
-        assert run.resumed(RunState(step=1, step_in_epoch=1, epochs_done=0.5)) is run
+        assert next(run.epoch_plans(RunState(step=1, step_in_epoch=1, epochs_done=0.5))) is run.loader.plan
         state = RunState(step=1, step_in_epoch=1, epochs_done=0.25).regrouped(1)
-        changed = run.resumed(state)
-        assert (changed.total_steps, changed.loader.behind) == (1 + 6, (0, ((1, 1),)))
-        assert changed.loader.steps_per_epoch(0) == 3
-        later = run.resumed(replace(state, step=4, epoch=1, step_in_epoch=0, epochs_done=1.0, segments=()))
-        assert later.total_steps == changed.total_steps
-        assert later.loader is run.loader
+        plans = run.epoch_plans(state)
+        changed = next(plans)
+        assert (run.total_steps(state), changed.parts, len(changed.steps)) == (1 + 6, ((1, 1),), 3)
+        following = next(plans)
+        assert (following.epoch, following.parts, following.first_step) == (1, (), 3)
+        later = replace(state, step=4, epoch=1, step_in_epoch=0, epochs_done=1.0, parts=())
+        assert run.total_steps(later) == 1 + 6
         limited = replace(run, config=run_config(training={"max_steps": 9}))
-        assert limited.resumed(state).total_steps == 9
+        assert limited.total_steps(state) == 9
 
 
 @pytest.mark.parametrize("curriculum", [False, True])
@@ -174,7 +175,7 @@ def test_no_epoch_is_planned_twice(run_config: RunMaker, curriculum: bool, monke
     config = run_config(augmentation={"curriculum": phases}, training={"max_steps": None, "num_epochs": 3})
     with ExitStack() as closing:
         run = prepare(config, closing)
-        run.loader.steps_per_epoch(0)
+        next(run.epoch_plans(RunState()))
     # A curriculum in percent needs the number of steps first, and looks again at samples of later steps.
     assert len(calls) <= 12 if curriculum else sorted(calls) == [(0, i) for i in range(4)]
 
@@ -182,7 +183,7 @@ def test_no_epoch_is_planned_twice(run_config: RunMaker, curriculum: bool, monke
 def test_the_run_is_described_in_its_folder(run_config: RunMaker) -> None:
     config = run_config()
     with ExitStack() as closing:
-        describe(prepare(config, closing))
+        write_run_files(prepare(config, closing))
     output = Path(config.training.output_dir)
     assert {p.name for p in output.iterdir()} == {"config.yaml", "environment.json", "train.log"}
     assert load_run_config(output / "config.yaml") == config

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from dcap.train.config import TrainingConfig
-from dcap.train.state import BatchChange, Due, Position, RunState
+from dcap.train.state import Due, RunState
+from support.epoch_cases import bare_plan
 
 
 def due(**kwargs: Any) -> Due:
@@ -17,8 +18,9 @@ def walk(steps: list[int]) -> list[RunState]:
     """States after each step of epochs with these numbers of steps."""
     state, out = RunState(), []
     for epoch, count in enumerate(steps):
-        for index in range(count):
-            state = state.advanced(Position(epoch, index, count), tokens=10, samples=2)
+        plan = bare_plan(epoch, [1] * count)
+        for _ in range(count):
+            state = state.advanced(plan, tokens=10, samples=2)
             out.append(state)
     return out
 
@@ -88,18 +90,18 @@ def test_logs_the_first_each_and_the_last() -> None:
 
 def test_an_epoch_goes_on_from_where_it_was_when_steps_change_their_size() -> None:
     state = RunState(step=1, epoch=0, step_in_epoch=1, epochs_done=0.25).regrouped(4)
-    assert (state.segments, state.change) == (((4, 1),), BatchChange(1, 0.25))
+    assert (state.parts, state.since_step, state.since_epochs) == (((4, 1),), 1, 0.25)
     # Three quarters of the epoch in six steps.
-    shares = []
-    for index in range(1, 7):
-        state = state.advanced(Position(0, index, 7), tokens=1, samples=1)
+    shares, plan = [], bare_plan(0, [4, *[2] * 6], state.parts)
+    for _ in range(6):
+        state = state.advanced(plan, tokens=1, samples=1)
         shares.append(state.epochs_done)
     assert shares == pytest.approx([0.375, 0.5, 0.625, 0.75, 0.875, 1.0])
-    assert (state.epoch, state.segments) == (1, ())
-    assert state.advanced(Position(1, 0, 8), 1, 1).epochs_done == 1.125
+    assert (state.epoch, state.parts) == (1, ())
+    assert state.advanced(bare_plan(1, [2] * 8), 1, 1).epochs_done == 1.125
 
 
 def test_steps_of_one_size_are_one_segment() -> None:
     state = RunState(step=3, step_in_epoch=3).regrouped(4)
-    assert state.regrouped(8).segments == ((4, 3),), "no step was made with 8"
-    assert replace(state, step=5, step_in_epoch=5).regrouped(8).segments == ((4, 3), (8, 2))
+    assert state.regrouped(8).parts == ((4, 3),), "no step was made with 8"
+    assert replace(state, step=5, step_in_epoch=5).regrouped(8).parts == ((4, 3), (8, 2))

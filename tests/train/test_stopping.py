@@ -11,9 +11,8 @@ import pytest
 
 from dcap.core.errors import StoppedError
 from dcap.train import loop
-from dcap.train.loop import train
+from dcap.train.loop import stop_on_sigterm, train
 from dcap.train.setup import prepare
-from dcap.train.stopping import stop_on_sigterm
 from support.training_runs import RunMaker, assert_same_run, at_step, metrics, run_standard, standard, steps
 
 

@@ -33,8 +33,8 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 
 def tracker(folder: Path, **kwargs: Any) -> Tracker:
-    made = Tracker(folder, total_steps=10, **{"active": True, "tensorboard": False, **kwargs})
-    made.start(RunState())
+    made = Tracker(folder, **{"active": True, "tensorboard": False, **kwargs})
+    made.start(RunState(), 10)
     return made
 
 
@@ -110,8 +110,8 @@ def test_resuming_cuts_what_lies_beyond_and_what_a_crash_tore(tmp_path: Path) ->
 
 def test_a_started_tracker_goes_on_in_the_file(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n')
-    track = Tracker(tmp_path, 10, active=True, tensorboard=False)
-    track.start(RunState(step=1))
+    track = Tracker(tmp_path, active=True, tensorboard=False)
+    track.start(RunState(step=1), 10)
     track.step(RunState(step=2), result(), waited=0.0, more={})
     assert [line["step"] for line in lines(tmp_path)] == [1, 2]
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,14 +17,13 @@ from dcap.core.progress import progress_of
 from dcap.core.random import generator
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import num_image_tokens
-from dcap.data.packing import epoch_rows, ordered_rows
+from dcap.data.epoch import EpochRules, follows_curriculum, plan_epoch
+from dcap.data.mixture import EpochSamples
+from dcap.data.packing import SampleSizes
 from dcap.data.planning import PlannedSample, Planner
 from dcap.data.sample import SampleKey
 from dcap.data.tokens import SUPERVISED_KINDS, TokenKind
 from dcap.view.charts import Histogram
-
-if TYPE_CHECKING:
-    from dcap.data.loader import RowLoader
 
 I64 = npt.NDArray[np.int64]
 
@@ -37,7 +35,7 @@ _OBJECTS, _PATCHES = len(TokenKind), len(TokenKind) + 1
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class EpochPlans:
+class EpochCounts:
     """The numbers of an epoch's samples and rows; N samples were planned, R rows made of them.
 
     Args:
@@ -155,7 +153,7 @@ class DatasetShare:
     """Of the loss: supervised tokens times their weight, over those of all data sets, 0..1."""
 
 
-def dataset_shares(plans: EpochPlans, dataset: DenseCaptionDataset) -> list[DatasetShare]:
+def dataset_shares(plans: EpochCounts, dataset: DenseCaptionDataset) -> list[DatasetShare]:
     """Return what each data set is of the epoch; sums are scaled to the whole epoch."""
     entries = [part.entry for part in dataset.mixture.parts]
     members = [(plans.part == k) & (plans.tokens > 0) for k in range(len(entries))]
@@ -174,62 +172,54 @@ def dataset_shares(plans: EpochPlans, dataset: DenseCaptionDataset) -> list[Data
     ]
 
 
-def plan_epoch(loader: RowLoader, epoch: int, max_plans: int | None = None) -> EpochPlans:
-    """Plan the samples of an epoch, and the rows that training makes of them.
+def count_epoch(
+    dataset: DenseCaptionDataset, epoch: int, rules: EpochRules, max_plans: int | None = None
+) -> EpochCounts:
+    """Count what the samples of an epoch are, and the rows that training makes of them.
 
     Args:
-        loader: All rows of a run; its ``total_steps`` matter to a curriculum.
+        dataset: Whose samples.
         epoch: Epoch, from 0.
+        rules: How a run makes rows and steps; its ``total_steps`` matter to a curriculum.
         max_plans: Plan no more samples than this, drawn by chance; a curriculum then stays where it starts.
 
     Raises:
         RecordError: As `dcap.data.planning.Planner.plan`.
-        TrainingError: A curriculum is left without a sample.
+        TrainingError: No sample is left.
         WorkerError: A worker process died.
         ConfigError: `max_plans` is below 1.
     """
     if max_plans is not None and max_plans < 1:
         raise ConfigError(f"max_plans must be at least 1, not {max_plans}")
-    dataset = loader.dataset
     samples = dataset.samples(epoch)
-    drawn = max_plans is not None and max_plans < len(samples)
-    if loader.has_curriculum and not drawn:
-        by_row = _rows_by_step(loader, epoch)
-        keys = [key for row in by_row for key in row]
-        bounds = np.cumsum([0, *map(len, by_row)]).tolist()
-        rows = tuple(np.arange(*pair) for pair in itertools.pairwise(bounds))
+    population, drawn = len(samples), max_plans is not None and max_plans < len(samples)
+    if follows_curriculum(dataset, rules) and not drawn:
+        plan = plan_epoch(dataset, epoch, rules)
+        kept = np.concatenate(plan.rows)
+        gone = np.setdiff1d(np.arange(population), kept)
         # What is left out is in no row, and is not planned again.
-        trained = {(key.index, key.draw) for key in keys}
-        pairs = zip(samples.index.tolist(), samples.draw.tolist(), strict=True)
-        gone = [SampleKey(epoch, index, draw=draw) for index, draw in pairs if (index, draw) not in trained]
-        numbers = np.concatenate([_numbers(dataset, keys), np.zeros((len(gone), _PATCHES + 1), np.int64)])
-        return _plans(loader, [*keys, *gone], numbers, rows, len(samples))
-    chosen = np.arange(len(samples))
+        counts = _numbers(dataset, [plan.keys[i] for i in kept])
+        numbers = np.concatenate([counts, np.zeros((len(gone), _PATCHES + 1), np.int64)])
+        bounds = np.cumsum([0, *map(len, plan.rows)]).tolist()
+        rows = tuple(np.arange(*pair) for pair in itertools.pairwise(bounds))
+        return _counts(dataset, [plan.keys[i] for i in [*kept, *gone]], numbers, rows, population)
     if drawn:
-        chosen = np.sort(generator(dataset.seed, epoch, _DRAW_PURPOSE).permutation(len(samples))[:max_plans])
-    taken = zip(samples.index[chosen].tolist(), samples.draw[chosen].tolist(), strict=True)
-    keys = [SampleKey(epoch, index, draw=draw) for index, draw in taken]
+        rng = generator(dataset.seed, epoch, _DRAW_PURPOSE)
+        chosen = np.sort(rng.permutation(population)[:max_plans])
+        samples = EpochSamples(samples.index[chosen], samples.draw[chosen])
+    pairs = zip(samples.index.tolist(), samples.draw.tolist(), strict=True)
+    keys = [SampleKey(epoch, index, draw=draw) for index, draw in pairs]
     numbers = _numbers(dataset, keys)
-    lengths = np.ascontiguousarray(numbers[:, :_OBJECTS].sum(axis=1))
-    if dataset.split == "val":
-        members = ordered_rows(lengths, loader.rules)
-    else:
-        members = epoch_rows(lengths, dataset.seed, epoch, loader.rules)
-    return _plans(loader, keys, numbers, tuple(np.array(row, np.int64) for row in members), len(samples))
+    sizes = SampleSizes(np.ascontiguousarray(numbers[:, :_OBJECTS].sum(axis=1)), numbers[:, TokenKind.IMAGE])
+    plan = plan_epoch(dataset, epoch, replace(rules, total_steps=None), samples=samples, sizes=sizes)
+    return _counts(dataset, keys, numbers, tuple(np.array(row, np.int64) for row in plan.rows), population)
 
 
-def _rows_by_step(loader: RowLoader, epoch: int) -> list[tuple[SampleKey, ...]]:
-    first_step = 0
-    for before in range(epoch):
-        first_step += loader.steps_per_epoch(before, first_step)
-    return loader.rows(epoch, first_step)
-
-
-def _plans(
-    loader: RowLoader, keys: list[SampleKey], numbers: I64, rows: tuple[I64, ...], population: int
-) -> EpochPlans:
-    stops = [part.stop for part in loader.dataset.mixture.parts]
-    return EpochPlans(
+def _counts(
+    dataset: DenseCaptionDataset, keys: list[SampleKey], numbers: I64, rows: tuple[I64, ...], population: int
+) -> EpochCounts:
+    stops = [part.stop for part in dataset.mixture.parts]
+    return EpochCounts(
         keys=tuple(keys),
         kinds=numbers[:, :_OBJECTS],
         objects=numbers[:, _OBJECTS],
@@ -237,8 +227,8 @@ def _plans(
         part=np.searchsorted(stops, [key.index for key in keys], side="right"),
         rows=rows,
         population=population,
-        capacity=loader.rules.capacity,
-        padded=loader.rules.samples_per_row is not None,
+        capacity=dataset.data.global_max_length,
+        padded=not dataset.data.packing,
     )
 
 

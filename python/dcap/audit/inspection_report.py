@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dcap.audit.epoch_counts import DatasetShare, EpochPlans
+from dcap.audit.epoch_counts import DatasetShare, EpochCounts
 from dcap.audit.token_runs import TokenRun
 from dcap.data.tokens import TokenKind
 from dcap.model.memory import MemoryEstimate, Step
@@ -60,7 +60,7 @@ class EpochReport:
     """What an epoch is."""
 
     name: str
-    plans: EpochPlans
+    plans: EpochCounts
     shares: tuple[DatasetShare, ...]
     steps: int | None
     """Optimiser steps. None: it is validation."""

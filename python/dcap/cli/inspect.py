@@ -7,14 +7,15 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dcap.core.errors import ConfigError, ImageError, TrainingError
+from dcap.core.errors import ConfigError, ImageError
 from dcap.core.files import write_whole
 from dcap.core.log import get_logger, output_console
 
 if TYPE_CHECKING:
-    from dcap.audit.epoch_counts import EpochPlans
+    from dcap.audit.epoch_counts import EpochCounts
     from dcap.audit.inspection_report import EpochReport, InspectionReport, ModelReport, ShownSample, TimeReport
-    from dcap.data.loader import RowLoader
+    from dcap.data.dataset import DenseCaptionDataset
+    from dcap.data.epoch import EpochRules
     from dcap.train.config import RunConfig
 
 log = get_logger(__name__)
@@ -107,75 +108,66 @@ def _rate(args: argparse.Namespace) -> float | None:
     if args.rate_of is None:
         given: float | None = args.tokens_per_s
         return given
-    from dcap.train.rate import measured_rate
+    from dcap.audit.rate import measured_rate
 
     return measured_rate(args.rate_of)
 
 
 def _report(args: argparse.Namespace, config: RunConfig, rate: float | None) -> InspectionReport:
-    from dcap.audit.epoch_counts import plan_epoch
+    from dcap.audit.epoch_counts import count_epoch
     from dcap.audit.inspection_report import InspectionReport
-    from dcap.train.setup import accumulation
+    from dcap.cli.run_data import open_dataset, planned_rules
 
-    rows_per_step = accumulation(config, 1)
-    loader = _loader(args, config)
-    plans = plan_epoch(loader, args.epoch, args.max_plans)
-    if not plans.rows:
-        raise TrainingError("at least one sample must be left to load; all were dropped or there are none")
-    epoch = _epoch(args, loader, plans, rows_per_step)
+    config.training.accumulation(1)
+    dataset = open_dataset(config, args.split)
+    rules = config.epoch_rules() if args.max_plans else planned_rules(config, dataset)
+    plans = count_epoch(dataset, args.epoch, rules, args.max_plans)
+    epoch = _epoch(args, dataset, plans, rules)
     training = args.split == "train"
     return InspectionReport(
-        samples=_samples(args.num_samples, loader, plans),
+        samples=_samples(args.num_samples, dataset, plans),
         epoch=epoch,
         model=_model(args, config, plans) if training else None,
         time=_time(config, epoch, rate) if training else None,
     )
 
 
-def _loader(args: argparse.Namespace, config: RunConfig) -> RowLoader:
-    from dcap.cli.run_data import open_dataset, run_loader
-    from dcap.data.loader import RowLoader
-
-    dataset = open_dataset(config, args.split)
-    if dataset.curriculum.phases and args.max_plans is None:
-        return run_loader(config, dataset)
-    return RowLoader(dataset, batch_size=config.training.per_device_batch_size)
-
-
-def _samples(count: int, loader: RowLoader, plans: EpochPlans) -> tuple[ShownSample, ...]:
+def _samples(count: int, dataset: DenseCaptionDataset, plans: EpochCounts) -> tuple[ShownSample, ...]:
     from dcap.audit.inspection_report import ShownSample
     from dcap.audit.token_runs import token_runs
 
     out = []
     for key in plans.choose(count):
         try:
-            sample = loader.dataset[key]
+            sample = dataset[key]
         except ImageError as error:
-            if loader.dataset.data.on_bad_record == "error":
+            if dataset.data.on_bad_record == "error":
                 raise
             log.warning("not shown: %s", error)
             continue
-        runs = token_runs(sample, loader.dataset.planner_of(key.index).encoder.tokenizer)
+        runs = token_runs(sample, dataset.planner_of(key.index).encoder.tokenizer)
         sizes = f"{len(sample.input_ids):,} tokens, {sample.num_supervised:,} supervised"
         out.append(ShownSample(f"{sample.dataset}, {sample.sample_id}, epoch {key.epoch}: {sizes}", runs))
     return tuple(out)
 
 
-def _epoch(args: argparse.Namespace, loader: RowLoader, plans: EpochPlans, rows_per_step: int) -> EpochReport:
+def _epoch(
+    args: argparse.Namespace, dataset: DenseCaptionDataset, plans: EpochCounts, rules: EpochRules
+) -> EpochReport:
     from dcap.audit.epoch_counts import dataset_shares
     from dcap.audit.inspection_report import EpochReport
 
-    still = bool(loader.dataset.curriculum.phases) and not loader.has_curriculum
+    still = bool(dataset.curriculum.phases) and rules.total_steps is None
     return EpochReport(
         name=f"{args.split} epoch {args.epoch}",
         plans=plans,
-        shares=tuple(dataset_shares(plans, loader.dataset)),
-        steps=plans.num_steps(rows_per_step) if args.split == "train" else None,
+        shares=tuple(dataset_shares(plans, dataset)),
+        steps=plans.num_steps(rules.rows_per_step) if args.split == "train" else None,
         curriculum_at_start=still,
     )
 
 
-def _model(args: argparse.Namespace, config: RunConfig, plans: EpochPlans) -> ModelReport:
+def _model(args: argparse.Namespace, config: RunConfig, plans: EpochCounts) -> ModelReport:
     import torch
 
     from dcap.audit.inspection_report import ModelReport

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dcap.cli.arguments import add_overrides
-from dcap.cli.run_data import add_step, open_dataset, run_loader, training_step
+from dcap.cli.run_data import add_step, open_dataset, planned_rules, training_step
 from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger
 
@@ -99,6 +99,7 @@ def _from_config(args: argparse.Namespace) -> Replay:
 
     config = load_run_config(args.config, args.overrides)
     from dcap.audit.replay import Replay
+    from dcap.data.epoch import plan_epoch
     from dcap.data.sample import SampleKey
 
     dataset = open_dataset(config, args.split or "train")
@@ -114,5 +115,5 @@ def _from_config(args: argparse.Namespace) -> Replay:
         )
     when = training_step(config, dataset, args.step)
     if args.step is None and dataset.curriculum.phases:
-        return Replay.of_sample(dataset, run_loader(config, dataset).key(epoch, index, draw))
+        return Replay.of_sample(dataset, plan_epoch(dataset, epoch, planned_rules(config, dataset)).key_of(index, draw))
     return Replay.of_sample(dataset, SampleKey(epoch, index, when=when, draw=draw))

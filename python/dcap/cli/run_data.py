@@ -6,19 +6,17 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dcap.augment.config import AugmentConfig
 from dcap.augment.schedule import TrainingStep
 from dcap.core.errors import ConfigError, MissingPackageError
 from dcap.core.log import get_logger
 from dcap.data.config import DataConfig, Split
+from dcap.data.dataset import DenseCaptionDataset
+from dcap.data.encode import Tokenizer, load_tokenizer
+from dcap.data.epoch import EpochRules, plan_epoch
 from dcap.model.config import ModelConfig
 from dcap.train.config import RunConfig, build_checked, load_run_config
-
-if TYPE_CHECKING:
-    from dcap.data.dataset import DenseCaptionDataset
-    from dcap.data.loader import RowLoader
 
 log = get_logger(__name__)
 
@@ -89,17 +87,13 @@ def open_dataset(config: RunConfig | RecordsConfig, split: Split, *, needs_token
         RecordError: As `DenseCaptionDataset`.
         MissingPackageError: As `DenseCaptionDataset`.
     """
-    # The tokenizer comes with transformers, which takes seconds to import.
-    from dcap.data.dataset import DenseCaptionDataset
-    from dcap.data.encode import load_tokenizer
-
+    tokenizer: Tokenizer | None = None
     try:
         tokenizer = load_tokenizer(config.model.name_or_path, config.model.revision)
     except MissingPackageError as error:
         if needs_tokens:
             raise
         log.warning("tokens are not counted: %s", error)
-        tokenizer = None
     dataset = DenseCaptionDataset(config.data, split, tokenizer, augmentation=config.augmentation, seed=config.seed)
     dataset.pipeline.log_canvas_fit()
     log.info("%s: %s", split, dataset.records.summary())
@@ -135,17 +129,17 @@ def training_step(
         return TrainingStep(step)
     if isinstance(config, RecordsConfig):
         raise ConfigError("--step must go with a run's config where the curriculum is in percent of its steps")
-    total = run_loader(config, dataset).total_steps
+    total = planned_rules(config, dataset).total_steps
     if total is not None and step >= total:
         raise ConfigError(f"--step must be below {total}, the steps of the run, not {step}")
     return TrainingStep(step, total)
 
 
-def run_loader(config: RunConfig, dataset: DenseCaptionDataset) -> RowLoader:
-    """Return the loader of a run, with all rows of a step."""
-    from dcap.data.loader import RowLoader
-    from dcap.train.setup import accumulation, planned_steps
-
-    training = config.training
-    loader = RowLoader(dataset, accumulation=accumulation(config, 1), batch_size=training.per_device_batch_size)
-    return loader.planned_for(training.max_steps or planned_steps(config, loader))
+def planned_rules(config: RunConfig, dataset: DenseCaptionDataset) -> EpochRules:
+    """Return how a run makes rows and steps; with a curriculum, all steps of the run are planned for it."""
+    rules, training = config.epoch_rules(), config.training
+    training.accumulation(1)
+    if not dataset.curriculum.phases:
+        return rules
+    total = training.max_steps or training.num_epochs * len(plan_epoch(dataset, 0, rules).steps)
+    return config.epoch_rules(total)

@@ -1,9 +1,12 @@
-"""Samples and batches: the data set, packing, collators, and the rows of an epoch; the first room that needs torch.
+"""Samples and batches: the data set, packing, collators, and the rows of an epoch. Batches need torch.
 
 Example:
     data = DataConfig(train="builtin:photos/train.jsonl")
     dataset = DenseCaptionDataset(data, augmentation=[{"name": "hflip", "prob": 0.5}])
     batch = PackingCollator()([dataset[0], dataset[1]])
+    for epoch in range(3):
+        for batch in EpochLoader(dataset, plan_epoch(dataset, epoch)):
+            ...
 """
 
 from typing import TYPE_CHECKING
@@ -15,12 +18,17 @@ if TYPE_CHECKING:
     from dcap.data.config import DataConfig, MixtureEntry
     from dcap.data.dataset import DenseCaptionDataset
     from dcap.data.encode import Tokenizer, load_tokenizer
+    from dcap.data.epoch import EpochPlan, EpochRules, plan_epoch
+    from dcap.data.loader import EpochLoader
     from dcap.data.sample import Sample, SampleKey
 
 __all__ = [
     "Batch",
     "DataConfig",
     "DenseCaptionDataset",
+    "EpochLoader",
+    "EpochPlan",
+    "EpochRules",
     "MixtureEntry",
     "PackingCollator",
     "PaddingCollator",
@@ -29,6 +37,7 @@ __all__ = [
     "SampleKey",
     "Tokenizer",
     "load_tokenizer",
+    "plan_epoch",
 ]
 
 __getattr__, __dir__ = lazy(
@@ -38,6 +47,8 @@ __getattr__, __dir__ = lazy(
         "config": ("DataConfig", "MixtureEntry"),
         "dataset": ("DenseCaptionDataset",),
         "encode": ("Tokenizer", "load_tokenizer"),
+        "epoch": ("EpochPlan", "EpochRules", "plan_epoch"),
+        "loader": ("EpochLoader",),
         "sample": ("Sample", "SampleKey"),
     },
 )

@@ -6,21 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from dcap.augment.config import AugmentConfig
 from dcap.augment.pipeline import Pipeline
 from dcap.augment.schedule import Curriculum, TrainingStep
 from dcap.core.errors import ConfigError
 from dcap.data.config import DataConfig, MixtureEntry, Split, resolve_profile
 from dcap.data.encode import Encoder, Tokenizer, Uncounted, load_tokenizer
-from dcap.data.lengths import EpochLengths
 from dcap.data.mixture import EpochSamples, read_mixture
-from dcap.data.packing import SampleSizes
 from dcap.data.planning import PlannedSample, Planner
 from dcap.data.sample import Sample, SampleKey, encode_sample, text_filler
-from dcap.data.saved_lengths import are_fixed, fixed_sizes
 from dcap.demo import BUILTIN_TINY
 from dcap.records.images import decode_image
 from dcap.records.record import image_source
@@ -76,7 +70,6 @@ class DenseCaptionDataset:
         self.pipeline = Pipeline.from_config(augmentation or () if split == "train" else ())
         self.planners = tuple(self._planner(entry, encoder) for entry in data.entries(split))
         self.records, self.mixture = read_mixture(data, split)
-        self._fixed_sizes: SampleSizes | None = None
 
     def _planner(self, entry: MixtureEntry, encoder: Encoder) -> Planner:
         """Return what plans the samples of one data set of a mixture."""
@@ -118,35 +111,6 @@ class DenseCaptionDataset:
             RecordError: As `Planner.plan`.
         """
         return self.planner_of(index).plan(self.records[index], epoch, index, when, draw)
-
-    def lengths(self, epoch: int) -> npt.NDArray[np.int64]:
-        """Return the token count of every sample of an epoch, int64 (N,); 0 leaves a sample out.
-
-        They are in the order of `samples`.
-
-        With a curriculum they are those at the first step.
-
-        Raises:
-            RecordError: As `EpochLengths.of`.
-        """
-        return self.sizes(epoch).tokens
-
-    def sizes(self, epoch: int) -> SampleSizes:
-        """Return the token counts of every sample of an epoch, and what of them is image; else as `lengths`.
-
-        Where nothing about samples is drawn they are the same in every epoch, planned once
-        (`dcap.data.saved_lengths`).
-
-        Raises:
-            RecordError: As `EpochLengths.of`.
-        """
-        if are_fixed(self):
-            self._fixed_sizes = self._fixed_sizes or fixed_sizes(self)
-            return self._fixed_sizes
-        lengths = EpochLengths(self, epoch)
-        out = lengths.all()
-        lengths.report()
-        return out
 
     def __getitem__(self, key: SampleKey | tuple[int, int] | int) -> Sample:
         """Return one sample; a bare index means epoch 0.

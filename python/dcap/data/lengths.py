@@ -1,11 +1,14 @@
-"""Lengths: how many tokens the samples of an epoch have, without opening an image."""
+"""Lengths: how many tokens the samples of an epoch have, without opening an image.
+
+Where nothing about the samples is drawn, they are the same in every epoch. They are then planned once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -16,21 +19,24 @@ from dcap.core.log import get_logger
 from dcap.core.parallel import map_in_order
 from dcap.core.progress import progress, progress_of
 from dcap.core.words import counted
+from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import num_image_tokens
 from dcap.data.mixture import EpochSamples
 from dcap.data.packing import SampleSize, SampleSizes
-
-if TYPE_CHECKING:
-    from dcap.data.dataset import DenseCaptionDataset
+from dcap.data.planning import Planner
+from dcap.data.saved_lengths import SavedLengths
 
 logger = get_logger(__name__)
 
-_CHUNK = 256
+CHUNK = 256
 """Samples that a worker process plans at a time."""
+
+_FIXED: WeakKeyDictionary[DenseCaptionDataset, SampleSizes] = WeakKeyDictionary()
+"""Sizes of the data sets in use that are the same in every epoch."""
 
 
 @dataclass
-class Findings:
+class PlanningNotes:
     """What planning met: samples that were left out, and what simplification cost, each by the sample's index."""
 
     too_long: set[int] = field(default_factory=set)
@@ -40,7 +46,7 @@ class Findings:
     fitted: dict[int, Mapping[str, int]] = field(default_factory=dict)
     """What ``data.overlong`` did to those that it made fit, see `dcap.augment.telemetry.Telemetry`."""
 
-    def update(self, more: Findings) -> None:
+    def update(self, more: PlanningNotes) -> None:
         """Add what was met elsewhere."""
         self.too_long |= more.too_long
         self.unplanned |= more.unplanned
@@ -65,7 +71,7 @@ class EpochLengths:
     def __init__(self, dataset: DenseCaptionDataset, epoch: int, samples: EpochSamples | None = None) -> None:
         self.dataset, self.epoch = dataset, epoch
         self.samples = dataset.samples(epoch) if samples is None else samples
-        self.findings = Findings()
+        self.notes = PlanningNotes()
 
     @property
     def name(self) -> str:
@@ -89,42 +95,45 @@ class EpochLengths:
         except RecordError as error:
             if self.dataset.data.on_bad_record == "error":
                 raise
-            self.findings.unplanned[index] = str(error)
+            self.notes.unplanned[index] = str(error)
             return SampleSize(0, 0)
         if self.epoch == 0:  # the other epochs differ little
             self._note_simplified(index, planned.kept_iou)
         if planned.fits:
             if planned.result.telemetry.fitted:
-                self.findings.fitted[index] = planned.result.telemetry.fitted
+                self.notes.fitted[index] = planned.result.telemetry.fitted
             return SampleSize(planned.length, num_image_tokens(planned.result.scene.canvas))
-        self.findings.too_long.add(index)
+        self.notes.too_long.add(index)
         return SampleSize(0, 0)
 
     def _note_simplified(self, index: int, kept_iou: npt.NDArray[np.float64]) -> None:
         simplified = kept_iou[kept_iou < 1.0]
         if len(simplified):
-            self.findings.kept_iou[index] = simplified
+            self.notes.kept_iou[index] = simplified
         else:  # a curriculum may plan a sample again
-            self.findings.kept_iou.pop(index, None)
+            self.notes.kept_iou.pop(index, None)
 
-    def all(self) -> SampleSizes:
+    def all(self, chunk: int = CHUNK) -> SampleSizes:
         """Return `of` every sample; ``data.num_workers`` processes share the work.
+
+        Args:
+            chunk: Samples that a process plans at a time.
 
         Raises:
             RecordError: As `of`.
             WorkerError: A worker process died.
         """
         count, workers = len(self.samples), self.dataset.data.num_workers
-        runs = [range(i, min(i + _CHUNK, count)) for i in range(0, count, _CHUNK)]
+        runs = [range(i, min(i + chunk, count)) for i in range(0, count, chunk)]
         look = partial(_lengths_of_run, self.dataset, self.epoch, self.samples)
         planned = self._collected(map_in_order(look, runs, workers))
         pairs = np.dtype((np.int64, 2))
         tokens, image_tokens = np.fromiter(progress_of(planned, count, f"Planning {self.name}"), pairs, count).T.copy()
         return SampleSizes(tokens, image_tokens)
 
-    def _collected(self, chunks: Iterator[tuple[list[SampleSize], Findings]]) -> Iterator[SampleSize]:
-        for lengths, findings in chunks:
-            self.findings.update(findings)
+    def _collected(self, chunks: Iterator[tuple[list[SampleSize], PlanningNotes]]) -> Iterator[SampleSize]:
+        for lengths, notes in chunks:
+            self.notes.update(notes)
             yield from lengths
 
     def track(self, indices: Sequence[int]) -> Iterator[int]:
@@ -133,7 +142,7 @@ class EpochLengths:
 
     def report(self) -> None:
         """Log what was left out, and in the first epoch what was simplified."""
-        found = self.findings
+        found = self.notes
         if found.too_long:
             logger.warning("%s: %s left out, too long", self.name, counted(len(found.too_long), "sample"))
         samples, objects = found.num_fitted("dropped_objects")
@@ -154,7 +163,58 @@ class EpochLengths:
 
 def _lengths_of_run(
     dataset: DenseCaptionDataset, epoch: int, samples: EpochSamples, run: range
-) -> tuple[list[SampleSize], Findings]:
+) -> tuple[list[SampleSize], PlanningNotes]:
     """Return the lengths of some samples, and what was met in planning them."""
     lengths = EpochLengths(dataset, epoch, samples)
-    return [lengths.of(k) for k in run], lengths.findings
+    return [lengths.of(k) for k in run], lengths.notes
+
+
+def sample_sizes(dataset: DenseCaptionDataset, epoch: int) -> SampleSizes:
+    """Return the tokens of every sample of an epoch, in the order of `DenseCaptionDataset.samples`.
+
+    With a curriculum they are those at the first step. What was left out is logged, at the latest when it is planned.
+
+    Raises:
+        RecordError: As `EpochLengths.of`.
+        WorkerError: A worker process died.
+    """
+    if not are_fixed(dataset):
+        return _planned(EpochLengths(dataset, epoch))
+    if dataset not in _FIXED:
+        _FIXED[dataset] = _fixed_sizes(dataset)
+    return _FIXED[dataset]
+
+
+def are_fixed(dataset: DenseCaptionDataset) -> bool:
+    """Whether every epoch takes each record once, and nothing about the samples is drawn."""
+    once = dataset.split == "val" or all(part.entry.is_target for part in dataset.mixture.parts)
+    return once and not any(map(_draws, dataset.planners))
+
+
+def _draws(planner: Planner) -> bool:
+    augments = bool(planner.pipeline.stages or planner.pipeline.curriculum.phases)
+    return augments or planner.config.mode == "mixed" or planner.entry.max_objects is not None
+
+
+def _fixed_sizes(dataset: DenseCaptionDataset) -> SampleSizes:
+    """Return the sizes that were saved, else plan and save them.
+
+    Not kept are those with more to warn of than that samples are too long: loading them would hide the warning.
+    """
+    lengths, kept = EpochLengths(dataset, 0), SavedLengths(dataset.records, dataset.mixture, dataset.planners)
+    saved = kept.load()
+    if saved is not None:
+        left_out = int((saved.tokens == 0).sum())
+        log = logger.warning if left_out else logger.info
+        log("%s: lengths as planned before; %s left out, too long", lengths.name, counted(left_out, "sample"))
+        return saved
+    sizes = _planned(lengths)
+    if not lengths.notes.fitted and not lengths.notes.unplanned:
+        kept.save(sizes)
+    return sizes
+
+
+def _planned(lengths: EpochLengths) -> SampleSizes:
+    sizes = lengths.all()
+    lengths.report()
+    return sizes

@@ -26,8 +26,8 @@ from dcap.data.packing import SampleSizes
 from dcap.data.sample import SampleKey
 
 Row = tuple[SampleKey, ...]
-Segments = tuple[tuple[int, int], ...]
-"""Parts of an epoch that were trained on with other numbers of rows per step: rows per step and steps of each."""
+Parts = tuple[tuple[int, int], ...]
+"""Parts of an epoch that a run made with other numbers of rows per step: rows per step and number of steps of each."""
 
 WINDOW_STEPS = 16
 """More keeps the ranks closer together, fewer the shuffle."""
@@ -152,28 +152,28 @@ def share_rows(costs: npt.NDArray[np.int64], num_ranks: int) -> list[list[int]]:
     return [sorted(share) for share in shares]
 
 
-def step_of_row(row: int, rows_per_step: int, segments: Segments = ()) -> int:
+def step_of_row(row: int, rows_per_step: int, parts: Parts = ()) -> int:
     """Return the step, within its epoch, of the row at a position, where rows keep their order."""
     steps = 0
-    for size, count in segments:
+    for size, count in parts:
         if row < size * count:
             return steps + row // size
         row, steps = row - size * count, steps + count
     return steps + row // rows_per_step
 
 
-def ordered_steps(num_rows: int, rows_per_step: int, segments: Segments = ()) -> list[list[int]]:
+def ordered_steps(num_rows: int, rows_per_step: int, parts: Parts = ()) -> list[list[int]]:
     """Return the rows of each step of an epoch whose rows keep their order."""
     steps: list[list[int]] = []
     for row in range(num_rows):
-        if step_of_row(row, rows_per_step, segments) == len(steps):
+        if step_of_row(row, rows_per_step, parts) == len(steps):
             steps.append([])
         steps[-1].append(row)
     return steps
 
 
 def balanced_steps(
-    costs: npt.NDArray[np.int64], rows_per_step: int, seed: int, epoch: int, segments: Segments = ()
+    costs: npt.NDArray[np.int64], rows_per_step: int, seed: int, epoch: int, parts: Parts = ()
 ) -> list[list[int]]:
     """Return the rows of each step of an epoch, each row once: a pure function of the arguments.
 
@@ -185,12 +185,12 @@ def balanced_steps(
         rows_per_step: Of all steps but the last, which may have fewer.
         seed: Run seed.
         epoch: Epoch, from 0.
-        segments: Parts of the epoch that are behind.
+        parts: Parts of the epoch that were made before.
     """
     left = np.arange(len(costs))
     steps: list[list[int]] = []
-    parts = [*segments, (rows_per_step, math.ceil(len(costs) / rows_per_step))]
-    for part, (size, count) in enumerate(parts):
+    whole = [*parts, (rows_per_step, math.ceil(len(costs) / rows_per_step))]
+    for part, (size, count) in enumerate(whole):
         made = _grouped(costs[left], size, generator(seed, epoch, part, _STEP_PURPOSE))[:count]
         steps += [left[step].tolist() for step in made]
         left = np.delete(left, np.concatenate([np.empty(0, np.int64), *made]))

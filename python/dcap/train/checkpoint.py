@@ -16,13 +16,17 @@
 from __future__ import annotations
 
 import json
+import math
+import random
 import re
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from accelerate import Accelerator
@@ -30,8 +34,8 @@ from accelerate.utils import broadcast_object_list, gather_object
 from safetensors.torch import load_file, save_file
 
 from dcap.answers.profile import ResolvedProfile, save_profile
-from dcap.core.config import build, dump_yaml, to_tree
-from dcap.core.errors import CheckpointError
+from dcap.core.config import build, differences, dump_yaml, to_tree
+from dcap.core.errors import CheckpointError, ConfigError
 from dcap.core.files import point_at
 from dcap.core.log import get_logger
 from dcap.core.words import counted
@@ -39,8 +43,6 @@ from dcap.records.checking import BAD_RECORDS_FILE
 from dcap.train.atomic import read_marker, whole_folder
 from dcap.train.config import RunConfig
 from dcap.train.optimizer import optimizer_tensors, restore_optimizer
-from dcap.train.resume import check_same_run
-from dcap.train.rng import restore_rng, rng_tensors
 from dcap.train.state import RunState
 from dcap.train.step import Learner
 from dcap.train.weights import load_weights, save_weights
@@ -48,6 +50,19 @@ from dcap.train.weights import load_weights, save_weights
 log = get_logger(__name__)
 
 MARKER = "trainer_state.json"
+
+# A change of these would make other samples, other rows or another model: the run would be neither old nor new.
+BINDING = (
+    "seed",
+    "model",
+    "data",
+    "augmentation",
+    "training.per_device_batch_size",
+)
+# With a curriculum in percent, these make other samples too; the last one only where it decides on the steps.
+LENGTH = ("training.num_epochs", "training.max_steps", "training.effective_batch_size")
+# Inside those, these change neither samples nor what trains.
+FREE = ("data.num_workers", "data.val", "data.root", "model.attention")
 
 
 @dataclass(frozen=True)
@@ -148,8 +163,7 @@ class Checkpoints:
         """Load one checkpoint.
 
         Raises:
-            CheckpointError: It is torn, or that of another run.
-            ConfigError: It was written by another version.
+            CheckpointError: It is torn, that of another run, or that of another version of dcap.
         """
         meta = read_marker(folder, MARKER)
         saved = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))
@@ -163,7 +177,7 @@ class Checkpoints:
         mine = {name.removeprefix(prefix): v for name, v in rng.items() if name.startswith(prefix)}
         if mine:  # a rank that did not exist begins as it is; dropout is seeded in every step
             restore_rng(mine)
-        state = build(RunState, meta["state"], f"{folder / MARKER}: state")
+        state = _read_state(folder, meta)
         rows = saved["training"]["effective_batch_size"] // self.config.training.per_device_batch_size
         if rows != self.config.training.rows_per_step:
             state = state.regrouped(rows)
@@ -192,6 +206,16 @@ class Checkpoints:
         if not Path(resume).is_dir():
             raise CheckpointError(f"training.resume must be auto, none or a checkpoint's folder, not {resume}")
         return str(Path(resume).resolve())
+
+
+def _read_state(folder: Path, meta: Mapping[str, Any]) -> RunState:
+    try:
+        return build(RunState, meta.get("state", {}), "state")
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{folder / MARKER} must hold the state of a run as this version of dcap writes it, but {error}. "
+            "Go on with the version that wrote it, or start anew with training.resume=none"
+        ) from None
 
 
 def all_checkpoints(output: Path) -> list[Path]:
@@ -262,3 +286,62 @@ def _make_previous(output: Path) -> Path:
     folder = output / f"previous-{number:03d}"
     folder.mkdir()
     return folder
+
+
+def check_same_run(saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
+    """Compare two resolved configs (`dcap.core.config.to_tree`, plus ``world_size``).
+
+    A change that keeps samples, rows and model, such as the number of epochs, of processes or of rows per step, is
+    logged and followed.
+
+    Raises:
+        CheckpointError: A binding field differs; the message names every one with both values.
+    """
+    changes = sorted(differences(saved, current))
+    in_percent = any(phase.get("until_percent") for phase in current["augmentation"].get("curriculum", ()))
+    decisive = LENGTH[:-1] if current["training"].get("max_steps") else LENGTH
+    binding_names = (*BINDING, *decisive) if in_percent else BINDING
+    binding = [text for name, text in changes if _below(name, binding_names) and not _below(name, FREE)]
+    if binding:
+        raise CheckpointError(
+            f"a run must be resumed with the config it began with, but {'; '.join(binding)}. "
+            "Restore the value, or start anew with training.resume=none"
+        )
+    for name, text in changes:
+        if name != "training.resume":
+            log.warning("resuming with a change: %s", text)
+
+
+def _below(name: str, prefixes: tuple[str, ...]) -> bool:
+    return any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)
+
+
+def rng_tensors() -> dict[str, torch.Tensor]:
+    """Return the states of torch, CUDA (this process's device), NumPy and Python."""
+    numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002 - the global one is meant
+    assert isinstance(numpy_state, dict)
+    twister = numpy_state["state"]
+    version, words, next_gauss = random.getstate()
+    tensors = {
+        "torch": torch.get_rng_state(),
+        "numpy": torch.tensor([*twister["key"].tolist(), twister["pos"], numpy_state["has_gauss"]]),
+        "numpy_gauss": torch.tensor([numpy_state["gauss"]], dtype=torch.float64),
+        "python": torch.tensor([version, *words], dtype=torch.int64),
+        "python_gauss": torch.tensor([math.nan if next_gauss is None else next_gauss], dtype=torch.float64),
+    }
+    if torch.cuda.is_available():
+        tensors["cuda"] = torch.cuda.get_rng_state()
+    return tensors
+
+
+def restore_rng(tensors: Mapping[str, torch.Tensor]) -> None:
+    """Put back what `rng_tensors` returned; a CUDA state is left alone where there is no CUDA."""
+    torch.set_rng_state(tensors["torch"])
+    *keys, position, has_gauss = tensors["numpy"].tolist()
+    state = ("MT19937", np.array(keys, np.uint32), position, has_gauss, float(tensors["numpy_gauss"]))
+    np.random.set_state(state)  # noqa: NPY002 - the global one is meant
+    version, *words = tensors["python"].tolist()
+    gauss = float(tensors["python_gauss"])
+    random.setstate((version, tuple(words), None if math.isnan(gauss) else gauss))
+    if "cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["cuda"])

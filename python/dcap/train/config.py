@@ -14,6 +14,8 @@ from dcap.augment.pipeline import Pipeline
 from dcap.core.config import apply_overrides, build, read_yaml
 from dcap.core.errors import ConfigError
 from dcap.data.config import DataConfig, resolve_profile
+from dcap.data.epoch import EpochRules
+from dcap.data.steps import RowCost
 from dcap.model.config import ModelConfig
 from dcap.records.preprocess import Chain
 
@@ -87,6 +89,23 @@ class TrainingConfig:
         """Rows (packing) or batches (padding) per optimiser step over all devices."""
         return self.effective_batch_size // self.per_device_batch_size
 
+    def accumulation(self, num_ranks: int) -> int:
+        """Return the micro-batches per optimiser step and rank that give `effective_batch_size`.
+
+        Args:
+            num_ranks: Number of processes.
+
+        Raises:
+            ConfigError: No whole number of batches gives it.
+        """
+        per_pass = self.per_device_batch_size * num_ranks
+        if self.effective_batch_size % per_pass:
+            raise ConfigError(
+                f"training.effective_batch_size must be a multiple of {per_pass} (per_device_batch_size x "
+                f"{num_ranks} processes), not {self.effective_batch_size}. A run may be resumed with another one"
+            )
+        return self.effective_batch_size // per_pass
+
     def __post_init__(self) -> None:
         for name in ("num_epochs", "per_device_batch_size", "effective_batch_size", "loss_chunk_tokens", "log_steps"):
             if getattr(self, name) < 1:
@@ -126,6 +145,15 @@ class RunConfig:
     """What training samples undergo."""
     seed: int = 0
     """Seed of order, augmentation, adapters' initial weights and dropout."""
+
+    def epoch_rules(self, total_steps: int | None = None) -> EpochRules:
+        """Return how samples become rows and steps.
+
+        Args:
+            total_steps: Steps of the whole run, which a curriculum goes by. `None`: it stays where it starts.
+        """
+        cost = RowCost().frozen_vision() if self.model.freeze_vit else RowCost()
+        return EpochRules(self.training.rows_per_step, self.training.per_device_batch_size, total_steps, cost)
 
     def __post_init__(self) -> None:
         if self.seed < 0:

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from types import FrameType
 from typing import NoReturn
 
 from dcap.core.errors import StoppedError
 from dcap.core.log import get_logger
 from dcap.core.words import counted
 from dcap.data.collate import Batch, num_bytes
+from dcap.data.epoch import EpochPlan
 from dcap.data.workers import deaths_explained
 from dcap.train.config import RunConfig
 from dcap.train.loss_parts import LossParts
-from dcap.train.schedule import lr_factor
-from dcap.train.selection import value_of
-from dcap.train.setup import Run, describe, prepare
-from dcap.train.state import Position, RunState
+from dcap.train.optimizer import lr_factor
+from dcap.train.setup import Run, prepare, write_run_files
+from dcap.train.state import RunState, metric_value
 from dcap.train.step import StepResult, on_some_rank, optimizer_step, validate
-from dcap.train.stopping import stop_on_sigterm
 
 log = get_logger(__name__)
 
@@ -47,48 +48,71 @@ def fit(run: Run) -> RunState:
         StoppedError: The run was asked to stop before, and is saved.
     """
     state = run.checkpoints.restore()
-    describe(run)
-    run = run.resumed(state)
-    run.tracker.start(state, run.total_steps)
+    write_run_files(run)
+    run.tracker.start(state, run.total_steps(state))
     if run.due.end(state) and not state.unvalidated and run.checkpoints.has_final(state):
         _tell_finished_before(run, state)
         return state
     with stop_on_sigterm() as stop:
         if state.unvalidated:
             state = _finish_step(run, state, stop, saves=True)
-        while not run.due.end(state):
-            for position, batches, waited in _epoch(run, state):
-                factor = lr_factor(state.step + 1, run.total_steps, run.config.training)
-                result = optimizer_step(run.learner, batches, state.step + 1, factor, stop.is_set)
-                state = state.advanced(position, result.totals.tokens, result.totals.samples)
-                run.tally.add(batches)
-                more = _more(run, state, position, batches, result) if run.due.log(state) else None
-                run.tracker.step(state, result, waited, more)
-                state = replace(state, unvalidated=run.val_loader is not None and run.due.validate(state))
-                if result.stop and not run.due.end(state):
-                    _stop(run, state)
-                state = _finish_step(run, state, stop, saves=run.due.save(state))
-                if run.due.end(state):
-                    break
+        for step in _steps_from(run, state):
+            factor = lr_factor(state.step + 1, run.total_steps(state), run.config.training)
+            result = optimizer_step(run.learner, step.batches, state.step + 1, factor, stop.is_set)
+            state = state.advanced(step.plan, result.totals.tokens, result.totals.samples)
+            run.tally.add(step.batches)
+            more = _more(run, step, result) if run.due.log(state) else None
+            run.tracker.step(state, result, step.waited, more)
+            state = replace(state, unvalidated=run.val_loader is not None and run.due.validate(state))
+            if result.stop and not run.due.end(state):
+                _stop(run, state)
+            state = _finish_step(run, state, stop, saves=run.due.save(state))
+            if run.due.end(state):
+                break
     run.checkpoints.save_final(state)
-    if run.learner.accelerator.is_main_process:
-        planned = "" if state.step == run.total_steps else f"; {run.total_steps} were expected from the first epoch"
-        log.info("finished after %s%s", _made(state), planned)
+    _tell_finished(run, state)
     return state
 
 
-def _more(run: Run, state: RunState, position: Position, batches: list[Batch], result: StepResult) -> dict[str, float]:
-    """Return the other metrics of a line, for the step at `position`, after which the run stands at `state`.
+@dataclass(frozen=True, slots=True)
+class _LoadedStep:
+    """A step that is ready to be made."""
 
-    All ranks must ask. The loss in parts is of the step, as its loss is.
+    plan: EpochPlan
+    """The plan of its epoch."""
+    index: int
+    """Which step of the epoch, from 0."""
+    batches: list[Batch]
+    """This rank's micro-batches."""
+    waited: float
+    """Seconds that it took to get them."""
+
+
+def _steps_from(run: Run, state: RunState) -> Iterator[_LoadedStep]:
+    """Yield the steps from `state` on, an epoch after the other; none where the run is at its end.
+
+    Whoever takes them stops at the end of the run: a later epoch is planned only when its first step is asked for.
     """
-    samples = sum(len(batch["samples"]) for batch in batches)
-    first_step = state.step - 1 - position.step_in_epoch
+    if run.due.end(state):
+        return
+    start, index = time.perf_counter(), state.step_in_epoch
+    for plan in run.epoch_plans(state):
+        if run.learner.accelerator.is_main_process:
+            log.info("%s", plan.summary(run.loader.num_ranks))
+        for batches in replace(run.loader, plan=plan).steps(index):
+            yield _LoadedStep(plan, index, batches, time.perf_counter() - start)
+            start, index = time.perf_counter(), index + 1
+        index = 0
+
+
+def _more(run: Run, step: _LoadedStep, result: StepResult) -> dict[str, float]:
+    """Return the other metrics of a line, which all ranks must ask for. The loss in parts is that of the step."""
+    samples = sum(len(batch["samples"]) for batch in step.batches)
     return {
         **run.tally.metrics(),
-        **LossParts.of(batches, result.outputs).over_ranks().training_metrics(),
-        "data/bytes_per_sample": sum(map(num_bytes, batches)) / samples,
-        "data/imbalance": run.loader.imbalance(position.epoch, position.step_in_epoch, first_step),
+        **LossParts.of(step.batches, result.outputs).over_ranks().training_metrics(),
+        "data/bytes_per_sample": sum(map(num_bytes, step.batches)) / samples,
+        "data/imbalance": step.plan.steps[step.index].imbalance(run.loader.num_ranks),
     }
 
 
@@ -109,17 +133,11 @@ def _tell_finished_before(run: Run, state: RunState) -> None:
         )
 
 
-def _epoch(run: Run, state: RunState) -> Iterator[tuple[Position, list[Batch], float]]:
-    """Yield the remaining steps of the state's epoch: position, this rank's micro-batches, seconds waited for them."""
-    start = time.perf_counter()
-    first_step = state.step - state.step_in_epoch
-    steps = run.loader.steps_per_epoch(state.epoch, first_step)
+def _tell_finished(run: Run, state: RunState) -> None:
     if run.learner.accelerator.is_main_process:
-        log.info("%s", run.loader.summary(state.epoch, first_step))
-    shares = run.loader.steps_from(state.epoch, state.step_in_epoch, first_step)
-    for index, batches in enumerate(shares, state.step_in_epoch):
-        yield Position(state.epoch, index, steps), batches, time.perf_counter() - start
-        start = time.perf_counter()
+        total = run.total_steps(state)
+        planned = "" if state.step == total else f"; {total} were expected from the first epoch"
+        log.info("finished after %s%s", _made(state), planned)
 
 
 def _finish_step(run: Run, state: RunState, stop: threading.Event, saves: bool) -> RunState:
@@ -129,13 +147,13 @@ def _finish_step(run: Run, state: RunState, stop: threading.Event, saves: bool) 
     """
     best, validates = False, run.val_loader is not None and state.unvalidated
     if run.val_loader is not None and validates:
-        metrics = validate(run.learner, run.val_loader.batches(), stop.is_set)
+        metrics = validate(run.learner, run.val_loader, stop.is_set)
         if metrics is None:
             _stop(run, state)
         state = replace(state, unvalidated=False)
         run.tracker.evaluation(state, metrics)
         metric = run.config.training.best_metric
-        if metric is not None and run.due.best(value := value_of(metrics, metric), state):
+        if metric is not None and run.due.best(value := metric_value(metrics, metric), state):
             state, best = state.with_best(value), True
     saved = best or saves
     if saved:
@@ -152,3 +170,21 @@ def _stop(run: Run, state: RunState, saved: bool = False) -> NoReturn:
     message = f"stopped by SIGTERM after step {state.step} and saved; the same command resumes"
     log.warning("%s", message)
     raise StoppedError(message)
+
+
+@contextmanager
+def stop_on_sigterm() -> Iterator[threading.Event]:
+    """Yield an event that SIGTERM sets; the former handler is put back. Outside the main thread it is never set."""
+    stop = threading.Event()
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    former = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGTERM, former)

@@ -2,45 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, gather_object
 
+import dcap
 from dcap.core.config import dump_yaml
-from dcap.core.errors import ConfigError
+from dcap.core.errors import ConfigError, TrainingError
 from dcap.core.files import write_whole
 from dcap.core.log import FILE_ONLY, console, get_logger
 from dcap.core.words import counted
 from dcap.data.config import Split
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import load_tokenizer
-from dcap.data.loader import RowLoader
-from dcap.data.steps import RowCost
+from dcap.data.epoch import EpochPlan, follows_curriculum, plan_epoch
+from dcap.data.loader import EpochLoader
 from dcap.model.attention import self_test
 from dcap.model.load import check_source, load_model
 from dcap.model.lora import attach, enable_activation_checkpointing, trainable
 from dcap.model.towers import count_parameters, frozen_towers, parameter_table
 from dcap.records.checking import BadRecordList
-from dcap.train.agreement import check_ranks_agree
-from dcap.train.augment_tally import AugmentTally
 from dcap.train.checkpoint import Checkpoints
 from dcap.train.config import RunConfig
-from dcap.train.environment import write_environment
 from dcap.train.loss import SupervisedLoss
 from dcap.train.optimizer import build_optimizer, peak_rates
-from dcap.train.selection import check_metric
-from dcap.train.state import BatchChange, Due, RunState
+from dcap.train.state import Due, RunState, check_metric
 from dcap.train.step import Learner
-from dcap.train.tracking import Tracker, log_to_file
+from dcap.train.tracking import AugmentTally, Tracker, log_to_file
 
 log = get_logger(__name__)
+
+PACKAGES = (
+    "torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors", "numpy", "numba",
+    "opencv-python-headless", "pillow",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,27 +58,32 @@ class Run:
 
     config: RunConfig
     learner: Learner
-    loader: RowLoader
-    val_loader: RowLoader | None
+    loader: EpochLoader
+    """The first epoch of this rank, where a curriculum starts."""
+    val_loader: EpochLoader | None
     checkpoints: Checkpoints
     tracker: Tracker
     tally: AugmentTally
     due: Due
-    epoch_steps: int
-    """Steps of the first epoch, as the curriculum starts."""
-    total_steps: int
-    """Steps that learning rate and curriculum are planned for. Augmentation makes an epoch a row longer or shorter now
-    and then, so without `max_steps` it is that of the first epoch, as the curriculum starts, times the epochs; the run
-    ends with the last epoch."""
 
-    def resumed(self, state: RunState) -> Run:
-        """Return the run as it goes on from `state`; itself, unless the rows per step changed on the way."""
-        if state.change == BatchChange():
-            return self
+    def total_steps(self, state: RunState) -> int:
+        """Return the steps that learning rate and curriculum are planned for.
+
+        Without `max_steps` they are those of the first epoch, where a curriculum starts, times the epochs.
+        Augmentation makes an epoch a row longer or shorter now and then; the run ends with the last epoch.
+        """
         training = self.config.training
-        total = training.max_steps or state.change.total_steps(training.num_epochs, self.epoch_steps)
-        loader = replace(self.loader, behind=(state.epoch, state.segments)) if state.segments else self.loader
-        return replace(self, loader=loader.planned_for(total), total_steps=total)
+        return training.max_steps or state.total_steps(training.num_epochs, len(self.loader.plan.steps))
+
+    def epoch_plans(self, state: RunState) -> Iterator[EpochPlan]:
+        """Yield the plan of the epoch that `state` is in, and those of the epochs after it."""
+        dataset, rules = self.loader.dataset, self.config.epoch_rules(self.total_steps(state))
+        plan = self.loader.plan
+        if state.epoch or state.parts or follows_curriculum(dataset, rules):
+            plan = plan_epoch(dataset, state.epoch, rules, first_step=state.first_step, parts=state.parts)
+        while True:
+            yield plan
+            plan = plan_epoch(dataset, plan.epoch + 1, rules, first_step=plan.next_step)
 
 
 def prepare(config: RunConfig, closing: ExitStack) -> Run:
@@ -97,14 +111,10 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
     loader, val_loader = _loaders(config, accelerator, source, bad_records)
     if accelerator.is_main_process:
         closing.callback(_tell_bad_records, bad_records)
-    # Planned even where max_steps is given: a sample that does not fit stops the run here, and not after loading
-    # the model, or hours later in the first validation.
-    epoch_steps, total = loader.steps_per_epoch(0), planned_steps(config, loader)
     check_metric(config.training.best_metric, () if val_loader is None else _planned_names(val_loader))
     check_ranks_agree([each for each in (loader, val_loader) if each is not None])
-    loader = loader.planned_for(total)
     learner = build_learner(config, accelerator)
-    tracker = Tracker(output, total, accelerator.is_main_process, config.training.tensorboard)
+    tracker = Tracker(output, active=accelerator.is_main_process, tensorboard=config.training.tensorboard)
     closing.callback(tracker.close)
     return Run(
         config=config,
@@ -115,23 +125,10 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
         tracker=tracker,
         tally=AugmentTally(),
         due=Due(config.training),
-        epoch_steps=epoch_steps,
-        total_steps=total,
     )
 
 
-def planned_steps(config: RunConfig, loader: RowLoader) -> int:
-    """Return the steps that a run is planned for: `max_steps`, else those of the first epoch times the epochs.
-
-    Raises:
-        RecordError: A sample of the first epoch does not fit; it is planned in either case.
-        TrainingError: No sample is left to train on.
-    """
-    epoch_steps = loader.steps_per_epoch(0)
-    return config.training.max_steps or config.training.num_epochs * epoch_steps
-
-
-def describe(run: Run) -> None:
+def write_run_files(run: Run) -> None:
     """Write config, environment and bad records into the run folder; once the run is known to be allowed."""
     accelerator, output = run.learner.accelerator, Path(run.config.training.output_dir)
     if accelerator.is_main_process:
@@ -207,62 +204,114 @@ def build_learner(config: RunConfig, accelerator: Accelerator) -> Learner:
     )
 
 
-def accumulation(config: RunConfig, world_size: int) -> int:
-    """Return the micro-batches per optimiser step and rank that give `effective_batch_size`.
-
-    Raises:
-        ConfigError: It cannot be had with whole batches.
-    """
-    training = config.training
-    per_pass = training.per_device_batch_size * world_size
-    if training.effective_batch_size % per_pass:
-        raise ConfigError(
-            f"training.effective_batch_size must be a multiple of {per_pass} (per_device_batch_size x "
-            f"{world_size} processes), not {training.effective_batch_size}. A run may be resumed with another one"
-        )
-    return training.effective_batch_size // per_pass
-
-
-def _planned_names(val_loader: RowLoader) -> list[str]:
-    """Return the names of the data sets of which validation has a sample, after what is too long was left out.
-
-    Raises:
-        RecordError: A sample does not fit.
-        TrainingError: No sample is left.
-    """
-    val_loader.steps_per_epoch(0)
-    mixture = val_loader.dataset.mixture
-    left = np.unique([key.index for row in val_loader.rows(0) for key in row])
-    return [p.entry.name for p in mixture.parts if np.searchsorted(left, p.start) < np.searchsorted(left, p.stop)]
+def _planned_names(val_loader: EpochLoader) -> list[str]:
+    """Return the names of the data sets of which validation has a sample, after what is too long was left out."""
+    plan, parts = val_loader.plan, val_loader.dataset.mixture.parts
+    left = plan.samples.index[np.unique(np.concatenate(plan.rows))]
+    return [p.entry.name for p in parts if np.searchsorted(left, p.start) < np.searchsorted(left, p.stop)]
 
 
 def _loaders(
     config: RunConfig, accelerator: Accelerator, source: str, bad_records: BadRecordList
-) -> tuple[RowLoader, RowLoader | None]:
-    tokenizer = load_tokenizer(source, config.model.revision)
-    steps = accumulation(config, accelerator.num_processes)
-    cost = RowCost().frozen_vision() if config.model.freeze_vit else RowCost()
+) -> tuple[EpochLoader, EpochLoader | None]:
+    """Return the first epoch of training, and validation.
 
-    def loader(split: Split) -> RowLoader:
+    Both are planned here even where `max_steps` is given: a sample that does not fit stops the run now, and not after
+    the model is loaded, or hours later in the first validation.
+    """
+    config.training.accumulation(accelerator.num_processes)
+    tokenizer = load_tokenizer(source, config.model.revision)
+
+    def loader(split: Split) -> EpochLoader:
         dataset = DenseCaptionDataset(config.data, split, tokenizer, augmentation=config.augmentation, seed=config.seed)
         log.info("%s: %s", split, dataset.records.summary())
-        return RowLoader(
+        if accelerator.is_main_process:
+            dataset.pipeline.log_canvas_fit()
+        return EpochLoader(
             dataset,
+            plan_epoch(dataset, 0, config.epoch_rules()),
             rank=accelerator.process_index,
-            world_size=accelerator.num_processes,
-            accumulation=steps,
-            batch_size=config.training.per_device_batch_size,
+            num_ranks=accelerator.num_processes,
             pin_memory=accelerator.device.type == "cuda",
             on_skip=bad_records.add,
-            cost=cost,
         )
 
-    train = loader("train")
-    if accelerator.is_main_process:
-        train.dataset.pipeline.log_canvas_fit()
-    return train, loader("val") if config.data.has("val") else None
+    return loader("train"), loader("val") if config.data.has("val") else None
 
 
 def _tell_bad_records(bad_records: BadRecordList) -> None:
     if bad_records:
         log.warning("left out: %s; %s lists them", counted(len(bad_records), "bad record"), bad_records.path)
+
+
+def check_ranks_agree(loaders: Sequence[EpochLoader]) -> None:
+    """Compare the records and the planned rows of all ranks, which must all call it.
+
+    Each rank reads and plans by itself. One that reads fewer records, such as one whose machine lacks an image that
+    ``data.on_bad_record: skip`` then leaves out, would take other rows than those that are left to it, and wait for
+    ever at the end of the epoch.
+
+    Args:
+        loaders: Of each split.
+
+    Raises:
+        TrainingError: They differ; on every rank.
+    """
+    for loader in loaders:
+        ranks = gather_object([(len(loader.dataset), rows_digest(loader))])
+        if len(set(ranks)) > 1:
+            split, counts = loader.dataset.split, ", ".join(str(count) for count, _ in ranks)
+            raise TrainingError(
+                f"{split}: records and their lengths must be the same on every rank, but differ; by rank there are "
+                f"{counts} records. Look for files or images that only some machines have, and for other versions"
+            )
+
+
+def rows_digest(loader: EpochLoader) -> str:
+    """Return what tells the records of a loader and the costs of the planned rows from any others."""
+    records, digest = loader.dataset.records, hashlib.sha256()
+    arrays: list[npt.NDArray[np.int32 | np.int64]] = [records.file_index, records.row_index]
+    for array in (*arrays, *(step.costs for step in loader.plan.steps)):
+        digest.update(np.int64(len(array)).tobytes() + array.tobytes())
+    return digest.hexdigest()
+
+
+def environment(world_size: int, device: str) -> dict[str, Any]:
+    """Return versions, kernel backend, git commit and hardware of this process."""
+    from dcap.kernels import BACKEND
+
+    return {
+        "dcap": dcap.__version__,
+        "backend": BACKEND,
+        "git_commit": git_commit(Path.cwd()),
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "world_size": world_size,
+        "device": device,
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def write_environment(folder: Path, world_size: int, device: str) -> None:
+    """Write ``environment.json`` into `folder`."""
+    text = json.dumps(environment(world_size, device), indent=2)
+    write_whole(folder / "environment.json", text + "\n")
+
+
+def git_commit(folder: Path) -> str | None:
+    """Return the commit that `folder` is at, or None when it is in no repository or git is not installed."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        log.debug("no git commit: %s", error)
+        return None
+    return done.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,45 +1,23 @@
-"""Where a run stands, and what is due there: plain values, one kept in checkpoints, one given by the config."""
+"""Where a run is and what is due there: its state, which checkpoints keep, and what the config asks for."""
 
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from dcap.core.errors import ConfigError, TrainingError, nearest_hint
+from dcap.data.epoch import EpochPlan
+from dcap.data.steps import Parts
 from dcap.train.config import TrainingConfig
 
+VALIDATION_METRICS = ("eval/loss", "eval/token_accuracy")
+"""What every validation measures; with several data sets also ``eval/NAME/loss`` of each."""
+
+_OF_DATASET = re.compile(r"eval/(.+)/loss")
 _NOISE = 1e-6
 """Float noise of a number of steps."""
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """A step within its epoch."""
-
-    epoch: int
-    """Epoch, from 0."""
-    step_in_epoch: int
-    """Step within the epoch, from 0."""
-    steps_in_epoch: int
-    """Steps of the epoch."""
-
-
-@dataclass(frozen=True, slots=True)
-class BatchChange:
-    """Where a run went on with another number of rows per step; the start of the run when it never did."""
-
-    step: int = 0
-    """Optimiser steps made before."""
-    epochs_done: float = 0.0
-    """Passes over the data made before."""
-
-    def total_steps(self, num_epochs: int, steps_per_epoch: int) -> int:
-        """Return the steps of the whole run, made and to come.
-
-        Args:
-            num_epochs: Of the whole run.
-            steps_per_epoch: Of a whole epoch, with the rows per step since then.
-        """
-        return self.step + math.ceil((num_epochs - self.epochs_done) * steps_per_epoch - _NOISE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,29 +42,41 @@ class RunState:
     """Step of `best_value`."""
     unvalidated: bool = False
     """Whether the validation due after the last step was interrupted, and is to be made up for."""
-    segments: tuple[tuple[int, int], ...] = ()
-    """Parts of the current epoch that were made with other numbers of rows per step: rows per step and steps of each;
-    with them the samples left are known."""
-    change: BatchChange = BatchChange()
-    """When the rows per step last changed."""
+    parts: Parts = ()
+    """Parts of the current epoch that were made with other numbers of rows per step; they tell what is left."""
+    since_step: int = 0
+    """Steps made before the number of rows per step last changed."""
+    since_epochs: float = 0.0
+    """Passes over the data made before it last changed."""
 
-    def advanced(self, position: Position, tokens: int, samples: int) -> RunState:
-        """Return the state after the step at `position`."""
-        done = position.step_in_epoch + 1
-        last = done >= position.steps_in_epoch
+    @property
+    def first_step(self) -> int:
+        """Steps that the epochs before took."""
+        return self.step - self.step_in_epoch
+
+    def advanced(self, plan: EpochPlan, tokens: int, samples: int) -> RunState:
+        """Return the state after the next step.
+
+        Args:
+            plan: The plan of the current epoch.
+            tokens: Tokens of the step, over all ranks.
+            samples: Samples of the step, over all ranks.
+        """
+        done = self.step_in_epoch + 1
+        last = done == len(plan.steps)
         # Where steps changed their size in this epoch, only those since then are alike.
-        behind = sum(steps for _, steps in self.segments)
-        begin = self.change.epochs_done if self.segments else position.epoch
-        share = (done - behind) / (position.steps_in_epoch - behind)
+        behind = sum(steps for _, steps in self.parts)
+        begin = self.since_epochs if self.parts else self.epoch
+        share = (done - behind) / (len(plan.steps) - behind)
         return replace(
             self,
             step=self.step + 1,
-            epoch=position.epoch + last,
+            epoch=self.epoch + last,
             step_in_epoch=0 if last else done,
-            epochs_done=position.epoch + 1.0 if last else begin + (position.epoch + 1 - begin) * share,
+            epochs_done=self.epoch + 1.0 if last else begin + (self.epoch + 1 - begin) * share,
             tokens=self.tokens + tokens,
             samples=self.samples + samples,
-            segments=() if last else self.segments,
+            parts=() if last else self.parts,
         )
 
     def regrouped(self, rows_per_step: int) -> RunState:
@@ -95,9 +85,18 @@ class RunState:
         Args:
             rows_per_step: That of the steps so far.
         """
-        steps = self.step_in_epoch - sum(steps for _, steps in self.segments)
-        segments = (*self.segments, (rows_per_step, steps)) if steps else self.segments
-        return replace(self, segments=segments, change=BatchChange(self.step, self.epochs_done))
+        steps = self.step_in_epoch - sum(steps for _, steps in self.parts)
+        parts = (*self.parts, (rows_per_step, steps)) if steps else self.parts
+        return replace(self, parts=parts, since_step=self.step, since_epochs=self.epochs_done)
+
+    def total_steps(self, num_epochs: int, steps_per_epoch: int) -> int:
+        """Return the steps of the whole run, made and to come.
+
+        Args:
+            num_epochs: Epochs of the whole run.
+            steps_per_epoch: Steps of a whole epoch, with the present number of rows per step.
+        """
+        return self.since_step + math.ceil((num_epochs - self.since_epochs) * steps_per_epoch - _NOISE)
 
     def with_best(self, value: float) -> RunState:
         """Return the state with a new best at the current step."""
@@ -150,3 +149,36 @@ class Due:
         if self.end(state):
             return True
         return state.step_in_epoch == 0 if steps is None else state.step % steps == 0
+
+
+def check_metric(metric: str | None, datasets: Sequence[str] | None = None) -> None:
+    """Refuse a ``training.best_metric`` that no validation will have.
+
+    Args:
+        metric: Its name, or None for no best checkpoint.
+        datasets: Names of the validation data sets; None while they are not known, when any could be meant.
+
+    Raises:
+        ConfigError: It is neither one of `VALIDATION_METRICS` nor, where there are several data sets,
+            ``eval/NAME/loss`` of one of them.
+    """
+    if metric is None or metric in VALIDATION_METRICS:
+        return
+    if datasets is None and _OF_DATASET.fullmatch(metric):
+        return
+    several = datasets if datasets is not None and len(datasets) > 1 else ()
+    known = (*VALIDATION_METRICS, *(f"eval/{name}/loss" for name in several))
+    if metric not in known:
+        hint = nearest_hint(metric, known)
+        raise ConfigError(f"training.best_metric must be a validation metric, not {metric!r}{hint}")
+
+
+def metric_value(metrics: Mapping[str, float], metric: str) -> float:
+    """Return the value of the best metric.
+
+    Raises:
+        TrainingError: The validation has none, since all samples of the data set were left out.
+    """
+    if metric not in metrics:
+        raise TrainingError(f"validation must have {metric}, the training.best_metric, but every sample was left out")
+    return metrics[metric]

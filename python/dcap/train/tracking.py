@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import gather_object
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from dcap.augment.telemetry import summarize
 from dcap.core.errors import TrainingError
 from dcap.core.files import write_whole
 from dcap.core.log import console, get_logger
+from dcap.data.collate import Batch
 from dcap.train.state import RunState
 from dcap.train.step import StepResult
 
@@ -26,14 +30,13 @@ class Tracker:
 
     Args:
         folder: Run folder.
-        total_steps: Steps of the whole run.
         active: Whether this is the rank that writes.
         tensorboard: Write TensorBoard events as well.
     """
 
-    def __init__(self, folder: Path, total_steps: int, active: bool, tensorboard: bool) -> None:
+    def __init__(self, folder: Path, *, active: bool, tensorboard: bool) -> None:
         self._path = folder / "metrics.jsonl"
-        self._total = total_steps
+        self._total = 0
         self._active = active
         self._tensorboard = tensorboard
         self._events: Any = None
@@ -43,14 +46,14 @@ class Tracker:
         self._tokens = 0
         self._all_seconds, self._all_steps = 0.0, 0
 
-    def start(self, state: RunState, total_steps: int | None = None) -> None:
+    def start(self, state: RunState, total_steps: int) -> None:
         """Open the files at `state`: what an interrupted run wrote beyond it is cut, so that no step counts twice.
 
         Args:
-            state: Where the run stands.
-            total_steps: Steps of the whole run, where that changed with its resume.
+            state: Where the run is.
+            total_steps: Steps of the whole run.
         """
-        self._total = self._total if total_steps is None else total_steps
+        self._total = total_steps
         if not self._active:
             return
         keep_until(self._path, state.step)
@@ -170,3 +173,29 @@ def log_to_file(path: Path) -> Iterator[None]:
         logger.setLevel(level)
         logger.removeHandler(handler)
         handler.close()
+
+
+class AugmentTally:
+    """Adds up the telemetry of this rank's samples; plain numbers, so nothing is exchanged until they are wanted."""
+
+    def __init__(self) -> None:
+        self._sums: defaultdict[str, float] = defaultdict(float)
+
+    def add(self, batches: Sequence[Batch]) -> None:
+        """Count the samples of a step."""
+        for batch in batches:
+            for sample in batch["samples"]:
+                _add(self._sums, sample.tally)
+
+    def metrics(self) -> dict[str, float]:
+        """Return ``augment/...`` of the samples counted since the last call, over all ranks, which must all call it."""
+        total: defaultdict[str, float] = defaultdict(float)
+        for sums in gather_object([dict(self._sums)]):
+            _add(total, sums)
+        self._sums.clear()
+        return {f"augment/{name}": value for name, value in summarize(total).items()}
+
+
+def _add(sums: defaultdict[str, float], more: Mapping[str, float]) -> None:
+    for name, value in more.items():
+        sums[name] += value

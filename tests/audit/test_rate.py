@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from dcap.audit.rate import measured_rate
 from dcap.core.errors import ConfigError
-from dcap.train.rate import measured_rate
 
 
 def write(folder: Path, *lines: dict[str, Any]) -> Path:
