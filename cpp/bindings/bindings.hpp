@@ -49,7 +49,7 @@ inline Shapes shapes_of(const Input<double>& xy, const Input<std::int64_t>& offs
     return {xy.values, offsets.values, kinds.values};
 }
 
-// Raises dcap.core.errors.GeometryError with the message that the numba twins use too.
+// Raises dcap.core.errors.GeometryError with the message that every backend uses.
 void raise_if_failed(Status status);
 
 void register_affine(py::module_& m);
@@ -57,7 +57,6 @@ void register_area(py::module_& m);
 void register_clip(py::module_& m);
 void register_grid(py::module_& m);
 void register_hull(py::module_& m);
-void register_lines(py::module_& m);
 void register_outside(py::module_& m);
 void register_overlap(py::module_& m);
 void register_pack(py::module_& m);

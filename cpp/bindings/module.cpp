@@ -19,7 +19,6 @@ PYBIND11_MODULE(_core, m) {
     register_clip(m);
     register_grid(m);
     register_hull(m);
-    register_lines(m);
     register_outside(m);
     register_overlap(m);
     register_pack(m);

@@ -20,7 +20,6 @@
 #include "dcap/simplify.hpp"
 #include "dcap/warp.hpp"
 #include "fuzz_grid.hpp"
-#include "fuzz_lines.hpp"
 #include "fuzz_record.hpp"
 
 namespace {
@@ -272,7 +271,6 @@ int main(int argc, char** argv) {
         run_outside(c, style);
         run_pack(c);
         require(dcap::fuzz::grid_holds(c), "shapes on the grid are legal and stay as they are");
-        require(dcap::fuzz::lines_hold(c.random), "lines are those of the whole text");
         for (int k = 0; k < 8; ++k) require(dcap::fuzz::record_holds(c.random, num_plain), "plain records are records");
     }
     require(num_plain > rounds, "many lines are plain");

@@ -1,4 +1,4 @@
-"""Signatures of the kernels; `dcap.kernels._numba` has the same.
+"""Signatures of the kernels. `dcap.kernels._numba` and `dcap.kernels.plain` have the same, but for `read_record`.
 
 Shapes come as `xy` float64 (P, 2), `offsets` int64 (N + 1,) and `kinds` uint8 (N,), all C-contiguous; see
 `dcap.geometry.ShapeArray`. A wrong dtype is a TypeError, a wrong layout or value a GeometryError. Callers allocate
@@ -12,8 +12,6 @@ Clipping: points, offsets, kinds, source shapes and visible fractions.
 `canonicalize` takes shapes whose points are int64, the order in which they are written and the largest x and y, and
 returns the number of points; ``out_xy`` has room for as many as come in.
 `pack` takes the lengths of samples, int64 (N,), and returns the number of rows.
-`find_lines` takes the bytes of a file, chunk by chunk, and what it knows between two of them, int64 (4,); the ``out``
-arrays are half as long as the chunk, rounded up, and it returns how many lines it wrote.
 `read_record` takes a line of JSONL and the largest side of an image, and returns None for what is no plain record, see
 `dcap.records.plain`; else points, offsets and kinds of the shapes, which characters its texts (N + 2, 3) and kept
 values (M, 4) are, int64, and width and height.
@@ -42,7 +40,6 @@ def clip_rect(
     xy: _F64, offsets: _I64, kinds: _U8, matrix: _Matrix, keep_boxes: bool, keep_largest: bool, rect: _Rect
 ) -> _Parts: ...
 def fill_outside(region: _F64, grey: int, out: _U8) -> None: ...
-def find_lines(chunk: _U8, state: _I64, out_starts: _I64, out_numbers: _I64) -> int: ...
 def min_area_rect(xy: _F64, offsets: _I64, kinds: _U8, out: _F64) -> None: ...
 def pack(lengths: _I64, capacity: int, window: int, out: _I64) -> int: ...
 def pairwise_iou(

@@ -32,6 +32,20 @@ def backend(request: pytest.FixtureRequest) -> ModuleType:
     return import_module(request.param)
 
 
+@pytest.fixture(params=["dcap._core", "dcap.kernels.plain"], ids=["cpp", "plain"])
+def untwinned(request: pytest.FixtureRequest) -> ModuleType:
+    """The backends of kernels that have no numba twin."""
+    if request.param == "dcap._core":
+        return pytest.importorskip("dcap._core", reason="installed without a compiler")
+    return import_module(request.param)
+
+
+@pytest.fixture
+def core() -> ModuleType:
+    """The C++ kernels."""
+    return pytest.importorskip("dcap._core", reason="installed without a compiler")
+
+
 @pytest.fixture
 def twins() -> tuple[ModuleType, ModuleType]:
     """The C++ kernels and their numba twins."""

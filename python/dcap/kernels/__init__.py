@@ -1,16 +1,20 @@
 """Arrays in, arrays out: the backend is chosen here, once, and nowhere else.
 
 C++ (`dcap._core`) when it was built, numba otherwise; ``DCAP_BACKEND=cpp|numba`` forces one. Both have the same
-functions with the same signatures (`_core.pyi`) and give the same bits. Callers allocate what kernels fill;
-clipping, whose sizes nobody knows before, returns new arrays.
+functions with the same signatures (`_core.pyi`) and give the same bits: geometry and pixels have a numba twin of each
+C++ file, the grid and packing are plain Python in `dcap.kernels.plain`. Callers allocate what kernels fill; clipping,
+whose sizes nobody knows before, returns new arrays.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Literal
+from typing import Any, Literal
+
+from dcap.kernels import plain
 
 _FORCED = os.environ.get("DCAP_BACKEND", "")
 
@@ -32,22 +36,24 @@ BACKEND: Literal["cpp", "numba"] = _choose()
 """The backend in use, ``"cpp"`` or ``"numba"``."""
 
 _backend = import_module("dcap._core" if BACKEND == "cpp" else "dcap.kernels._numba")
+_untwinned = _backend if BACKEND == "cpp" else plain
 
 area_or_length = _backend.area_or_length
-canonicalize = _backend.canonicalize
+canonicalize = _untwinned.canonicalize
 clip_convex = _backend.clip_convex
 clip_rect = _backend.clip_rect
 fill_outside = _backend.fill_outside
-find_lines = _backend.find_lines
 min_area_rect = _backend.min_area_rect
-pack = _backend.pack
+pack = _untwinned.pack
 pairwise_iou = _backend.pairwise_iou
 patchify = _backend.patchify
-read_record = _backend.read_record
+read_record: Callable[[bytes, int], Any] | None = _untwinned.read_record
+"""None without the C++ core."""
 recolor = _backend.recolor
 simplify = _backend.simplify
 transform = _backend.transform
 warp = _backend.warp
+without_repeats = plain.without_repeats
 
 __all__ = [
     "BACKEND",
@@ -56,7 +62,6 @@ __all__ = [
     "clip_convex",
     "clip_rect",
     "fill_outside",
-    "find_lines",
     "min_area_rect",
     "pack",
     "pairwise_iou",
@@ -66,4 +71,5 @@ __all__ = [
     "simplify",
     "transform",
     "warp",
+    "without_repeats",
 ]

@@ -68,10 +68,14 @@ def decode_line(line: bytes) -> dict[str, Any]:
     count = num_keys(data, MAX_DEPTH)
     if not isinstance(data, dict):
         raise RecordError(f"column 1: line must be a JSON object, not {show(data)}")
-    # Something like the end of a key stands in the line once per key, and where a text has one.
-    if len(_KEY_END.findall(line)) > count:
+    if count_key_ends(line) > count:
         _refuse_repeated_keys(line)
     return data
+
+
+def count_key_ends(line: bytes) -> int:
+    """Count what looks like the end of a key: there is one for each key, and where a text has one."""
+    return len(_KEY_END.findall(line))
 
 
 def num_keys(value: Any, depth: int) -> int:

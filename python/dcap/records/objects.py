@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dcap import kernels
 from dcap.core.errors import GeometryError
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.clip import clip
@@ -42,8 +43,8 @@ class ObjectList:
 
 
 @dataclass(slots=True)
-class _Columns:
-    """Objects that passed the checks of one by one: position in the record, kind, numbers."""
+class Columns:
+    """The shapes of a record's objects while they are read: position in the record, kind, number of points, numbers."""
 
     index: list[int] = field(default_factory=list)
     kinds: list[int] = field(default_factory=list)
@@ -51,10 +52,33 @@ class _Columns:
     flat: list[float] = field(default_factory=list)
 
     def add(self, i: int, kind: GeometryKind, values: list[float]) -> None:
+        """Take the numbers of object `i`: pairs, as many as its kind needs at least, of a box two."""
         self.index.append(i)
-        self.kinds.append(int(kind))
+        self.kinds.append(kind)
         self.counts.append(len(values) // 2)
         self.flat += values
+
+    def cleaned(self) -> tuple[ShapeArray, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """Return the shapes without repeated points, which of them are too far out, and which are no legal shapes.
+
+        Returns:
+            N shapes, bool (N,) and bool (N,); where one is true, the shape must not be used.
+        """
+        if not self.kinds:
+            return ShapeArray.empty(), np.empty(0, np.bool_), np.empty(0, np.bool_)
+        kinds = np.array(self.kinds, np.uint8)
+        offsets = np.zeros(len(kinds) + 1, np.int64)
+        np.cumsum(self.counts, out=offsets[1:])
+        try:
+            xy = np.array(self.flat, np.float64).reshape(-1, 2)
+        except OverflowError:
+            xy = np.array([_to_float(value) for value in self.flat]).reshape(-1, 2)
+        is_far = np.maximum.reduceat(~(np.abs(xy) <= COORDINATE_LIMIT).all(axis=1), offsets[:-1])
+        xy, offsets = kernels.without_repeats(xy, offsets, kinds)
+        is_bad = np.diff(offsets) < np.array(MIN_POINTS)[kinds]
+        corners = offsets[:-1][kinds == GeometryKind.BOX]
+        is_bad[kinds == GeometryKind.BOX] = ~(xy[corners] < xy[corners + 1]).all(axis=1)
+        return ShapeArray.trusted(xy, offsets, kinds), is_far, is_bad
 
 
 def read_objects(objects: Any, canvas: Canvas | None, problems: list[Problem]) -> ObjectList | None:
@@ -72,7 +96,7 @@ def read_objects(objects: Any, canvas: Canvas | None, problems: list[Problem]) -
         problems.append(Problem("objects", f"must be a list, not {show(objects)}"))
         return None
     before = len(problems)
-    columns = _Columns()
+    columns = Columns()
     for i, obj in enumerate(objects):
         if not isinstance(obj, dict):
             problems.append(Problem(f"objects[{i}]", f"must be an object, not {show(obj)}"))
@@ -110,7 +134,7 @@ def check_text(text: Any, name: str) -> Problem | None:
     return None
 
 
-def _read_one(obj: dict[str, Any], i: int, columns: _Columns, problems: list[Problem]) -> None:
+def _read_one(obj: dict[str, Any], i: int, columns: Columns, problems: list[Problem]) -> None:
     keys = [key for key in KEYS if key in obj]
     if len(keys) != 1:
         found = " and ".join(keys) or "none" + key_hint(obj, KEYS)
@@ -152,33 +176,18 @@ def _problem_of(obj: Mapping[str, Any], i: int) -> Problem:
     raise AssertionError(f"objects[{i}]: the array checks refuse what read_shape accepts: {obj!r}")
 
 
-def _shapes(columns: _Columns, objects: Sequence[Any], problems: list[Problem]) -> ShapeArray | None:
+def _shapes(columns: Columns, objects: Sequence[Any], problems: list[Problem]) -> ShapeArray | None:
     """Turn the columns into cleaned shapes, or say which object is none."""
-    if not columns.index:
-        return ShapeArray.empty()
-    kinds = np.array(columns.kinds, np.uint8)
-    offsets = np.zeros(len(kinds) + 1, np.int64)
-    np.cumsum(columns.counts, out=offsets[1:])
-    try:
-        xy = np.array(columns.flat, np.float64).reshape(-1, 2)
-    except OverflowError:
-        xy = np.array([_to_float(value) for value in columns.flat]).reshape(-1, 2)
-    far = np.maximum.reduceat(~(np.abs(xy) <= COORDINATE_LIMIT).all(axis=1), offsets[:-1])
-    xy, offsets = _without_repeats(xy, offsets, kinds)
-    counts = np.diff(offsets)
-    bad = counts < np.array(MIN_POINTS)[kinds]
-    boxes = np.flatnonzero((kinds == GeometryKind.BOX) & (counts == 2))
-    corners = offsets[boxes]
-    bad[boxes] |= ~(xy[corners] < xy[corners + 1]).all(axis=1)
-    for k in np.flatnonzero(far | bad):
+    shapes, is_far, is_bad = columns.cleaned()
+    for k in np.flatnonzero(is_far | is_bad):
         i = columns.index[k]
-        if far[k]:
+        if is_far[k]:
             key = next(key for key in KEYS if key in objects[i])
             text = f"must have coordinates within {COORDINATE_LIMIT:.0e} pixels of the image"
             problems.append(Problem(f"objects[{i}].{key}", text))
         else:
             problems.append(_problem_of(objects[i], i))
-    return None if far.any() or bad.any() else ShapeArray.trusted(xy, offsets, kinds)
+    return None if is_far.any() or is_bad.any() else shapes
 
 
 def _to_float(value: float) -> float:
@@ -186,24 +195,6 @@ def _to_float(value: float) -> float:
         return float(value)
     except OverflowError:
         return np.inf
-
-
-def _without_repeats(
-    xy: npt.NDArray[np.float64], offsets: npt.NDArray[np.int64], kinds: npt.NDArray[np.uint8]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Drop consecutive repeats, then the repeated closing point of rings; boxes keep both corners."""
-    starts, num_points = offsets[:-1], len(xy)
-    keep = np.ones(num_points, bool)
-    keep[1:] = (xy[1:] != xy[:-1]).any(axis=1)
-    keep[starts] = True
-    last = np.maximum.reduceat(np.where(keep, np.arange(num_points), 0), starts)
-    closed = (kinds == GeometryKind.POLYGON) & (last > starts) & (xy[last] == xy[starts]).all(axis=1)
-    keep[last[closed]] = False
-    if keep.all():
-        return xy, offsets
-    new_offsets = np.zeros_like(offsets)
-    np.cumsum(np.add.reduceat(keep.astype(np.int64), starts), out=new_offsets[1:])
-    return np.ascontiguousarray(xy[keep]), new_offsets
 
 
 def _into_canvas(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dcap.kernels import _status as status
+from dcap.kernels._numba._shared import check_layout, copy_points, jit
 from dcap.kernels._types import (
     BOX,
     F64,
@@ -13,11 +14,8 @@ from dcap.kernels._types import (
     POLYGON,
     U8,
     Matrix,
-    check_layout,
     check_types,
     check_writable,
-    copy_points,
-    jit,
     points_view,
     read_only,
 )

@@ -10,22 +10,9 @@ import math
 import numpy as np
 
 from dcap.kernels import _status as status
+from dcap.kernels._numba._shared import bounds_of, check_layout, jit, sort_order
 from dcap.kernels._numba.crossings import contains, find_crossings, is_star_shaped
-from dcap.kernels._sorting import sort_order
-from dcap.kernels._types import (
-    BOX,
-    F64,
-    I64,
-    LINE,
-    U8,
-    bounds_of,
-    check_layout,
-    check_types,
-    check_writable,
-    jit,
-    points_view,
-    read_only,
-)
+from dcap.kernels._types import BOX, F64, I64, LINE, U8, check_types, check_writable, points_view, read_only
 
 
 @jit

@@ -8,26 +8,12 @@ from __future__ import annotations
 import numpy as np
 
 from dcap.kernels import _status as status
+from dcap.kernels._numba._shared import bounds_of, check_layout, copy_points, jit
 from dcap.kernels._numba.affine import is_identity, map_box, map_points
 from dcap.kernels._numba.area import even_odd_area, intersection_area, line_length, own_crossings, shoelace
 from dcap.kernels._numba.halfplane import cut_all, merged
 from dcap.kernels._numba.region import CUT, INSIDE, convex_region, locate, noise_of, rect_region
-from dcap.kernels._types import (
-    BOX,
-    F64,
-    I64,
-    LINE,
-    POLYGON,
-    U8,
-    Matrix,
-    bounds_of,
-    check_layout,
-    check_types,
-    copy_points,
-    jit,
-    points_view,
-    read_only,
-)
+from dcap.kernels._types import BOX, F64, I64, LINE, POLYGON, U8, Matrix, check_types, points_view, read_only
 
 Bounds = tuple[float, float, float, float]
 Out = tuple[F64, I64, U8, I64, F64]

@@ -10,7 +10,8 @@ from typing import Final
 import numpy as np
 
 from dcap.kernels import _status as status
-from dcap.kernels._types import F64, I64, bounds_of, copy_points, jit
+from dcap.kernels._numba._shared import bounds_of, copy_points, jit
+from dcap.kernels._types import F64, I64
 
 LEAF: Final = 4
 MAX_LEVELS: Final = 48

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from dcap.kernels._sorting import sort_order
-from dcap.kernels._types import F64, I64, copy_points, jit
+from dcap.kernels._numba._shared import copy_points, jit, sort_order
+from dcap.kernels._types import F64, I64
 
 REACH = 16
 

@@ -7,21 +7,8 @@ import math
 import numpy as np
 
 from dcap.kernels import _status as status
-from dcap.kernels._sorting import sort_order
-from dcap.kernels._types import (
-    BOX,
-    F64,
-    I64,
-    U8,
-    bounds_of,
-    check_layout,
-    check_types,
-    check_writable,
-    copy_points,
-    jit,
-    points_view,
-    read_only,
-)
+from dcap.kernels._numba._shared import bounds_of, check_layout, copy_points, jit, sort_order
+from dcap.kernels._types import BOX, F64, I64, U8, check_types, check_writable, points_view, read_only
 
 
 @jit

@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 
 from dcap.kernels import _status as status
-from dcap.kernels._types import F64, MAX_COORDINATE, U8, check_types, check_writable, jit
+from dcap.kernels._numba._shared import jit
+from dcap.kernels._types import F64, MAX_COORDINATE, U8, check_types, check_writable
 
 CHANNELS: Final = 3
 SCANLINES: Final = 8

@@ -5,22 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from dcap.kernels import _status as status
+from dcap.kernels._numba._shared import bounds_of, check_layout, jit
 from dcap.kernels._numba.area import even_odd_area, intersection_area
-from dcap.kernels._types import (
-    BOX,
-    F64,
-    I64,
-    LINE,
-    POLYGON,
-    U8,
-    bounds_of,
-    check_layout,
-    check_types,
-    check_writable,
-    jit,
-    points_view,
-    read_only,
-)
+from dcap.kernels._types import BOX, F64, I64, LINE, POLYGON, U8, check_types, check_writable, points_view, read_only
 
 
 @jit

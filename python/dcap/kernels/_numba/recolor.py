@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dcap.kernels import _status as status
-from dcap.kernels._types import U8, check_types, check_writable, jit
+from dcap.kernels._numba._shared import jit
+from dcap.kernels._types import U8, check_types, check_writable
 
 TABLE: Final = 0
 SATURATION: Final = 1

@@ -8,9 +8,10 @@ from typing import Final
 import numpy as np
 
 from dcap.kernels import _status as status
+from dcap.kernels._numba._shared import bounds_of, jit
 from dcap.kernels._numba.area import shoelace
 from dcap.kernels._numba.halfplane import height
-from dcap.kernels._types import F64, I64, bounds_of, check_types, jit
+from dcap.kernels._types import F64, I64, check_types
 
 MAX_CORNERS: Final = 4096
 ROUNDING: Final = 1e-15

@@ -7,7 +7,8 @@ from typing import Any, Final
 import numpy as np
 
 from dcap.kernels import _status as status
-from dcap.kernels._types import MAX_COORDINATE, U8, Matrix, check_types, check_writable, jit
+from dcap.kernels._numba._shared import jit
+from dcap.kernels._types import MAX_COORDINATE, U8, Matrix, check_types, check_writable
 
 CHANNELS: Final = 3
 MAX_SIDE: Final = 32768
