@@ -14,7 +14,7 @@ from dcap.answers.codec import Parsed, order_objects, parse, to_answer, to_canva
 from dcap.answers.profile import AnswerProfile
 from dcap.core.errors import ConfigError
 from dcap.geometry.canvas import Canvas
-from dcap.geometry.overlap import polygon_iou
+from dcap.geometry.measures import polygon_iou
 from dcap.geometry.shapes import GeometryKind, ShapeArray
 from support.answer_cases import profiles, scenes, shapes_of
 

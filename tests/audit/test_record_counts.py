@@ -12,7 +12,7 @@ import shapely
 
 from dcap.audit.record_counts import Frequent, RecordCounts
 from dcap.core.errors import GeometryError
-from dcap.geometry.area import area_or_length
+from dcap.geometry.measures import area_or_length
 from dcap.geometry.shapes import ShapeArray
 from dcap.records.record import Origin, Record, parse_record
 

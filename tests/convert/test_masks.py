@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from dcap.convert.foreign_shapes import mask_polygons
-from dcap.geometry.area import area_or_length
+from dcap.geometry.measures import area_or_length
 from dcap.geometry.shapes import ShapeArray
 
 masks = arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.sampled_from([0, 1]))

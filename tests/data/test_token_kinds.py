@@ -14,8 +14,7 @@ from dcap.answers.formats import Part, PartKind
 from dcap.answers.profile import AnswerProfile
 from dcap.data.encode import IGNORE_INDEX, Encoder, _without_added_tokens, load_tokenizer
 from dcap.data.tokens import TokenKind, byte_kinds
-from dcap.geometry.objects import KEY_OF_KIND
-from dcap.geometry.shapes import GeometryKind
+from dcap.geometry.shapes import KEY_OF_KIND, GeometryKind
 from support.answer_cases import profiles, scenes
 from support.dataset_cases import make_dataset
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dcap.core.errors import GeometryError
 from dcap.geometry import Canvas
-from dcap.geometry.grid import Norm, from_grid, grid_scale, to_grid
+from dcap.geometry.grid import Norm, from_grid, grid_span, to_grid
 
 CANVAS = Canvas(height=393, width=640)
 
@@ -17,7 +17,7 @@ CANVAS = Canvas(height=393, width=640)
 )
 def test_the_far_corner_is_the_span(norm: Norm, corner: list[int]) -> None:
     assert to_grid(np.array([[640.0, 393.0]]), CANVAS, norm).tolist() == [corner]
-    assert grid_scale(CANVAS, norm) == tuple(corner)
+    assert grid_span(CANVAS, norm) == tuple(corner)
 
 
 def test_half_to_even_and_bounds() -> None:

@@ -22,9 +22,9 @@ from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import IGNORE_INDEX, Encoder
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import Canvas
-from dcap.geometry.overlap import polygon_iou
+from dcap.geometry.clipping import transform
+from dcap.geometry.measures import polygon_iou
 from dcap.geometry.shapes import ShapeArray
-from dcap.geometry.transform import transform
 from dcap.infer import predictor as predictor_module
 from dcap.infer.predictor import Predictor, choose_device, load_predictor, predict_image, to_file_pixels
 from dcap.infer.run import PredictOptions, ask_record, predict_records

@@ -13,8 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dcap.core.errors import GeometryError
-from dcap.geometry.objects import KEYS, read_shape
-from dcap.geometry.shapes import ShapeArray
+from dcap.geometry.shapes import KEYS, ShapeArray, read_shape
 from support.kernel_calls import assert_same_bits
 
 MAX_SIDE = 2**31 - 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dcap.geometry.objects import KEYS
+from dcap.geometry.shapes import KEYS
 from dcap.records.keys import FORMS, key_hint, misspelt
 
 TOP = ("images",)

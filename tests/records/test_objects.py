@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from dcap.core.errors import GeometryError
 from dcap.geometry.canvas import Canvas
-from dcap.geometry.objects import read_shape
-from dcap.geometry.shapes import ShapeArray
+from dcap.geometry.shapes import ShapeArray, read_shape
 from dcap.records.json_line import Problem
 from dcap.records.objects import ObjectList, read_objects
 

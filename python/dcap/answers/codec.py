@@ -1,30 +1,40 @@
 """The answer text both ways: shapes in canvas pixels -> grid -> text, and text -> grid -> canvas pixels.
 
-Owns what a legal object on the grid is, the order of objects, and the order of vertices. The layout of the text is
-in `dcap.answers.formats`, the rounding in `dcap.geometry.grid`.
+Owns the order of objects, and what is legal on the grid. A shape that rounding made flat is widened to the smallest
+legal one, so that no object is lost: a box to one unit, a line to a second point one unit beside the first, a polygon
+to a triangle of one unit's height. A polygon starts at its top-most, then left-most vertex and runs clockwise on
+screen; where it meets that vertex again (up to 8 times), it starts with the smallest sequence. Reading accepts what is
+legal.
+
+The layout of the text is in `dcap.answers.formats`, the rounding in `dcap.geometry.grid`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dcap.answers.formats import ANSWER_FORMATS, AnswerObject, Part
-from dcap.answers.grid import Span, canonical_shapes, legal_points
+from dcap import kernels
+from dcap.answers.formats import ANSWER_FORMATS, BETWEEN_NUMBERS, BETWEEN_POINTS, AnswerObject, JsonFormat, Part
 from dcap.answers.profile import AnswerProfile
 from dcap.answers.reader import Notes
 from dcap.core.errors import PluginError
 from dcap.geometry.canvas import Canvas
-from dcap.geometry.grid import from_grid, to_grid
-from dcap.geometry.shapes import ShapeArray
-from dcap.geometry.simplify import simplify
+from dcap.geometry.grid import SPANS, from_grid, grid_span, to_grid
+from dcap.geometry.measures import simplify
+from dcap.geometry.shapes import MIN_POINTS, GeometryKind, ShapeArray
 
-_SPANS: dict[str, int] = {"norm1000": 1000, "norm100": 100}
+Points = list[list[int]]
+
+MAX_COORDINATE = 2**31 - 1
+"""Bound where the grid is the canvas's own pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +86,7 @@ def order_objects(shapes: ShapeArray, profile: AnswerProfile) -> npt.NDArray[np.
 def to_answer(shapes: ShapeArray, captions: Sequence[str], canvas: Canvas, profile: AnswerProfile) -> Answer:
     """Bring shapes into the order, detail and grid of the profile.
 
-    No object is lost: one that rounding makes flat is widened to the smallest legal shape (see
-    `dcap.answers.grid`). Polygons start at their top-most, then left-most vertex and run clockwise on screen.
+    No object is lost: one that rounding makes flat is widened to the smallest legal shape.
 
     Args:
         shapes: Shapes inside `canvas`, pixel-edge frame.
@@ -93,7 +102,7 @@ def to_answer(shapes: ShapeArray, captions: Sequence[str], canvas: Canvas, profi
     if profile.max_polygon_points is not None:
         shapes, iou = _simplified(shapes, profile.max_polygon_points, profile.min_polygon_iou)
     grid = to_grid(shapes.xy, canvas, profile.emit_norm)
-    written = canonical_shapes(grid, shapes, order, _span(canvas, profile))
+    written = canonical_shapes(grid, shapes, order, grid_span(canvas, profile.emit_norm))
     return Answer(written, tuple([captions[i] for i in order.tolist()]), order, iou[order])
 
 
@@ -107,6 +116,30 @@ def _simplified(shapes: ShapeArray, max_points: int, min_iou: float) -> tuple[Sh
         kept = ShapeArray.from_points([(b if p else a)[1] for p, a, b in choice], shapes.kinds)
         iou = np.where(poor, finer_iou, iou)
     return kept, iou
+
+
+def canonical_shapes(
+    grid: npt.NDArray[np.int64], shapes: ShapeArray, order: npt.NDArray[np.int64], span: tuple[int, int]
+) -> ShapeArray:
+    """Return shapes on the grid as they are written.
+
+    ::
+
+        grid   [[2, 7], [2, 7], [9, 9]]    a polygon that rounding made flat
+        out    [[2, 7], [9, 9], [9, 10]]
+
+    Args:
+        grid: The rounded points of all shapes, int64 (P, 2), within the span.
+        shapes: Which points belong to which shape, and the kinds.
+        order: int64 (N,), a permutation: the shape at each place.
+        span: Largest x and y.
+
+    Returns:
+        N shapes, whole numbers as float64.
+    """
+    out, offsets = np.empty_like(grid), np.empty(len(order) + 1, np.int64)
+    num_points = kernels.canonicalize(grid, shapes.offsets, shapes.kinds, order, span, out, offsets)
+    return ShapeArray.trusted(out[:num_points].astype(np.float64), offsets, shapes.kinds[order])
 
 
 def write_parts(answer: Answer, profile: AnswerProfile) -> list[Part]:
@@ -141,6 +174,52 @@ def write_answer(answer: Answer, profile: AnswerProfile) -> str:
     return "".join([text for text, _ in write_parts(answer, profile)])
 
 
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """An answer text with the numbers of each object drawn together to one digit.
+
+    ::
+
+        answer   {"object_1": {"bbox_2d": [417, 494, 491, 702], "desc": "cup"}}
+        text     {"object_1": {"bbox_2d": [0], "desc": "cup"}}
+        between  {", ": 3}
+        digits   11                                                 of 12, one stands in the text
+    """
+
+    text: str
+    between: Mapping[str, int]
+    """How often each text stands between two numbers of one object."""
+    digits: int
+    """Digits that the answer has and `text` has not."""
+
+    @classmethod
+    def of(cls, answer: Answer, format_name: str) -> Outline | None:
+        """Return the outline of an answer, or None where the format is not one of dcap's own layouts.
+
+        Raises:
+            ConfigError: The format is not registered.
+        """
+        written = ANSWER_FORMATS.get(format_name, "data.answer.format")
+        if type(written) is not JsonFormat:  # what a plugin makes of it may write numbers otherwise
+            return None
+        shapes = answer.shapes
+        kinds, num_points = shapes.kinds.tolist(), (shapes.offsets[1:] - shapes.offsets[:-1]).tolist()
+        pieces = written.pieces(zip(kinds, num_points, repeat("0"), answer.captions, strict=False))
+        between = Counter({BETWEEN_NUMBERS: len(shapes.xy)})
+        for kind, count in zip(kinds, num_points, strict=True):
+            between[BETWEEN_POINTS[kind]] += count - 1
+        return cls("".join(pieces), between, _num_digits(shapes.xy) - len(shapes))
+
+
+def _num_digits(values: npt.NDArray[np.float64]) -> int:
+    """Count the digits of whole numbers that are not negative."""
+    count, power, most = values.size, 10, values.max(initial=0.0)
+    while power <= most:
+        count += int(np.count_nonzero(values >= power))
+        power *= 10
+    return count
+
+
 def write(shapes: ShapeArray, captions: Sequence[str], canvas: Canvas, profile: AnswerProfile) -> str:
     """Return the answer text for shapes in canvas pixels; `to_answer`, then `write_answer`.
 
@@ -168,16 +247,58 @@ def parse(text: str, profile: AnswerProfile, strict: bool = True) -> Parsed:
     """
     notes = Notes(strict)
     found = ANSWER_FORMATS.get(profile.format, "data.answer.format").parse_objects(text, notes)
-    span = _SPANS.get(profile.emit_norm)
-    ends: Span = (span, span)
+    span = SPANS.get(profile.emit_norm, MAX_COORDINATE)  # a text does not tell how large its canvas is
     kinds, points, captions = [], [], []
     for obj in found:
-        legal = legal_points(obj, ends, notes)
+        legal = legal_points(obj, span, notes)
         if legal is not None:
             kinds.append(int(obj.kind))
             points.append(legal)
             captions.append(obj.caption)
     return Parsed(ShapeArray.from_points(points, kinds), tuple(captions), notes.finished())
+
+
+def legal_points(obj: AnswerObject, span: int, notes: Notes) -> Points | None:
+    """Return the points of an object that was read, or None, with a note, where they are no legal shape.
+
+    Args:
+        obj: As a format read it.
+        span: Largest x and y on the grid.
+        notes: Gets what is wrong.
+
+    Raises:
+        AnswerError: In strict reading, for every difference from a legal shape.
+    """
+    name, place = obj.kind.name.lower(), obj.position
+    points = [[round(min(max(value, 0), span)) for value in point] for point in obj.points]
+    if any(type(value) is float for point in obj.points for value in point):
+        notes.add(place, f"{name} must have whole numbers")
+    if any(not 0 <= value <= span for point in obj.points for value in point):
+        notes.add(place, f"{name} must have numbers within 0..{span}")
+    if obj.kind is GeometryKind.BOX:
+        return _legal_box(points, place, notes)
+    offsets, kinds = np.array([0, len(points)]), np.array([obj.kind], np.uint8)
+    kept = kernels.without_repeats(np.array(points, np.int64), offsets, kinds)[0].tolist() if points else points
+    if len(kept) < len(points):
+        notes.add(place, f"{name} must not repeat a point")
+    least = MIN_POINTS[obj.kind]
+    if len({(x, y) for x, y in kept}) < least:
+        notes.add(place, f"{name} must have at least {least} distinct points")
+        return None
+    return kept
+
+
+def _legal_box(points: Points, place: int, notes: Notes) -> Points | None:
+    if len(points) != 2:
+        notes.add(place, "box must have 4 numbers")
+        return None
+    (x1, y1), (x2, y2) = points
+    if x1 == x2 or y1 == y2:
+        notes.add(place, "box must have x1 < x2 and y1 < y2, not an empty side")
+        return None
+    if x1 > x2 or y1 > y2:
+        notes.add(place, "box must have x1 < x2 and y1 < y2, not swapped corners")
+    return [[min(x1, x2), min(y1, y2)], [max(x1, x2), max(y1, y2)]]
 
 
 def to_canvas(answer: Parsed | Answer, canvas: Canvas, profile: AnswerProfile) -> ShapeArray:
@@ -190,8 +311,3 @@ def to_canvas(answer: Parsed | Answer, canvas: Canvas, profile: AnswerProfile) -
     xy = from_grid(shapes.xy.astype(np.int64), canvas, profile.emit_norm)
     xy = np.clip(xy, 0.0, np.array([canvas.width, canvas.height], np.float64))
     return ShapeArray.trusted(xy, shapes.offsets, shapes.kinds)
-
-
-def _span(canvas: Canvas, profile: AnswerProfile) -> tuple[int, int]:
-    span = _SPANS.get(profile.emit_norm)
-    return (canvas.width, canvas.height) if span is None else (span, span)

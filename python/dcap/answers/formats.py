@@ -15,8 +15,7 @@ from typing import Any, Protocol
 
 from dcap.answers.reader import Node, Notes, Scan, Unreadable
 from dcap.core.registry import Registry
-from dcap.geometry.objects import KEY_OF_KIND, KEYS
-from dcap.geometry.shapes import GeometryKind
+from dcap.geometry.shapes import KEY_OF_KIND, KEYS, GeometryKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ class JsonFormat:
         list       [{"bbox_2d": [417, 494, 491, 702], "label": "cup"}]
 
     Both read each other's answers leniently, noting the difference. Writing and counting tokens
-    (`dcap.answers.outline`) share `pieces`, and what stands between the numbers.
+    (`dcap.answers.codec.Outline`) share `pieces`, and what stands between the numbers.
     """
 
     text_key: str

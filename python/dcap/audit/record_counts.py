@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dcap.core.errors import GeometryError
-from dcap.geometry.area import area_or_length
+from dcap.geometry.measures import area_or_length
 from dcap.geometry.shapes import GeometryKind, ShapeArray
 from dcap.records.record import Record
 from dcap.view.charts import Histogram

@@ -15,8 +15,7 @@ from dcap.audit.findings import Finding, Findings
 from dcap.audit.record_counts import RecordCounts
 from dcap.audit.validation_report import NOTES_KEPT, ValidationReport
 from dcap.core.parallel import map_in_order
-from dcap.geometry.objects import KEY_OF_KIND
-from dcap.geometry.shapes import GeometryKind
+from dcap.geometry.shapes import KEY_OF_KIND, GeometryKind
 from dcap.records.checking import ImageRules, RecordRange, range_length, read_range, record_ranges
 from dcap.records.files.opening import open_source
 from dcap.records.files.source import RecordSource

@@ -16,7 +16,7 @@ from dcap.augment.color import ColorStep
 from dcap.core.registry import Registry
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import Canvas
-from dcap.geometry.clip import Rect
+from dcap.geometry.clipping import Rect
 from dcap.geometry.shapes import ShapeArray
 
 

@@ -16,7 +16,7 @@ from dcap.core.words import counted
 from dcap.geometry import Clipped, ShapeArray, area_or_length, clip, transform, transform_and_clip, visible_fraction
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import MAX_PIXELS, Canvas
-from dcap.geometry.clip import Rect
+from dcap.geometry.clipping import Rect
 from dcap.geometry.shapes import GeometryKind
 
 _IDENTITY = Affine.identity()

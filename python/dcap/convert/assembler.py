@@ -23,10 +23,8 @@ from dcap.convert.record_files import record_line
 from dcap.core.errors import GeometryError, RecordError
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import MAX_PIXELS, Canvas
-from dcap.geometry.clip import clip
-from dcap.geometry.objects import KEY_OF_KIND, KEYS, read_shape
-from dcap.geometry.shapes import GeometryKind, ShapeArray
-from dcap.geometry.transform import transform
+from dcap.geometry.clipping import clip, transform
+from dcap.geometry.shapes import KEY_OF_KIND, KEYS, GeometryKind, ShapeArray, read_shape
 from dcap.records.images import check_header
 from dcap.records.objects import COORDINATE_LIMIT, check_text
 from dcap.records.record import Origin, Record, parse_record

@@ -33,7 +33,7 @@ from dcap.convert.record_files import check_target, good_records
 from dcap.core.errors import RecordError
 from dcap.core.files import written_whole
 from dcap.core.progress import progress_of
-from dcap.geometry.area import area_or_length
+from dcap.geometry.measures import area_or_length
 from dcap.geometry.shapes import GeometryKind
 from dcap.records.files.jsonl import JsonlFile
 from dcap.records.record import Record

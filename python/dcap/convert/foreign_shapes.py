@@ -19,7 +19,7 @@ import numpy.typing as npt
 from dcap.convert.conversion_report import ConversionReport, SourcePlace
 from dcap.convert.foreign_files import show_short
 from dcap.core.errors import RecordError
-from dcap.geometry.area import area_or_length
+from dcap.geometry.measures import area_or_length
 from dcap.geometry.shapes import GeometryKind, ShapeArray
 
 Parts = Literal["largest", "all", "box"]

@@ -10,7 +10,7 @@ import msgspec
 
 from dcap.convert.conversion_report import ConversionReport, SourcePlace
 from dcap.core.errors import ConfigError, RecordError
-from dcap.geometry.objects import KEYS
+from dcap.geometry.shapes import KEYS
 from dcap.records.files.source import RecordSource
 from dcap.records.json_line import MAX_LINE_BYTES
 from dcap.records.record import Record

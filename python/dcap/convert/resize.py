@@ -21,8 +21,8 @@ from dcap.core.errors import ImageError
 from dcap.core.files import written_whole
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import MAX_PIXELS, Canvas
+from dcap.geometry.clipping import transform
 from dcap.geometry.shapes import ShapeArray
-from dcap.geometry.transform import transform
 from dcap.records.images import decode_image, read_header
 from dcap.records.record import Record
 

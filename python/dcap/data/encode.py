@@ -16,8 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from dcap.answers.codec import Outline
 from dcap.answers.formats import Part
-from dcap.answers.outline import Outline
 from dcap.augment.patches import PATCH, to_patches
 from dcap.core.errors import ConfigError, MissingPackageError
 from dcap.data.tokens import TokenCounter, TokenKind, TokenStarts, byte_kinds

@@ -10,9 +10,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from dcap.answers.codec import Answer, to_answer, write_answer, write_parts
+from dcap.answers.codec import Answer, Outline, to_answer, write_answer, write_parts
 from dcap.answers.formats import Part, PartKind
-from dcap.answers.outline import outline
 from dcap.answers.profile import ResolvedProfile
 from dcap.augment.fit import fit_canvas, smaller_fits
 from dcap.augment.pipeline import Fit, Pipeline
@@ -177,7 +176,7 @@ class Planner:
     def _num_answer_tokens(self, record: Record, answer: Answer | None) -> int:
         if answer is None:
             return self.encoder.num_answer_tokens(record.summary or "")
-        brief = outline(answer, self.profile.answer.format) if self.encoder.counts_outlines else None
+        brief = Outline.of(answer, self.profile.answer.format) if self.encoder.counts_outlines else None
         return self.encoder.num_answer_tokens(write_answer(answer, self.profile.answer) if brief is None else brief)
 
     def _capped(self, result: AugmentResult, rng: np.random.Generator) -> AugmentResult:

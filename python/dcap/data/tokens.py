@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dcap.answers.codec import Outline
 from dcap.answers.formats import Part
-from dcap.answers.outline import Outline
 
 U8 = npt.NDArray[np.uint8]
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from dcap.evaluate.lines import line_agreement
-from dcap.geometry.overlap import polygon_iou
+from dcap.geometry.measures import polygon_iou
 from dcap.geometry.shapes import GeometryKind, ShapeArray
 
 Floats = npt.NDArray[np.float64]

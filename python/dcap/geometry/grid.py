@@ -11,15 +11,15 @@ from dcap.geometry.canvas import Canvas
 
 Norm = Literal["norm1000", "norm100", "none"]
 
-_SPAN: dict[Norm, int] = {"norm1000": 1000, "norm100": 100}
+SPANS: dict[Norm, int] = {"norm1000": 1000, "norm100": 100}
+"""Largest coordinate of each grid that does not depend on the canvas."""
 
 
-def grid_scale(canvas: Canvas, norm: Norm) -> tuple[float, float]:
-    """Return the span (grid units per canvas) along x and y: 1000, 100 or the canvas's own pixels."""
+def grid_span(canvas: Canvas, norm: Norm) -> tuple[int, int]:
+    """Return the largest x and y on the grid: 1000, 100 or the canvas's own pixels."""
     if norm == "none":
-        return float(canvas.width), float(canvas.height)
-    span = float(_SPAN[norm])
-    return span, span
+        return canvas.width, canvas.height
+    return SPANS[norm], SPANS[norm]
 
 
 def to_grid(xy: npt.NDArray[np.float64], canvas: Canvas, norm: Norm) -> npt.NDArray[np.int64]:
@@ -33,8 +33,7 @@ def to_grid(xy: npt.NDArray[np.float64], canvas: Canvas, norm: Norm) -> npt.NDAr
     Returns:
         int64 (P, 2), within 0..span.
     """
-    sx, sy = grid_scale(canvas, norm)
-    span = np.array([sx, sy])
+    span = np.array(grid_span(canvas, norm), np.float64)
     grid = xy / np.array([canvas.width, canvas.height], np.float64)
     grid *= span
     np.rint(grid, out=grid)
@@ -45,6 +44,6 @@ def to_grid(xy: npt.NDArray[np.float64], canvas: Canvas, norm: Norm) -> npt.NDAr
 
 def from_grid(grid: npt.NDArray[np.int64], canvas: Canvas, norm: Norm) -> npt.NDArray[np.float64]:
     """Map grid integers (P, 2) back to canvas pixels, float64 (P, 2)."""
-    sx, sy = grid_scale(canvas, norm)
+    sx, sy = grid_span(canvas, norm)
     pixels: npt.NDArray[np.float64] = np.asarray(grid, np.float64) * np.array([canvas.width / sx, canvas.height / sy])
     return pixels

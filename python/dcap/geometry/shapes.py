@@ -1,6 +1,6 @@
-"""ShapeArray: all shapes of one image as three flat arrays.
+"""ShapeArray: all shapes of one image as three flat arrays, and the way to and from plain dicts.
 
-Owns the ragged layout that every kernel reads, and the checks at its border.
+Owns the ragged layout that every kernel reads, the checks at its border, and the JSON keys of shapes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dcap import kernels
 from dcap.core.errors import GeometryError
 
 MIN_POINTS = (2, 3, 2)
@@ -32,6 +33,15 @@ class GeometryKind(IntEnum):
     """Three or more vertices of one ring, not repeated at the end; filled by the even-odd rule."""
     LINE = 2
     """Two or more points of an open polyline."""
+
+
+KEYS: dict[str, GeometryKind] = {
+    "bbox_2d": GeometryKind.BOX,
+    "poly": GeometryKind.POLYGON,
+    "line": GeometryKind.LINE,
+}
+"""JSON key of each kind."""
+KEY_OF_KIND: dict[int, str] = {kind: key for key, kind in KEYS.items()}
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -118,11 +128,18 @@ class ShapeArray:
         """Build from plain dicts with one of ``bbox_2d``, ``poly`` or ``line`` each; other keys are ignored.
 
         Raises:
-            GeometryError: A dict has none or several of the three, or its numbers are not a legal shape.
+            GeometryError: A dict has none or several of the three, or its numbers are not a legal shape; the message
+                begins with its index.
         """
-        from dcap.geometry.objects import read_objects
-
-        return read_objects(objects)
+        points, kinds = [], []
+        for i, obj in enumerate(objects):
+            try:
+                kind, xy = read_shape(obj)
+            except GeometryError as error:
+                raise GeometryError(f"objects[{i}]: {error}") from None
+            points.append(xy)
+            kinds.append(kind)
+        return cls.from_points(points, kinds)
 
     @classmethod
     def concatenate(cls, parts: Sequence[ShapeArray]) -> ShapeArray:
@@ -138,10 +155,8 @@ class ShapeArray:
         )
 
     def to_objects(self) -> list[dict[str, list[float]]]:
-        """Return one plain dict per shape, ``{"poly": [x1, y1, x2, y2, ...]}`` and the like."""
-        from dcap.geometry.objects import write_objects
-
-        return write_objects(self)
+        """Return one plain dict per shape, ``{"poly": [x1, y1, x2, y2, ...]}`` and the like; numbers are floats."""
+        return [{KEY_OF_KIND[kind]: points.ravel().tolist()} for kind, points in self]
 
     def __len__(self) -> int:
         return len(self.kinds)
@@ -188,6 +203,54 @@ class ShapeArray:
 
 # What the slots themselves offer; quicker than object.__setattr__, which looks them up by name.
 _set_xy, _set_offsets, _set_kinds = (vars(ShapeArray)[name].__set__ for name in ("xy", "offsets", "kinds"))
+
+
+def read_shape(obj: Mapping[str, Any]) -> tuple[GeometryKind, npt.NDArray[np.float64]]:
+    """Return kind and cleaned points, float64 (n, 2), of one plain dict.
+
+    Consecutive repeats and the repeated closing point of a ring are removed.
+
+    Raises:
+        GeometryError: None or several of the three keys, or numbers that are no legal shape; the message starts
+            with the key.
+    """
+    keys = [key for key in KEYS if key in obj]
+    if len(keys) != 1:
+        raise GeometryError(f"object must have exactly one of bbox_2d, poly, line, not {keys or 'none'}")
+    key = keys[0]
+    kind = KEYS[key]
+    points = _numbers(obj[key], key, kind).reshape(-1, 2)
+    if kind is GeometryKind.BOX:
+        if not (points[0] < points[1]).all():
+            raise GeometryError(f"{key} must have x1 < x2 and y1 < y2, not {points.ravel().tolist()}")
+        return kind, points
+    points, _ = kernels.without_repeats(points, np.array([0, len(points)]), np.array([kind], np.uint8))
+    least = MIN_POINTS[kind]
+    if len(points) < least:
+        raise GeometryError(f"{key} must have at least {least} distinct points, not {len(points)}")
+    return kind, points
+
+
+def _numbers(values: Any, key: str, kind: GeometryKind) -> npt.NDArray[np.float64]:
+    if isinstance(values, np.ndarray):
+        values = values.ravel().tolist()
+    if not isinstance(values, (list, tuple)):
+        raise GeometryError(f"{key} must be a list of numbers, not {type(values).__name__}")
+    if kind is GeometryKind.BOX and len(values) != 4:
+        raise GeometryError(f"{key} has {len(values)} numbers, must be 4")
+    least = 2 * MIN_POINTS[kind]
+    if len(values) % 2 or len(values) < least:
+        raise GeometryError(f"{key} has {len(values)} numbers, must be an even count >= {least}")
+    for i, value in enumerate(values):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise GeometryError(f"{key}[{i}] must be a number, not {value!r}")
+    try:
+        array = np.array(values, np.float64)
+    except OverflowError:
+        raise GeometryError(f"{key} must hold numbers that fit float64, not larger ones") from None
+    for i in np.flatnonzero(~np.isfinite(array))[:1]:
+        raise GeometryError(f"{key}[{i}] must be finite, not {values[i]!r}")
+    return array
 
 
 def _points(item: npt.ArrayLike, i: int) -> npt.NDArray[np.float64]:

@@ -21,8 +21,8 @@ from dcap.core.errors import ConfigError, GeometryError, ImageError
 from dcap.data.encode import Encoder, grid_thw, load_tokenizer, patchify
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import Canvas
+from dcap.geometry.clipping import transform
 from dcap.geometry.shapes import ShapeArray
-from dcap.geometry.transform import transform
 from dcap.infer.source import ModelSource, find_source
 from dcap.model.config import ModelConfig
 from dcap.model.generation import Generated, Generator, Prompt

@@ -1,7 +1,7 @@
 """The ``objects`` of a record to shapes and texts, all objects of a record in a few array operations.
 
 Owns the shape rules of the record contract: counts, order of box corners, repeats, bounds, clipping. What is wrong
-with one object is put in words by `dcap.geometry.objects.read_shape`, so that both borders say the same.
+with one object is put in words by `dcap.geometry.shapes.read_shape`, so that both borders say the same.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ import numpy.typing as npt
 from dcap import kernels
 from dcap.core.errors import GeometryError
 from dcap.geometry.canvas import Canvas
-from dcap.geometry.clip import clip
-from dcap.geometry.objects import KEY_OF_KIND, KEYS, read_shape
-from dcap.geometry.shapes import MIN_POINTS, GeometryKind, ShapeArray
+from dcap.geometry.clipping import clip
+from dcap.geometry.shapes import KEY_OF_KIND, KEYS, MIN_POINTS, GeometryKind, ShapeArray, read_shape
 from dcap.records.json_line import Problem, show
 from dcap.records.keys import FORMS, key_hint
 

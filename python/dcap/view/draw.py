@@ -18,8 +18,8 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from dcap.geometry.affine import Affine
+from dcap.geometry.clipping import transform
 from dcap.geometry.shapes import GeometryKind, ShapeArray
-from dcap.geometry.transform import transform
 from dcap.view.fonts import Font, font_for, load_font
 
 Pixels = npt.NDArray[np.uint8]

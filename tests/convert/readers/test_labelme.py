@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from dcap.core.errors import RecordError
-from dcap.geometry.area import area_or_length
+from dcap.geometry.measures import area_or_length
 from support.convert_cases import counts, image, read, write_json
 
 

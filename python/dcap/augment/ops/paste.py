@@ -14,7 +14,7 @@ from dcap.core.errors import ConfigError
 from dcap.geometry import ShapeArray, area_or_length, clip, transform, visible_fraction
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import Canvas
-from dcap.geometry.clip import Rect
+from dcap.geometry.clipping import Rect
 from dcap.geometry.shapes import GeometryKind
 
 

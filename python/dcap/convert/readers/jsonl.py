@@ -8,7 +8,7 @@ from pathlib import Path
 from dcap.convert.conversion_report import ConversionReport, SourcePlace
 from dcap.convert.reader import READERS, FoundObject, Item, Opened
 from dcap.convert.record_files import good_records
-from dcap.geometry.objects import KEY_OF_KIND
+from dcap.geometry.shapes import KEY_OF_KIND
 from dcap.records.files.jsonl import JsonlFile
 from dcap.records.record import Record
 

@@ -1,8 +1,8 @@
-"""Exact clipping to rectangles and convex polygons, with or without an affine map in front."""
+"""Affine maps of shapes, and exact clipping to rectangles and convex polygons, with or without such a map in front."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -12,13 +12,15 @@ from dcap import kernels
 from dcap.core.errors import GeometryError
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import Canvas
-from dcap.geometry.shapes import ShapeArray
-from dcap.geometry.transform import BoxPolicy, keeps_boxes
+from dcap.geometry.shapes import KEYS, ShapeArray
 
 Rect = tuple[float, float, float, float]
 """x1, y1, x2, y2 with x1 < x2 and y1 < y2, pixel-edge coordinates."""
 SplitPolicy = Literal["all", "largest"]
 """What remains of an object that a cut splits: all its parts, or the largest (of a line: the longest)."""
+
+BoxPolicy = Literal["polygon", "aabb"]
+"""What a box becomes under a map that is not axis-aligned: its 4-point polygon, or that polygon's bounds."""
 
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
@@ -36,6 +38,32 @@ class Clipped(NamedTuple):
     shapes: ShapeArray
     source_index: npt.NDArray[np.int64]
     visible_fraction: npt.NDArray[np.float64]
+
+
+def transform(shapes: ShapeArray, affine: Affine, box_policy: BoxPolicy = "polygon") -> ShapeArray:
+    """Map all shapes from the affine's source frame to its destination frame.
+
+    Boxes stay boxes (x1 <= x2, y1 <= y2, flips included) under an axis-aligned map. Under any other map a box becomes
+    the polygon of its four corners, or that polygon's bounds with ``box_policy="aabb"``.
+
+    Args:
+        shapes: N shapes.
+        affine: Source to destination, pixel-edge coordinates.
+        box_policy: ``"polygon"`` or ``"aabb"``.
+
+    Returns:
+        N shapes in the same order; nothing is clipped.
+
+    Raises:
+        GeometryError: `box_policy` is unknown, or a mapped coordinate is not finite or above 1e150.
+    """
+    xy = np.empty((len(shapes.xy) + 2 * len(shapes), 2))
+    offsets = np.empty_like(shapes.offsets)
+    kinds = np.empty_like(shapes.kinds)
+    num_points = kernels.transform(
+        shapes.xy, shapes.offsets, shapes.kinds, affine.coefficients, _keeps_boxes(box_policy), xy, offsets, kinds
+    )
+    return ShapeArray.trusted(xy[:num_points], offsets, kinds)
 
 
 def clip(
@@ -121,6 +149,30 @@ def visible_fraction(shapes: ShapeArray, region: Canvas | Rect) -> npt.NDArray[n
     return share
 
 
+def transform_geometry(
+    obj: Mapping[str, Any], matrix: Affine | npt.ArrayLike, width: int, height: int
+) -> list[dict[str, Any]]:
+    """Map one plain dict and clip it to a canvas; for scripts and tests, images go through `transform_and_clip`.
+
+    Args:
+        obj: Exactly one of ``bbox_2d``, ``poly``, ``line``; its other keys are copied to every part.
+        matrix: `Affine`, (2, 3) or (3, 3), source to destination, pixel-edge coordinates.
+        width: Columns of the destination canvas.
+        height: Rows of the destination canvas.
+
+    Returns:
+        One dict per visible part, empty when nothing is visible. A box under a map that is not axis-aligned comes
+        back as ``poly``.
+
+    Raises:
+        GeometryError: The object, the matrix or the canvas is not legal.
+    """
+    affine = matrix if isinstance(matrix, Affine) else Affine.from_matrix(matrix)
+    clipped = transform_and_clip(ShapeArray.from_objects([obj]), affine, Canvas(height=height, width=width))
+    others = {key: value for key, value in obj.items() if key not in KEYS}
+    return [{**part, **others} for part in clipped.shapes.to_objects()]
+
+
 def _rect(region: Canvas | Rect) -> Rect:
     if isinstance(region, Canvas):
         return region.rect
@@ -142,7 +194,14 @@ def _run(
     if not largest and split_policy != "all":
         raise GeometryError(f"split_policy must be all or largest, not {split_policy!r}")
     xy, offsets, kinds, source, fraction = kernel(
-        shapes.xy, shapes.offsets, shapes.kinds, matrix, keeps_boxes(box_policy), largest, region
+        shapes.xy, shapes.offsets, shapes.kinds, matrix, _keeps_boxes(box_policy), largest, region
     )
     # As Clipped(...), without the Python function in between: this wrapper costs as much as clipping a small image.
     return tuple.__new__(Clipped, (ShapeArray.frozen(xy, offsets, kinds), source, fraction))
+
+
+def _keeps_boxes(box_policy: str) -> bool:
+    """Return whether the policy is aabb."""
+    if box_policy not in ("polygon", "aabb"):
+        raise GeometryError(f"box_policy must be polygon or aabb, not {box_policy!r}")
+    return box_policy == "aabb"

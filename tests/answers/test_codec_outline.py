@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcap.answers.codec import Answer, to_answer, write_answer
+from dcap.answers.codec import Answer, Outline, to_answer, write_answer
 from dcap.answers.formats import ANSWER_FORMATS, JsonFormat
-from dcap.answers.outline import outline
 from dcap.answers.profile import AnswerProfile
 from dcap.data.encode import Encoder, load_tokenizer
 from dcap.geometry.canvas import Canvas
@@ -30,7 +29,7 @@ def test_a_count_is_the_number_of_tokens(
     encoder: Encoder, scene: tuple[ShapeArray, list[str], Canvas], profile: AnswerProfile
 ) -> None:
     answer = to_answer(*scene, profile)
-    brief = outline(answer, profile.format)
+    brief = Outline.of(answer, profile.format)
     assert brief is not None
     assert encoder.num_answer_tokens(brief) == len(encoder.answer_ids(write_answer(answer, profile)))
 
@@ -39,7 +38,7 @@ def test_a_count_is_the_number_of_tokens(
 def test_every_digit_counts(encoder: Encoder, numbers: list[int]) -> None:
     shapes = ShapeArray.from_points([np.array(numbers, np.float64).reshape(3, 2)], [GeometryKind.LINE])
     answer = Answer(shapes, ("7 of 9",), np.zeros(1, np.int64), np.ones(1))
-    brief = outline(answer, "qwen")
+    brief = Outline.of(answer, "qwen")
     assert brief is not None
     assert brief.digits == len("".join(map(str, numbers))) - 1
     assert encoder.num_answer_tokens(brief) == len(
@@ -50,7 +49,7 @@ def test_every_digit_counts(encoder: Encoder, numbers: list[int]) -> None:
 def test_an_outline_has_one_digit_per_object() -> None:
     profile = AnswerProfile(emit_norm="none")
     shapes = shapes_of({"bbox_2d": [10, 20, 300, 40]}, {"poly": [0, 30, 50, 30, 50, 100]})
-    brief = outline(to_answer(shapes, ["a", 'b"'], Canvas(100, 1000), profile), profile.format)
+    brief = Outline.of(to_answer(shapes, ["a", 'b"'], Canvas(100, 1000), profile), profile.format)
     assert brief is not None
     assert brief.text == (
         '{"object_1": {"bbox_2d": [0], "desc": "a"}, "object_2": {"poly_points": 3, "poly": [[0]], "desc": "b\\""}}'
@@ -71,5 +70,5 @@ def spaced() -> Iterator[str]:
 
 def test_a_format_of_a_plugin_is_written_and_counted(spaced: str) -> None:
     answer = to_answer(shapes_of({"bbox_2d": [10, 20, 300, 40]}), ["a"], Canvas(100, 1000), AnswerProfile())
-    assert outline(answer, "qwen") is not None
-    assert outline(answer, spaced) is None
+    assert Outline.of(answer, "qwen") is not None
+    assert Outline.of(answer, spaced) is None
