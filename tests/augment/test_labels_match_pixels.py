@@ -16,7 +16,7 @@ from dcap.augment import OPS as OPS_BY_NAME
 from dcap.augment import AugmentResult, Pipeline, Scene
 from dcap.augment.pipeline import Stage
 from dcap.augment.policy import View, Warp
-from dcap.augment.render import FILL
+from dcap.augment.rendering import FILL
 from dcap.core.random import generator
 from dcap.geometry import Affine, Canvas, ShapeArray
 from dcap.geometry.shapes import GeometryKind

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from dcap.augment.telemetry import Telemetry, summarize
+from dcap.augment.telemetry import Telemetry, averages
 
 
 def test_sums_of_samples_become_shares() -> None:
@@ -13,7 +13,7 @@ def test_sums_of_samples_become_shares() -> None:
     sums: Counter[str] = Counter()
     for telemetry in (one, two):
         sums.update(telemetry.tally(500_000))
-    assert summarize(sums) == {
+    assert averages(sums) == {
         "kept_share": pytest.approx(5 / 6),
         "objects": 3.0,
         "pasted": 1.5,
@@ -27,7 +27,7 @@ def test_sums_of_samples_become_shares() -> None:
 
 
 def test_no_samples() -> None:
-    assert set(summarize({}).values()) == {0.0}
+    assert set(averages({}).values()) == {0.0}
 
 
 def test_the_curriculum_is_that_of_the_samples_that_follow_it() -> None:
@@ -35,4 +35,4 @@ def test_the_curriculum_is_that_of_the_samples_that_follow_it() -> None:
     sums: Counter[str] = Counter()
     for telemetry in (follows, Telemetry(1, {}, (), (), 0.0, bypassed=False), follows):
         sums.update(telemetry.tally(1))
-    assert summarize(sums)["curriculum/rotate.max_deg"] == 20.0
+    assert averages(sums)["curriculum/rotate.max_deg"] == 20.0

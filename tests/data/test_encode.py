@@ -15,7 +15,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLModel
 from transformers.processing_utils import ProcessorMixin
 
-from dcap.augment.render import resize_for_model
+from dcap.augment.rendering import resize_for_model
 from dcap.core.errors import ConfigError, GeometryError
 from dcap.data.encode import Encoder, grid_thw, load_tokenizer, mrope_positions, num_image_tokens, patchify
 from dcap.geometry import Canvas

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from dcap.answers.codec import to_canvas
 from dcap.answers.profile import AnswerProfile
-from dcap.augment.render import render
+from dcap.augment.rendering import render
 from dcap.augment.schedule import TrainingStep
 from dcap.core.errors import GeometryError, RecordError
 from dcap.core.words import counted

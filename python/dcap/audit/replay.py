@@ -10,7 +10,7 @@ from typing import Any
 
 from dcap.audit.preview import answer_objects
 from dcap.augment.plan import MAX_COORDINATE, Plan
-from dcap.augment.render import render
+from dcap.augment.rendering import render
 from dcap.core.config import build
 from dcap.core.errors import ConfigError, GeometryError
 from dcap.core.files import write_whole

@@ -10,7 +10,7 @@ from dcap.augment.config import AugmentConfig, OpConfig
 from dcap.augment.pipeline import Pipeline
 from dcap.augment.plan import AugmentResult, Plan
 from dcap.augment.policy import OPS
-from dcap.augment.render import render, render_patches
+from dcap.augment.rendering import render, render_patches
 from dcap.augment.scene import Scene
 from dcap.augment.telemetry import Telemetry
 

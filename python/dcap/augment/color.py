@@ -1,12 +1,12 @@
 """Colour steps: deterministic effects on 8-bit RGB.
 
 A step that maps each value on its own is a table of 256 entries. All steps that map each pixel on its own share one
-pass of `dcap.kernels.recolor`. Those that look at more pixels are in `dcap.augment.filters`. How steps are joined is in
-`dcap.augment.chain`.
+pass of `dcap.kernels.recolor`. Those that look at more pixels are in `dcap.augment.filters`.
 """
 
 from __future__ import annotations
 
+import itertools
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dcap import kernels
-from dcap.core.errors import ConfigError
+from dcap.core.errors import ConfigError, PluginError
 from dcap.core.registry import Registry
 
 Image = npt.NDArray[np.uint8]
@@ -248,3 +248,53 @@ def check_range(name: str, value: float, least: float, most: float) -> None:
     """
     if not least <= value <= most:
         raise ConfigError(f"{name} must be within {least:g}..{most:g}, not {value}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Lookup(TableStep):
+    entries: Table
+
+    def table(self) -> Table:
+        return self.entries
+
+
+def apply_color(image: Image, steps: Sequence[ColorStep], in_place: bool = False) -> Image:
+    """Apply `steps` in order; tables that follow each other are merged, and a run of `PixelStep` costs one pass.
+
+    Args:
+        image: uint8 (H, W, 3) RGB.
+        steps: Any number.
+        in_place: The image may be written over, which saves fresh memory.
+
+    Raises:
+        PluginError: A step returns another shape or type than it was given.
+    """
+    for by_kernel, group in itertools.groupby(_with_merged_tables(steps), lambda step: isinstance(step, PixelStep)):
+        if by_kernel:
+            run = [step for step in group if isinstance(step, PixelStep)]
+            image = recolored(image, run, image if in_place else None)
+            in_place = True
+            continue
+        for step in group:
+            # What a step returns may be the image itself or belong to someone else.
+            image, in_place = _checked(step.apply(image), image, step), False
+    return image
+
+
+def _checked(made: Image, image: Image, step: ColorStep) -> Image:
+    if not isinstance(made, np.ndarray) or made.dtype != np.uint8 or made.shape != image.shape:
+        got = f"{made.dtype} {made.shape}" if isinstance(made, np.ndarray) else type(made).__name__
+        raise PluginError(f"colour step {type(step).__name__} must return uint8 {image.shape}, as it got, not {got}")
+    return made
+
+
+def _with_merged_tables(steps: Sequence[ColorStep]) -> list[ColorStep]:
+    merged: list[ColorStep] = []
+    for step in steps:
+        if not isinstance(step, TableStep):
+            merged.append(step)
+        elif merged and isinstance(merged[-1], _Lookup):
+            merged[-1] = _Lookup(step.table()[merged[-1].table()])
+        else:
+            merged.append(_Lookup(step.table()))
+    return merged

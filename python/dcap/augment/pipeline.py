@@ -17,7 +17,7 @@ from dcap.augment.config import AugmentConfig
 from dcap.augment.fit import MULTIPLE
 from dcap.augment.plan import AugmentResult, Plan
 from dcap.augment.policy import Copy, Recolor, SizesCanvas, Skip, Transform, Warp
-from dcap.augment.render import render
+from dcap.augment.rendering import render
 from dcap.augment.scene import Scene
 from dcap.augment.schedule import Curriculum, TrainingStep
 from dcap.augment.stages import Stage, build_stages
@@ -106,54 +106,31 @@ class Pipeline:
         texts = tuple(captions) if captions is not None else ("",) * len(shapes)
         rules = self.config
         walk = Walk.start(canvas, shapes, texts, rules.box_policy, rules.split_policy, rules.completeness)
-        color: list[ColorStep] = []
-        words: list[str] = []
-        applied: list[str] = []
-        skipped: list[tuple[str, str]] = []
-        bypassed = bool(rng.random() < self.config.bypass_prob)
+        done = _Done()
+        bypassed = bool(rng.random() < rules.bypass_prob)
         for stage in () if bypassed else self.stages:
-            if rng.random() >= stage.prob:
-                # What was to wait for the last expansion is cut now: a later op must not bring it back.
-                walk = walk.cut() if stage.is_last_expansion else walk
-                continue
-            effect = stage.op.sample(walk, rng)
-            if not isinstance(effect, Transform):
-                raise PluginError(f"op {stage.name} must return a Warp, Copy, Recolor or Skip, not {effect!r}")
-            if isinstance(effect, Warp):
-                moved = walk.warped(effect, stage.name, cut=effect.cuts or not stage.keeps_outside)
-                effect = moved if isinstance(moved, Skip) else effect
-                walk = walk if isinstance(moved, Skip) else moved
-            if isinstance(effect, Skip):
-                skipped.append((stage.name, effect.reason))
-                continue
-            if isinstance(effect, Copy):
-                walk = walk.copied(effect, stage.name)
-            if isinstance(effect, Recolor):
-                color += effect.steps
-            applied.append(stage.name)
-            words.append(f"{stage.name}: {effect.words}")
+            walk = done.draw(stage, walk, rng)
         walk = walk.cut()
-        plain = not applied
         walk = walk if fit is None else walk.resized(fit(walk.canvas))
         plan = Plan(
-            canvas,
-            walk.canvas,
-            walk.affine,
-            walk.region,
-            tuple(color),
-            "model" if plain else self.config.interpolation,
-            tuple(words),
-            walk.pastes,
+            source=canvas,
+            canvas=walk.canvas,
+            affine=walk.affine,
+            region=walk.region,
+            color=tuple(done.color),
+            interpolation=rules.interpolation if done.applied else "model",
+            steps=tuple(done.words),
+            pastes=walk.pastes,
         )
         telemetry = Telemetry(
-            len(shapes),
-            walk.dropped,
-            tuple(applied),
-            tuple(skipped),
-            walk.padding_share(),
-            bypassed,
-            int(walk.is_copy.sum()),
-            self.values,
+            num_objects=len(shapes),
+            dropped=walk.dropped,
+            applied=tuple(done.applied),
+            skipped=tuple(done.skipped),
+            padding_share=walk.padding_share(),
+            bypassed=bypassed,
+            num_pasted=int(walk.is_copy.sum()),
+            curriculum=self.values,
         )
         scene = Scene(walk.canvas, walk.shapes, walk.captions)
         return AugmentResult(scene, walk.source_index, walk.visible_fraction, walk.is_copy, plan, telemetry)
@@ -183,3 +160,40 @@ class Pipeline:
         if scene.image is None:
             return result
         return replace(result, scene=replace(result.scene, image=render(scene.image, result.plan)))
+
+
+@dataclass(slots=True)
+class _Done:
+    """What the ops of one sample did besides moving its shapes."""
+
+    color: list[ColorStep] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)
+    applied: list[str] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+    def draw(self, stage: Stage, walk: Walk, rng: np.random.Generator) -> Walk:
+        """Draw one op and return the state after it.
+
+        Raises:
+            PluginError: The op returned something else than an effect.
+        """
+        if rng.random() >= stage.prob:
+            # What was to wait for the last expansion is cut now: a later op must not bring it back.
+            return walk.cut() if stage.is_last_expansion else walk
+        effect = stage.op.sample(walk, rng)
+        if not isinstance(effect, Transform):
+            raise PluginError(f"op {stage.name} must return a Warp, Copy, Recolor or Skip, not {effect!r}")
+        if isinstance(effect, Warp):
+            moved = walk.warped(effect, stage.name, cut=effect.cuts or not stage.keeps_outside)
+            effect = moved if isinstance(moved, Skip) else effect
+            walk = walk if isinstance(moved, Skip) else moved
+        if isinstance(effect, Skip):
+            self.skipped.append((stage.name, effect.reason))
+            return walk
+        if isinstance(effect, Copy):
+            walk = walk.copied(effect, stage.name)
+        if isinstance(effect, Recolor):
+            self.color += effect.steps
+        self.applied.append(stage.name)
+        self.words.append(f"{stage.name}: {effect.words}")
+        return walk

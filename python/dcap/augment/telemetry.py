@@ -39,7 +39,7 @@ class Telemetry:
         return self.num_objects - len(self.dropped)
 
     def tally(self, num_pixels: int) -> dict[str, float]:
-        """Return numbers of this sample that may be added to those of others; `summarize` reads their sums.
+        """Return numbers of this sample that may be added to those of others; `averages` reads their sums.
 
         Args:
             num_pixels: Area of the final canvas.
@@ -60,7 +60,7 @@ class Telemetry:
         }
 
 
-def summarize(sums: Mapping[str, float]) -> dict[str, float]:
+def averages(sums: Mapping[str, float]) -> dict[str, float]:
     """Return what the sums of `Telemetry.tally` say of their samples.
 
     ``kept_share`` is that of the objects; ``bypassed_share``, ``padding_share``, ``objects``, ``pasted`` copies,

@@ -76,21 +76,21 @@ class Walk:
         region = np.array([[0.0, 0.0], [w, 0.0], [w, h], [0.0, h]])
         count = len(shapes)
         return cls(
-            canvas,
-            shapes,
-            _IDENTITY,
-            captions,
-            np.arange(count),
-            np.arange(count),
-            np.ones(count),
-            np.ones(count),
-            _IDENTITY,
-            region,
-            (),
-            {},
-            box_policy,
-            split_policy,
-            completeness,
+            canvas=canvas,
+            base=shapes,
+            since=_IDENTITY,
+            captions=captions,
+            source_index=np.arange(count),
+            instance=np.arange(count),
+            visible_fraction=np.ones(count),
+            part_share=np.ones(count),
+            affine=_IDENTITY,
+            region=region,
+            pastes=(),
+            dropped={},
+            box_policy=box_policy,
+            split_policy=split_policy,
+            completeness=completeness,
         )
 
     def warped(self, warp: Warp, name: str, cut: bool) -> Walk | Skip:

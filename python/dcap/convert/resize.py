@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dcap.augment.render import resize_for_model
+from dcap.augment.rendering import resize_for_model
 from dcap.core.errors import ImageError
 from dcap.core.files import written_whole
 from dcap.geometry.affine import Affine

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from dcap.augment.patches import PATCH
 from dcap.augment.pipeline import Pipeline
 from dcap.augment.plan import AugmentResult
-from dcap.augment.render import render
+from dcap.augment.rendering import render
 from dcap.augment.scene import Scene
 from dcap.augment.schedule import TrainingStep
 from dcap.core.errors import GeometryError, RecordError

@@ -16,7 +16,7 @@ from dcap.answers.codec import parse, to_canvas
 from dcap.answers.prediction import Prediction
 from dcap.answers.profile import ResolvedProfile
 from dcap.augment.fit import fit_canvas
-from dcap.augment.render import resize_for_model
+from dcap.augment.rendering import resize_for_model
 from dcap.core.errors import ConfigError, GeometryError, ImageError
 from dcap.data.encode import Encoder, grid_thw, load_tokenizer, patchify
 from dcap.geometry.affine import Affine

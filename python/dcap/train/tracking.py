@@ -14,7 +14,7 @@ from typing import Any
 from accelerate.utils import gather_object
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from dcap.augment.telemetry import summarize
+from dcap.augment.telemetry import averages
 from dcap.core.errors import TrainingError
 from dcap.core.files import write_whole
 from dcap.core.log import console, get_logger
@@ -193,7 +193,7 @@ class AugmentTally:
         for sums in gather_object([dict(self._sums)]):
             _add(total, sums)
         self._sums.clear()
-        return {f"augment/{name}": value for name, value in summarize(total).items()}
+        return {f"augment/{name}": value for name, value in averages(total).items()}
 
 
 def _add(sums: defaultdict[str, float], more: Mapping[str, float]) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dcap.augment import Pipeline, Scene
-from dcap.augment.render import FILL
+from dcap.augment.rendering import FILL
 from dcap.core.errors import ConfigError
 from dcap.core.random import generator
 from dcap.geometry import Canvas

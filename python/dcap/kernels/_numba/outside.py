@@ -19,7 +19,7 @@ _ROUND: Final = 6755399441055744.0
 
 
 def fill_outside(region: F64, grey: int, out: U8) -> None:
-    """Blend the pixels of `out` with grey outside a region. See `dcap.augment.render.render`."""
+    """Blend the pixels of `out` with grey outside a region. See `dcap.augment.rendering.render`."""
     check_types((region, np.float64), (out, np.uint8))
     check_writable(out)
     if out.ndim != 3 or out.shape[2] != CHANNELS or region.size % 2:

@@ -27,7 +27,7 @@ _RED, _GREEN, _BLUE = np.float32(0.299), np.float32(0.587), np.float32(0.114)
 
 
 def recolor(image: U8, kinds: U8, tables: U8, numbers: F32, out: U8) -> None:
-    """Fill `out` with the values after every step. See `dcap.augment.chain.apply_color`."""
+    """Fill `out` with the values after every step. See `dcap.augment.color.apply_color`."""
     check_types((image, np.uint8), (kinds, np.uint8), (tables, np.uint8), (numbers, np.float32), (out, np.uint8))
     check_writable(out)
     n = kinds.size

@@ -22,7 +22,7 @@ GROUP: Final = 32
 
 
 def warp(image: U8, matrix: Matrix, samples: tuple[int, int], out: U8) -> None:
-    """Fill `out` with what an image shows where `matrix` leads. See `dcap.augment.render.render`."""
+    """Fill `out` with what an image shows where `matrix` leads. See `dcap.augment.rendering.render`."""
     check_types((image, np.uint8), (out, np.uint8))
     check_writable(out)
     if out.ndim != CHANNELS or out.shape[2] != CHANNELS or not {1, 2}.issuperset(samples):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dcap.augment import AugmentResult, Pipeline, Plan, Scene, render
-from dcap.augment.chain import apply_color
+from dcap.augment.color import apply_color
 from dcap.core.errors import ConfigError
 from dcap.core.random import generator
 from dcap.geometry import Canvas, ShapeArray, area_or_length

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcap import kernels
-from dcap.augment.chain import apply_color
-from dcap.augment.color import ColorStep, HsvScale, Hue, Image, Levels, Saturation
+from dcap.augment.color import ColorStep, HsvScale, Hue, Image, Levels, Saturation, apply_color
 from dcap.core.errors import PluginError
 from support.color_steps import STEPS
 

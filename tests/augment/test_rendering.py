@@ -12,7 +12,7 @@ from PIL import Image
 from dcap.augment import Pipeline, Plan, Scene, render, render_patches
 from dcap.augment.color import ColorStep, Hue, Levels
 from dcap.augment.patches import PatchType, to_patches
-from dcap.augment.render import FILL, resize_for_model
+from dcap.augment.rendering import FILL, resize_for_model
 from dcap.core.errors import GeometryError
 from dcap.core.random import generator
 from dcap.geometry import Affine, Canvas, ShapeArray

@@ -1,0 +1,180 @@
+"""Rendering: the source is read once, in one resample, and the final canvas is written once.
+
+Owns the resample, antialiased where it shrinks, and pasting: parts of the source that a plan shows a second time, read
+at their final size.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as PillowImage
+
+from dcap import kernels
+from dcap.augment.color import Image, apply_color
+from dcap.augment.patches import PatchType, to_patches
+from dcap.augment.plan import Paste, Plan
+from dcap.core.errors import GeometryError
+from dcap.geometry.affine import Affine
+from dcap.geometry.canvas import Canvas
+
+FILL = 128
+"""Mid grey: what shows where no source pixel is."""
+Resampling = Literal["linear", "cubic"]
+
+_ONE_SAMPLE = 4 / 3
+"""Most source pixels per output pixel along an axis that one sample does justice to; above, two are averaged."""
+_MARGIN = 4
+"""Output pixels around what a paste shows that interpolation looks at."""
+
+
+def render(image: Image, plan: Plan) -> Image:
+    """Apply `plan` to pixels.
+
+    Args:
+        image: uint8 (H, W, 3) RGB, of the plan's source canvas; or 2, 4 or 8 times smaller, sides rounded up, as
+            `Plan.decode_shrink` allows and `dcap.records.images.decode_image` delivers.
+        plan: From `Pipeline.plan`.
+
+    Returns:
+        uint8 (H', W', 3) RGB, of the plan's final canvas.
+
+    Raises:
+        GeometryError: The image has another extent than the plan's source.
+    """
+    shrink = _decode_shrink(image, plan)
+    if plan.interpolation == "model":
+        return resize_for_model(image, plan.canvas)
+    affine = plan.affine @ Affine.scaling(shrink) if shrink > 1 else plan.affine
+    pixels = _warped(image, affine, plan.canvas, plan.interpolation)
+    pixels = _with_pastes(pixels, image, plan, shrink, plan.interpolation)
+    pixels = apply_color(pixels, plan.color, in_place=True)
+    # A colour step may return whatever view it likes.
+    pixels = np.require(pixels, np.uint8, ["C_CONTIGUOUS", "WRITEABLE"])
+    kernels.fill_outside(np.ascontiguousarray(plan.region, np.float64), FILL, pixels)
+    return pixels
+
+
+def render_patches(
+    image: Image, plan: Plan, dtype: PatchType = "float32", out: npt.NDArray[Any] | None = None
+) -> npt.NDArray[Any]:
+    """Apply `plan` to pixels and return what the vision tower takes.
+
+    Args:
+        image: As for `render`.
+        plan: From `Pipeline.plan`; the sides of its final canvas are multiples of 32.
+        dtype: ``float32``, ``bfloat16`` (as uint16 bits) or ``uint8``; see `dcap.augment.patches.to_patches`.
+        out: Where to write, see there.
+
+    Returns:
+        One row per patch: (N, 1536), or (N, 768) for ``uint8``.
+
+    Raises:
+        GeometryError: The image has another extent than the plan's source, or a side of the final canvas is not a
+            multiple of 32, or `out` has another length.
+        TypeError: `out` has another type.
+        ConfigError: There is no such dtype.
+    """
+    return to_patches(render(image, plan), dtype, out)
+
+
+def resize_for_model(image: Image, canvas: Canvas) -> Image:
+    """Resize as Hugging Face's Qwen image processor does: PIL bicubic, antialiased, bit-equal."""
+    if image.shape[:2] == (canvas.height, canvas.width):
+        return image
+    resized = PillowImage.fromarray(image).resize((canvas.width, canvas.height), PillowImage.Resampling.BICUBIC)
+    return np.asarray(resized)
+
+
+def _decode_shrink(image: Image, plan: Plan) -> int:
+    height, width = plan.source.height, plan.source.width
+    for k in (1, 2, 4, 8):
+        if k <= plan.decode_shrink and image.shape == (-(-height // k), -(-width // k), 3):
+            return k
+    raise GeometryError(f"image must be {height}x{width}x3, not {image.shape}")
+
+
+def _warped(image: Image, affine: Affine, canvas: Canvas, interpolation: Resampling) -> Image:
+    """Resample an image; what lies outside it shows its nearest border pixel.
+
+    Args:
+        image: uint8 (H, W, 3).
+        affine: Frame of `image` to frame of `canvas`.
+        canvas: Extent of the result.
+        interpolation: Between the pixels.
+    """
+    shrinks = [1.0 / max(math.hypot(*column), 1e-9) for column in ((affine.a, affine.d), (affine.b, affine.e))]
+    if interpolation == "cubic":
+        image, affine = _averaged(image, affine, [math.floor(k + 1e-9) for k in shrinks])
+        size, matrix = (canvas.width, canvas.height), affine.opencv_matrix()
+        cubic = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(cubic, np.uint8)
+    # The kernel's own samples average what is left, up to 2.
+    image, affine = _averaged(image, affine, [math.ceil(k / 2 - 1e-9) for k in shrinks])
+    out = np.empty((canvas.height, canvas.width, 3), np.uint8)
+    back = affine.inverse()
+    samples = [2 if math.hypot(*step) > _ONE_SAMPLE else 1 for step in ((back.a, back.d), (back.b, back.e))]
+    kernels.warp(np.ascontiguousarray(image), back.coefficients, tuple(samples), out)
+    return out
+
+
+def _averaged(image: Image, affine: Affine, block: list[int]) -> tuple[Image, Affine]:
+    """Average blocks of so many columns and rows, and return the map from there.
+
+    What is left of a block at the right and at the bottom, less than an output pixel, shows the last whole one:
+    blocks of a fraction of pixels would take OpenCV ten times as long.
+    """
+    height, width = image.shape[:2]
+    kx, ky = (min(max(k, 1), side) for k, side in zip(block, (width, height), strict=True))
+    if kx == ky == 1:
+        return image, affine
+    columns, rows = width // kx, height // ky
+    small = cv2.resize(image[: rows * ky, : columns * kx], (columns, rows), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8), affine @ Affine.scaling(kx, ky)
+
+
+def _with_pastes(pixels: Image, image: Image, plan: Plan, shrink: int, interpolation: Resampling) -> Image:
+    """Put every paste of `plan` over `pixels`, edges blended by the share of the pixel that they cover.
+
+    Args:
+        pixels: uint8 (H', W', 3), of the plan's final canvas; changed in place.
+        image: uint8 (H, W, 3), the source, as decoded.
+        plan: What is pasted.
+        shrink: How many times smaller than the plan's source `image` is.
+        interpolation: Between the pixels.
+    """
+    for paste in plan.pastes:
+        _paste(pixels, image, Paste(paste.affine @ Affine.scaling(shrink), paste.region), interpolation)
+    return pixels
+
+
+def _paste(pixels: Image, image: Image, paste: Paste, interpolation: Resampling) -> None:
+    target = _bounds(paste.region, 0, *pixels.shape[1::-1])
+    height, width = image.shape[:2]
+    back = paste.affine.inverse()
+    step = max(math.hypot(back.a, back.d), math.hypot(back.b, back.e), 1.0)
+    source = _bounds(back.apply(paste.region), math.ceil(_MARGIN * step), width, height)
+    if target is None or source is None:
+        return
+    (x1, y1, x2, y2), (left, top, right, bottom) = target, source
+    affine = Affine.translation(-x1, -y1) @ paste.affine @ Affine.translation(left, top)
+    canvas = Canvas(y2 - y1, x2 - x1)
+    patch = _warped(image[top:bottom, left:right], affine, canvas, interpolation)
+    share = np.full_like(patch, 255)
+    kernels.fill_outside(paste.region - [x1, y1], 0, share)
+    place, whole = pixels[y1:y2, x1:x2], share == 255
+    np.copyto(place, patch, where=whole)
+    edge = (share > 0) & ~whole
+    under = place[edge].astype(np.float64)
+    place[edge] = np.rint(under + share[edge] / 255.0 * (patch[edge] - under))
+
+
+def _bounds(points: npt.NDArray[np.float64], margin: int, width: int, height: int) -> tuple[int, int, int, int] | None:
+    """Whole pixels around points, within an image; None when there are none."""
+    low = np.clip(np.floor(points.min(axis=0)) - margin, 0, [width, height]).astype(int)
+    high = np.clip(np.ceil(points.max(axis=0)) + margin, 0, [width, height]).astype(int)
+    return (*low.tolist(), *high.tolist()) if (high > low).all() else None
