@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from dcap.core.errors import ConfigError
-from dcap.data.encode import Encoder, grid_thw, patchify
+from dcap.data.encode import END, Encoder, grid_thw, patchify
 from dcap.geometry.canvas import Canvas
-from dcap.model.generation import END, PAD, Generator, Prompt
+from dcap.model.generation import PAD, Generator, Prompt
 
 
 def prompt(tokenizer, height, width, question, seed=0):

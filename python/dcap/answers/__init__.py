@@ -1,1 +1,51 @@
-"""Answer text both ways: profile, prompts, formats, writing and reading."""
+"""Answer text both ways: profile, prompts, formats, writing, reading, and the prediction line.
+
+Example:
+    profile = AnswerProfile(format="qwen")
+    text = write(shapes, captions, canvas, profile)
+    parse(text, profile, strict=False).problems
+"""
+
+from typing import TYPE_CHECKING
+
+from dcap.core.faces import lazy
+
+if TYPE_CHECKING:
+    from dcap.answers.codec import Answer, Parsed, parse, to_answer, to_canvas, write
+    from dcap.answers.formats import ANSWER_FORMATS, AnswerFormat, AnswerObject, JsonFormat, PartKind
+    from dcap.answers.prediction import Prediction
+    from dcap.answers.profile import AnswerProfile, ResolvedProfile, load_profile, save_profile
+    from dcap.answers.prompts import PROMPTS, PromptConfig, Prompts
+
+__all__ = [
+    "ANSWER_FORMATS",
+    "PROMPTS",
+    "Answer",
+    "AnswerFormat",
+    "AnswerObject",
+    "AnswerProfile",
+    "JsonFormat",
+    "Parsed",
+    "PartKind",
+    "Prediction",
+    "PromptConfig",
+    "Prompts",
+    "ResolvedProfile",
+    "load_profile",
+    "parse",
+    "save_profile",
+    "to_answer",
+    "to_canvas",
+    "write",
+]
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "codec": ("Answer", "Parsed", "parse", "to_answer", "to_canvas", "write"),
+        "formats": ("ANSWER_FORMATS", "AnswerFormat", "AnswerObject", "JsonFormat", "PartKind"),
+        "prediction": ("Prediction",),
+        "profile": ("AnswerProfile", "ResolvedProfile", "load_profile", "save_profile"),
+        "prompts": ("PROMPTS", "PromptConfig", "Prompts"),
+    },
+)

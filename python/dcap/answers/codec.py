@@ -183,14 +183,14 @@ class Outline:
         answer   {"object_1": {"bbox_2d": [417, 494, 491, 702], "desc": "cup"}}
         text     {"object_1": {"bbox_2d": [0], "desc": "cup"}}
         between  {", ": 3}
-        digits   11                                                 of 12, one stands in the text
+        digits   11                                                 one of 12 is in the text
     """
 
     text: str
     between: Mapping[str, int]
-    """How often each text stands between two numbers of one object."""
+    """How often each text is between two numbers of one object."""
     digits: int
-    """Digits that the answer has and `text` has not."""
+    """Digits of the answer that are not in `text`."""
 
     @classmethod
     def of(cls, answer: Answer, format_name: str) -> Outline | None:

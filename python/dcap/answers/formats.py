@@ -75,7 +75,7 @@ class JsonFormat:
         list       [{"bbox_2d": [417, 494, 491, 702], "label": "cup"}]
 
     Both read each other's answers leniently, noting the difference. Writing and counting tokens
-    (`dcap.answers.codec.Outline`) share `pieces`, and what stands between the numbers.
+    (`dcap.answers.codec.Outline`) share `pieces` and the texts between the numbers.
     """
 
     text_key: str
@@ -144,9 +144,9 @@ _PIECE_KINDS = (PartKind.STRUCTURE, PartKind.NUMBERS, PartKind.STRUCTURE, PartKi
 _TEXT_KEYS = ("desc", "label")
 
 BETWEEN_NUMBERS = ", "
-"""What stands between the two numbers of a point."""
+"""The text between the two numbers of a point."""
 BETWEEN_POINTS: dict[int, str] = {GeometryKind.BOX: ", ", GeometryKind.POLYGON: "], [", GeometryKind.LINE: "], ["}
-"""What stands between two points: those of a box are one flat list."""
+"""The text between two points: those of a box are one flat list."""
 
 
 def _numbers(obj: AnswerObject) -> str:

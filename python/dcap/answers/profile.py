@@ -27,22 +27,25 @@ class AnswerProfile:
     """Everything that training, prediction, evaluation and export must agree on; saved beside every checkpoint."""
 
     format: str = "object_map"
-    """Registered answer format: ``object_map`` or ``qwen``."""
+    """Name of the answer format: ``object_map``, ``qwen``, or one of a plugin."""
     emit_norm: Norm = "norm1000"
-    """Coordinate grid of the text: ``norm1000``, ``norm100``, or ``none`` for pixels of the canvas."""
+    """Unit of the coordinates in the text. ``norm1000``: whole numbers from 0 to 1000 along each side; ``norm100``:
+    from 0 to 100; ``none``: pixels of the image as the model sees it."""
     object_order: Literal["reading", "record"] = "reading"
-    """``reading``: top to bottom, then left to right by the shape's top-left; ``record``: as in the file."""
+    """Order of the objects in the text. ``reading``: top to bottom, then left to right, by the top-left corner of each
+    shape; ``record``: as in the file."""
     max_polygon_points: int | None = None
-    """Simplify polygons and lines to at most this many points; none keeps them all."""
+    """Simplify polygons and lines to at most this many points. `null`: keep all points."""
     min_polygon_iou: float = 0.8
-    """A simplified polygon keeps at least this IoU with the original (a line this share of its length), 0..1; one
-    that would lose more keeps more points than `max_polygon_points`."""
+    """Least IoU of a simplified polygon with the original, and least share of its length that a line keeps, 0..1. A
+    shape that would fall below it keeps more points than `max_polygon_points`."""
     min_pixels: int = 65_536
-    """Smallest image area that the model sees, in pixels; smaller images are enlarged."""
+    """Smallest image that the model sees, height x width in pixels. Smaller images are enlarged."""
     max_pixels: int = 1_048_576
-    """Largest image area that the model sees, in pixels; 1 048 576 is 1024 vision tokens."""
+    """Largest image that the model sees, height x width in pixels. Larger images are shrunk. 1 048 576 pixels are 1024
+    image tokens."""
     prompts: PromptConfig = field(default_factory=PromptConfig)
-    """What the model is asked."""
+    """Texts that ask the model."""
 
     def __post_init__(self) -> None:
         if not 1024 <= self.min_pixels <= self.max_pixels:
@@ -55,12 +58,12 @@ class AnswerProfile:
 
 @dataclass(frozen=True)
 class DatasetProfile:
-    """What one data set of a mixture is asked and answers."""
+    """The questions and answers of one data set of a mixture."""
 
     answer: AnswerProfile
-    """As that of `ResolvedProfile`."""
+    """Format, grid, order and image size."""
     prompts: Prompts
-    """The texts."""
+    """The texts that ask the model."""
     mode: Mode
     """What the model was trained to answer."""
 
@@ -72,22 +75,22 @@ class ResolvedProfile:
     answer: AnswerProfile
     """Format, grid, order and image size."""
     prompts: Prompts
-    """The texts; `answer.prompts` only says where they came from."""
+    """The texts that ask the model; `answer.prompts` only says where they came from."""
     mode: Mode = "dense"
     """What the model was trained to answer."""
     datasets: dict[str, DatasetProfile] = field(default_factory=dict)
-    """The same of each data set of a mixture, by name."""
+    """The profile of each data set of a mixture, by name."""
 
     @property
     def is_trained(self) -> bool:
-        """Whether some data set was trained with this very profile; true without a mixture."""
+        """Whether a data set was trained with exactly this profile; true without a mixture."""
         return not self.datasets or DatasetProfile(self.answer, self.prompts, self.mode) in self.datasets.values()
 
     def of_dataset(self, name: str) -> ResolvedProfile:
         """Return the profile of one data set.
 
         Raises:
-            ConfigError: There is none of that name.
+            ConfigError: No data set has that name.
         """
         if name not in self.datasets:
             known = nearest_hint(name, self.datasets) if self.datasets else "; the model was not trained on a mixture"

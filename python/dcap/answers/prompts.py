@@ -15,16 +15,16 @@ _FILE = "file:"
 
 @dataclass(frozen=True)
 class PromptConfig:
-    """What the model is asked. Each text is given in place, or as ``file:PATH``, or left to the named set."""
+    """Texts that ask the model: each is written here, or named as ``file:PATH``, or taken from the named set."""
 
     name: str = "en"
-    """Registered set of prompts: ``en``, ``zh``, or one of your own."""
+    """Name of a set of prompts: ``en``, ``zh``, or one of a plugin."""
     system: str | None = None
-    """System message; none by default, as in the published model."""
+    """System message. `null`: that of the named set; ``en`` and ``zh`` have none, as the published model."""
     dense: str | None = None
-    """User message that asks for the located objects."""
+    """User message that asks for the located objects. `null`: that of the named set."""
     summary: str | None = None
-    """User message that asks for the summary."""
+    """User message that asks for the summary. `null`: that of the named set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Prompts:
     """One set of prompts."""
 
     system: str | None
-    """System message, None for none."""
+    """System message; None: the model gets no system message."""
     dense: str
     """User message that asks for the located objects."""
     summary: str

@@ -93,7 +93,7 @@ class Scan:
     nodes: list[Node]
     """Every object that was closed, inner ones before outer ones, else in the order of the text."""
     root: Any
-    """The first outermost value that was closed, None where there is none."""
+    """The first outermost value that was closed; None: there is no such value."""
 
     def __init__(self, text: str, notes: Notes) -> None:
         self.nodes = []

@@ -40,7 +40,7 @@ class ColorStep(Protocol):
 
 
 class KernelCode(NamedTuple):
-    """What `dcap.kernels.recolor` is told of a step.
+    """A step as `dcap.kernels.recolor` takes it.
 
     Attributes:
         kind: 0 for a table, 1 for a saturation, 2 for hue, saturation and value.
@@ -54,11 +54,11 @@ class KernelCode(NamedTuple):
 
 
 class PixelStep(ABC):
-    """A colour step that maps each pixel on its own, wherever it lies, and that `dcap.kernels.recolor` knows."""
+    """A colour step that maps each pixel on its own, wherever it is, and that `dcap.kernels.recolor` knows."""
 
     @abstractmethod
     def code(self) -> KernelCode:
-        """Return what the kernel is told."""
+        """Return the step as the kernel takes it."""
 
     def apply(self, image: Image) -> Image:
         """Return the changed image, uint8 (H, W, 3) RGB."""
@@ -94,7 +94,7 @@ class TableStep(PixelStep):
         """Return what each of the values 0..255 becomes, uint8 (256,)."""
 
     def code(self) -> KernelCode:
-        """Return what the kernel is told."""
+        """Return the step as the kernel takes it."""
         return KernelCode(_TABLE, table=self.table())
 
 
@@ -195,7 +195,7 @@ class Saturation(PixelStep):
     factor: float
 
     def code(self) -> KernelCode:
-        """Return what the kernel is told."""
+        """Return the step as the kernel takes it."""
         return KernelCode(_SATURATION, (self.factor, 0.0, 0.0))
 
 
@@ -211,7 +211,7 @@ class Hue(PixelStep):
     shift_deg: float
 
     def code(self) -> KernelCode:
-        """Return what the kernel is told."""
+        """Return the step as the kernel takes it."""
         return HsvScale(self.shift_deg, 1.0, 1.0).code()
 
 
@@ -231,7 +231,7 @@ class HsvScale(PixelStep):
     value: float
 
     def code(self) -> KernelCode:
-        """Return what the kernel is told."""
+        """Return the step as the kernel takes it."""
         return KernelCode(_HSV, (self.hue_deg % 360.0 / 60.0, self.saturation, self.value))
 
 

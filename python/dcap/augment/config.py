@@ -11,14 +11,14 @@ from dcap.core.errors import ConfigError
 
 @dataclass(frozen=True)
 class OpConfig:
-    """One op of the pipeline, in the order in which it acts."""
+    """One op of the pipeline."""
 
     name: str
     """Registered name, such as ``hflip`` or ``random_crop``."""
     prob: float = 1.0
     """Chance that the op acts on a sample, 0..1."""
     params: dict[str, Any] = field(default_factory=dict)
-    """Parameters of the op, see ``dcap schema --ops``; an unknown one is an error."""
+    """Parameters of the op; ``dcap schema --ops`` lists them. An unknown one is an error."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.prob <= 1.0:
@@ -30,9 +30,9 @@ class Completeness:
     """How the text of an object says whether all of it is visible."""
 
     complete: str
-    """Words of an object that is wholly visible, such as ``显示完整``."""
+    """Words in the text of an object that is wholly visible, such as ``显示完整``."""
     partial: str
-    """Words that take their place once a crop leaves too little of it, such as ``只显示部分``."""
+    """Words that replace them when a crop leaves too little of the object, such as ``只显示部分``."""
 
     def __post_init__(self) -> None:
         if not self.complete or not self.partial:
@@ -49,19 +49,20 @@ class Completeness:
 
 @dataclass(frozen=True)
 class PhaseConfig:
-    """A part of the training, from the end of the phase before: numbers move in a line to what is given here.
+    """A part of the training, which begins where the phase before ends.
 
-    What a phase does not name stays as it is; after the last phase nothing changes any more.
+    The numbers named here move in a straight line to the values given here. Other numbers do not change. After the last
+    phase nothing changes.
     """
 
     until_percent: float | None = None
-    """End of the phase, percent of all optimiser steps, above 0 and at most 100."""
+    """End of the phase in percent of all optimiser steps, above 0 and at most 100. `null`: `until_step` says it."""
     until_step: int | None = None
-    """End of the phase, optimiser steps; all phases have the one or the other."""
+    """End of the phase in optimiser steps. `null`: `until_percent` says it. All phases use the same one of the two."""
     bypass_prob: float | None = None
-    """``augmentation.bypass_prob`` at the end of the phase."""
+    """``augmentation.bypass_prob`` at the end of the phase. `null`: it does not change."""
     ops: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By op, numbers at the end of the phase: its ``prob`` and its numeric parameters."""
+    """For each op, its numbers at the end of the phase: ``prob`` and numeric parameters."""
 
     def __post_init__(self) -> None:
         if (self.until_percent is None) == (self.until_step is None):
@@ -81,23 +82,26 @@ class PhaseConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """What training samples undergo; validation and prediction never use it."""
+    """Augmentation of training samples. Validation and prediction never use it."""
 
     ops: tuple[OpConfig, ...] = ()
-    """Ops in order; colour ones act after all geometry. ``dcap schema --ops`` lists them with their parameters."""
+    """Ops in the order in which they act; colour ops act after all geometric ones. ``dcap schema --ops`` lists all ops
+    with their parameters."""
     bypass_prob: float = 0.0
-    """Chance that a sample is left exactly as it is, 0..1."""
+    """Chance that a sample is not augmented at all, 0..1."""
     interpolation: Literal["linear", "cubic"] = "linear"
-    """Resampling of the one warp. Linear is faster and has the same bits on every CPU; cubic keeps more fine detail,
-    and may differ by a level between kinds of CPU."""
+    """How pixels are resampled. ``linear`` is faster and gives the same bits on every CPU; ``cubic`` keeps more fine
+    detail and may differ by one grey level between kinds of CPU."""
     box_policy: Literal["polygon", "aabb"] = "polygon"
-    """What a box becomes under a rotation: its exact four corners, or their bounding box."""
+    """What a rotated box becomes. ``polygon``: its exact four corners; ``aabb``: the upright box around them."""
     split_policy: Literal["largest", "all"] = "largest"
-    """What happens to a shape that a border cuts into parts: keep the largest, or all as objects of their own."""
+    """What remains of a shape that a border cuts into parts. ``largest``: the largest part; ``all``: every part, each
+    as an object of its own."""
     completeness: Completeness | None = None
-    """Texts ``complete`` and ``partial``: what a crop's ``completeness_threshold`` writes, and in place of what."""
+    """Words that say whether an object is wholly visible. A crop with a ``completeness_threshold`` replaces
+    ``complete`` by ``partial``. `null`: texts are not rewritten."""
     curriculum: tuple[PhaseConfig, ...] = ()
-    """Phases of the training, in order; numbers move from those above to those at each phase's end."""
+    """Phases of the training, in order. Each moves numbers of the ops to new values."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.bypass_prob <= 1.0:

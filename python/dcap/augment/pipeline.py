@@ -95,7 +95,7 @@ class Pipeline:
             shapes: N shapes inside `canvas`.
             rng: The only source of chance; make it with `dcap.core.random.generator`.
             captions: N texts; empty ones when not given.
-            fit: The model's own resize, fused as the last geometric step; none leaves the canvas of the last op.
+            fit: The model's own resize, fused as the last geometric step. None: the canvas of the last op stays.
 
         Returns:
             The result, its scene without an image.
@@ -138,8 +138,8 @@ class Pipeline:
     def log_canvas_fit(self) -> None:
         """Warn when the last op that sizes the canvas leaves sides that the model's own resize changes again.
 
-        What ops without such a multiple leave, such as crops, is told as information. Nothing is known, and said,
-        when no op sizes the canvas.
+        After ops that have no such multiple, such as crops, this is logged as information. When no op sizes the canvas,
+        nothing is logged.
         """
         sized = [(stage.name, stage.op.canvas_multiple) for stage in self.stages if isinstance(stage.op, SizesCanvas)]
         if not sized or sized[-1][1] % MULTIPLE == 0:

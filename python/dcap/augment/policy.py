@@ -77,7 +77,7 @@ class Warp:
 
     Args:
         affine: Current frame to next frame.
-        canvas: Next canvas; what lies outside it is cut off.
+        canvas: Next canvas; what is outside it is cut off.
         words: The effect in words, with its numbers.
         rules: What the warp may cost.
         cuts: Whether the new canvas is a window that cuts even where an `expand_to_fit_affine` follows.

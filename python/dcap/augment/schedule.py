@@ -83,7 +83,7 @@ class Curriculum:
 
     Args:
         start: What holds at the first step.
-        phases: In order; none changes nothing.
+        phases: In order; without phases nothing changes.
         names: Position of the stage and name of the field of all numbers that phases name; ``bypass_prob`` has
             position -1.
     """

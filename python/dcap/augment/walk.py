@@ -13,11 +13,11 @@ from dcap.augment.config import Completeness
 from dcap.augment.plan import Paste
 from dcap.augment.policy import NO_RULES, Copy, DropRules, Skip, Warp
 from dcap.core.words import counted
-from dcap.geometry import Clipped, ShapeArray, area_or_length, clip, transform, transform_and_clip, visible_fraction
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import MAX_PIXELS, Canvas
-from dcap.geometry.clipping import Rect
-from dcap.geometry.shapes import GeometryKind
+from dcap.geometry.clipping import Clipped, Rect, clip, transform, transform_and_clip, visible_fraction
+from dcap.geometry.measures import area_or_length
+from dcap.geometry.shapes import GeometryKind, ShapeArray
 
 _IDENTITY = Affine.identity()
 _NOISE = 1e-9
@@ -51,7 +51,7 @@ class Walk:
     split_policy: Literal["largest", "all"]
     completeness: Completeness | None
     is_cut: bool = False
-    """Whether nothing lies outside the canvas."""
+    """Whether nothing is outside the canvas."""
 
     @property
     def shapes(self) -> ShapeArray:
@@ -99,7 +99,7 @@ class Walk:
         Args:
             warp: The effect.
             name: The op's name, for the reasons of dropped objects.
-            cut: Whether what lies outside the new canvas is cut off now.
+            cut: Whether what is outside the new canvas is cut off now.
         """
         if warp.canvas.num_pixels > MAX_PIXELS:
             return Skip(f"the canvas would have {warp.canvas.num_pixels} pixels, more than {MAX_PIXELS}")

@@ -16,7 +16,7 @@ from dcap.data.encode import IGNORE_INDEX, MERGE, PAD_ID
 from dcap.data.sample import FILLER, Sample
 from dcap.data.tokens import TokenKind
 
-PatchType = Literal["float32", "uint8"]
+PatchDtype = Literal["float32", "uint8"]
 """``float32``: normalised, both time steps; ``uint8``: the values as they are, one time step, an eighth of the bytes,
 for `dcap.model.patches.normalised`."""
 
@@ -38,7 +38,7 @@ class Batch(TypedDict, total=False):
 
     ``input_ids``, ``labels``, ``mm_token_type_ids`` int64 (B, L); ``position_ids`` int64 (4, B, L): text, temporal,
     height, width; ``token_kinds`` uint8 (B, L), see `dcap.data.tokens.TokenKind`; ``loss_weights`` float32
-    (B, L); ``pixel_values`` as `PatchType` says, float32 (patches, 1536) or uint8 (patches, 768), and
+    (B, L); ``pixel_values`` as `PatchDtype` says, float32 (patches, 1536) or uint8 (patches, 768), and
     ``image_grid_thw`` int64 (images, 3) when there is an image; ``cu_seqlens`` int32 (S + 1,) in packing mode, where B
     is 1; ``samples`` one `SampleInfo` each.
     """
@@ -71,7 +71,7 @@ class PackingCollator:
     """
 
     max_length: int | None = None
-    patch_dtype: PatchType = "float32"
+    patch_dtype: PatchDtype = "float32"
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
         """Return one row.
@@ -102,7 +102,7 @@ class PaddingCollator:
 
     max_length: int | None = None
     pad_id: int = PAD_ID
-    patch_dtype: PatchType = "float32"
+    patch_dtype: PatchDtype = "float32"
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
         """Return one batch of ``len(samples)`` rows.
@@ -145,7 +145,7 @@ def _padded(array: npt.NDArray[Any], length: int, fill: int) -> npt.NDArray[Any]
     return np.pad(array, width, constant_values=fill)
 
 
-def _finished(batch: Batch, samples: Sequence[Sample], patch_dtype: PatchType) -> Batch:
+def _finished(batch: Batch, samples: Sequence[Sample], patch_dtype: PatchDtype) -> Batch:
     images = [s.scene.image for s in samples if s.scene.image is not None]
     if images:
         batch["pixel_values"] = _patches(images, patch_dtype)
@@ -154,7 +154,7 @@ def _finished(batch: Batch, samples: Sequence[Sample], patch_dtype: PatchType) -
     return batch
 
 
-def _patches(images: Sequence[npt.NDArray[np.uint8]], dtype: PatchType) -> torch.Tensor:
+def _patches(images: Sequence[npt.NDArray[np.uint8]], dtype: PatchDtype) -> torch.Tensor:
     """Write the patches of all images into one tensor; fresh memory for each would cost as much again."""
     rows = [image.shape[0] * image.shape[1] // PATCH**2 for image in images]
     out = empty_patches(sum(rows), dtype)

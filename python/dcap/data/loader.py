@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 
 from dcap.core.errors import DcapError, ImageError
 from dcap.core.log import get_logger
-from dcap.data.collate import Batch, PackingCollator, PaddingCollator, PatchType
+from dcap.data.collate import Batch, PackingCollator, PaddingCollator, PatchDtype
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.epoch import EpochPlan
 from dcap.data.sample import Sample
@@ -98,7 +98,7 @@ class EpochLoader:
     on_skip: Callable[[str], None] = logger.warning
 
     @property
-    def patch_dtype(self) -> PatchType:
+    def patch_dtype(self) -> PatchDtype:
         """The format of the patches in batches, by ``data.patch_dtype``."""
         data = self.dataset.data
         if data.patch_dtype == "auto":

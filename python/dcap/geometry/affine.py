@@ -1,7 +1,7 @@
 """Affine maps and the coordinate contract.
 
 The contract: points are continuous **pixel-edge** coordinates, x in [0, W] to the right, y in [0, H] down. Pixel
-(row i, column j) covers [j, j+1) x [i, i+1) and its centre lies at +0.5. A horizontal flip is x' = W - x. An
+(row i, column j) covers [j, j+1) x [i, i+1) and its centre is at +0.5. A horizontal flip is x' = W - x. An
 `Affine` maps source to destination. PIL's AFFINE takes the inverse unchanged; OpenCV's warpAffine needs a
 half-pixel shift, applied in `opencv_matrix` only. Computation is float64.
 """
@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from dcap.core.errors import GeometryError
-
-if TYPE_CHECKING:
-    from dcap.geometry.canvas import Canvas
+from dcap.geometry.canvas import Canvas
 
 _QUARTER_COS_SIN = ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))
 

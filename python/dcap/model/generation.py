@@ -11,9 +11,8 @@ import numpy.typing as npt
 import torch
 
 from dcap.core.errors import ConfigError
-from dcap.data.encode import IMAGE_PAD
+from dcap.data.encode import END, IMAGE_PAD
 
-END = "<|im_end|>"
 PAD = "<|endoftext|>"
 
 

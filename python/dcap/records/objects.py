@@ -85,7 +85,7 @@ def read_objects(objects: Any, canvas: Canvas | None, problems: list[Problem]) -
 
     Args:
         objects: The value of ``objects``.
-        canvas: The record's canvas; None (it is wrong itself) leaves out the checks against it.
+        canvas: The record's canvas; None: it is wrong itself, and nothing is checked against it.
         problems: Gets one entry per thing that is wrong.
 
     Returns:
@@ -199,7 +199,7 @@ def _to_float(value: float) -> float:
 def _into_canvas(
     shapes: ShapeArray, index: Sequence[int], canvas: Canvas, problems: list[Problem]
 ) -> tuple[ShapeArray, tuple[int, ...]]:
-    """Clip what lies partly outside; of a shape that the border splits, the largest (longest) part stays.
+    """Clip what is partly outside; of a shape that the border splits, the largest (longest) part stays.
 
     Returns:
         The shapes, and which objects were clipped.

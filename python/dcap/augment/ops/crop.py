@@ -16,10 +16,10 @@ from dcap.geometry.canvas import Canvas
 
 @dataclass(frozen=True, kw_only=True)
 class Crop(Window):
-    """What every crop may cost; nothing is resized."""
+    """Rules that all crops share. A crop resizes nothing."""
 
     min_objects: int = 1
-    """Skip the crop when fewer objects would remain; where there are fewer, when any would go."""
+    """Skip the crop when fewer objects would remain. In an image with fewer objects, skip it when any would be lost."""
     skip_if_line: bool = False
     """Skip the crop when it would cut or drop a line."""
 
@@ -30,7 +30,7 @@ class Crop(Window):
 
     @property
     def canvas_multiple(self) -> int:
-        """What the sides of the canvas are multiples of afterwards."""
+        """Number of which the sides of the canvas are multiples afterwards."""
         return 1
 
     def _window(self, view: View, x: int, y: int, height: int, width: int, of: str = "") -> Warp:
@@ -74,7 +74,7 @@ class RoiCrop(Crop):
     """Keep a window around one object, drawn evenly from those that an anchor names; all of it stays visible."""
 
     anchors: tuple[str, ...] = ()
-    """The object's text must contain one of these; any object when there are none."""
+    """Texts of which an object's text must contain one. Empty: any object can be chosen."""
     scale_range: tuple[float, float] = (1.2, 3.0)
     """Smallest and largest side of the window, in sides of the object's bounding box, drawn evenly, at least 1."""
     min_crop_size: int = 64
@@ -90,7 +90,7 @@ class RoiCrop(Crop):
             raise ConfigError(f"min_crop_size must be at least 1, not {self.min_crop_size}")
 
     def sample(self, view: View, rng: np.random.Generator) -> Warp | Skip:
-        """Draw the object, the factor, and where in the window the object lies."""
+        """Draw the object, the factor, and the object's place in the window."""
         low, high = np.split(view.shapes.bounds(), 2, axis=1)
         size = np.array([view.canvas.width, view.canvas.height])
         on_canvas = ((low <= size) & (high >= 0)).all(axis=1)

@@ -21,7 +21,7 @@ _SLACK = 1e-6
 class ExpandToFitAffine:
     """Give the content the smallest aligned canvas that holds all of it, centred on mid grey.
 
-    What affine ops before it moved over the border is not cut, because this op follows. Content that would need
+    What the affine ops before it moved over the border is kept, because this op follows. Content that would need
     more than `max_pixels` is scaled down until the aligned canvas fits.
     """
 
@@ -38,7 +38,7 @@ class ExpandToFitAffine:
 
     @property
     def canvas_multiple(self) -> int:
-        """What the sides of the canvas are multiples of afterwards."""
+        """Number of which the sides of the canvas are multiples afterwards."""
         return self.multiple
 
     def sample(self, view: View, rng: np.random.Generator) -> Warp | Skip:

@@ -26,7 +26,7 @@ class PadToMultiple:
 
     @property
     def canvas_multiple(self) -> int:
-        """What the sides of the canvas are multiples of afterwards."""
+        """Number of which the sides of the canvas are multiples afterwards."""
         return self.multiple
 
     def sample(self, view: View, rng: np.random.Generator) -> Warp | Skip:

@@ -11,11 +11,11 @@ import numpy.typing as npt
 from dcap.augment.ops.window import Window
 from dcap.augment.policy import OPS, Copy, DropRules, Patch, Skip, View
 from dcap.core.errors import ConfigError
-from dcap.geometry import ShapeArray, area_or_length, clip, transform, visible_fraction
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import Canvas
-from dcap.geometry.clipping import Rect
-from dcap.geometry.shapes import GeometryKind
+from dcap.geometry.clipping import Rect, clip, transform, visible_fraction
+from dcap.geometry.measures import area_or_length
+from dcap.geometry.shapes import GeometryKind, ShapeArray
 
 
 @OPS.register("small_object_zoom_paste")
@@ -29,18 +29,18 @@ class SmallObjectZoomPaste(Window):
     """
 
     max_targets: int = 1
-    """Most objects that are copied."""
+    """Largest number of objects that are copied."""
     scale: tuple[float, float] = (1.5, 3.0)
-    """Smallest and largest factor of enlargement, at least 0.1, drawn evenly; less where the canvas could not hold the
-    copy."""
+    """Smallest and largest factor of enlargement, at least 0.1, drawn evenly. A copy that the canvas cannot hold is
+    enlarged less."""
     max_size: float = 64.0
     """Longest side of a box or of a polygon's bounding box that counts as small, pixels of the canvas at this point."""
     max_line_length: float = 64.0
-    """Longest line that counts as small, same pixels; 0 copies no lines."""
+    """Longest line that counts as small, in the same pixels. 0: copy no lines."""
     overlap_threshold: float = 0.1
     """Largest share of any object that all copies together may hide, 0 to below 1."""
     max_attempts: int = 20
-    """Places that are tried for each copy."""
+    """How many places are tried for each copy."""
     context: float = 0.25
     """Margin around the object, in longest sides of its bounding box."""
 
@@ -100,7 +100,7 @@ class SmallObjectZoomPaste(Window):
         may_hide: npt.NDArray[np.float64],
         rng: np.random.Generator,
     ) -> Patch | None:
-        """Draw the enlargement of a window and a place for it; None when no place is free.
+        """Draw the enlargement of a window and a place for it. None: no place is free.
 
         Args:
             view: The scene before.

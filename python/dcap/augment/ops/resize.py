@@ -35,7 +35,7 @@ class ResizeByScale:
 
     @property
     def canvas_multiple(self) -> int:
-        """What the sides of the canvas are multiples of afterwards."""
+        """Number of which the sides of the canvas are multiples afterwards."""
         return self.align_multiple
 
     def sample(self, view: View, rng: np.random.Generator) -> Warp:

@@ -17,7 +17,7 @@ _MOST_DEG = 60.0
 @OPS.register("shear")
 @dataclass(frozen=True)
 class Shear:
-    """Slant along x, then along y, about the canvas's centre; the canvas keeps its size, every area too."""
+    """Slant along x, then along y, about the canvas's centre; the canvas and all areas keep their size."""
 
     max_deg_x: float
     """Largest angle by which upright edges lean to either side, drawn evenly, degrees, 0..60."""

@@ -38,7 +38,7 @@ class Solarize:
     """Invert all values from a threshold on."""
 
     threshold: int = 128
-    """First value that is inverted, 0..256; 256 inverts none."""
+    """First value that is inverted, 0..256; 256: invert no value."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 256:

@@ -9,13 +9,13 @@ from dcap.core.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """What becomes of objects that the window's border cuts."""
+    """Rules for objects that the border of a window cuts."""
 
     min_coverage: float = 0.3
     """Drop objects of which less than this share would be visible, 0..1."""
     completeness_threshold: float = 0.0
-    """Rewrite the text of objects of which less than this share is visible by ``augmentation.completeness``, 0..1;
-    0 rewrites none."""
+    """Rewrite the text of objects of which less than this share is visible, as ``augmentation.completeness`` says,
+    0..1. 0: rewrite no text."""
 
     def __post_init__(self) -> None:
         for name in ("min_coverage", "completeness_threshold"):
