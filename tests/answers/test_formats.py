@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dcap.answers.codec import parse, to_answer, write
-from dcap.answers.formats import ANSWER_FORMATS, AnswerFormat, AnswerObject, Part, PartKind
+from dcap.answers.formats import ANSWER_FORMATS, AnswerFormat, AnswerObject, PartKind, TextPart
 from dcap.answers.profile import AnswerProfile
 from dcap.answers.reader import Notes
 from dcap.core.errors import AnswerError, ConfigError, PluginError
@@ -20,7 +20,7 @@ from dcap.geometry.shapes import GeometryKind, ShapeArray
 class BoxLines:
     """One box and its text per line."""
 
-    def write(self, objects: Sequence[AnswerObject]) -> Iterator[Part]:
+    def write(self, objects: Sequence[AnswerObject]) -> Iterator[TextPart]:
         for i, obj in enumerate(objects):
             yield "\n" if i else "", PartKind.STRUCTURE
             yield f"{obj.points[0]} {obj.points[1]}", PartKind.NUMBERS

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcap.answers.codec import Answer, to_answer, write_answer, write_parts
-from dcap.answers.formats import Part, PartKind
+from dcap.answers.formats import PartKind, TextPart
 from dcap.answers.profile import AnswerProfile
 from dcap.data.encode import IGNORE_INDEX, Encoder, _without_added_tokens, load_tokenizer
 from dcap.data.tokens import TokenKind, byte_kinds
@@ -90,7 +90,7 @@ def test_a_summary_is_one_caption(encoder: Encoder, text: str) -> None:
         ([("", PartKind.CAPTION), ("12", PartKind.NUMBERS), ("", PartKind.STRUCTURE)], "nn"),
     ],
 )
-def test_bytes_by_hand(parts: list[Part], want: str) -> None:
+def test_bytes_by_hand(parts: list[TextPart], want: str) -> None:
     letters = {TokenKind.STRUCTURE: "s", TokenKind.CAPTION: "c", TokenKind.COORDINATE: "n"}
     assert "".join(letters[TokenKind(kind)] for kind in byte_kinds(parts).tolist()) == want
 

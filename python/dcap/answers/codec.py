@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dcap import kernels
-from dcap.answers.formats import ANSWER_FORMATS, BETWEEN_NUMBERS, BETWEEN_POINTS, AnswerObject, JsonFormat, Part
+from dcap.answers.formats import ANSWER_FORMATS, BETWEEN_NUMBERS, BETWEEN_POINTS, AnswerObject, JsonFormat, TextPart
 from dcap.answers.profile import AnswerProfile
 from dcap.answers.reader import Notes
 from dcap.core.errors import PluginError
@@ -142,7 +142,7 @@ def canonical_shapes(
     return ShapeArray.trusted(out[:num_points].astype(np.float64), offsets, shapes.kinds[order])
 
 
-def write_parts(answer: Answer, profile: AnswerProfile) -> list[Part]:
+def write_parts(answer: Answer, profile: AnswerProfile) -> list[TextPart]:
     """Return the text of an answer in the profile's format, in parts that say what they are.
 
     Raises:

@@ -41,14 +41,14 @@ class PartKind(IntEnum):
     """The text of an object, with its escapes and without its quotes."""
 
 
-Part = tuple[str, PartKind]
+TextPart = tuple[str, PartKind]
 """A piece of an answer text and what it is."""
 
 
 class AnswerFormat(Protocol):
     """What an answer format does; an object with these two methods can be registered."""
 
-    def write(self, objects: Sequence[AnswerObject]) -> Iterable[Part]:
+    def write(self, objects: Sequence[AnswerObject]) -> Iterable[TextPart]:
         """Return the answer text in parts: joined they are the text, and each says what it is."""
         ...
 
@@ -83,7 +83,7 @@ class JsonFormat:
     numbered: bool
     """Whether the outermost value is a mapping from ``object_1`` on, and not a list."""
 
-    def write(self, objects: Sequence[AnswerObject]) -> list[Part]:
+    def write(self, objects: Sequence[AnswerObject]) -> list[TextPart]:
         """Return the answer text in parts."""
         texts = self.pieces([(obj.kind, len(obj.points), _numbers(obj), obj.caption) for obj in objects])
         return list(zip(texts, cycle(_PIECE_KINDS), strict=False))

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dcap.answers.codec import Outline
-from dcap.answers.formats import Part
+from dcap.answers.formats import TextPart
 from dcap.augment.patches import PATCH, to_patches
 from dcap.core.errors import ConfigError, MissingPackageError
 from dcap.data.tokens import TokenCounter, TokenKind, TokenStarts, byte_kinds
@@ -138,7 +138,7 @@ class Encoder:
         ids = _without_added_tokens(self.tokenizer).encode(text.lstrip("\n")).ids
         return np.append(np.asarray(ids, np.int64), end)
 
-    def answer_kinds(self, parts: Iterable[Part], ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    def answer_kinds(self, parts: Iterable[TextPart], ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         """Return the `TokenKind` of every token of an answer, uint8.
 
         Args:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dcap.answers.codec import Answer, Outline, to_answer, write_answer, write_parts
-from dcap.answers.formats import Part, PartKind
+from dcap.answers.formats import PartKind, TextPart
 from dcap.answers.profile import ResolvedProfile
 from dcap.augment.fit import fit_canvas, smaller_fits
 from dcap.augment.pipeline import Fit, Pipeline
@@ -152,7 +152,7 @@ class Planner:
         user = getattr(self.profile.prompts, planned.mode)
         return self.encoder.prompt_ids(self.profile.prompts.system, user, planned.result.scene.canvas)
 
-    def answer_parts(self, planned: PlannedSample) -> list[Part]:
+    def answer_parts(self, planned: PlannedSample) -> list[TextPart]:
         """Return the supervised text in parts, which are not written to be counted; a summary is one caption."""
         if planned.answer is None:
             return [(planned.record.summary or "", PartKind.CAPTION)]

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dcap.answers.codec import Outline
-from dcap.answers.formats import Part
+from dcap.answers.formats import TextPart
 
 U8 = npt.NDArray[np.uint8]
 
@@ -47,7 +47,7 @@ _KIND_OF_PART = np.array([TokenKind.STRUCTURE, TokenKind.COORDINATE, TokenKind.C
 _IS_DIGIT = bytes(byte in b"0123456789-." for byte in range(256))
 
 
-def byte_kinds(parts: Iterable[Part], normalised: Callable[[str], str] = str) -> U8:
+def byte_kinds(parts: Iterable[TextPart], normalised: Callable[[str], str] = str) -> U8:
     """Return the kind of every byte of an answer.
 
     ::

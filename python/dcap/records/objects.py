@@ -42,7 +42,7 @@ class ObjectList:
 
 
 @dataclass(slots=True)
-class Columns:
+class ShapeColumns:
     """The shapes of a record's objects while they are read: position in the record, kind, number of points, numbers."""
 
     index: list[int] = field(default_factory=list)
@@ -95,7 +95,7 @@ def read_objects(objects: Any, canvas: Canvas | None, problems: list[Problem]) -
         problems.append(Problem("objects", f"must be a list, not {show(objects)}"))
         return None
     before = len(problems)
-    columns = Columns()
+    columns = ShapeColumns()
     for i, obj in enumerate(objects):
         if not isinstance(obj, dict):
             problems.append(Problem(f"objects[{i}]", f"must be an object, not {show(obj)}"))
@@ -133,7 +133,7 @@ def check_text(text: Any, name: str) -> Problem | None:
     return None
 
 
-def _read_one(obj: dict[str, Any], i: int, columns: Columns, problems: list[Problem]) -> None:
+def _read_one(obj: dict[str, Any], i: int, columns: ShapeColumns, problems: list[Problem]) -> None:
     keys = [key for key in KEYS if key in obj]
     if len(keys) != 1:
         found = " and ".join(keys) or "none" + key_hint(obj, KEYS)
@@ -175,7 +175,7 @@ def _problem_of(obj: Mapping[str, Any], i: int) -> Problem:
     raise AssertionError(f"objects[{i}]: the array checks refuse what read_shape accepts: {obj!r}")
 
 
-def _shapes(columns: Columns, objects: Sequence[Any], problems: list[Problem]) -> ShapeArray | None:
+def _shapes(columns: ShapeColumns, objects: Sequence[Any], problems: list[Problem]) -> ShapeArray | None:
     """Turn the columns into cleaned shapes, or say which object is none."""
     shapes, is_far, is_bad = columns.cleaned()
     for k in np.flatnonzero(is_far | is_bad):

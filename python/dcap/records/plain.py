@@ -17,7 +17,7 @@ from msgspec import UNSET, UnsetType
 from dcap import kernels
 from dcap.geometry.shapes import MIN_POINTS, GeometryKind, ShapeArray
 from dcap.records.json_line import MAX_DEPTH, MAX_LINE_BYTES, count_key_ends, num_keys
-from dcap.records.objects import COORDINATE_LIMIT, Columns, check_text
+from dcap.records.objects import COORDINATE_LIMIT, ShapeColumns, check_text
 
 _TEXT = msgspec.json.Decoder(str)
 _VALUE = msgspec.json.Decoder()
@@ -132,7 +132,7 @@ _RECORD = msgspec.json.Decoder(_Record)
 def _by_msgspec(line: bytes, max_side: int) -> PlainRecord | None:
     """Read a line by the types above; then the shapes by a few array operations."""
     found = _RECORD.decode(line)
-    columns, keys = Columns(), 4 + (found.summary is not UNSET)
+    columns, keys = ShapeColumns(), 4 + (found.summary is not UNSET)
     for i, obj in enumerate(found.objects):
         keys += _add(obj, i, columns)
     if found.metadata is not UNSET:
@@ -158,7 +158,7 @@ def _by_msgspec(line: bytes, max_side: int) -> PlainRecord | None:
     )  # fmt: skip
 
 
-def _add(obj: _Object, i: int, columns: Columns) -> int:
+def _add(obj: _Object, i: int, columns: ShapeColumns) -> int:
     """Add the shape of an object if it has one and no more, and return how many keys the object has."""
     shapes = [
         (kind, values, told)
