@@ -11,8 +11,8 @@ from dcap.core.faces import lazy
 
 if TYPE_CHECKING:
     from dcap.audit.auditing import AuditOptions, audit
-    from dcap.audit.epoch_counts import dataset_shares
     from dcap.audit.findings import Finding
+    from dcap.audit.inspection import TrainingFacts, inspect_epoch
     from dcap.audit.inspection_report import InspectionReport
     from dcap.audit.preview import Preview, load_preview
     from dcap.audit.replay import Replay
@@ -29,9 +29,10 @@ __all__ = [
     "Preview",
     "Replay",
     "TokenRun",
+    "TrainingFacts",
     "ValidationReport",
     "audit",
-    "dataset_shares",
+    "inspect_epoch",
     "load_preview",
     "validate_files",
 ]
@@ -40,8 +41,8 @@ __getattr__, __dir__ = lazy(
     __name__,
     {
         "auditing": ("AuditOptions", "audit"),
-        "epoch_counts": ("dataset_shares",),
         "findings": ("Finding",),
+        "inspection": ("TrainingFacts", "inspect_epoch"),
         "inspection_report": ("InspectionReport",),
         "preview": ("Preview", "load_preview"),
         "replay": ("Replay",),
