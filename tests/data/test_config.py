@@ -22,7 +22,7 @@ def data(**fields: Any) -> DataConfig:
         ({"mixture": [TARGET, {**TARGET, "train": "b"}]}, r"data.mixture\[1\].name must be given once, and 'a'"),
         ({"mixture": [{"name": "a b", "train": "b"}]}, r"data.mixture\[0\].name must be letters, .*, not 'a b'"),
         ({"mixture": [{"name": "a"}]}, r"data.mixture\[0\].train or val must name at least one file"),
-        ({"mixture": [{**TARGET, "ratio": 1.0}]}, r"data.mixture\[0\].ratio must be of a target, and there is none"),
+        ({"mixture": [{**TARGET, "ratio": 1.0}]}, r"data.mixture\[0\].ratio must go with a target, but there is none"),
         ({"mixture": [{**TARGET, "ratio": 1, "weight": 1}]}, r"data.mixture\[0\].ratio and weight must not both"),
         ({"mixture": [{**TARGET, "weight": 0.0}]}, r"data.mixture\[0\].weight must be above 0, not 0.0"),
         ({"mixture": [{**TARGET, "loss_weight": -1}]}, r"data.mixture\[0\].loss_weight must be above 0, not -1"),

@@ -15,7 +15,7 @@ examples:
   accelerate launch -m dcap.train configs/mine.yaml                   several GPUs
 
 {EXIT_CODES}
-fields (in the YAML, or as KEY=VALUE here; null means none; dcap schema lets an editor complete them):
+fields (in the YAML, or as KEY=VALUE here; null: no value; dcap schema lets an editor complete them):
 """
 
 

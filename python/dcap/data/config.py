@@ -22,39 +22,40 @@ _WILD = re.compile(r"[-_.]*[*?\[{].*")
 
 @dataclass(frozen=True)
 class MixtureEntry:
-    """One data set of a mixture, and what it does in its own way.
+    """One data set of a mixture, with its share and with settings of its own.
 
-    Without `ratio` and `weight` it is a target: all its records are trained on once per epoch.
+    Without `ratio` and `weight` it is a target: each of its records is trained on once per epoch.
     """
 
     name: str
-    """Its name in logs and metrics; letters, digits, ``_``, ``.``, ``+`` and ``-``."""
+    """Name in logs and metrics: letters, digits, ``_``, ``.``, ``+`` and ``-``."""
     train: tuple[str, ...] | str = ()
-    """File(s) of training records, as in `data.train`; none for a data set that is only validated on."""
+    """File(s) of training records, as in `data.train`. Empty: the data set is for validation only."""
     val: tuple[str, ...] | str = ()
-    """File(s) of validation records."""
+    """File(s) of validation records. Empty: the data set is for training only."""
     ratio: float | None = None
-    """Samples per epoch for each record of the targets together, drawn anew in every epoch, with replacement."""
+    """Samples per epoch, as a share of the records of all targets together. Each epoch draws them anew, with
+    replacement. `null`: no share; see `weight`."""
     weight: float | None = None
-    """How often each record is taken per epoch: 2 is twice; with 0.5 two epochs take each record once."""
+    """How often an epoch takes each record. 2: twice. 0.5: two epochs together take each record once. `null`: once."""
     loss_weight: float = 1.0
-    """Weight of its supervised tokens in the loss."""
+    """Weight of the supervised tokens of this data set in the loss."""
     mode: Mode | None = None
-    """As `data.mode`, for this data set."""
+    """As `data.mode`, for this data set. `null`: that of `data.mode`."""
     summary_ratio: float | None = None
-    """As `data.summary_ratio`, for this data set."""
+    """As `data.summary_ratio`, for this data set. `null`: that of `data.summary_ratio`."""
     domain: str | None = None
-    """One of `data.domains`, whose prompts it takes."""
+    """Name of one of `data.domains`; its prompts are used. `null`: the prompts of `data.answer`."""
     prompts: dict[str, Any] = field(default_factory=dict)
-    """Fields of `data.answer.prompts` that differ; they win over those of the domain."""
+    """Fields of `data.answer.prompts` that differ for this data set. They win over those of the domain."""
     answer: dict[str, Any] = field(default_factory=dict)
-    """Fields of `data.answer` that differ, `prompts` apart."""
+    """Fields of `data.answer` that differ for this data set, except `prompts`."""
     max_objects: int | None = None
-    """Most objects of a sample; of more, so many are drawn anew in every epoch. None keeps all."""
+    """Most objects of a sample. Where a record has more, each epoch draws so many anew. `null`: all objects."""
     augmentation: bool = True
-    """Whether `augmentation` acts on its training samples."""
+    """Whether `augmentation` acts on the training samples of this data set."""
     curriculum: bool = True
-    """Whether `augmentation.curriculum` does; without it they stay where the curriculum starts."""
+    """Whether `augmentation.curriculum` acts on them. False: they stay where the curriculum starts."""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -94,46 +95,52 @@ class DataConfig:
     """Where samples come from and how they become rows."""
 
     train: tuple[str, ...] | str = ()
-    """File(s) of training records: ``.jsonl``, ``.jsonl.gz``, ``.jsonl.zst``, ``.parquet`` and ``.tar`` in any mixture,
-    each a name, a folder, a wildcard (``data/*.jsonl.gz``) or a range (``shards/train-{0000..0127}.tar``);
-    ``builtin:photos/train.jsonl`` is bundled."""
+    """File(s) of training records: ``.jsonl``, ``.jsonl.gz``, ``.jsonl.zst``, ``.parquet`` and ``.tar``, also mixed.
+    Each is a name, a folder, a wildcard (``data/*.jsonl.gz``) or a range (``shards/train-{0000..0127}.tar``).
+    ``builtin:photos/train.jsonl`` is bundled with dcap."""
     val: tuple[str, ...] | str = ()
-    """File(s) of validation records, named as those of `train`; never augmented."""
+    """File(s) of validation records, named as in `train`. They are never augmented."""
     mixture: tuple[MixtureEntry, ...] = ()
-    """Several data sets, each with a name, a share and settings of its own, in place of `train` and `val`."""
+    """Several data sets in place of `train` and `val`, each with a name, a share and settings of its own."""
     domains: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Prompts shared by data sets of a mixture: by name, fields of `data.answer.prompts` that differ."""
+    """Prompts that several data sets of a mixture share: for each name, the fields of `data.answer.prompts` that
+    differ."""
     root: str | None = None
-    """Folder that image paths must stay in; none allows any path that the records name."""
+    """Folder that all image paths must be inside. `null`: any path that a record names is allowed."""
     on_bad_record: Literal["error", "skip"] = "error"
-    """``error`` stops with all errors of the first 50 found; ``skip`` goes on, counts and lists them."""
+    """``error``: stop, and list the errors of the first 50 bad records. ``skip``: leave bad records out, count and list
+    them."""
     check_images: bool = True
-    """Read every image's header at the start, so that a missing or wrong file is found before training."""
+    """Read the header of every image at the start, so that a missing or wrong file is found before training."""
     max_image_pixels: int = MAX_PIXELS
-    """Refuse larger images from their header, before pixels are allocated (height x width)."""
+    """Refuse images of more pixels (height x width). The header tells, so no memory is taken for them."""
     mode: Mode = "dense"
-    """``dense``: located objects; ``summary``: the record's summary; ``mixed``: drawn per sample."""
+    """What the answer is. ``dense``: the located objects. ``summary``: the summary of the record. ``mixed``: one of
+    both, drawn for each sample."""
     summary_ratio: float = 0.2
-    """Share of summary samples in ``mixed`` mode, 0..1."""
+    """Share of summaries in ``mixed`` mode, 0..1."""
     answer: AnswerProfile = field(default_factory=AnswerProfile)
-    """Answer text, image size and prompts."""
+    """Format of the answer, size of the image and prompts."""
     preprocessors: tuple[PreprocessorConfig, ...] = ()
-    """Record preprocessors, in order; what one drops is left out and counted."""
+    """Preprocessors of records, in order. A record that one drops is left out and counted."""
     packing: bool = True
-    """Pack samples into rows of `global_max_length` tokens; false pads a batch to its longest sample."""
+    """True: pack several samples into a row of up to `global_max_length` tokens. False: pad the samples of a batch to
+    the longest."""
     packing_window: int = 8192
-    """Samples that are packed together; smaller keeps the shuffle, larger fills rows better. A curriculum packs no more
-    than a sixteenth of the epoch, or 256 samples."""
+    """Number of samples, in shuffled order, that are packed at a time. A larger window fills rows better, a smaller one
+    keeps the order closer to the shuffle. A curriculum packs at most a sixteenth of the epoch, or 256 samples."""
     global_max_length: int = 4096
-    """The one length knob: tokens of a row, and so of a sample."""
+    """Most tokens of a row, and so of a sample: the one limit of length."""
     overlong: Literal["error", "drop", "drop_objects", "shrink_image"] = "error"
-    """Sample longer than `global_max_length`: stop, leave it out, leave out its least visible objects, or show a
-    smaller image (`answer.min_pixels` or more). All but the first are counted and reported."""
+    """What to do with a sample longer than `global_max_length`. ``error``: stop. ``drop``: leave it out.
+    ``drop_objects``: leave out its least visible objects. ``shrink_image``: show a smaller image, of at least
+    `answer.min_pixels`. What was done is counted and logged."""
     patch_dtype: Literal["auto", "uint8", "float32"] = "auto"
-    """How patches go from workers to the trainer: ``uint8`` as bytes that the device normalises, an eighth of
-    ``float32`` and the same bits; ``auto``: ``uint8``, but ``float32`` where nothing travels: no workers, no GPU."""
+    """How workers send the pixels to the trainer. ``uint8``: as bytes, which the device normalises; an eighth of the
+    size. ``float32``: normalised. Both give the same bits. ``auto``: ``uint8``, but ``float32`` without workers and
+    GPU."""
     num_workers: int = 2
-    """Loader processes per rank; 0 loads in the trainer's own."""
+    """Processes per rank that load samples. 0: the training process loads them itself."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.summary_ratio <= 1.0:
@@ -164,8 +171,8 @@ class DataConfig:
         shared = [i for i, entry in enumerate(self.mixture) if entry.ratio is not None]
         if shared and not any(entry.is_target for entry in self.mixture):
             raise ConfigError(
-                f"mixture[{shared[0]}].ratio must be of a target, and there is none: a data set for training without "
-                "ratio and weight"
+                f"mixture[{shared[0]}].ratio must go with a target, but there is none. A target is a data set for "
+                "training without ratio and weight"
             )
 
     def entries(self, split: Split) -> tuple[MixtureEntry, ...]:
@@ -219,7 +226,7 @@ def resolve_profile(config: DataConfig, base_dir: str | Path = ".") -> ResolvedP
 
 
 def dataset_name(file: str) -> str:
-    """Return the name of a data set that has none: that of its file, folder or shards without endings and wildcards."""
+    """Return a name for files that have none: that of the file, folder or shards, without ending and wildcard."""
     path = Path(file.removeprefix("builtin:"))
     name = _WILD.sub("", path.name) or path.parent.name
     return re.sub(r"[^\w.+-]+", "_", re.sub(r"(\.jsonl)?\.\w+$", "", name)) or "data"

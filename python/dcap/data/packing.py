@@ -66,8 +66,8 @@ def pack_lengths(lengths: npt.ArrayLike, capacity: int, window: int | None = Non
     Args:
         lengths: Tokens of each sample, int (N,), each within 1..capacity.
         capacity: Tokens of a row.
-        window: Samples that are packed together, in order; none packs all at once, which fills rows a little
-            better but sorts samples by length.
+        window: Samples that are packed together, in order. `None`: all at once, which fills rows a little better,
+            but sorts samples by length.
 
     Raises:
         ConfigError: A length is outside 1..capacity; the message names its index. Or the window is negative.

@@ -38,7 +38,7 @@ launch:
                                                                        two CPU processes (accelerate launch --cpu
                                                                        would start one, without a word)
 
-fields (set in the YAML, or as key=value here; null means none):
+fields (set in the YAML, or as key=value here; null: no value):
 """
 
 

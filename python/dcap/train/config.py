@@ -27,62 +27,65 @@ class TrainingConfig:
     """Optimiser, schedule, checkpoints and logs."""
 
     output_dir: str
-    """Run folder: checkpoints, metrics, logs, resolved config."""
+    """Folder of the run: checkpoints, metrics, logs, the resolved config."""
     num_epochs: int = 1
-    """Passes over the training records; `max_steps` wins when given."""
+    """Passes over the training records. `max_steps` wins where both are given."""
     max_steps: int | None = None
-    """Stop after this many optimiser steps."""
+    """Stop after this many optimiser steps. `null`: after `num_epochs`."""
     per_device_batch_size: int = 1
-    """Rows (packing) or samples (padding) per forward pass and device."""
+    """Samples per forward pass and device. With `data.packing` it must be 1: one row."""
     effective_batch_size: int = 8
-    """Rows (packing) or samples (padding) per optimiser step over all devices; accumulation follows. A run may be
-    resumed with another one, on as many devices as divide it."""
+    """Rows (packing) or samples (padding) per optimiser step, over all devices. The number of micro-batches follows
+    from it. It must be a multiple of `per_device_batch_size` times the number of devices. A resumed run may have
+    another one."""
     learning_rate: float = 1e-4
-    """Peak learning rate of the language model and of any tower without its own."""
+    """Peak learning rate of the language model, and of a tower that has no rate of its own."""
     vit_lr: float | None = None
-    """Peak learning rate of the vision tower; none takes `learning_rate`."""
+    """Peak learning rate of the vision tower. `null`: `learning_rate`."""
     aligner_lr: float | None = None
-    """Peak learning rate of the aligner; none takes `learning_rate`."""
+    """Peak learning rate of the aligner. `null`: `learning_rate`."""
     lr_schedule: Schedule = "cosine_warmup_with_min_lr"
-    """Shape of the learning rate after warmup."""
+    """How the learning rate falls after the warmup."""
     warmup_ratio: float = 0.03
-    """Share of all steps that warm up linearly from 0; `warmup_steps` wins when given."""
+    """Share of all steps in which the learning rate rises linearly from 0. `warmup_steps` wins where it is given."""
     warmup_steps: int | None = None
-    """Steps that warm up linearly from 0."""
+    """Steps in which the learning rate rises linearly from 0. `null`: `warmup_ratio` of all."""
     min_lr_ratio: float = 0.1
-    """Floor of the cosine, as a share of the peak."""
+    """Where the cosine ends, as a share of the peak."""
     weight_decay: float = 0.0
-    """AdamW weight decay; never on biases, norms or embeddings."""
+    """Weight decay of AdamW. It never acts on biases, norms or embeddings."""
     adam_betas: tuple[float, float] = (0.9, 0.95)
-    """AdamW moment decays."""
+    """Decays of the two moments of AdamW."""
     adam_eps: float = 1e-8
-    """AdamW epsilon."""
+    """Epsilon of AdamW."""
     max_grad_norm: float = 1.0
-    """Clip the global gradient norm to this."""
+    """Largest norm of the gradient of all parameters together. A larger gradient is scaled down to it."""
     activation_checkpointing: bool = False
-    """Recompute activations in the backward pass (non-reentrant): less memory, about a third more time."""
+    """Compute activations again in the backward pass: less memory, about a third more time."""
     loss_chunk_tokens: int = 256
-    """Supervised positions per cross-entropy chunk; bounds the memory of the logits (256: 150 MiB)."""
+    """Supervised tokens whose logits are in memory at a time (256: 150 MiB). The loss does not depend on it."""
     log_steps: int = 1
-    """Steps between log lines."""
+    """Log every N steps."""
     eval_steps: int | None = None
-    """Steps between validations; none validates at the end of each epoch."""
+    """Validate every N steps. `null`: at the end of each epoch."""
     save_steps: int | None = None
-    """Steps between checkpoints; none saves at the end of each epoch."""
+    """Save a checkpoint every N steps. `null`: at the end of each epoch."""
     save_total_limit: int = 2
-    """Newest checkpoints to keep; the best one is kept beside them."""
+    """Number of newest checkpoints to keep. The best one is kept as well."""
     save_delay_steps: int = 0
-    """No checkpoint, best included, before this step."""
+    """Save no checkpoint before this step, not even the best."""
     save_delay_epochs: float = 0.0
-    """No checkpoint, best included, before this many epochs."""
+    """Save no checkpoint before this many epochs, not even the best."""
     best_metric: str | None = "eval/loss"
-    """Validation metric that picks the best checkpoint; none keeps no best."""
+    """Validation metric that decides which checkpoint is the best. `null`: no checkpoint is kept as the best."""
     best_mode: Literal["min", "max"] | None = None
-    """Whether a smaller or a larger `best_metric` is better; none: a smaller loss, a larger accuracy."""
+    """``min``: a smaller `best_metric` is better. ``max``: a larger one. `null`: ``min`` for a loss, ``max`` for
+    others."""
     resume: str = "auto"
-    """``auto``: newest checkpoint of `output_dir` if there is one; ``none``: start anew; or a checkpoint's path."""
+    """``auto``: go on from the newest checkpoint in `output_dir`, if there is one. ``none``: start anew. A path: go on
+    from that checkpoint."""
     tensorboard: bool = True
-    """Write TensorBoard events beside metrics.jsonl."""
+    """Write TensorBoard events too, beside metrics.jsonl."""
 
     @property
     def rows_per_step(self) -> int:
@@ -136,15 +139,15 @@ class RunConfig:
     """One training run."""
 
     model: ModelConfig
-    """Which model, and what of it trains."""
+    """Which model, and which parts of it train."""
     data: DataConfig
     """Where samples come from and how they become rows."""
     training: TrainingConfig
     """Optimiser, schedule, checkpoints and logs."""
     augmentation: AugmentConfig = field(default_factory=AugmentConfig)
-    """What training samples undergo."""
+    """How training samples are changed."""
     seed: int = 0
-    """Seed of order, augmentation, adapters' initial weights and dropout."""
+    """Seed of everything that is drawn: order, augmentation, first weights of adapters, dropout."""
 
     def epoch_rules(self, total_steps: int | None = None) -> EpochRules:
         """Return how samples become rows and steps.

@@ -55,7 +55,7 @@ class StepResult:
     stop: bool
     """Whether some rank was asked to stop."""
     outputs: tuple[LossOutput, ...] = ()
-    """Loss of each of this rank's micro-batches, in the host's memory; none where nothing was trained."""
+    """Loss of each micro-batch of this rank, in the memory of the host. Empty where nothing was trained."""
 
 
 @dataclass(eq=False)

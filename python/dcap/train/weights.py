@@ -33,7 +33,7 @@ def save_weights(
         model: Bare or with adapters.
         folder: Existing folder.
         source: Folder or hub id that the model came from; its tokenizer files are copied.
-        dtype: Precision of a whole model's weights; none keeps each as it trains. Adapters are always as they train.
+        dtype: Precision of a whole model's weights. `None`: each as it trains. Adapters are always as they train.
         revision: Hub revision of `source`.
     """
     if hasattr(model, "peft_config"):
