@@ -19,6 +19,7 @@ settings.load_profile("no_clock")
 @pytest.fixture(scope="session")
 def tiny_folder() -> Path:
     """Folder of ``builtin:tiny``; built at most once per machine, in the user's cache."""
+    pytest.importorskip("torch", reason="builtin:tiny is built by torch")
     from dcap.demo import resolve_model
 
     return Path(resolve_model("builtin:tiny"))

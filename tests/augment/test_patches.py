@@ -3,7 +3,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 
 from dcap.augment.patches import PatchType, to_patches
 from dcap.core.errors import ConfigError, GeometryError
@@ -12,6 +11,7 @@ IMAGE = np.random.default_rng(2).integers(0, 256, (64, 96, 3), dtype=np.uint8)
 
 
 def test_bfloat16_bits_are_read_by_torch_without_a_copy() -> None:
+    torch = pytest.importorskip("torch", reason="torch reads them")
     bits = to_patches(IMAGE, "bfloat16")
     values = torch.from_numpy(bits).view(torch.bfloat16)
     assert values.data_ptr() == bits.ctypes.data
