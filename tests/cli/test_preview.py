@@ -104,7 +104,7 @@ def test_records_need_no_tokenizer_and_a_run_does(
     def missing(*_: object) -> None:
         raise MissingPackageError("transformers must be installed.")
 
-    monkeypatch.setattr("dcap.data.encode.load_tokenizer", missing)
+    monkeypatch.setattr("dcap.cli.run_data.load_tokenizer", missing)
     assert main(["preview", "builtin:photos/val.jsonl", "--out", str(tmp_path), "--num-samples", "1"]) == 0
     assert "tokens are not counted: transformers must be installed." in capsys.readouterr().err
     page = (tmp_path / "index.html").read_text("utf-8")

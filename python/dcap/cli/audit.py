@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     from dcap.data.encode import load_tokenizer
 
     tokenizer = load_tokenizer(config.model.name_or_path, config.model.revision)
-    options = AuditOptions(args.encode, not args.no_decode, args.epoch, args.workers)
+    options = AuditOptions(encode=args.encode, decode=not args.no_decode, epoch=args.epoch, num_workers=args.workers)
     with progress_bars() as told:
         results = audit(config.data, tokenizer, options, told, augmentation=config.augmentation, seed=config.seed)
     failed = any(result.failed for result in results)

@@ -22,7 +22,6 @@ from dcap.core.files import write_whole
 from dcap.core.log import get_logger, output_console
 from dcap.core.schema import field_docs
 from dcap.core.words import counted
-from dcap.geometry.canvas import MAX_PIXELS
 from dcap.records.files.opening import resolve_data
 
 log = get_logger(__name__)
@@ -178,7 +177,14 @@ def run(args: argparse.Namespace) -> int:
         folder = args.resized or args.out.parent / f"images-{args.max_pixels}"
         resizer = Resizer(args.max_pixels, folder, args.overwrite)
     workers = min(8, os.cpu_count() or 1)
-    options = ConvertOptions(args.images, args.frame, MAX_PIXELS, resizer, workers, args.strict, args.overwrite)
+    options = ConvertOptions(
+        images=args.images,
+        frame=args.frame,
+        resizer=resizer,
+        workers=workers,
+        strict=args.strict,
+        overwrite=args.overwrite,
+    )
     report = ConversionReport(args.on_bad)
     count = convert(reader, resolve_data(args.source), args.out, report, options)
     return _finish(args, report, count, "record")
@@ -187,7 +193,7 @@ def run(args: argparse.Namespace) -> int:
 def run_to_coco(args: argparse.Namespace) -> int:
     """Convert to COCO and print what was lost; the exit code is 1 when that is a problem."""
     report = ConversionReport(args.on_bad)
-    options = CocoOptions(args.images, args.categories, args.strict, args.overwrite)
+    options = CocoOptions(args.images, args.categories, strict=args.strict, overwrite=args.overwrite)
     count = to_coco(resolve_data(args.source), args.out, report, options)
     return _finish(args, report, count, "image")
 
