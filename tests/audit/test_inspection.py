@@ -11,7 +11,7 @@ from dcap.audit.inspection import TrainingFacts, inspect_epoch, measured_rate
 from dcap.core.errors import ConfigError
 from dcap.data.epoch import EpochRules
 from dcap.model.config import ModelConfig
-from dcap.model.memory import Step
+from dcap.model.memory import MemoryStep
 from support.dataset_cases import make_dataset
 
 
@@ -44,7 +44,7 @@ def test_an_epoch_of_a_run_is_its_samples_its_model_and_its_length(tiny_folder: 
     dataset, model = make_dataset(tiny_folder), ModelConfig(str(tiny_folder))
     facts = TrainingFacts(
         model=model,
-        step=Step(torch.float32, False, 64, cuda=False),
+        step=MemoryStep(torch.float32, False, 64, cuda=False),
         rates={"llm": 1e-4, "vit": 1e-5, "aligner": 1e-4},
         num_epochs=3,
         max_steps=None,

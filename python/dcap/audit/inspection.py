@@ -17,7 +17,7 @@ from dcap.data.epoch import EpochRules
 from dcap.model.config import ModelConfig
 from dcap.model.load import blank_model
 from dcap.model.lora import attach
-from dcap.model.memory import Rows, Step, estimate_memory
+from dcap.model.memory import MemoryRows, MemoryStep, estimate_memory
 from dcap.model.towers import Tower, count_parameters
 
 log = get_logger(__name__)
@@ -29,7 +29,7 @@ class TrainingFacts:
 
     model: ModelConfig
     """Which model, and what of it trains."""
-    step: Step
+    step: MemoryStep
     """How a row passes through the model."""
     rates: Mapping[Tower, float]
     """Highest learning rate of each tower."""
@@ -102,7 +102,7 @@ def _shown_samples(dataset: DenseCaptionDataset, counts: EpochCounts, number: in
 
 def _model_report(training: TrainingFacts, counts: EpochCounts) -> ModelReport:
     model = attach(blank_model(training.model), training.model)
-    rows = Rows(counts.row_tokens, counts.row_sums(counts.patches), counts.row_sums(counts.supervised))
+    rows = MemoryRows(counts.row_tokens, counts.row_sums(counts.patches), counts.row_sums(counts.supervised))
     memory = estimate_memory(model, training.step, rows)
     of_row = {"tokens": rows.tokens, "patches": rows.patches, "supervised": rows.supervised}
     heaviest = {name: int(numbers[memory.row]) for name, numbers in of_row.items()}

@@ -15,7 +15,7 @@ from rich.text import Text
 from dcap.audit.epoch_counts import DatasetShare, EpochCounts
 from dcap.audit.token_runs import TokenRun
 from dcap.data.tokens import TokenKind
-from dcap.model.memory import MemoryEstimate, Step
+from dcap.model.memory import MemoryEstimate, MemoryStep
 from dcap.model.towers import Tower, TowerCount, parameter_table
 from dcap.view.charts import Histogram, bar_lines
 from dcap.view.page import render_template
@@ -30,8 +30,8 @@ _COLORS = {
 }
 TEMPLATE = Path(__file__).with_name("templates") / "inspection.html"
 ESTIMATE = (
-    "an estimate from formulas (dcap/model/memory.py), which were compared with small models on a CPU, none of it with "
-    "a GPU",
+    "an estimate, counted on the model without its weights (dcap/model/memory.py); compared with small models on a "
+    "CPU, none of it with a GPU",
     "not in it: CUDA's own context, fragmentation, and with several devices the buckets of DDP, as large as the "
     "gradients",
 )
@@ -82,7 +82,7 @@ class ModelReport:
     memory: MemoryEstimate
     heaviest: dict[str, int]
     """Tokens, patches and supervised tokens of the row that takes most."""
-    step: Step
+    step: MemoryStep
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,13 +136,13 @@ def _facts(args: argparse.Namespace, config: RunConfig, rate: float | None) -> T
     import torch
 
     from dcap.audit.inspection import TrainingFacts
-    from dcap.model.memory import Step
+    from dcap.model.memory import MemoryStep
     from dcap.train.optimizer import peak_rates
 
     training = config.training
     return TrainingFacts(
         model=config.model,
-        step=Step(
+        step=MemoryStep(
             dtype=getattr(torch, config.model.dtype),
             activation_checkpointing=training.activation_checkpointing,
             loss_chunk_tokens=training.loss_chunk_tokens,

@@ -6,7 +6,6 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -160,36 +159,6 @@ def _saved_modules(model: Any, adapter: AdapterConfig) -> list[str]:
             members = modules[name] if isinstance(modules[name], torch.nn.ModuleList) else None
             out += [name] if members is None else [f"{name}.{i}" for i in range(len(members))]
     return out
-
-
-@dataclass(frozen=True, slots=True)
-class LayerAdapter:
-    """The adapter on one linear layer, as far as memory depends on it; a rank of 0 is none."""
-
-    rank: int = 0
-    dropout: bool = False
-    dora: bool = False
-
-
-def adapter_of(linear: Any) -> LayerAdapter:
-    """Return the adapter on a linear layer."""
-    if not hasattr(linear, "lora_A"):
-        return LayerAdapter()
-    dropout = any(isinstance(each, torch.nn.Dropout) for each in linear.lora_dropout.values())
-    return LayerAdapter(sum(linear.r.values()), dropout, any(linear.use_dora.values()))
-
-
-def trained_linears(block: torch.nn.Module) -> Iterator[tuple[str, Any]]:
-    """Yield the linear layers of a block that train, with their own names; one with an adapter counts as one."""
-    inside: tuple[str, ...] = ()
-    for path, module in block.named_modules():
-        if path.startswith(inside):  # startswith(()) is false
-            continue
-        if hasattr(module, "lora_A"):
-            inside = (*inside, f"{path}.")
-            yield path.rpartition(".")[2], module
-        elif isinstance(module, torch.nn.Linear) and module.weight.requires_grad:
-            yield path.rpartition(".")[2], module
 
 
 def bare_model(model: Any) -> Any:

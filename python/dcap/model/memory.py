@@ -1,47 +1,43 @@
-"""Memory of training on one device, estimated from the model's structure: nothing is loaded, nothing is run.
+"""Memory of training on one device, counted without weights and without a device.
 
-Weights, gradients and AdamW's moments are exact. What the forward pass keeps for the backward pass is counted tensor
-by tensor as autograd keeps it with transformers 5.23 and peft 0.21; the tests compare it, and the peak of whole steps,
-with small models on the CPU. H is the width, A and K that of all query and key heads, I that of the MLP, V and J those
-of a vision block; c are the bytes of the forward pass (2 in half precision), s those of the residual stream (4 where
-the token embedding trains), n those of a layer norm's input (4 on CUDA, where autocast runs it in float32, else c).
+One layer of each kind runs forward and backward on fake tensors, which have shapes and no numbers, and what autograd
+keeps of it is counted. So the count follows the model's own code, its adapters and autocast, and takes seconds for any
+size. The tests compare it, and the peak of whole steps, with small models on the CPU; nothing was compared with a GPU.
 
-::
+Fake tensors lie on the CPU, whose kernels differ from CUDA's in three places, which are made up for here::
 
-    language layer, per token     4(2H + A + K)       inputs of the four RMS norms, which work in float32
-                                  c(2A + 2K + 3I)     rotated q and k, v, attention's output; inputs of SiLU and product
-    vision block, per patch       2nV + c(6V + J)     inputs of both norms; qkv whole, rotated q and k, output; of GELU
-    merger, per patch             nV + cV             inputs of its norm and of GELU
-    norm that trains              sH or c(A + K)      what its weight is multiplied with
-    linear that trains            c x inputs          for the weight's gradient; in float32 q, k, v share one, and so do
-                                                      gate and up, in half precision autocast makes each its own
-      with LoRA                   c x rank            between A and B
-      with LoRA dropout           1 x inputs          the mask on CUDA; on the CPU 4, and nothing is shared
-      with DoRA                   2c x outputs        and, whatever the row, c(inputs^2 + inputs x rank) for an identity
-                                                      matrix by which peft multiplies out the adapter
-    checkpointing                 sH and cV           the inputs of layers and blocks, frozen ones too, in place of the
-                                                      above; one layer at a time is recomputed
-    loss, per supervised token    sH                  gradient of the hidden states
+    attention    every kernel for packed rows keeps q, k, v, its output, and a float32 per head and position
+    layer norm   CUDA's autocast runs it in float32, so that it keeps a float32 copy of its input
+    dropout      CUDA keeps one byte per number
 """
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
-from typing import Any
+import weakref
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import astuple, dataclass, field
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F  # noqa: N812 - the usual name
+from torch.func import functional_call
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from dcap.augment.patches import PATCH, TEMPORAL
-from dcap.model.lora import adapter_of, bare_model, trained_linears
-from dcap.model.towers import tower_of
+from dcap.model.lora import bare_model
 
 I64 = npt.NDArray[np.int64]
 
+PROBES = (1024, 2048)
+"""Positions of the two runs from which the bytes per position and the fixed ones follow."""
 _PATCH_VALUES = 3 * TEMPORAL * PATCH**2
-_SHARED = {"k_proj": "q_proj", "v_proj": "q_proj", "up_proj": "gate_proj"}
-"""Layers that read the same tensor as another one."""
+_ATTENTION = "dcap_counted_flash"  # "flash": transformers hands the whole row over in one call
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +78,17 @@ class PerRow:
     def __add__(self, other: PerRow) -> PerRow:
         return PerRow(*(mine + more for mine, more in zip(astuple(self), astuple(other), strict=True)))
 
-    def at(self, rows: Rows) -> I64:
+    def __mul__(self, times: int) -> PerRow:
+        return PerRow(*(times * value for value in astuple(self)))
+
+    def at(self, rows: MemoryRows) -> I64:
         """Return the bytes for each row, int64 (R,)."""
         grown = self.token * rows.tokens + self.patch * rows.patches + self.label * rows.supervised + self.fixed
         return np.asarray(grown, np.int64)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Rows:
+class MemoryRows:
     """What rows hold, padding included; int64 (R,) each."""
 
     tokens: I64
@@ -98,14 +97,14 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class MemoryStep:
     """How a step is made, as far as memory depends on it.
 
     Args:
-        dtype: Of the forward pass.
+        dtype: Of the forward pass; below float32 it runs under autocast.
         activation_checkpointing: Whether layers are computed again in the backward pass.
         loss_chunk_tokens: Supervised positions per chunk of logits.
-        cuda: Whether it is for CUDA, where masks and layer norms take other bytes than on the CPU.
+        cuda: Whether it is for CUDA, where layer norms and dropout keep other bytes than on the CPU.
     """
 
     dtype: torch.dtype
@@ -114,14 +113,9 @@ class Step:
     cuda: bool = True
 
     @property
-    def width(self) -> int:
-        """Bytes of a number of the forward pass: c."""
-        return self.dtype.itemsize
-
-    @property
-    def norm_width(self) -> int:
-        """Bytes of a number that a layer norm takes in: n."""
-        return 4 if self.cuda else self.width
+    def half(self) -> bool:
+        """Whether the forward pass runs under autocast."""
+        return self.dtype.itemsize == 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +124,13 @@ class MemoryEstimate:
 
     weights: Weights
     casts: int
-    """Copies of trained matrices in half precision, which autocast keeps through the forward pass."""
+    """Copies of trained weights in half precision, which autocast keeps through the forward pass."""
     activations: int
     """What the forward pass of the heaviest row keeps for the backward pass."""
     recomputed: int
     """What one layer keeps when activation checkpointing computes it again; 0 without."""
     working: int
-    """Gradients inside one MLP, 3cI per token, alive at once."""
+    """The most that the backward pass of one layer holds at once beside what the forward pass kept."""
     loss: int
     """One chunk of logits, with their gradient in half precision; and the head's gradient where it trains."""
     patches: int
@@ -152,7 +146,7 @@ class MemoryEstimate:
         return fixed + self.casts + self.activations + self.recomputed + self.working + self.loss + self.patches
 
 
-def estimate_memory(model: Any, step: Step, rows: Rows) -> MemoryEstimate:
+def estimate_memory(model: Any, step: MemoryStep, rows: MemoryRows) -> MemoryEstimate:
     """Return what training takes on one device.
 
     Args:
@@ -160,141 +154,357 @@ def estimate_memory(model: Any, step: Step, rows: Rows) -> MemoryEstimate:
         step: How a step is made.
         rows: All rows; the heaviest counts.
     """
-    text = bare_model(model).config.text_config
+    cost = measure_step(model, step)
+    head = bare_model(model).lm_head.weight
+    logits = head.shape[0] * (6 if step.half else 4)
+    again = _largest(cost.layers, rows) if step.activation_checkpointing else np.zeros(len(rows.tokens), np.int64)
     parts = {
-        "activations": kept_for_backward(model, step).at(rows),
-        "recomputed": _recomputed(model, step, rows),
-        "working": 3 * step.width * text.intermediate_size * rows.tokens,
-        "loss": np.minimum(step.loss_chunk_tokens, rows.supervised) * text.vocab_size * (4 if step.width == 4 else 6)
-        + _head_gradient(model),
-        "patches": _PATCH_VALUES * (0 if step.width == 4 and _embeds(model) else 4) * rows.patches,
+        "activations": cost.kept.at(rows),
+        "recomputed": again,
+        "working": _largest(cost.working, rows),
+        "loss": np.minimum(step.loss_chunk_tokens, rows.supervised) * logits + _gradient_bytes(head),
+        "patches": (0 if cost.keeps_patches else 4 * _PATCH_VALUES) * rows.patches,
     }
     row = int(np.argmax(sum(parts.values())))
     largest = {name: int(each[row]) for name, each in parts.items()}
-    return MemoryEstimate(weights=Weights.of(model), casts=_casts(model, step), row=row, **largest)
+    return MemoryEstimate(weights=Weights.of(model), casts=cost.casts, row=row, **largest)
 
 
-def kept_for_backward(model: Any, step: Step) -> PerRow:
-    """Return what the forward pass keeps for the backward pass, weights and their copies apart.
-
-    Args:
-        model: From `dcap.model.lora.attach`.
-        step: How a step is made.
-    """
-    base = bare_model(model)
-    stream = _stream(base)
-    text, vision = base.config.text_config, base.config.vision_config
-    # After the layers: the last norm's input, and its normalised form where its weight trains.
-    norm = base.model.language_model.norm.weight
-    out = PerRow(token=text.hidden_size * (4 + stream * norm.requires_grad), label=stream * text.hidden_size)
-    out += PerRow(patch=step.width * _PATCH_VALUES * _embeds(model), fixed=_head_gradient(model)) + _mergers(base, step)
-    if step.activation_checkpointing:
-        layers, blocks = text.hidden_size * text.num_hidden_layers, vision.hidden_size * vision.depth
-        return out + PerRow(token=stream * layers, patch=step.width * blocks)
-    out += PerRow(token=2 * text.head_dim * stream)  # cosines and sines of the positions
-    for layer in base.model.language_model.layers:
-        out += _language_layer(layer, text, step, stream)
-    if _trains(base, "vit"):
-        out += PerRow(patch=8 * vision.hidden_size / vision.num_heads)
-        for block in base.model.visual.blocks:
-            out += _vision_block(block, vision, step)
-    return out
+def _largest(costs: Sequence[PerRow], rows: MemoryRows) -> I64:
+    """Return the most bytes of any of the costs for each row: layers are never at work at the same time."""
+    zero = np.zeros(len(rows.tokens), np.int64)
+    return np.asarray(np.max([zero, *(cost.at(rows) for cost in costs)], axis=0), np.int64)
 
 
-def _recomputed(model: Any, step: Step, rows: Rows) -> I64:
-    """Return the bytes of a language layer or a vision block, whichever are more: they are never alive together."""
-    base = bare_model(model)
-    config = base.config
-    if not step.activation_checkpointing:
-        return np.zeros(len(rows.tokens), np.int64)
-    layer = _language_layer(base.model.language_model.layers[0], config.text_config, step, _stream(base)).at(rows)
-    if not _trains(base, "vit"):
-        return layer
-    return np.maximum(layer, _vision_block(base.model.visual.blocks[0], config.vision_config, step).at(rows))
-
-
-def _language_layer(layer: Any, text: Any, step: Step, stream: int) -> PerRow:
-    c, hidden, inner = step.width, text.hidden_size, text.intermediate_size
-    queries, keys = (n * text.head_dim for n in (text.num_attention_heads, text.num_key_value_heads))
-    token = 4 * (2 * hidden + queries + keys) + c * (2 * queries + 2 * keys + 3 * inner)
-    # One float32 per norm (a norm per head), and the logarithm of each head's sum.
-    token += 4 * (2 + 2 * text.num_attention_heads + text.num_key_value_heads)
-    attention = layer.self_attn
-    for norm, size in (
-        (layer.input_layernorm, stream * hidden),
-        (layer.post_attention_layernorm, stream * hidden),
-        (attention.q_norm, c * queries),
-        (attention.k_norm, c * keys),
-    ):
-        token += size * norm.weight.requires_grad
-    linear = _linears(layer, step)
-    return PerRow(token=token + linear.token, fixed=linear.fixed)
-
-
-def _vision_block(block: Any, vision: Any, step: Step) -> PerRow:
-    c, hidden = step.width, vision.hidden_size
-    patch = 2 * step.norm_width * hidden + c * (6 * hidden + vision.intermediate_size) + 4 * (4 + vision.num_heads)
-    linear = _linears(block, step)
-    return PerRow(patch=patch + linear.token, fixed=linear.fixed)
-
-
-def _mergers(base: Any, step: Step) -> PerRow:
-    """Return what the aligner keeps; its merged tokens are 4 patches each and 4 times as wide."""
-    sees_gradient = _trains(base, "vit")
-    out = PerRow()
-    if not (sees_gradient or _trains(base, "aligner")):
-        return out
-    width, merged = base.config.vision_config.hidden_size, base.config.vision_config.spatial_merge_size**2
-    for merger in (base.model.visual.merger, *base.model.visual.deepstack_merger_list):
-        norm_trains = any(p.requires_grad for p in merger.norm.parameters())
-        linear = _linears(merger, step)
-        patch = step.width * width + linear.token / merged
-        patch += step.norm_width * width * (sees_gradient or norm_trains)
-        out += PerRow(patch=patch, fixed=linear.fixed)
-    return out
-
-
-def _linears(block: torch.nn.Module, step: Step) -> PerRow:
-    """Return what the linear layers that train keep, per position as `token`."""
-    c = step.width
-    token, fixed, counted = 0.0, 0.0, set()
-    for name, linear in trained_linears(block):
-        adapter = adapter_of(linear)
-        same = _SHARED.get(name, name) if c == 4 and not adapter.dropout else name
-        token += c * linear.in_features * (same not in counted) + c * adapter.rank
-        counted.add(same)
-        if adapter.dropout:
-            token += (1 if step.cuda else 4) * linear.in_features
-        if adapter.dora:
-            token += 2 * c * linear.out_features
-            fixed += c * linear.in_features * (linear.in_features + adapter.rank)
-    return PerRow(token=token, fixed=fixed)
-
-
-def _casts(model: Any, step: Step) -> int:
-    """Return the bytes of what autocast casts: trained matrices but embeddings, which are looked up."""
-    base = bare_model(model)
-    embeddings = {id(each.weight) for each in (base.get_input_embeddings(), base.model.visual.pos_embed)}
-    looked_up = embeddings - {id(base.lm_head.weight)}
-    cast = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2 and id(p) not in looked_up]
-    return sum(2 * p.numel() for p in cast) if step.width == 2 else 0
-
-
-def _head_gradient(model: Any) -> int:
+def _gradient_bytes(head: torch.Tensor) -> int:
     """Return the bytes of the head's gradient, which the loss takes on the spot where the head trains."""
-    head = bare_model(model).lm_head.weight
     return 4 * int(head.numel()) if head.requires_grad else 0
 
 
-def _embeds(model: Any) -> bool:
-    """Whether the vision tower's first convolution trains; it then keeps the patches."""
-    return bool(bare_model(model).model.visual.patch_embed.proj.weight.requires_grad)
+@dataclass(frozen=True, slots=True)
+class StepCost:
+    """What the forward and backward pass of a row take, weights apart."""
+
+    kept: PerRow
+    """What the forward pass keeps for the backward pass."""
+    layers: tuple[PerRow, ...]
+    """What a layer keeps, for each kind of layer."""
+    working: tuple[PerRow, ...]
+    """The most that a layer's backward pass holds at once, for each kind of layer."""
+    casts: int
+    """Copies of trained weights in half precision."""
+    keeps_patches: bool
+    """Whether the patches of the row, float32, are among what is kept."""
 
 
-def _stream(base: Any) -> int:
-    """Return the bytes of a number of the residual stream: those of the token embedding."""
-    return int(base.get_input_embeddings().weight.element_size())
+def measure_step(model: Any, step: MemoryStep) -> StepCost:
+    """Run one layer of each kind on fake tensors, and return what the whole model takes.
+
+    Args:
+        model: From `dcap.model.lora.attach`; may be on the meta device. It is left as it was.
+        step: How a step is made.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    base = bare_model(model)
+    with _ready_to_count(base), FakeTensorMode():
+        vision = _measure_vision(base, step)
+        language = _measure_language(base, step, sees_gradient=vision.gives_gradient)
+    head, stream = base.lm_head.weight, base.get_input_embeddings().weight
+    hidden_gradient = PerRow(label=stream.element_size() * stream.shape[1], fixed=_gradient_bytes(head))
+    return StepCost(
+        kept=vision.kept + language.kept + hidden_gradient,
+        layers=(*vision.layers, *language.layers),
+        working=(*vision.working, *language.working),
+        casts=vision.casts + language.casts + (2 * int(head.numel()) if head.requires_grad and step.half else 0),
+        keeps_patches=vision.keeps_patches,
+    )
 
 
-def _trains(base: Any, tower: str) -> bool:
-    return any(p.requires_grad for name, p in base.named_parameters() if tower_of(name) == tower)
+Unit = Literal["token", "patch"]
+"""What one position of a module is."""
+Inputs = Callable[[int], tuple[torch.Tensor, dict[str, Any]]]
+"""Gives a module's first argument and its keywords for a number of positions."""
+
+
+@dataclass(slots=True)
+class _Tower:
+    """What the modules of one tower add up to."""
+
+    unit: Unit
+    step: MemoryStep
+    gives_gradient: bool
+    """Whether what comes out of the modules so far depends on a weight that trains."""
+    kept: PerRow = PerRow()
+    layers: list[PerRow] = field(default_factory=list)
+    working: list[PerRow] = field(default_factory=list)
+    casts: int = 0
+    keeps_patches: bool = False
+
+    def add(self, module: torch.nn.Module, inputs: Inputs, count: int = 1) -> None:
+        """Add `count` modules like this one, which are never checkpointed."""
+        cost = _measure(module, inputs, self.unit, self.step, sees_gradient=self.gives_gradient)
+        self.kept += cost.kept * count
+        self.casts += cost.casts * count
+
+    def add_layers(self, layers: Sequence[torch.nn.Module], inputs: Inputs) -> None:
+        """Add the layers, one after the other; one of each kind is run."""
+        counts: Counter[tuple[Hashable, bool]] = Counter()
+        examples: dict[tuple[Hashable, bool], torch.nn.Module] = {}
+        for layer in layers:
+            kind = (_kind(layer), self.gives_gradient)
+            counts[kind] += 1
+            examples[kind] = layer
+            self.gives_gradient |= _trains(layer)
+        shared = PerRow()
+        for kind, count in counts.items():
+            cost = _measure(examples[kind], inputs, self.unit, self.step, sees_gradient=kind[1])
+            checkpointed = self.step.activation_checkpointing and cost.kept != PerRow()
+            self.kept += (cost.inputs if checkpointed else cost.kept) * count
+            self.casts += cost.casts * count
+            self.layers.append(cost.kept)
+            self.working.append(cost.working)
+            shared = max(shared, cost.shared, key=astuple)
+        self.kept += shared
+
+
+def _measure_language(base: Any, step: MemoryStep, sees_gradient: bool) -> _Tower:
+    text, embedding = base.model.language_model, base.get_input_embeddings().weight
+
+    def states(length: int) -> tuple[torch.Tensor, dict[str, Any]]:
+        return torch.empty(1, length, embedding.shape[1], dtype=embedding.dtype), {}
+
+    def layer_inputs(length: int) -> tuple[torch.Tensor, dict[str, Any]]:
+        hidden, _ = states(length)
+        turns = _call(text.rotary_emb, hidden, torch.empty(3, 1, length, dtype=torch.int64))
+        return hidden, {"position_embeddings": turns, "attention_mask": None}
+
+    tower = _Tower("token", step, sees_gradient or embedding.requires_grad)
+    tower.add_layers(text.layers, layer_inputs)
+    tower.add(text.norm, states)
+    return tower
+
+
+def _measure_vision(base: Any, step: MemoryStep) -> _Tower:
+    visual, width = base.model.visual, base.config.vision_config.hidden_size
+
+    def patches(length: int) -> tuple[torch.Tensor, dict[str, Any]]:
+        return torch.empty(length, _PATCH_VALUES), {}
+
+    def states(length: int) -> tuple[torch.Tensor, dict[str, Any]]:
+        return torch.empty(length, width, dtype=step.dtype), {}
+
+    def block_inputs(length: int) -> tuple[torch.Tensor, dict[str, Any]]:
+        hidden, _ = states(length)
+        turns = _call(visual.rotary_pos_emb, hidden, torch.empty(length, 2, dtype=torch.int64))
+        bounds = torch.empty(2, dtype=torch.int32)
+        return hidden, {"position_embeddings": turns, "cu_seqlens": bounds, "max_seqlen": length}
+
+    tower = _Tower("patch", step, gives_gradient=False)
+    tower.add(visual.patch_embed, patches)
+    tower.keeps_patches = tower.kept.patch >= 4 * _PATCH_VALUES
+    tower.gives_gradient = _trains(visual.patch_embed) or _trains(visual.pos_embed)
+    tower.add_layers(visual.blocks, block_inputs)
+    mergers = (visual.merger, *visual.deepstack_merger_list)
+    kinds = [_kind(merger) for merger in mergers]
+    for kind, count in Counter(kinds).items():
+        tower.add(mergers[kinds.index(kind)], states, count)
+    tower.gives_gradient |= any(map(_trains, mergers))
+    return tower
+
+
+def _trains(module: torch.nn.Module) -> bool:
+    return any(p.requires_grad for p in module.parameters())
+
+
+def _kind(module: torch.nn.Module) -> Hashable:
+    """Return what modules have in common that cost the same."""
+    weights = tuple((name, p.shape, p.dtype, p.requires_grad) for name, p in module.named_parameters())
+    return weights, tuple(each.p for each in module.modules() if isinstance(each, torch.nn.Dropout))
+
+
+class _Cost(NamedTuple):
+    """What one module costs."""
+
+    kept: PerRow
+    """What autograd saves; not weights and their copies, and not what all layers share."""
+    shared: PerRow
+    """What autograd saves of the keywords, which all layers share."""
+    inputs: PerRow
+    """The first argument."""
+    working: PerRow
+    """The most that the backward pass holds at once beside what is kept."""
+    casts: int
+    """Copies of weights in half precision."""
+
+
+def _measure(module: torch.nn.Module, inputs: Inputs, unit: Unit, step: MemoryStep, *, sees_gradient: bool) -> _Cost:
+    """Run a module with two numbers of positions, from which its bytes per position and its fixed ones follow."""
+    low, high = PROBES
+    first, second = (_run(module, *inputs(length), step, sees_gradient) for length in PROBES)
+
+    def per_row(name: str) -> PerRow:
+        slope = (second[name] - first[name]) / (high - low)
+        fixed = first[name] - slope * low
+        return PerRow(token=slope, fixed=fixed) if unit == "token" else PerRow(patch=slope, fixed=fixed)
+
+    grown = {name: per_row(name) for name in ("kept", "shared", "inputs", "working")}
+    return _Cost(**grown, casts=first["casts"])
+
+
+def _run(
+    module: torch.nn.Module, hidden: torch.Tensor, keywords: dict[str, Any], step: MemoryStep, sees_gradient: bool
+) -> dict[str, int]:
+    """Run a module forward and backward on fake tensors, and return the bytes that `_Cost` names."""
+    weights = _fake_weights(module)
+    places = {_place(each) for each in weights.values()}
+    shared = {_place(each) for each in tree_leaves(keywords) if isinstance(each, torch.Tensor)}
+    hidden.requires_grad_(sees_gradient)
+    live = _LiveBytes(casts_of={_place(each) for each in weights.values() if each.requires_grad})
+    saved: list[weakref.ref[torch.Tensor]] = []
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        saved.append(weakref.ref(tensor))
+        return tensor
+
+    for tensor in (hidden, *weights.values()):
+        live.add(tensor)
+    with live, _autocast(step), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        out = functional_call(module, weights, (hidden,), keywords)
+        casts = dict(live.casts)  # while autocast still has them
+    out = out[0] if isinstance(out, tuple) else out
+    # What a dead end of the graph saved, as DoRA's norm does, is gone again.
+    still = {_place(each): each.untyped_storage().nbytes() for ref in saved if (each := ref()) is not None}
+    left_out = places | shared | casts.keys()
+    kept = sum(count for place, count in still.items() if place not in left_out)
+    before, live.most = live.now, live.now
+    if out.requires_grad:
+        with live:
+            out.backward(torch.empty_like(out))
+    return {
+        "kept": kept,
+        "shared": sum(count for place, count in still.items() if place in shared),
+        "inputs": hidden.nbytes,
+        "working": live.most - before,
+        "casts": sum(casts.values()),
+    }
+
+
+def _call(module: torch.nn.Module, *args: torch.Tensor) -> Any:
+    return functional_call(module, _fake_weights(module), args)
+
+
+def _fake_weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return a fake tensor for each weight and buffer; those that train have a gradient already."""
+    fake: dict[str, torch.Tensor] = {}
+    for name, weight in module.named_parameters():
+        each = torch.nn.Parameter(torch.empty(weight.shape, dtype=weight.dtype), requires_grad=weight.requires_grad)
+        if weight.requires_grad:
+            each.grad = torch.empty_like(each)
+        fake[name] = each
+    return fake | {name: torch.empty(each.shape, dtype=each.dtype) for name, each in module.named_buffers()}
+
+
+def _place(tensor: torch.Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
+
+
+class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Follows the bytes of all tensors that are alive, remembers the most, and which are casts of weights."""
+
+    def __init__(self, casts_of: set[int]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.casts_of = casts_of
+        self.casts: dict[int, int] = {}
+        self.alive: dict[int, int] = {}
+        self.now = self.most = 0
+
+    def add(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self.alive:
+            self.alive[storage._cdata] = storage.nbytes()
+            self.now += storage.nbytes()
+            self.most = max(self.most, self.now)
+            weakref.finalize(storage, self._drop, storage._cdata)
+
+    def _drop(self, place: int) -> None:
+        self.now -= self.alive.pop(place)
+        self.casts.pop(place, None)  # the next storage may be at the same place
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = function(*args, **(kwargs or {}))
+        if function is torch.ops.aten._to_copy.default and _place(args[0]) in self.casts_of:
+            self.casts[_place(out)] = out.untyped_storage().nbytes()
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, torch.Tensor):
+                self.add(leaf)
+        return out
+
+
+@contextmanager
+def _autocast(step: MemoryStep) -> Iterator[None]:
+    """Run as a step on the device does, though fake tensors are on the CPU."""
+    with ExitStack() as stack:
+        if step.half:
+            stack.enter_context(torch.autocast("cpu", dtype=step.dtype))
+        if step.cuda:
+            stack.enter_context(_AsOnCuda(step.half))
+        yield
+
+
+class _AsOnCuda(TorchFunctionMode):
+    """Makes layer norm and dropout keep what they keep on CUDA."""
+
+    def __init__(self, half: bool) -> None:
+        super().__init__()
+        self.half = half
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if function is F.layer_norm and self.half:
+            return F.layer_norm(args[0].float(), *args[1:], **kwargs)
+        if function is F.dropout:
+            given = dict(zip(("input", "p", "training", "inplace"), args, strict=False)) | kwargs
+            return torch.native_dropout(given["input"], given.get("p", 0.5), given.get("training", True))[0]
+        return function(*args, **kwargs)
+
+
+@contextmanager
+def _ready_to_count(base: Any) -> Iterator[None]:
+    """Put the model into training mode, without checkpointing, its attention replaced by one that only keeps."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(_ATTENTION, _attend)
+    parts = ("text_config", "vision_config")
+    before, training = {part: getattr(base.config, part)._attn_implementation for part in parts}, base.training
+    checkpointed = [each for each in base.modules() if getattr(each, "gradient_checkpointing", False)]
+    try:
+        base.train()
+        base.set_attn_implementation(dict.fromkeys(parts, _ATTENTION))
+        for each in checkpointed:
+            each.gradient_checkpointing = False
+        yield
+    finally:
+        for each in checkpointed:
+            each.gradient_checkpointing = True
+        base.set_attn_implementation(before)
+        base.train(training)
+
+
+def _attend(_: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *args: Any, **__: Any) -> Any:
+    apply: Any = _Attention.apply
+    return apply(query, key, value), None
+
+
+class _Attention(torch.autograd.Function):
+    """Attention's inputs, outputs and memory, without its arithmetic."""
+
+    @staticmethod
+    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        out = torch.empty_like(query.transpose(1, 2), memory_format=torch.contiguous_format)
+        ctx.save_for_backward(query, key, value, out, query.new_empty(query.shape[:3], dtype=torch.float32))
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(torch.empty_like(each) for each in ctx.saved_tensors[:3])
