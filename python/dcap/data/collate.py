@@ -172,7 +172,13 @@ def _info(sample: Sample) -> SampleInfo:
     tally: Mapping[str, float] = {}
     if sample.sample_id != FILLER:
         tally = sample.augmented.telemetry.tally(sample.scene.canvas.num_pixels)
-    return SampleInfo(sample.dataset, sample.sample_id, sample.weight, sample.num_supervised, tally)
+    return SampleInfo(
+        dataset=sample.dataset,
+        sample_id=sample.sample_id,
+        weight=sample.weight,
+        num_supervised=sample.num_supervised,
+        tally=tally,
+    )
 
 
 def _names(samples: Sequence[Sample]) -> str:

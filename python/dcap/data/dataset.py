@@ -39,7 +39,7 @@ class DenseCaptionDataset:
     Args:
         data: Where samples come from; a run's ``data:`` section.
         split: ``train`` is augmented, ``val`` never is.
-        tokenizer: A Qwen3-VL tokenizer, or a folder or hub id that holds one. ``builtin:tiny`` has the vocabulary
+        tokenizer: A Qwen3-VL tokenizer, or a folder or hub id that has one. ``builtin:tiny`` has the vocabulary
             of all Qwen3-VL models. `None`: samples can be planned, and have 0 tokens; items cannot be made.
         augmentation: What training samples undergo: a run's ``augmentation:`` section, or a list of ops such as
             ``{"name": "hflip"}``; `None`: nothing.
@@ -79,7 +79,14 @@ class DenseCaptionDataset:
         elif not entry.curriculum:
             pipeline = replace(pipeline, curriculum=Curriculum(), values={})
         data = self.data.of_entry(entry)
-        return Planner(entry, data, pipeline, encoder, resolve_profile(data), self.seed)
+        return Planner(
+            entry=entry,
+            config=data,
+            pipeline=pipeline,
+            encoder=encoder,
+            profile=resolve_profile(data),
+            seed=self.seed,
+        )
 
     def __len__(self) -> int:
         return len(self.records)

@@ -220,7 +220,7 @@ def _without_added_tokens(tokenizer: Tokenizer) -> Any:
 def _prompt_parts(
     tokenizer: Tokenizer, system: str | None, user: str, with_image: bool
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the ids before and after the image placeholders; the same few prompts stand before every answer."""
+    """Return the ids before and after the image placeholders; the same few prompts come before every answer."""
     image = [{"type": "image"}] if with_image else []
     messages: list[dict[str, Any]] = [{"role": "user", "content": [*image, {"type": "text", "text": user}]}]
     if system is not None:

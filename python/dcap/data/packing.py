@@ -43,7 +43,7 @@ class SampleSizes:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Packing:
-    """Which row each sample lies in.
+    """Which row each sample is in.
 
     Args:
         row_of_sample: int64 (N,), 0..num_rows-1.
@@ -136,9 +136,8 @@ def epoch_rows_by_step(
 ) -> list[list[int]]:
     """Return the rows of an epoch whose lengths depend on the step that trains on them: a pure function as well.
 
-    Which step that is depends on the rows before, which depend on lengths. So samples are packed in parts, with their
-    lengths at the step where the part begins, and what is longer at its own step and overflows its row goes to the
-    next part.
+    That step depends on the rows before, and they on lengths. So samples are packed in parts, with their lengths at the
+    step where the part begins. A sample that is longer at its own step, and overflows its row, goes to the next part.
 
     Args:
         num_samples: N.

@@ -171,7 +171,15 @@ class Planner:
         prompts = self.profile.prompts
         num_prompt = self.encoder.num_prompt_tokens(prompts.system, getattr(prompts, mode), scene.canvas)
         fits = num_prompt + num_answer <= self.config.global_max_length
-        return PlannedSample(record, mode, result, answer, num_answer, num_prompt, fits)
+        return PlannedSample(
+            record=record,
+            mode=mode,
+            result=result,
+            answer=answer,
+            num_answer_tokens=num_answer,
+            num_prompt_tokens=num_prompt,
+            fits=fits,
+        )
 
     def _num_answer_tokens(self, record: Record, answer: Answer | None) -> int:
         if answer is None:

@@ -22,7 +22,7 @@ from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
 
 FILLER = "filler"
-"""Name of the sample that stands for a row of which every image was left out."""
+"""Name of the sample in a row that lost all its own, because every image was left out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,8 +177,8 @@ def balanced_steps(
 ) -> list[list[int]]:
     """Return the rows of each step of an epoch, each row once: a pure function of the arguments.
 
-    Where the rows per step changed in the middle of the epoch, what had been trained on stands first, and the rows
-    left are put together anew.
+    Where the rows per step changed in the middle of the epoch, the steps made before come first, and the rows that are
+    left are grouped anew.
 
     Args:
         costs: Of each row, int64, in the shuffled order.

@@ -41,7 +41,7 @@ class RunState:
     best_step: int | None = None
     """Step of `best_value`."""
     unvalidated: bool = False
-    """Whether the validation due after the last step was interrupted, and is to be made up for."""
+    """Whether the validation that was due after the last step is still to be made."""
     parts: Parts = ()
     """Parts of the current epoch that were made with other numbers of rows per step; they tell what is left."""
     since_step: int = 0

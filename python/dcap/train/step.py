@@ -143,7 +143,15 @@ def _nothing_to_train_on(learner: Learner, totals: Totals, step: int, lr_factor:
     log.warning("step %d: every image of it was left out, so nothing was trained", step)
     (stops,) = _sum_over_ranks(learner.accelerator, [float(stop)])
     rates = set_learning_rates(learner.optimizer, lr_factor)
-    return StepResult(0.0, 0.0, 0.0, rates, totals, seconds=0.0, stop=stops > 0)
+    return StepResult(
+        loss=0.0,
+        token_accuracy=0.0,
+        grad_norm=0.0,
+        learning_rates=rates,
+        totals=totals,
+        seconds=0.0,
+        stop=stops > 0,
+    )
 
 
 @torch.no_grad()
@@ -212,18 +220,24 @@ def _totals(accelerator: Accelerator, batches: Sequence[Batch], step: int) -> To
     for batch in batches:
         images = len(batch["image_grid_thw"]) if "image_grid_thw" in batch else 0
         fillers = sum(sample.sample_id == FILLER for sample in batch["samples"])
-        # What stands where a row or an image is missing is nothing that was trained on.
+        # A filler, in place of a missing row or image, is nothing that was trained on.
         num = sum(sample.weight > 0 for sample in batch["samples"])
         counts = (*_weights(batch), _num_tokens(batch), num, images, len(_unlabelled(batch)), fillers)
         sums = [a + b for a, b in zip(sums, counts, strict=True)]
     *counted, num_unlabelled, num_fillers = _sum_over_ranks(accelerator, sums)
     weight, supervised, tokens, num_samples, num_images = counted
-    # Fillers stand where all images of a row were bad and left out: of those alone a step may consist.
+    # Where all images of a row were bad, the row is a filler. A step may consist of fillers alone.
     if num_unlabelled or not (weight > 0 or num_fillers):
         local = [n for b in batches for n in (_unlabelled(b) if num_unlabelled else _names(b))]
         names = ", ".join(gather_object(local))
         raise TrainingError(f"step {step}: a sample must have at least one supervised token, not none: look at {names}")
-    return Totals(weight, int(supervised), int(tokens), int(num_samples), int(num_images))
+    return Totals(
+        weight=weight,
+        supervised=int(supervised),
+        tokens=int(tokens),
+        samples=int(num_samples),
+        images=int(num_images),
+    )
 
 
 def _names(batch: Batch) -> list[str]:

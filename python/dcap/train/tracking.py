@@ -1,4 +1,4 @@
-"""What a run tells: metrics.jsonl, TensorBoard, and the terminal (a progress bar, or lines where there is none)."""
+"""What a run reports: metrics.jsonl, TensorBoard, and on the terminal a progress bar, or lines in a log."""
 
 from __future__ import annotations
 
