@@ -28,12 +28,7 @@ SOURCES = ROOT / "python" / "dcap"
 MODULES = sorted(SOURCES.rglob("*.py"))
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 MAX_FUNCTION_LINES = 60
-OPEN = {
-    "dcap.data.dataset", "dcap.data.lengths", "dcap.geometry.objects", "dcap.geometry.shapes",
-    "python/dcap/augment/pipeline.py: plan",
-    "answers", "model",
-    "Findings", "Step", "read_objects",
-}  # fmt: skip
+OPEN = {"model", "Step"}
 """What does not obey a rule of this file yet."""
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
@@ -224,8 +219,7 @@ def test_the_checks_see_what_they_look_for() -> None:
 
 
 def test_no_module_imports_itself_through_others() -> None:
-    circle = circle_of(import_graph())
-    assert OPEN.issuperset(circle), circle
+    assert circle_of(import_graph()) == []
 
 
 def test_no_function_is_too_long() -> None:
@@ -236,7 +230,7 @@ def test_no_function_is_too_long() -> None:
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, FunctionNode)
     }
-    assert {name: n for name, n in lengths.items() if n > MAX_FUNCTION_LINES and name not in OPEN} == {}
+    assert {name: n for name, n in lengths.items() if n > MAX_FUNCTION_LINES} == {}
 
 
 @pytest.mark.parametrize(
