@@ -1,1 +1,45 @@
-"""Loading Qwen3-VL, attention for packed rows, adapters and towers; shared by training and inference."""
+"""Qwen3-VL: loading, attention for packed rows, adapters and towers, generation, and the memory of training.
+
+Example:
+    config = ModelConfig("Qwen/Qwen3-VL-4B-Instruct")
+    model = attach(load_model(config, torch.device("cuda")), config)
+"""
+
+from typing import TYPE_CHECKING
+
+from dcap.core.faces import lazy
+
+if TYPE_CHECKING:
+    from dcap.model.config import AdapterConfig, ModelConfig
+    from dcap.model.generation import Generated, Generator, Prompt
+    from dcap.model.load import blank_model, load_model
+    from dcap.model.lora import attach, bare_model, load_adapter
+    from dcap.model.memory import MemoryEstimate, MemoryRows, MemoryStep, estimate_memory
+
+__all__ = [
+    "AdapterConfig",
+    "Generated",
+    "Generator",
+    "MemoryEstimate",
+    "MemoryRows",
+    "MemoryStep",
+    "ModelConfig",
+    "Prompt",
+    "attach",
+    "bare_model",
+    "blank_model",
+    "estimate_memory",
+    "load_adapter",
+    "load_model",
+]
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "config": ("AdapterConfig", "ModelConfig"),
+        "generation": ("Generated", "Generator", "Prompt"),
+        "load": ("blank_model", "load_model"),
+        "lora": ("attach", "bare_model", "load_adapter"),
+        "memory": ("MemoryEstimate", "MemoryRows", "MemoryStep", "estimate_memory"),
+    },
+)

@@ -23,7 +23,7 @@ class AdapterConfig:
     dropout: float = 0.0
     """Dropout on the adapters' input, 0..1."""
     target_modules: tuple[str, ...] | str | None = None
-    """Module names, or one regular expression; none takes every linear layer of the towers that train."""
+    """Module names, or one regular expression. `null`: every linear layer of the towers that train."""
     modules_to_save: tuple[str, ...] = ()
     """Modules trained in full beside the adapters and saved with them."""
 
@@ -41,7 +41,7 @@ class ModelConfig:
     name_or_path: str
     """Hub id, folder, or ``builtin:tiny`` (small, random, with the real vocabulary; built on the spot)."""
     revision: str | None = None
-    """Hub revision; none takes the newest."""
+    """Hub revision. `null`: the newest."""
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     """Precision of the frozen weights and the forward pass; trained weights are kept in float32."""
     attention: Attention = "auto"
