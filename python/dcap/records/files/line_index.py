@@ -121,12 +121,13 @@ def _line_end(fd: int, chunk_bytes: int, place: int) -> int:
 def _find_in_part(fd: int, chunk_bytes: int, start: int, stop: int) -> tuple[_I64, _I64, int]:
     """Return starts and numbers (from 1) of the lines from one line's start to another's, and how many lines end."""
     buffer = np.empty(min(chunk_bytes, max(0, stop - start)), np.uint8)
+    is_end = np.zeros(-(-len(buffer) // 8) * 8, np.bool_)
     starts, numbers = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     place = line = start
     number, filled = 1, False  # of the line that goes on from chunk to chunk
     while size := os.preadv(fd, [buffer[: max(0, stop - place)].data], place):
         chunk = buffer[:size]
-        ends = _newlines(chunk)
+        ends = _newlines(chunk, is_end)
         begins = np.append(0, ends + 1)
         is_filled = _is_filled(chunk, begins, np.append(ends, size))
         is_filled[0] |= filled
@@ -141,11 +142,16 @@ def _find_in_part(fd: int, chunk_bytes: int, start: int, stop: int) -> tuple[_I6
     return np.concatenate(starts), np.concatenate(numbers), number - 1
 
 
-def _newlines(chunk: npt.NDArray[np.uint8]) -> _I64:
-    """Return the places of line ends, eight bytes at a time: most words of a file have none."""
-    found = np.zeros(-(-len(chunk) // 8) * 8, np.bool_)
-    np.equal(chunk, _NEWLINE, out=found[: len(chunk)])
-    words = found.view(np.uint64)
+def _newlines(chunk: npt.NDArray[np.uint8], is_end: npt.NDArray[np.bool_]) -> _I64:
+    """Return the places of line ends, looking at eight bytes at a time: most words of a file have none.
+
+    Args:
+        chunk: Bytes.
+        is_end: Room for a bool per byte, a multiple of 8 of them; fresh memory would take as long as the search.
+    """
+    np.equal(chunk, _NEWLINE, out=is_end[: len(chunk)])
+    is_end[len(chunk) :] = False
+    words = is_end.view(np.uint64)
     some = np.flatnonzero(words != 0)
     inside = np.flatnonzero(words[some].view(np.bool_))
     ends: _I64 = some[inside >> 3] * 8 + (inside & 7)
