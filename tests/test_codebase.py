@@ -28,7 +28,7 @@ SOURCES = ROOT / "python" / "dcap"
 MODULES = sorted(SOURCES.rglob("*.py"))
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 MAX_FUNCTION_LINES = 60
-OPEN = {"model", "Step"}
+OPEN = {"model"}
 """What does not obey a rule of this file yet."""
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
