@@ -19,6 +19,7 @@ import pytest
 from importlinter.cli import lint_imports
 
 import dcap
+from dcap.augment import OPS
 from dcap.core.schema import field_docs
 from dcap.train.config import RunConfig, load_run_config
 from support.import_graph import circle_of, import_graph
@@ -274,6 +275,18 @@ def config_classes(kind: Any) -> Iterator[type]:
 def test_every_config_field_has_a_doc_string(cls: type) -> None:
     docs = field_docs(cls)
     assert [field.name for field in dataclasses.fields(cls) if not docs.get(field.name)] == []
+
+
+SHIPPED_OPS = {OPS.get(name) for name in OPS if OPS.get(name).__module__.startswith("dcap.")}
+
+
+@pytest.mark.parametrize(
+    "cls", sorted({*config_classes(RunConfig), *SHIPPED_OPS}, key=str), ids=lambda cls: cls.__name__
+)
+def test_no_value_is_called_null_in_the_docs_of_the_config(cls: type) -> None:
+    """A user writes null for no value, and reads what happens then; a choice named none stands in ``quotes``."""
+    unquoted = {name: re.sub(r"``[^`]+``", "", doc) for name, doc in field_docs(cls).items()}
+    assert {name: doc for name, doc in unquoted.items() if re.search(r"\bnone\b", doc, re.IGNORECASE)} == {}
 
 
 def test_the_config_has_all_its_parts() -> None:

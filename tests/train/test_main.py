@@ -90,7 +90,10 @@ def test_help_lists_every_field_with_its_meaning(capsys: pytest.CaptureFixture[s
     text = capsys.readouterr().out
     for expected in (
         "model.adapter.rank = 16",
-        "Inner dimension of the adapters.",
+        "Inner size of the adapters",
+        "data.mixture[].weight = null",
+        "augmentation.ops[].prob = 1.0",
+        "augmentation.completeness.partial",
         "data.answer.prompts.system = null",
         "data.packing = true",
         "training.adam_betas = [0.9, 0.95]",

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import signal
 import sys
+import textwrap
 import typing
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -83,17 +84,26 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def field_lines(cls: type, prefix: str = "") -> Iterator[str]:
-    """Yield a line for each field of a config dataclass: dotted name, default as in YAML, description."""
+    """Yield lines for each field of a config dataclass: dotted name, default as in YAML, description.
+
+    Fields of what a list or an optional section holds follow it, as ``data.mixture[].name``.
+    """
     docs, hints = field_docs(cls), typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         name, hint = prefix + field.name, hints[field.name]
         if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             yield from field_lines(hint, f"{name}.")
-        else:
-            default = "" if field.default is dataclasses.MISSING else f" = {_in_yaml(field.default)}"
-            text = docs.get(field.name, "").replace("`", "")
-            # argparse formats help with %.
-            yield f"  {name}{default}\n      {text}".replace("%", "%%")
+            continue
+        default = "" if field.default is dataclasses.MISSING else f" = {_in_yaml(field.default)}"
+        text = " ".join(docs.get(field.name, "").replace("`", "").split())
+        wrapped = textwrap.fill(text, 110, initial_indent=_INDENT, subsequent_indent=_INDENT)
+        yield f"  {name}{default}\n{wrapped}".replace("%", "%%")  # argparse formats help with %
+        for inner in typing.get_args(hint):
+            if isinstance(inner, type) and dataclasses.is_dataclass(inner):
+                yield from field_lines(inner, f"{name}[]." if typing.get_origin(hint) is tuple else f"{name}.")
+
+
+_INDENT = " " * 6
 
 
 def _in_yaml(value: Any) -> str:
