@@ -90,7 +90,7 @@ def test_help_lists_every_field_with_its_meaning(capsys: pytest.CaptureFixture[s
     text = capsys.readouterr().out
     for expected in (
         "model.adapter.rank = 16",
-        "Inner size of the adapters",
+        "Inner dimension of the adapters.",
         "data.mixture[].weight = null",
         "augmentation.ops[].prob = 1.0",
         "augmentation.completeness.partial",

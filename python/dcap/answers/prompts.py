@@ -20,7 +20,8 @@ class PromptConfig:
     name: str = "en"
     """Name of a set of prompts: ``en``, ``zh``, or one of a plugin."""
     system: str | None = None
-    """System message. `null`: that of the named set; ``en`` and ``zh`` have none, as the published model."""
+    """System message. `null`: that of the named set; in ``en`` and ``zh`` there is no system
+    message, as in the published model."""
     dense: str | None = None
     """User message that asks for the located objects. `null`: that of the named set."""
     summary: str | None = None

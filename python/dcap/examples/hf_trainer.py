@@ -14,11 +14,9 @@ import torch
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
-from dcap.answers.profile import AnswerProfile, save_profile
+from dcap.answers import AnswerProfile, save_profile
 from dcap.data import DataConfig, DenseCaptionDataset, PackingCollator, Sample
-from dcap.model.config import ModelConfig
-from dcap.model.load import load_model
-from dcap.model.lora import attach
+from dcap.model import ModelConfig, attach, load_model
 from dcap.train import SupervisedLoss, model_inputs
 
 

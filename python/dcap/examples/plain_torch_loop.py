@@ -7,11 +7,9 @@
 
 import torch
 
-from dcap.answers.profile import AnswerProfile
-from dcap.data import DataConfig, DenseCaptionDataset, PackingCollator
-from dcap.model.config import ModelConfig
-from dcap.model.load import load_model
-from dcap.model.lora import attach
+from dcap.answers import AnswerProfile
+from dcap.data import DataConfig, DenseCaptionDataset, EpochLoader, plan_epoch
+from dcap.model import ModelConfig, attach, load_model
 from dcap.train import SupervisedLoss, model_inputs
 
 
@@ -20,20 +18,17 @@ def main(num_epochs: int = 8) -> list[float]:
     torch.manual_seed(0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     answer = AnswerProfile(min_pixels=16_384, max_pixels=65_536, emit_norm="norm100", max_polygon_points=6)
-    data = DataConfig(train="builtin:photos/train.jsonl", answer=answer)
+    data = DataConfig(train="builtin:photos/train.jsonl", answer=answer, global_max_length=1024, num_workers=0)
     dataset = DenseCaptionDataset(data, "train", "builtin:tiny", augmentation=[{"name": "hflip", "prob": 0.5}])
 
     config = ModelConfig("builtin:tiny", dtype="float32")
     loss = SupervisedLoss(attach(load_model(config, device), config)).train()
     optimizer = torch.optim.AdamW([p for p in loss.parameters() if p.requires_grad], lr=5e-3)
 
-    collate = PackingCollator()
     losses = []
     for epoch in range(num_epochs):
-        order = torch.randperm(len(dataset)).tolist()
-        for start in range(0, len(order), 2):
-            # A sample is a pure function of seed, epoch and index: each epoch augments it anew.
-            row = collate([dataset[epoch, index] for index in order[start : start + 2]])
+        plan = plan_epoch(dataset, epoch)  # shuffled, augmented anew, packed into rows; no image is opened for it
+        for row in EpochLoader(dataset, plan):
             out = loss(**model_inputs(row, device))
             out.loss.backward()
             optimizer.step()
