@@ -28,7 +28,7 @@ VALUES = np.arange(256, dtype=np.float64)
 _IDENTITY: Final = np.arange(256, dtype=np.uint8)
 _TABLE, _SATURATION, _HSV = range(3)
 _MOST_FACTOR: Final = 1e30
-"""Larger factors do the same and are no float32."""
+"""Larger factors give the same result and do not fit a float32."""
 
 
 class ColorStep(Protocol):
@@ -44,8 +44,8 @@ class KernelCode(NamedTuple):
 
     Attributes:
         kind: 0 for a table, 1 for a saturation, 2 for hue, saturation and value.
-        numbers: Of a saturation its factor; of the last the turn in sixths of the colour circle and two factors.
-        table: uint8 (256,), read for a table only.
+        numbers: Kind 1: the factor. Kind 2: the turn in sixths of the colour circle, then two factors.
+        table: uint8 (256,), read for kind 0 only.
     """
 
     kind: int
@@ -54,7 +54,7 @@ class KernelCode(NamedTuple):
 
 
 class PixelStep(ABC):
-    """A colour step that maps each pixel on its own, wherever it is, and that `dcap.kernels.recolor` knows."""
+    """A colour step that maps each pixel on its own, wherever it is. `dcap.kernels.recolor` runs it."""
 
     @abstractmethod
     def code(self) -> KernelCode:
@@ -66,12 +66,12 @@ class PixelStep(ABC):
 
 
 def recolored(image: Image, steps: Sequence[PixelStep], out: Image | None = None) -> Image:
-    """Apply steps in order, in one pass without the GIL; each rounds to 8 bits before the next one.
+    """Apply steps in order, in one pass without the GIL. Each step rounds to 8 bits.
 
     Args:
         image: uint8 (H, W, 3) RGB. Copied first when it is not C-contiguous.
         steps: At least one.
-        out: Where to write, C-contiguous; may be the image. By default a new array.
+        out: Array to write to, C-contiguous; may be the image. `None`: a new array.
 
     Raises:
         GeometryError: A factor is below 0 or not a number.
@@ -99,13 +99,13 @@ class TableStep(PixelStep):
 
 
 COLOR_STEPS: Registry[type[ColorStep]] = Registry("colour step", "dcap.color_steps")
-"""Colour steps by the name under which a plan is written down. A step is a frozen dataclass of plain values."""
+"""Colour steps by their name in a written plan. A step is a frozen dataclass of plain values."""
 
 
 @COLOR_STEPS.register("levels")
 @dataclass(frozen=True, slots=True)
 class Levels(TableStep):
-    """The line v -> gain * (v - pivot) + pivot + offset on every value: brightness and contrast.
+    """Brightness and contrast: v -> gain * (v - pivot) + pivot + offset for every value v.
 
     Args:
         gain: Slope.
@@ -148,10 +148,10 @@ class PowerCurve(TableStep):
 @COLOR_STEPS.register("inversion")
 @dataclass(frozen=True, slots=True)
 class Inversion(TableStep):
-    """Invert what is bright, v -> 255 - v from a threshold on; as `PIL.ImageOps.solarize`.
+    """Invert bright values, v -> 255 - v from a threshold on; as `PIL.ImageOps.solarize`.
 
     Args:
-        threshold: First value that is inverted, 0..256.
+        threshold: Smallest value to invert, 0..256.
     """
 
     threshold: int
@@ -170,7 +170,7 @@ class FewerBits(TableStep):
     """Keep the highest bits of each value and clear the rest; as `PIL.ImageOps.posterize`.
 
     Args:
-        bits: How many, 1..8.
+        bits: Number of bits to keep, 1..8.
     """
 
     bits: int
@@ -218,12 +218,12 @@ class Hue(PixelStep):
 @COLOR_STEPS.register("hsv_scale")
 @dataclass(frozen=True, slots=True)
 class HsvScale(PixelStep):
-    """Turn the hue and scale saturation and value, to the level.
+    """Turn the hue and scale saturation and value; the result is exact to the grey level.
 
     Args:
         hue_deg: Degrees on the colour circle.
-        saturation: Factor, at least 0; saturation ends at 1.
-        value: Factor, at least 0; value ends at 255.
+        saturation: Factor, at least 0; the result is clipped to 1.
+        value: Factor, at least 0; the result is clipped to 255.
     """
 
     hue_deg: float
@@ -236,7 +236,7 @@ class HsvScale(PixelStep):
 
 
 def rounded(values: npt.NDArray[np.float64]) -> Table:
-    """Return values to the nearest level, halves to even, clipped to 0..255."""
+    """Return values rounded to the nearest level, halves to even, clipped to 0..255."""
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
@@ -259,15 +259,15 @@ class _Lookup(TableStep):
 
 
 def apply_color(image: Image, steps: Sequence[ColorStep], in_place: bool = False) -> Image:
-    """Apply `steps` in order; tables that follow each other are merged, and a run of `PixelStep` costs one pass.
+    """Apply `steps` in order. Neighbouring tables are merged; neighbouring `PixelStep`s cost one pass together.
 
     Args:
         image: uint8 (H, W, 3) RGB.
         steps: Any number.
-        in_place: The image may be written over, which saves fresh memory.
+        in_place: Whether the image may be overwritten, which saves memory.
 
     Raises:
-        PluginError: A step returns another shape or type than it was given.
+        PluginError: A step returns a shape or type that differs from its input.
     """
     for by_kernel, group in itertools.groupby(_with_merged_tables(steps), lambda step: isinstance(step, PixelStep)):
         if by_kernel:
@@ -276,7 +276,7 @@ def apply_color(image: Image, steps: Sequence[ColorStep], in_place: bool = False
             in_place = True
             continue
         for step in group:
-            # What a step returns may be the image itself or belong to someone else.
+            # A step may return the image itself, or an array that someone else owns.
             image, in_place = _checked(step.apply(image), image, step), False
     return image
 

@@ -41,7 +41,7 @@ class Completeness:
             raise ConfigError(f"complete and partial must differ, not both be {self.partial!r}")
 
     def rewrite(self, caption: str) -> str:
-        """Return the caption with `partial` for every `complete`; one that says `partial` already is left as it is."""
+        """Return the caption with every `complete` replaced by `partial`. A `partial` that is there already stays."""
         # Cut at `partial` first: it may contain `complete`, as "incomplete" does.
         parts = caption.split(self.partial)
         return self.partial.join(part.replace(self.complete, self.partial) for part in parts)
@@ -49,16 +49,16 @@ class Completeness:
 
 @dataclass(frozen=True)
 class PhaseConfig:
-    """A part of the training, which begins where the phase before ends.
+    """A part of the training. It begins where the phase before it ends.
 
-    The numbers named here move in a straight line to the values given here. Other numbers do not change. After the last
-    phase nothing changes.
+    The numbers named here move linearly to the values given here. Other numbers do not change. Nothing changes after
+    the last phase.
     """
 
     until_percent: float | None = None
-    """End of the phase in percent of all optimiser steps, above 0 and at most 100. `null`: `until_step` says it."""
+    """End of the phase in percent of all optimiser steps, above 0 and at most 100. `null`: `until_step` is given."""
     until_step: int | None = None
-    """End of the phase in optimiser steps. `null`: `until_percent` says it. All phases use the same one of the two."""
+    """End of the phase in optimiser steps. `null`: `until_percent` is given. All phases use the same one of the two."""
     bypass_prob: float | None = None
     """``augmentation.bypass_prob`` at the end of the phase. `null`: it does not change."""
     ops: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class PhaseConfig:
 
     @property
     def until(self) -> float:
-        """End of the phase, in whichever unit it is given."""
+        """End of the phase, in percent or in steps."""
         return self.until_step or self.until_percent or 0.0
 
 
@@ -85,7 +85,7 @@ class AugmentConfig:
     """Augmentation of training samples. Validation and prediction never use it."""
 
     ops: tuple[OpConfig, ...] = ()
-    """Ops in the order in which they act; colour ops act after all geometric ones. ``dcap schema --ops`` lists all ops
+    """Ops in the order in which they act. Colour ops act after all geometric ops. ``dcap schema --ops`` lists all ops
     with their parameters."""
     bypass_prob: float = 0.0
     """Chance that a sample is not augmented at all, 0..1."""

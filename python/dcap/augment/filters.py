@@ -1,6 +1,6 @@
-"""Colour steps that look at more than one pixel; each costs a pass.
+"""Colour steps that look at more than one pixel; each makes its own pass.
 
-The first two look at the image as it is then, with the border repeated where grey will be.
+The first two see the image with its border pixels repeated in the area that becomes grey later.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from dcap.augment.color import COLOR_STEPS, VALUES, Image, Table, check_range, rounded
 
 MAX_TILES = 256
-"""Rows or columns of tiles."""
+"""Most rows, and most columns, of tiles."""
 
 
 @COLOR_STEPS.register("stretch")
@@ -22,7 +22,7 @@ class Stretch:
     """Stretch each channel to 0..255; as `PIL.ImageOps.autocontrast`, but rounded instead of cut off.
 
     Args:
-        cutoff: Share of the pixels that is cut off at the dark and at the bright end of each channel, 0..0.5.
+        cutoff: Share of pixels to ignore at the dark end of each channel, and as many at the bright end, 0..0.5.
     """
 
     cutoff: float
@@ -49,7 +49,7 @@ class LocalContrast:
     """Equalise the lightness of each tile, with a limit on the contrast it may gain (CLAHE), in the Lab space.
 
     Args:
-        clip_limit: Largest bin of a tile's histogram, in mean bins.
+        clip_limit: Largest bin of a tile's histogram, as a multiple of the mean bin.
         tile_grid: Rows and columns of tiles, 1 to `MAX_TILES` each.
     """
 

@@ -40,12 +40,12 @@ def fit_canvas(canvas: Canvas, min_pixels: int, max_pixels: int) -> Canvas:
 
 
 def smaller_fits(canvas: Canvas, min_pixels: int, max_pixels: int) -> Iterator[Canvas]:
-    """Yield what `fit_canvas` returns as its `max_pixels` falls, largest first, each once.
+    """Yield the canvases that `fit_canvas` returns as its `max_pixels` falls: each once, largest first.
 
     Args:
         canvas: Extent before the resize.
-        min_pixels: Smallest area of what is yielded, and bound of `fit_canvas`.
-        max_pixels: Where to begin; what `fit_canvas` returns for it comes not.
+        min_pixels: Smallest area of a yielded canvas; also the `min_pixels` of `fit_canvas`.
+        max_pixels: Area to begin below. The canvas that `fit_canvas` returns for it is not yielded.
 
     Raises:
         GeometryError: As `fit_canvas`.
@@ -54,7 +54,7 @@ def smaller_fits(canvas: Canvas, min_pixels: int, max_pixels: int) -> Iterator[C
     least = fit_canvas(canvas, min_pixels, min_pixels)
     low, high = min_pixels, max_pixels
     while last != least:
-        # No side grows as the bound falls, so the largest bound with another result can be searched.
+        # No side grows as the bound falls, so a search finds the largest bound with another result.
         low, end = min_pixels, high
         while end - low > 1:
             middle = (low + end) // 2

@@ -1,4 +1,4 @@
-"""Patches: pixels in the order and the number format that Qwen3-VL's vision tower takes."""
+"""Patches: pixels in the order and number format of Qwen3-VL's vision tower."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CACHE_LINE: Final = 64
 def to_patches(
     image: npt.NDArray[np.uint8], dtype: PatchType = "float32", out: npt.NDArray[Any] | None = None
 ) -> npt.NDArray[Any]:
-    """Return what the vision tower takes, in Hugging Face's layout, in one pass without the GIL.
+    """Return the patches of an image in Hugging Face's layout, in one pass without the GIL.
 
         rows: 2x2 blocks of patches, and within a block  0 1    columns: channel, time, y, x
                                                          2 3
@@ -35,8 +35,8 @@ def to_patches(
     Args:
         image: uint8 (H, W, 3) RGB; H and W are multiples of 32. Copied first when it is not C-contiguous.
         dtype: Format of the values, see below.
-        out: Where to write, C-contiguous, as many values of the NumPy type as are returned: a part of a batch, say.
-            By default new memory, which costs as much time as all else here.
+        out: Array to write to, such as a part of a batch: C-contiguous, with the type and the number of values of the
+            result. `None`: new memory, which doubles the time.
 
     Returns:
         One row per patch, H/16 * W/16 of them; in `out` when it is given:
@@ -49,7 +49,7 @@ def to_patches(
     Raises:
         GeometryError: The image is not (H, W, 3), a side is not a multiple of 32, or `out` has another length.
         TypeError: `out` has another type.
-        ConfigError: There is no such dtype.
+        ConfigError: The dtype is unknown.
     """
     if dtype not in _DTYPES:
         raise ConfigError(f"dtype must be one of {', '.join(get_args(PatchType))}, not {dtype!r}")
@@ -65,15 +65,15 @@ def to_patches(
 
 
 def patch_columns(dtype: PatchType) -> int:
-    """Return the values of one patch in a format: 1536, or 768 where there is one time step."""
+    """Return the number of values of one patch in a format: 1536, or 768 with one time step."""
     return 3 * PATCH**2 * (1 if dtype == "uint8" else TEMPORAL)
 
 
 def empty_patches(rows: int, dtype: PatchType) -> npt.NDArray[Any]:
-    """Return memory for patches of a format, from the start of a cache line on.
+    """Return memory for patches of a format, aligned to a cache line.
 
-    NumPy does not begin there, and stores across two lines take up to twice as long. Torch does, but asks the system
-    for small pages: to get memory takes longer then than to fill it.
+    NumPy does not align its memory, and stores across two lines take up to twice as long. Torch aligns, but asks the
+    system for small pages: getting the memory then takes longer than filling it.
     """
     kind, columns = np.dtype(_DTYPES[dtype]), patch_columns(dtype)
     size = rows * columns * kind.itemsize

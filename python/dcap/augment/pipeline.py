@@ -1,6 +1,6 @@
 """Pipeline: ops in the user's order, planned without pixels.
 
-Owns the walk over the ops: what the shapes become, where the visible region ends, and the one map at the end.
+Owns the walk over the ops. It tracks the shapes and the visible region, and ends in one map.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ class Pipeline:
     config: AugmentConfig = field(default_factory=AugmentConfig)
     curriculum: Curriculum = field(default_factory=Curriculum)
     values: Mapping[str, float] = field(default_factory=dict)
-    """What the curriculum changes, as it is at this step; for the telemetry."""
+    """The numbers of the curriculum at this step, for the telemetry."""
 
     @classmethod
     def from_config(cls, config: AugmentConfig | Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Pipeline:
         """Build from the ``augmentation:`` section, or from a bare list of ops.
 
         Raises:
-            ConfigError: An unknown op or parameter (the message names the nearest), or a value that it refuses; in
-                the curriculum, also a parameter that is no number.
+            ConfigError: An op or parameter is unknown (the message names the nearest), an op refuses a value, or the
+                curriculum names a parameter that is no number.
         """
         if not isinstance(config, AugmentConfig):
             tree = config if isinstance(config, Mapping) else {"ops": list(config)}
@@ -68,7 +68,7 @@ class Pipeline:
         """Return the pipeline of a training step: itself, without a curriculum.
 
         Raises:
-            ConfigError: The curriculum's phases are given in percent, and `when` does not say of what.
+            ConfigError: The curriculum's phases are in percent, and `when` does not give the total steps.
         """
         if not self.curriculum.phases:
             return self
@@ -88,14 +88,14 @@ class Pipeline:
         captions: Sequence[str] | None = None,
         fit: Fit | None = None,
     ) -> AugmentResult:
-        """Draw what a scene undergoes and map its shapes, without pixels.
+        """Draw the effects of all ops on a scene and map its shapes, without pixels.
 
         Args:
             canvas: Extent of the decoded image.
             shapes: N shapes inside `canvas`.
             rng: The only source of chance; make it with `dcap.core.random.generator`.
             captions: N texts; empty ones when not given.
-            fit: The model's own resize, fused as the last geometric step. None: the canvas of the last op stays.
+            fit: The model's own resize, fused as the last geometric step. `None`: the canvas of the last op stays.
 
         Returns:
             The result, its scene without an image.
@@ -136,9 +136,9 @@ class Pipeline:
         return AugmentResult(scene, walk.source_index, walk.visible_fraction, walk.is_copy, plan, telemetry)
 
     def log_canvas_fit(self) -> None:
-        """Warn when the last op that sizes the canvas leaves sides that the model's own resize changes again.
+        """Warn when the model's own resize changes the canvas that the last sizing op leaves.
 
-        After ops that have no such multiple, such as crops, this is logged as information. When no op sizes the canvas,
+        For an op without a multiple, such as a crop, this is logged as information. When no op sizes the canvas,
         nothing is logged.
         """
         sized = [(stage.name, stage.op.canvas_multiple) for stage in self.stages if isinstance(stage.op, SizesCanvas)]
@@ -164,7 +164,7 @@ class Pipeline:
 
 @dataclass(slots=True)
 class _Done:
-    """What the ops of one sample did besides moving its shapes."""
+    """All that the ops of one sample did besides moving its shapes."""
 
     color: list[ColorStep] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
@@ -178,7 +178,7 @@ class _Done:
             PluginError: The op returned something else than an effect.
         """
         if rng.random() >= stage.prob:
-            # What was to wait for the last expansion is cut now: a later op must not bring it back.
+            # Content that waited for the last expansion is cut now: a later op must not bring it back.
             return walk.cut() if stage.is_last_expansion else walk
         effect = stage.op.sample(walk, rng)
         if not isinstance(effect, Transform):

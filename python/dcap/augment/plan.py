@@ -1,4 +1,4 @@
-"""Plan: what one sample undergoes, without pixels; and the result that carries it."""
+"""Plan: all changes to one sample, without pixels; and the result that carries the plan."""
 
 from __future__ import annotations
 
@@ -24,41 +24,41 @@ MAX_PASTES = 1000
 MAX_SIDE = 1 << 16
 MAX_POINTS = 1000
 MAX_COORDINATE = 1e9
-"""Bounds of a plan that is read from a file: colour steps, pastes, sides, points of an outline, coordinates."""
+"""Limits for a plan from a file: colour steps, pastes, sides, points of an outline, coordinates."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Paste:
-    """A part of the source that is shown a second time; it is read from the source as everything else.
+    """A part of the source that the image shows a second time. Its pixels are read from the source.
 
     Args:
         affine: Source frame to final frame.
-        region: Convex outline of what it covers, float64 (K, 2), final frame.
+        region: Convex outline of the area that it covers, float64 (K, 2), final frame.
     """
 
     affine: Affine
     region: npt.NDArray[np.float64]
 
     def mapped(self, affine: Affine) -> Paste:
-        """Return the paste after another map of the frame."""
+        """Return the paste in a frame that is mapped once more."""
         return Paste(affine @ self.affine, affine.apply(self.region))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Plan:
-    """One map, one visible region, what is pasted over it, one list of colours.
+    """One map, one visible region, the pastes over it, and one list of colour steps.
 
     Args:
         source: Canvas of the decoded image.
         canvas: Canvas that the model sees.
         affine: Source frame to final frame; every geometric op and the model's own resize in one.
-        region: Convex outline of the source pixels that are still there, float64 (K, 2), final frame. Outside it
-            the image is mid grey.
+        region: Convex outline of the source pixels that are still visible, float64 (K, 2), final frame. The image is
+            mid grey outside.
         color: Colour steps, after all geometry.
         interpolation: ``linear`` or ``cubic`` for the one warp; ``model`` for a sample without augmentation, which
             is resized exactly as Hugging Face's processor does it.
-        steps: What was done, in words.
-        pastes: Parts of the source that are shown a second time, the later over the earlier.
+        steps: The changes in words.
+        pastes: Parts of the source that the image shows a second time. Later ones cover earlier ones.
     """
 
     source: Canvas
@@ -72,7 +72,7 @@ class Plan:
 
     @property
     def decode_shrink(self) -> int:
-        """How many times smaller a decoder may deliver the source: 1, 2, 4 or 8, at most what all maps shrink by."""
+        """Factor by which a decoder may shrink the source: 1, 2, 4 or 8. No map shrinks by less."""
         if self.interpolation == "model":
             return 1
         maps = [self.affine, *(paste.affine for paste in self.pastes)]
@@ -85,7 +85,7 @@ class Plan:
         return "\n".join([head, *(self.steps or ("no augmentation",))])
 
     def to_json(self) -> str:
-        """Return the plan as JSON; `from_json` gives back one that renders the same pixels.
+        """Return the plan as JSON. `from_json` reads it back as a plan that renders the same pixels.
 
         Raises:
             ConfigError: As `to_tree`.
@@ -106,14 +106,14 @@ class Plan:
 
     @classmethod
     def from_json(cls, text: str, where: str = "plan") -> Plan:
-        """Read what `to_json` wrote.
+        """Read a plan that `to_json` wrote.
 
         Args:
             text: JSON.
             where: Name of its source, for messages.
 
         Raises:
-            ConfigError: The text is no JSON, or as `from_tree`.
+            ConfigError: The text is not JSON, or as `from_tree`.
         """
         try:
             tree = json.loads(text)
@@ -123,10 +123,10 @@ class Plan:
 
     @classmethod
     def from_tree(cls, plain: Any, where: str = "plan") -> Plan:
-        """Read what `to_tree` returned.
+        """Read a plan that `to_tree` returned.
 
         Raises:
-            ConfigError: It is no plan, or one beyond a bound, such as `MAX_PIXELS` and `MAX_STEPS`.
+            ConfigError: It is not a plan, or the plan breaks a limit, such as `MAX_PIXELS` or `MAX_STEPS`.
         """
         try:
             tree = build(_PlanTree, plain, where)
@@ -196,18 +196,18 @@ def _check_bounds(tree: _PlanTree, where: str) -> None:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class AugmentResult:
-    """What became of a scene.
+    """A scene after augmentation, with its plan.
 
     Args:
-        scene: M shapes and captions in the final frame; with pixels when the scene came with some.
+        scene: M shapes and captions in the final frame; with pixels if the input had pixels.
         source_index: int64 (M,): the input object from which each output object came.
         visible_fraction: float64 (M,): share of that object's area (length for lines) that the result shows. With
-            ``split_policy="largest"`` that is the part that was kept, however much else of the object is on the
-            canvas; with ``"all"`` all its parts together, the same number for each. A length is measured where it
-            is cut: on the canvas of the op that cuts it.
-        is_copy: bool (M,): whether an op pasted it, beside what it is a copy of.
-        plan: What was done.
-        telemetry: What it cost.
+            ``split_policy="largest"`` only the kept part counts, even if more of the object is on the canvas. With
+            ``"all"`` all its parts count together, and each has the same number. A length is measured on the canvas of
+            the op that cuts it.
+        is_copy: bool (M,): whether it is a pasted copy; the original may be there as well.
+        plan: All changes.
+        telemetry: Objects kept and dropped, ops skipped, and why.
     """
 
     scene: Scene

@@ -1,7 +1,7 @@
-"""Policies and transforms: a policy samples, a transform is the deterministic effect.
+"""Policies and effects: a policy draws; the effect that it returns is deterministic.
 
-Owns the protocol that every op follows and the registry of ops. An op is a frozen dataclass whose fields are its
-parameters; `sample` looks at the scene so far and returns what shall happen.
+Owns the protocol that every op follows and the registry of ops. An op is a frozen dataclass; its fields are its
+parameters. `sample` looks at the scene so far and returns an effect.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dcap.geometry.shapes import ShapeArray
 
 
 class View(Protocol):
-    """What a policy may look at: the scene as it is when the op's turn comes, without pixels."""
+    """The scene that a policy sees: as it is before the op, without pixels."""
 
     @property
     def canvas(self) -> Canvas:
@@ -30,7 +30,7 @@ class View(Protocol):
 
     @property
     def shapes(self) -> ShapeArray:
-        """Current shapes, pixel-edge frame of `canvas`; mapped anew each time, so look once."""
+        """Current shapes, pixel-edge frame of `canvas`. Each access maps them anew, so read them once."""
         ...
 
     @property
@@ -40,7 +40,7 @@ class View(Protocol):
 
     @property
     def region(self) -> npt.NDArray[np.float64]:
-        """Convex outline of the pixels that are still there, float64 (K, 2), same frame.
+        """Convex outline of the pixels that are still visible, float64 (K, 2), same frame.
 
         It reaches over the canvas only between affine ops that an `expand_to_fit_affine` follows.
         """
@@ -49,15 +49,16 @@ class View(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DropRules:
-    """When a warp may cost objects, and when it must not happen at all.
+    """When a warp may drop objects, and when it must not act at all.
 
-    Visible is what the labels show, as in `dcap.augment.AugmentResult`: of an object that a cut splits the largest
-    part, or all its parts together where ``split_policy`` keeps them all.
+    The visible fraction counts the labelled parts, as in `dcap.augment.AugmentResult`. If a cut splits an object, that
+    is its largest part; where ``split_policy`` keeps all parts, all of them together.
 
     Args:
         min_coverage: Drop an object whose visible fraction would be below this.
         completeness_threshold: Rewrite the text of an object whose visible fraction would be below this.
-        min_objects: Skip the warp when fewer objects would remain; where there are fewer, when any would go.
+        min_objects: Skip the warp when fewer objects would remain. In an image with fewer objects, skip it when any
+            would be lost.
         skip_if_line: Skip the warp when it would cut or drop a line.
     """
 
@@ -68,7 +69,7 @@ class DropRules:
 
 
 NO_RULES = DropRules()
-"""An object goes only when nothing of it is left."""
+"""Drop an object only when nothing of it is visible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +78,10 @@ class Warp:
 
     Args:
         affine: Current frame to next frame.
-        canvas: Next canvas; what is outside it is cut off.
+        canvas: Next canvas. Content outside is cut off.
         words: The effect in words, with its numbers.
-        rules: What the warp may cost.
-        cuts: Whether the new canvas is a window that cuts even where an `expand_to_fit_affine` follows.
+        rules: Which objects the warp may drop or rewrite.
+        cuts: Whether the new canvas is a window. A window cuts even if an `expand_to_fit_affine` follows.
     """
 
     affine: Affine
@@ -92,11 +93,11 @@ class Warp:
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """A window of the scene that appears a second time, elsewhere on the canvas.
+    """A window of the scene, pasted a second time elsewhere on the canvas.
 
     Args:
-        window: What is copied, current frame, within the canvas.
-        affine: Where the copy goes, current frame to current frame; it keeps boxes boxes.
+        window: The window to copy, current frame, within the canvas.
+        affine: Map from window to copy, current frame to current frame. Boxes stay boxes.
     """
 
     window: Rect
@@ -104,7 +105,7 @@ class Patch:
 
     @property
     def target(self) -> Rect:
-        """What the copy covers, current frame."""
+        """The area that the copy covers, current frame."""
         x1, y1, x2, y2 = self.window
         corners = self.affine.apply([[x1, y1], [x2, y2]])
         return (*corners.min(axis=0).tolist(), *corners.max(axis=0).tolist())
@@ -112,12 +113,12 @@ class Patch:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """Patches that are pasted one over the other, with the objects that they show; all copied from the scene before.
+    """Pasted patches with the objects that they show. Later patches cover earlier ones.
 
     Args:
-        patches: At least one.
+        patches: At least one; all are copied from the scene before the op.
         words: The effect in words.
-        rules: Which objects come along; those whose text must change are rewritten.
+        rules: Which objects to copy, and which texts to rewrite.
     """
 
     patches: tuple[Patch, ...]
@@ -135,7 +136,7 @@ class Recolor:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Nothing happens; the reason goes into the telemetry."""
+    """The op does not act. The reason goes into the telemetry."""
 
     reason: str
 
@@ -147,17 +148,17 @@ class Op(Protocol):
     """One augmentation op. Register the class with ``@OPS.register("my_op")`` or the ``dcap.ops`` entry points."""
 
     def sample(self, view: View, rng: np.random.Generator) -> Transform:
-        """Draw what shall happen to the scene that `view` shows, from `rng` alone."""
+        """Draw the effect on the scene that `view` shows. `rng` is the only source of chance."""
         ...
 
 
 @runtime_checkable
 class SizesCanvas(Protocol):
-    """An op that changes the canvas's size, and knows without pixels what to."""
+    """An op that changes the size of the canvas and knows the new size without pixels."""
 
     @property
     def canvas_multiple(self) -> int:
-        """What the sides of the canvas are multiples of afterwards; 1 for a size of any kind."""
+        """The sides of the new canvas are multiples of this number. 1: any size."""
         ...
 
 

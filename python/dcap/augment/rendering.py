@@ -1,7 +1,6 @@
-"""Rendering: the source is read once, in one resample, and the final canvas is written once.
+"""Rendering: one resample reads the source once and writes the final canvas once.
 
-Owns the resample, antialiased where it shrinks, and pasting: parts of the source that a plan shows a second time, read
-at their final size.
+Owns the resample, antialiased where it shrinks, and the pastes, which are read from the source at their final size.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import Canvas
 
 FILL = 128
-"""Mid grey: what shows where no source pixel is."""
+"""Mid grey, the colour of areas without a source pixel."""
 Resampling = Literal["linear", "cubic"]
 
 _ONE_SAMPLE = 4 / 3
-"""Most source pixels per output pixel along an axis that one sample does justice to; above, two are averaged."""
+"""Most source pixels per output pixel along an axis for one sample per output pixel. Above it, two are averaged."""
 _MARGIN = 4
-"""Output pixels around what a paste shows that interpolation looks at."""
+"""Output pixels around a paste that interpolation reads."""
 
 
 def render(image: Image, plan: Plan) -> Image:
@@ -53,7 +52,7 @@ def render(image: Image, plan: Plan) -> Image:
     pixels = _warped(image, affine, plan.canvas, plan.interpolation)
     pixels = _with_pastes(pixels, image, plan, shrink, plan.interpolation)
     pixels = apply_color(pixels, plan.color, in_place=True)
-    # A colour step may return whatever view it likes.
+    # A colour step may return any view.
     pixels = np.require(pixels, np.uint8, ["C_CONTIGUOUS", "WRITEABLE"])
     kernels.fill_outside(np.ascontiguousarray(plan.region, np.float64), FILL, pixels)
     return pixels
@@ -62,13 +61,13 @@ def render(image: Image, plan: Plan) -> Image:
 def render_patches(
     image: Image, plan: Plan, dtype: PatchType = "float32", out: npt.NDArray[Any] | None = None
 ) -> npt.NDArray[Any]:
-    """Apply `plan` to pixels and return what the vision tower takes.
+    """Apply `plan` to pixels and return the patches for the vision tower.
 
     Args:
         image: As for `render`.
         plan: From `Pipeline.plan`; the sides of its final canvas are multiples of 32.
         dtype: ``float32``, ``bfloat16`` (as uint16 bits) or ``uint8``; see `dcap.augment.patches.to_patches`.
-        out: Where to write, see there.
+        out: Array to write to; see `dcap.augment.patches.to_patches`.
 
     Returns:
         One row per patch: (N, 1536), or (N, 768) for ``uint8``.
@@ -77,7 +76,7 @@ def render_patches(
         GeometryError: The image has another extent than the plan's source, or a side of the final canvas is not a
             multiple of 32, or `out` has another length.
         TypeError: `out` has another type.
-        ConfigError: There is no such dtype.
+        ConfigError: The dtype is unknown.
     """
     return to_patches(render(image, plan), dtype, out)
 
@@ -99,7 +98,7 @@ def _decode_shrink(image: Image, plan: Plan) -> int:
 
 
 def _warped(image: Image, affine: Affine, canvas: Canvas, interpolation: Resampling) -> Image:
-    """Resample an image; what lies outside it shows its nearest border pixel.
+    """Resample an image. Outside it, the nearest border pixel is repeated.
 
     Args:
         image: uint8 (H, W, 3).
@@ -113,7 +112,7 @@ def _warped(image: Image, affine: Affine, canvas: Canvas, interpolation: Resampl
         size, matrix = (canvas.width, canvas.height), affine.opencv_matrix()
         cubic = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         return np.asarray(cubic, np.uint8)
-    # The kernel's own samples average what is left, up to 2.
+    # The kernel's own samples average the rest, a factor of up to 2.
     image, affine = _averaged(image, affine, [math.ceil(k / 2 - 1e-9) for k in shrinks])
     out = np.empty((canvas.height, canvas.width, 3), np.uint8)
     back = affine.inverse()
@@ -123,10 +122,10 @@ def _warped(image: Image, affine: Affine, canvas: Canvas, interpolation: Resampl
 
 
 def _averaged(image: Image, affine: Affine, block: list[int]) -> tuple[Image, Affine]:
-    """Average blocks of so many columns and rows, and return the map from there.
+    """Average blocks of so many columns and rows, and return the map from the averaged image.
 
-    What is left of a block at the right and at the bottom, less than an output pixel, shows the last whole one:
-    blocks of a fraction of pixels would take OpenCV ten times as long.
+    A partial block at the right or bottom, less than an output pixel, repeats the last whole block. Blocks with
+    fractions of pixels would take OpenCV ten times as long.
     """
     height, width = image.shape[:2]
     kx, ky = (min(max(k, 1), side) for k, side in zip(block, (width, height), strict=True))
@@ -138,13 +137,13 @@ def _averaged(image: Image, affine: Affine, block: list[int]) -> tuple[Image, Af
 
 
 def _with_pastes(pixels: Image, image: Image, plan: Plan, shrink: int, interpolation: Resampling) -> Image:
-    """Put every paste of `plan` over `pixels`, edges blended by the share of the pixel that they cover.
+    """Put every paste of `plan` over `pixels`. An edge pixel is blended by its covered share.
 
     Args:
         pixels: uint8 (H', W', 3), of the plan's final canvas; changed in place.
         image: uint8 (H, W, 3), the source, as decoded.
-        plan: What is pasted.
-        shrink: How many times smaller than the plan's source `image` is.
+        plan: The plan with the pastes.
+        shrink: Factor by which `image` is smaller than the plan's source.
         interpolation: Between the pixels.
     """
     for paste in plan.pastes:
@@ -174,7 +173,7 @@ def _paste(pixels: Image, image: Image, paste: Paste, interpolation: Resampling)
 
 
 def _bounds(points: npt.NDArray[np.float64], margin: int, width: int, height: int) -> tuple[int, int, int, int] | None:
-    """Whole pixels around points, within an image; None when there are none."""
+    """Whole pixels around points, within an image. `None`: there are none."""
     low = np.clip(np.floor(points.min(axis=0)) - margin, 0, [width, height]).astype(int)
     high = np.clip(np.ceil(points.max(axis=0)) + margin, 0, [width, height]).astype(int)
     return (*low.tolist(), *high.tolist()) if (high > low).all() else None

@@ -14,16 +14,16 @@ from dcap.geometry.shapes import ShapeArray
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Scene:
-    """What an augmentation reads and returns.
+    """An image with labelled shapes: the input and output of augmentation.
 
     Args:
         canvas: Extent of the image.
         shapes: N shapes in the pixel-edge frame of `canvas`.
         captions: N texts, one per shape.
-        image: uint8 (H, W, 3) RGB of that extent, or None while planning.
+        image: uint8 (H, W, 3) RGB of that extent. `None`: the scene is only planned.
 
     Raises:
-        GeometryError: Captions and shapes differ in number, or the image is not what `canvas` says.
+        GeometryError: Captions and shapes differ in number, or the image differs from `canvas`.
     """
 
     canvas: Canvas

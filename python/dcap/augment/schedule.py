@@ -12,8 +12,8 @@ from dcap.core.config import build, to_tree
 from dcap.core.errors import ConfigError, nearest_hint
 
 _TRIED = (1e-9, *(k / 16 for k in range(1, 16)), 1.0 - 1e-9)
-"""Shares of a phase at which its numbers are tried when the config is read: what a parameter allows has few gaps, and
-those lie at its ends, such as between 0 for off and the least value."""
+"""Shares of a phase at which the config check tries its numbers. The legal values of a parameter have few gaps, and the
+gaps are at the ends, such as between 0 for off and the least value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class TrainingStep:
 
     Args:
         step: Optimiser steps made before, from 0.
-        total: Steps that the run is planned for; only phases in percent need it.
+        total: Steps of the whole run. Only phases in percent need it.
 
     Raises:
         ConfigError: The step is negative.
@@ -38,7 +38,7 @@ class TrainingStep:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a curriculum may change, as it is at one moment."""
+    """The numbers that a curriculum may change, at one moment."""
 
     bypass_prob: float = 0.0
     stages: tuple[Stage, ...] = ()
@@ -49,8 +49,8 @@ class Phase:
     """A phase of the training.
 
     Args:
-        config: When it ends.
-        setting: What is reached then.
+        config: The end of the phase.
+        setting: The values at its end.
     """
 
     config: PhaseConfig
@@ -60,7 +60,7 @@ class Phase:
         """Return the step at which the phase ends.
 
         Raises:
-            ConfigError: It ends after a share of the training, whose length is not known.
+            ConfigError: The end is in percent, and the total steps are unknown.
         """
         if self.config.until_step is not None:
             return self.config.until_step
@@ -82,10 +82,10 @@ class Curriculum:
            0        400     800
 
     Args:
-        start: What holds at the first step.
+        start: The setting at the first step.
         phases: In order; without phases nothing changes.
-        names: Position of the stage and name of the field of all numbers that phases name; ``bypass_prob`` has
-            position -1.
+        names: Position of the stage and name of the field, for all numbers that phases name. The position of
+            ``bypass_prob`` is -1.
     """
 
     start: Setting = field(default_factory=Setting)
@@ -101,8 +101,8 @@ class Curriculum:
             stages: Its ops.
 
         Raises:
-            ConfigError: A phase names an op that the config does not have, or has twice, a parameter that it does
-                not have or that is no number, or a value that it refuses.
+            ConfigError: A phase names an op that is not in the config exactly once, a parameter that the op does not
+                have or that is no number, or a value that the op refuses.
         """
         start = setting = Setting(config.bypass_prob, stages)
         phases: list[Phase] = []
@@ -124,7 +124,7 @@ class Curriculum:
         return cls(start, tuple(phases), tuple(names))
 
     def at(self, when: TrainingStep) -> Setting:
-        """Return what holds at a step.
+        """Return the setting at a step.
 
         Raises:
             ConfigError: As `Phase.end`.
@@ -179,7 +179,7 @@ def _changed(stage: Stage, numbers: Mapping[str, Any], config: AugmentConfig, wh
 
 
 def _count(value: Any) -> int:
-    """How many numbers a value is made of; 0 for one that is made of anything else."""
+    """The count of numbers in a value; 0 if it holds anything else."""
     items = value if isinstance(value, tuple) else (value,)
     return len(items) if all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in items) else 0
 
@@ -208,9 +208,9 @@ def _mixed_stage(start: Stage, end: Stage, share: float) -> Stage:
 
 
 def _between(start: Any, end: Any, share: float) -> Any:
-    """The value on the line from `start` to `end`; whole numbers stay whole, lists go number by number."""
+    """The value on the line from `start` to `end`. Whole numbers stay whole; lists move number by number."""
     if isinstance(start, tuple):
         return tuple(_between(a, b, share) for a, b in zip(start, end, strict=True))
     value = start + share * (end - start)
-    # A default may be a whole number where the parameter is not; what was read is what the parameter is.
+    # A default may be a whole number where the parameter is not; the type that was read counts.
     return round(value) if isinstance(start, int) and isinstance(end, int) else value

@@ -21,7 +21,7 @@ class Stage:
     prob: float
     op: Op
     keeps_outside: bool
-    """Whether what leaves the canvas here may stay until the expansion that follows."""
+    """Whether content outside the canvas may stay until the expansion that follows."""
     is_last_expansion: bool = False
 
 
@@ -29,7 +29,7 @@ def build_stages(config: AugmentConfig) -> tuple[Stage, ...]:
     """Return the ops of a config.
 
     Raises:
-        ConfigError: An unknown op or parameter (the message names the nearest), or a value that it refuses.
+        ConfigError: An op or parameter is unknown (the message names the nearest), or an op refuses a value.
     """
     stages: list[Stage] = []
     for i, item in enumerate(config.ops):
@@ -45,7 +45,7 @@ def build_stages(config: AugmentConfig) -> tuple[Stage, ...]:
 
 
 def check_rule(op: Op, config: AugmentConfig, where: str) -> None:
-    """Check that the texts exist which an op writes.
+    """Check that the texts that an op writes exist.
 
     Raises:
         ConfigError: They do not.

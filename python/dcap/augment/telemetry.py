@@ -1,4 +1,4 @@
-"""Telemetry: what was kept, dropped and skipped in one sample, and why; and over many of them."""
+"""Telemetry: what was kept, dropped and skipped, and why; for one sample and summed over many."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ class Telemetry:
 
     Args:
         num_objects: Objects that came in.
-        dropped: Reason for each input object that is gone, by its index.
+        dropped: Reason for each dropped input object, by its index.
         applied: Names of the ops that acted, in order.
-        skipped: Name and reason of each op that was drawn but did not act, in order; an op may stand there twice.
+        skipped: Name and reason of each op that was drawn but did not act, in order. An op may occur twice.
         padding_share: Share of the final canvas that shows no source pixel, 0..1.
-        bypassed: Whether the sample was left as it is.
+        bypassed: Whether the sample was not augmented at all.
         num_pasted: Shapes in the result that are copies.
-        curriculum: Each number that the curriculum changes, by name, as it was for this sample.
-        fitted: What was done so that the sample fits a row: ``dropped_objects``, their number, or ``shrunk_image``, 1.
+        curriculum: Each number that the curriculum changes, by name, with its value for this sample.
+        fitted: Changes that made the sample fit a row: ``dropped_objects`` with their number, or ``shrunk_image`` with
+            1.
     """
 
     num_objects: int
@@ -35,11 +36,11 @@ class Telemetry:
 
     @property
     def num_kept(self) -> int:
-        """Input objects of which something is left."""
+        """Number of input objects that are still visible, at least in part."""
         return self.num_objects - len(self.dropped)
 
     def tally(self, num_pixels: int) -> dict[str, float]:
-        """Return numbers of this sample that may be added to those of others; `averages` reads their sums.
+        """Return numbers that can be summed over samples. `averages` reads the sums.
 
         Args:
             num_pixels: Area of the final canvas.
@@ -61,12 +62,12 @@ class Telemetry:
 
 
 def averages(sums: Mapping[str, float]) -> dict[str, float]:
-    """Return what the sums of `Telemetry.tally` say of their samples.
+    """Return the averages that follow from sums of `Telemetry.tally`.
 
-    ``kept_share`` is that of the objects; ``bypassed_share``, ``padding_share``, ``objects``, ``pasted`` copies,
-    ``megapixels``, how often each op acted (``applied/rotate``) or could not (``skipped/rotate``), the numbers of
-    the curriculum (``curriculum/rotate.max_deg``) and what it took to fit rows (``fitted/dropped_objects``) are per
-    sample, those of the curriculum per sample that follows it.
+    ``kept_share`` is per object. All others are per sample: ``bypassed_share``, ``padding_share``, ``objects``,
+    ``pasted`` copies, ``megapixels``, how often each op acted (``applied/rotate``) or did not (``skipped/rotate``), and
+    changes to fit rows (``fitted/dropped_objects``). The numbers of the curriculum (``curriculum/rotate.max_deg``) are
+    per sample that follows it.
     """
     samples = max(sums.get("samples", 0), 1)
     per_sample = {

@@ -21,18 +21,17 @@ from dcap.geometry.shapes import GeometryKind, ShapeArray
 
 _IDENTITY = Affine.identity()
 _NOISE = 1e-9
-"""A shape that lost less than this share was not cut: float noise moved it over the border."""
+"""A shape that lost less than this share is not cut: float noise moved it over the border."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Walk:
-    """Shapes, map and visible region after the ops so far; all in the frame of `canvas`. What an op sees as `View`.
+    """Shapes, map and visible region after the ops so far, in the frame of `canvas`. Ops see it as `View`.
 
-    Shapes are mapped only when someone looks at them: `base` holds them as they were before the ops of `since`.
-    `source_index` and `visible_fraction` refer to the objects that came in; `dropped` holds a reason for each one
-    of which nothing is left. `part_share` is the share of its object's area (length) that a part is by itself, and
-    `visible_fraction` the share of all its parts that are kept. `instance` tells the parts of an object from those of
-    its copies.
+    Shapes are mapped only when they are read: `base` holds them as they were before the ops of `since`. `source_index`
+    and `visible_fraction` refer to the input objects. `dropped` holds a reason for each input object that is gone.
+    `part_share` is the share of one part in its object's area (length); `visible_fraction` is the share of all kept
+    parts together. `instance` separates the parts of an object from the parts of its copies.
     """
 
     canvas: Canvas
@@ -99,7 +98,7 @@ class Walk:
         Args:
             warp: The effect.
             name: The op's name, for the reasons of dropped objects.
-            cut: Whether what is outside the new canvas is cut off now.
+            cut: Whether content outside the new canvas is cut off now.
         """
         if warp.canvas.num_pixels > MAX_PIXELS:
             return Skip(f"the canvas would have {warp.canvas.num_pixels} pixels, more than {MAX_PIXELS}")
@@ -119,7 +118,7 @@ class Walk:
 
     def _forbidden(self, after: Walk, rules: DropRules) -> Skip | None:
         if rules.min_objects:
-            # Parts of one object count once, and where there are fewer anyway, all must remain.
+            # Parts of one object count once. Where there are fewer objects anyway, all must remain.
             before, left = len(np.unique(self.instance)), len(np.unique(after.instance))
             if left < min(rules.min_objects, before):
                 return Skip(f"{counted(left, 'object')} would remain, fewer than {min(rules.min_objects, before)}")
@@ -160,8 +159,8 @@ class Walk:
     def _shares(self, clipped: Clipped) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Return visible fraction and part share of each clipped shape."""
         before = clipped.source_index
-        # A cut may take one part of an object and leave another, or the rules keep only the largest: each part counts
-        # by itself, and the object by the parts that are labelled.
+        # A cut may remove one part of an object and keep another, or the rules keep only the largest part. So each part
+        # counts by itself, and an object counts by its labelled parts.
         share = self.part_share[before]
         cut = np.flatnonzero(clipped.visible_fraction < 1.0)
         if len(cut):
@@ -173,9 +172,9 @@ class Walk:
         return _summed(self.instance[before], share), share
 
     def copied(self, copy: Copy, name: str) -> Walk:
-        """Return the state with patches pasted over it, each a window of the state before, with its objects.
+        """Return the state with patches and their objects pasted over it. Each patch is a window of this state.
 
-        What a patch covers stays as a label and is that much less visible.
+        An object under a patch keeps its label; its visible fraction falls.
 
         Args:
             copy: The effect.
@@ -204,7 +203,7 @@ class Walk:
         return after
 
     def _covered(self, rect: Rect) -> Walk:
-        """Return the state in which nothing inside `rect` is visible any more; no shape changes."""
+        """Return the state with everything inside `rect` hidden; no shape changes."""
         left = 1.0 - visible_fraction(self.shapes, rect)
         share = self.part_share * left
         return replace(self, visible_fraction=_summed(self.instance, share), part_share=share)
@@ -249,7 +248,7 @@ class Walk:
 
     @property
     def is_copy(self) -> npt.NDArray[np.bool_]:
-        """Which objects were pasted, bool, one per shape; what came in has its own index as its instance."""
+        """Whether each shape was pasted, bool, one per shape. The instance of an input object is its own index."""
         return np.not_equal(self.instance, self.source_index)
 
     def padding_share(self) -> float:
@@ -279,12 +278,12 @@ def _cut_pastes(pastes: tuple[Paste, ...], rect: Rect) -> tuple[Paste, ...]:
 
 
 def _summed(instance: npt.NDArray[np.int64], share: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Share of its whole object that all parts together show, for each part."""
+    """For each part: the share of its object that all parts together show."""
     return np.minimum(np.bincount(instance, share)[instance], 1.0) if len(instance) else share
 
 
 def _line_lengths_left(walk: Walk) -> float:
     is_line = walk.base.kinds == GeometryKind.LINE
-    # Parts of one line all carry its fraction; it counts once.
+    # All parts of a line have its fraction; it counts once.
     _, first = np.unique(walk.instance[is_line], return_index=True)
     return float(walk.visible_fraction[is_line][first].sum())

@@ -14,10 +14,11 @@ from dcap.core.errors import ConfigError
 @OPS.register("color_jitter")
 @dataclass(frozen=True)
 class ColorJitter:
-    """Draw a factor from [1 - x, 1 + x] for each of the first three, an angle from [-hue, hue] for the last.
+    """Change brightness, contrast, saturation and hue, each by an amount drawn evenly.
 
-    Contrast turns about mid grey instead of the image's mean, so that planning needs no pixels. All four share a
-    pass with the colour ops beside them.
+    The first three are factors from [1 - x, 1 + x], where x is the spread. The hue turns by a share from [-hue, hue].
+    Contrast grows and shrinks about mid grey instead of the image's mean, so that planning needs no pixels. The op
+    shares one pass over the pixels with the colour ops next to it.
     """
 
     brightness: float = 0.0
@@ -27,13 +28,13 @@ class ColorJitter:
     saturation: float = 0.0
     """Spread of the saturation factor, 0..1."""
     hue: float = 0.0
-    """Largest turn of the hue, in parts of the colour circle, 0..0.5."""
+    """Largest turn of the hue to either side, share of the colour circle, 0..0.5."""
 
     def __post_init__(self) -> None:
         _check_spreads(self)
 
     def sample(self, view: View, rng: np.random.Generator) -> Recolor:
-        """Draw the four; a spread of 0 costs nothing."""
+        """Draw the four amounts. A spread of 0 costs nothing."""
         b, c, s, h = (float(v) for v in rng.uniform(-1.0, 1.0, 4))
         steps: list[ColorStep] = []
         if self.brightness:
@@ -53,13 +54,13 @@ class ColorJitter:
 @OPS.register("hsv")
 @dataclass(frozen=True)
 class Hsv:
-    """Change hue, saturation and value together, to the level; saturation is that of the HSV space.
+    """Change hue, saturation and value in the HSV space; the result is exact to the grey level.
 
     Unlike the grey blend of color_jitter, saturation here leaves the largest of red, green and blue in place.
     """
 
     hue: float = 0.0
-    """Largest turn of the hue to either side, drawn evenly, in parts of the colour circle, 0..0.5."""
+    """Largest turn of the hue to either side, drawn evenly, share of the colour circle, 0..0.5."""
     saturation: float = 0.0
     """Spread x of the saturation factor, drawn evenly from [1 - x, 1 + x], 0..1."""
     value: float = 0.0

@@ -1,4 +1,4 @@
-"""auto_contrast, clahe: contrast by what the image holds; each costs passes over the pixels of its own."""
+"""auto_contrast, clahe: contrast that depends on the image; each makes its own passes over the pixels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class AutoContrast:
     """Stretch each channel until its darkest value is 0 and its brightest 255."""
 
     cutoff: float = 0.0
-    """Share of the pixels that is left out at the dark end of each channel, and at the bright end, 0..0.49."""
+    """Share of pixels to ignore at the dark end of each channel, and as many at the bright end, 0..0.49."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.cutoff <= 0.49:
@@ -34,7 +34,8 @@ class Clahe:
     """Equalise the lightness tile by tile, with a limit on the gain (CLAHE)."""
 
     clip_limit: float = 4.0
-    """Largest limit, in mean bins of a tile's histogram, at least 1; the limit is drawn evenly from [1, clip_limit]."""
+    """Largest limit on the gain, as a multiple of the mean bin of a tile's histogram, at least 1. Each sample draws its
+    limit evenly from [1, clip_limit]."""
     tile_grid: tuple[int, int] = (8, 8)
     """Rows and columns of tiles, 1..256."""
 

@@ -30,7 +30,7 @@ class Crop(Window):
 
     @property
     def canvas_multiple(self) -> int:
-        """Number of which the sides of the canvas are multiples afterwards."""
+        """The sides of the new canvas are multiples of this number."""
         return 1
 
     def _window(self, view: View, x: int, y: int, height: int, width: int, of: str = "") -> Warp:
@@ -42,7 +42,7 @@ class Crop(Window):
 @OPS.register("random_crop")
 @dataclass(frozen=True, kw_only=True)
 class RandomCrop(Crop):
-    """Keep a window of a random share of the area and a random shape."""
+    """Keep a window of random size and shape."""
 
     scale: tuple[float, float] = (0.5, 1.0)
     """Smallest and largest share of the canvas's area, drawn evenly, 0..1."""
@@ -71,14 +71,15 @@ class RandomCrop(Crop):
 @OPS.register("roi_crop")
 @dataclass(frozen=True, kw_only=True)
 class RoiCrop(Crop):
-    """Keep a window around one object, drawn evenly from those that an anchor names; all of it stays visible."""
+    """Keep a window around one random object. The whole object stays visible."""
 
     anchors: tuple[str, ...] = ()
-    """Texts of which an object's text must contain one. Empty: any object can be chosen."""
+    """The text of the object must contain at least one of these texts. Empty: any object can be chosen."""
     scale_range: tuple[float, float] = (1.2, 3.0)
-    """Smallest and largest side of the window, in sides of the object's bounding box, drawn evenly, at least 1."""
+    """Smallest and largest side of the window, as a multiple of the side of the object's bounding box, drawn evenly, at
+    least 1."""
     min_crop_size: int = 64
-    """Smallest side of the window, pixels; the canvas bounds it."""
+    """Smallest side of the window, pixels. On a smaller canvas, the side of the canvas."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,4 +1,4 @@
-"""expand_to_fit_affine: grow the canvas so that nothing that was turned or moved is cut."""
+"""expand_to_fit_affine: grow the canvas so that turned or moved content is not cut."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import Canvas
 
 _SLACK = 1e-6
-"""Pixels by which float noise may reach over a border without growing the canvas."""
+"""Pixels over a border that count as float noise and do not grow the canvas."""
 
 
 @OPS.register("expand_to_fit_affine")
@@ -21,7 +21,7 @@ _SLACK = 1e-6
 class ExpandToFitAffine:
     """Give the content the smallest aligned canvas that holds all of it, centred on mid grey.
 
-    What the affine ops before it moved over the border is kept, because this op follows. Content that would need
+    The affine ops before this op cut nothing, because this op follows them. Content that would need
     more than `max_pixels` is scaled down until the aligned canvas fits.
     """
 
@@ -38,7 +38,7 @@ class ExpandToFitAffine:
 
     @property
     def canvas_multiple(self) -> int:
-        """Number of which the sides of the canvas are multiples afterwards."""
+        """The sides of the new canvas are multiples of this number."""
         return self.multiple
 
     def sample(self, view: View, rng: np.random.Generator) -> Warp | Skip:

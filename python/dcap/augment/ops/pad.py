@@ -26,7 +26,7 @@ class PadToMultiple:
 
     @property
     def canvas_multiple(self) -> int:
-        """Number of which the sides of the canvas are multiples afterwards."""
+        """The sides of the new canvas are multiples of this number."""
         return self.multiple
 
     def sample(self, view: View, rng: np.random.Generator) -> Warp | Skip:

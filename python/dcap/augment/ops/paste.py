@@ -21,28 +21,29 @@ from dcap.geometry.shapes import GeometryKind, ShapeArray
 @OPS.register("small_object_zoom_paste")
 @dataclass(frozen=True, kw_only=True)
 class SmallObjectZoomPaste(Window):
-    """Copy small objects with what is around them, enlarged, to where they hide little.
+    """Paste enlarged copies of small objects, with their surroundings, where they hide little.
 
-    A copy brings its caption with it, and so do other objects in its window that show at least `min_coverage`; of
-    larger ones it shows a part without a label, as a crop does. It is read from the source image at its final size,
-    so it costs its own area and no pass over the image.
+    A copy keeps the caption of its object. Other objects in the window are copied with their captions too, if at least
+    `min_coverage` of them is visible; the rest have no label, as in a crop. Copies are read from the source image at
+    their final size, so a copy costs only its own area.
     """
 
     max_targets: int = 1
-    """Largest number of objects that are copied."""
+    """Largest number of objects to copy."""
     scale: tuple[float, float] = (1.5, 3.0)
-    """Smallest and largest factor of enlargement, at least 0.1, drawn evenly. A copy that the canvas cannot hold is
+    """Smallest and largest factor of enlargement, at least 0.1, drawn evenly. A copy that does not fit the canvas is
     enlarged less."""
     max_size: float = 64.0
-    """Longest side of a box or of a polygon's bounding box that counts as small, pixels of the canvas at this point."""
+    """A box or polygon is small if the longest side of its bounding box is at most this, pixels of the canvas at this
+    op."""
     max_line_length: float = 64.0
-    """Longest line that counts as small, in the same pixels. 0: copy no lines."""
+    """A line is small if its length is at most this, same pixels. 0: copy no lines."""
     overlap_threshold: float = 0.1
     """Largest share of any object that all copies together may hide, 0 to below 1."""
     max_attempts: int = 20
-    """How many places are tried for each copy."""
+    """Number of places to try for each copy."""
     context: float = 0.25
-    """Margin around the object, in longest sides of its bounding box."""
+    """Margin around the object, as a share of the longest side of its bounding box."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,7 +72,7 @@ class SmallObjectZoomPaste(Window):
             if patch is None:
                 continue
             patches.append(patch)
-            # The next copies must not hide this one, nor what is hidden in part already.
+            # The next copies must not hide this one, nor hide more of an object that is partly hidden already.
             copies = transform(clip(shapes, window).shapes, patch.affine)
             hidden = np.concatenate([hidden + visible_fraction(seen, patch.target), np.zeros(len(copies))])
             seen = ShapeArray.concatenate([seen, copies])
@@ -100,12 +101,12 @@ class SmallObjectZoomPaste(Window):
         may_hide: npt.NDArray[np.float64],
         rng: np.random.Generator,
     ) -> Patch | None:
-        """Draw the enlargement of a window and a place for it. None: no place is free.
+        """Draw the enlargement of a window and a place for it. `None`: no place is free.
 
         Args:
-            view: The scene before.
-            window: What is copied.
-            seen: N shapes, those of earlier copies among them.
+            view: The scene before the op.
+            window: The window to copy.
+            seen: N shapes, including those of earlier copies.
             may_hide: Share of each that this copy may hide, float64 (N,).
             rng: Source of chance.
         """

@@ -17,7 +17,7 @@ from dcap.geometry.canvas import Canvas
 class ResizeByScale:
     """Scale the canvas by a factor drawn evenly from [lo, hi], its sides rounded to a multiple.
 
-    The content fills the new canvas exactly, so width and height scale by factors that differ by the rounding.
+    The content fills the new canvas exactly. So the factors of width and height differ a little, by the rounding.
     """
 
     lo: float
@@ -35,7 +35,7 @@ class ResizeByScale:
 
     @property
     def canvas_multiple(self) -> int:
-        """Number of which the sides of the canvas are multiples afterwards."""
+        """The sides of the new canvas are multiples of this number."""
         return self.align_multiple
 
     def sample(self, view: View, rng: np.random.Generator) -> Warp:

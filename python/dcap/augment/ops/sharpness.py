@@ -1,4 +1,4 @@
-"""sharpness: smooth or sharpen; costs a pass over the pixels of its own."""
+"""sharpness: smooth or sharpen; makes its own pass over the pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""gamma, solarize, posterize: each value on its own; neighbours in the config share one pass over the pixels."""
+"""gamma, solarize, posterize: change each value on its own; ops next to each other share one pass over the pixels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dcap.core.errors import ConfigError
 @OPS.register("gamma")
 @dataclass(frozen=True)
 class Gamma:
-    """Raise each value, as a share of 255, to an exponent drawn from [lo, hi] evenly on a log scale."""
+    """Raise each value, divided by 255, to an exponent drawn from [lo, hi] evenly on a log scale."""
 
     lo: float
     """Smallest exponent, above 0; below 1 brightens."""
@@ -35,10 +35,10 @@ class Gamma:
 @OPS.register("solarize")
 @dataclass(frozen=True)
 class Solarize:
-    """Invert all values from a threshold on."""
+    """Invert all values at or above a threshold."""
 
     threshold: int = 128
-    """First value that is inverted, 0..256; 256: invert no value."""
+    """Smallest value to invert, 0..256. 256: invert no value."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 256:
@@ -55,7 +55,7 @@ class Posterize:
     """Keep only the highest bits of each value."""
 
     bits: int = 4
-    """How many bits stay, 1..8."""
+    """Number of bits to keep, 1..8."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.bits <= 8:

@@ -1,4 +1,4 @@
-"""What ops that cut out a window have in common: which objects it still shows."""
+"""Rules that all ops with a window share: which objects the window keeps."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class Window:
     """Rules for objects that the border of a window cuts."""
 
     min_coverage: float = 0.3
-    """Drop objects of which less than this share would be visible, 0..1."""
+    """Drop objects whose visible share would be below this, 0..1."""
     completeness_threshold: float = 0.0
-    """Rewrite the text of objects of which less than this share is visible, as ``augmentation.completeness`` says,
-    0..1. 0: rewrite no text."""
+    """Rewrite the text of objects whose visible share is below this, as ``augmentation.completeness`` says, 0..1. 0:
+    rewrite no text."""
 
     def __post_init__(self) -> None:
         for name in ("min_coverage", "completeness_threshold"):
