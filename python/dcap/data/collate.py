@@ -23,14 +23,14 @@ for `dcap.model.patches.normalised`."""
 
 @dataclass(frozen=True, slots=True)
 class SampleInfo:
-    """What a batch remembers of each of its samples."""
+    """The facts that a batch keeps about each of its samples."""
 
     dataset: str
     sample_id: str
     weight: float
     num_supervised: int
     tally: Mapping[str, float] = field(default_factory=dict)
-    """What augmentation did to it, `dcap.augment.telemetry.Telemetry.tally`; empty for a filler."""
+    """The `dcap.augment.telemetry.Telemetry.tally` of its augmentation; empty for a filler."""
 
 
 class Batch(TypedDict, total=False):
@@ -155,7 +155,7 @@ def _finished(batch: Batch, samples: Sequence[Sample], patch_dtype: PatchDtype) 
 
 
 def _patches(images: Sequence[npt.NDArray[np.uint8]], dtype: PatchDtype) -> torch.Tensor:
-    """Write the patches of all images into one tensor; fresh memory for each would cost as much again."""
+    """Write the patches of all images into one tensor. New memory for each image would double the time."""
     rows = [image.shape[0] * image.shape[1] // PATCH**2 for image in images]
     out = empty_patches(sum(rows), dtype)
     for image, part in zip(images, np.split(out, np.cumsum(rows)[:-1]), strict=True):

@@ -22,7 +22,7 @@ _WILD = re.compile(r"[-_.]*[*?\[{].*")
 
 @dataclass(frozen=True)
 class MixtureEntry:
-    """One data set of a mixture, with its share and with settings of its own.
+    """One data set of a mixture, with its share and its own settings.
 
     Without `ratio` and `weight` it is a target: each of its records is trained on once per epoch.
     """
@@ -51,7 +51,7 @@ class MixtureEntry:
     answer: dict[str, Any] = field(default_factory=dict)
     """Fields of `data.answer` that differ for this data set, except `prompts`."""
     max_objects: int | None = None
-    """Most objects of a sample. Where a record has more, each epoch draws so many anew. `null`: all objects."""
+    """Most objects of a sample. If a record has more, each epoch draws this many at random. `null`: all objects."""
     augmentation: bool = True
     """Whether `augmentation` acts on the training samples of this data set."""
     curriculum: bool = True
@@ -79,7 +79,7 @@ class MixtureEntry:
 
     @property
     def rule(self) -> str:
-        """What decides how often its records are taken: ``target``, ``ratio 0.5`` or ``weight 2``."""
+        """The rule for how often its records are taken: ``target``, ``ratio 0.5`` or ``weight 2``."""
         if self.ratio is not None:
             return f"ratio {self.ratio:g}"
         return "target" if self.weight is None else f"weight {self.weight:g}"
@@ -101,7 +101,7 @@ class DataConfig:
     val: tuple[str, ...] | str = ()
     """File(s) of validation records, named as in `train`. They are never augmented."""
     mixture: tuple[MixtureEntry, ...] = ()
-    """Several data sets in place of `train` and `val`, each with a name, a share and settings of its own."""
+    """Several data sets in place of `train` and `val`. Each has a name, a share and its own settings."""
     domains: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Prompts that several data sets of a mixture share: for each name, the fields of `data.answer.prompts` that
     differ."""
@@ -111,9 +111,10 @@ class DataConfig:
     """``error``: stop, and list the errors of the first 50 bad records. ``skip``: leave bad records out, count and list
     them."""
     check_images: bool = True
-    """Read the header of every image at the start, so that a missing or wrong file is found before training."""
+    """Read the header of every image at the start, to find missing or wrong files before training."""
     max_image_pixels: int = MAX_PIXELS
-    """Refuse images of more pixels (height x width). The header tells, so no memory is taken for them."""
+    """Refuse images with more pixels (height x width). The check reads only the header, so a huge image takes no
+    memory."""
     mode: Mode = "dense"
     """What the answer is. ``dense``: the located objects. ``summary``: the summary of the record. ``mixed``: one of
     both, drawn for each sample."""
@@ -122,7 +123,7 @@ class DataConfig:
     answer: AnswerProfile = field(default_factory=AnswerProfile)
     """Format of the answer, size of the image and prompts."""
     preprocessors: tuple[PreprocessorConfig, ...] = ()
-    """Preprocessors of records, in order. A record that one drops is left out and counted."""
+    """Preprocessors of records, in order. Dropped records are left out and counted."""
     packing: bool = True
     """True: pack several samples into a row of up to `global_max_length` tokens. False: pad the samples of a batch to
     the longest."""
@@ -130,14 +131,14 @@ class DataConfig:
     """Number of samples, in shuffled order, that are packed at a time. A larger window fills rows better, a smaller one
     keeps the order closer to the shuffle. A curriculum packs at most a sixteenth of the epoch, or 256 samples."""
     global_max_length: int = 4096
-    """Most tokens of a row, and so of a sample: the one limit of length."""
+    """Most tokens of a row, and so of a sample. There is no other limit on length."""
     overlong: Literal["error", "drop", "drop_objects", "shrink_image"] = "error"
     """What to do with a sample longer than `global_max_length`. ``error``: stop. ``drop``: leave it out.
     ``drop_objects``: leave out its least visible objects. ``shrink_image``: show a smaller image, of at least
-    `answer.min_pixels`. What was done is counted and logged."""
+    `answer.min_pixels`. All of this is counted and logged."""
     patch_dtype: Literal["auto", "uint8", "float32"] = "auto"
-    """How workers send the pixels to the trainer. ``uint8``: as bytes, which the device normalises; an eighth of the
-    size. ``float32``: normalised. Both give the same bits. ``auto``: ``uint8``, but ``float32`` without workers and
+    """How workers send the pixels to the trainer. ``uint8``: as bytes, an eighth of the size; the device normalises
+    them. ``float32``: normalised. Both give the same bits. ``auto``: ``uint8``, but ``float32`` without workers and
     GPU."""
     num_workers: int = 2
     """Processes per rank that load samples. 0: the training process loads them itself."""
@@ -213,7 +214,7 @@ class DataConfig:
 
 
 def resolve_profile(config: DataConfig, base_dir: str | Path = ".") -> ResolvedProfile:
-    """Return the profile that a data config means.
+    """Return the answer profile of a data config.
 
     Raises:
         ConfigError: As `dcap.answers.prompts.resolve`.

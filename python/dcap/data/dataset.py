@@ -23,8 +23,8 @@ from dcap.records.record import image_source
 class DenseCaptionDataset:
     """Encoded samples of one split, by ``(epoch, index)``.
 
-    An item depends on the seed, the epoch and the index alone, and with a curriculum on the step that trains on it:
-    not on order, workers or ranks. ``dataset[0]`` is sample 0 of epoch 0.
+    An item depends only on the seed, the epoch, the index and, with a curriculum, on its training step. It does not
+    depend on order, workers or ranks. ``dataset[0]`` is sample 0 of epoch 0.
 
     Attributes:
         data: The ``data:`` section.
@@ -32,9 +32,9 @@ class DenseCaptionDataset:
         seed: Seed of all that is drawn.
         pipeline: The augmentation; an empty one for ``val``.
         profile: Answer profile with prompt texts.
-        planners: What plans the samples of each data set of a mixture.
+        planners: One planner for each data set of a mixture.
         records: The checked records.
-        mixture: Which records are of which data set.
+        mixture: The data set of each record, and how often an epoch takes it.
 
     Args:
         data: Where samples come from; a run's ``data:`` section.
@@ -98,7 +98,7 @@ class DenseCaptionDataset:
 
     @property
     def curriculum(self) -> Curriculum:
-        """The curriculum that some data set follows; one without phases when none does."""
+        """The curriculum that a data set follows. It has no phases if no data set follows one."""
         return next((p.pipeline.curriculum for p in self.planners if p.pipeline.curriculum.phases), Curriculum())
 
     def planner_of(self, index: int) -> Planner:
@@ -106,7 +106,7 @@ class DenseCaptionDataset:
         return self.planners[self.mixture.part_of(index)]
 
     def samples(self, epoch: int) -> EpochSamples:
-        """Return the samples of an epoch, before they are ordered; without a mixture each record once."""
+        """Return the samples of an epoch before ordering. Without a mixture, each record occurs once."""
         if self.split == "val":
             return EpochSamples.of_all(len(self))
         return self.mixture.samples(self.seed, epoch)
@@ -136,5 +136,5 @@ class DenseCaptionDataset:
         return encode_sample(self.planner_of(key.index), planned, image, weight=0.0 if key.filler else 1.0)
 
     def filler(self) -> Sample:
-        """Return a short sample without an image whose loss weighs nothing, for a row that lost all its own."""
+        """Return a short sample without an image and with loss weight 0, for a row that lost all its samples."""
         return text_filler(self.planners[0])

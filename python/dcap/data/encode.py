@@ -118,7 +118,7 @@ class Encoder:
         return len(before) + num_image_tokens(canvas) + len(after)
 
     def tokenizer_digest(self) -> str:
-        """Return what tells this tokenizer from any that makes other tokens of some text."""
+        """Return a key that differs between tokenizers if they split any text differently."""
         return _digest(self.tokenizer)
 
     @property
@@ -168,7 +168,7 @@ class Encoder:
 
 
 class Uncounted(Encoder):
-    """What plans samples where there is no tokenizer: every text has 0 tokens, so that no sample is too long."""
+    """Stands in for a missing tokenizer: every text has 0 tokens, so no sample is too long."""
 
     def __init__(self) -> None:
         """Take no tokenizer."""
@@ -204,9 +204,9 @@ def _starts(tokenizer: Tokenizer) -> TokenStarts:
 
 @lru_cache(maxsize=4)
 def _without_added_tokens(tokenizer: Tokenizer) -> Any:
-    """Return the same byte-pair encoding that knows no control token at all.
+    """Return the same byte-pair encoding without any control token.
 
-    The tokenizer's own ``split_special_tokens`` leaves those that are not marked special, such as ``<think>``.
+    The tokenizer's own ``split_special_tokens`` keeps control tokens that are not marked special, such as ``<think>``.
     """
     from tokenizers import Tokenizer as Backend
 

@@ -36,9 +36,9 @@ class EpochRules:
 
     Args:
         rows_per_step: Rows of an optimiser step, over all ranks.
-        batch_size: Samples of a row in padded mode. Packing fills its rows by length.
+        batch_size: Samples of a row in padded mode. Packing fills rows by length.
         total_steps: Steps of the whole run, which a curriculum goes by. `None`: it stays where it starts.
-        cost: The work of a row. Ranks share the rows of a step by it.
+        cost: The work of a row. It decides how ranks share the rows of a step.
     """
 
     rows_per_step: int = 1
@@ -59,12 +59,12 @@ class EpochPlan:
         split: Of which samples.
         epoch: Epoch, from 0.
         samples: The N samples.
-        keys: What asks for each sample, with the step of a curriculum that trains on it.
+        keys: Key of each sample, with its training step under a curriculum.
         sizes: Tokens of each sample, int64 (N,). A sample of 0 tokens is left out.
         rows: For each of the R rows, the positions of its samples in `samples`.
         steps: The S steps in order, each with its rows.
         first_step: Steps that the epochs before took.
-        parts: Parts of the epoch that other numbers of rows per step made, before those of the rest.
+        parts: Earlier parts of the epoch that had other numbers of rows per step.
     """
 
     split: Split
@@ -83,7 +83,7 @@ class EpochPlan:
         return self.first_step + len(self.steps)
 
     def key_of(self, index: int, draw: int = 0) -> SampleKey:
-        """Return what a run asks for when it trains on a sample.
+        """Return the key by which a run asks for a sample.
 
         Args:
             index: Its record.
@@ -125,8 +125,8 @@ def plan_epoch(
         dataset: Whose samples. Those of ``val`` keep their order.
         epoch: Epoch, from 0.
         rules: How samples become rows and steps. `None`: a step for each row.
-        first_step: Steps that the epochs before took. `None`: they are planned too where a curriculum asks for it, and
-            else count for nothing.
+        first_step: Steps of the epochs before. `None`: with a curriculum they are planned too; without one they do not
+            matter.
         parts: Parts of the epoch that a run made with other numbers of rows per step.
         samples: The samples to plan. `None`: all of the epoch. A curriculum always plans all.
         sizes: Their tokens, where they are known.
@@ -166,7 +166,7 @@ def plan_epoch(
 
 
 def follows_curriculum(dataset: DenseCaptionDataset, rules: EpochRules) -> bool:
-    """Whether what a sample is depends on the step that trains on it."""
+    """Whether samples depend on the step that trains on them."""
     return rules.total_steps is not None and bool(dataset.curriculum.phases)
 
 
@@ -187,9 +187,9 @@ def _planned(dataset: DenseCaptionDataset, plan: EpochPlan, rules: EpochRules) -
 def _planned_by_step(
     dataset: DenseCaptionDataset, epoch: int, rules: EpochRules, first_step: int, parts: Parts
 ) -> EpochPlan:
-    """Plan the epoch of a curriculum: a row is made for the very step that trains on it.
+    """Plan the epoch of a curriculum: each row is made for the step that trains on it.
 
-    So only the ranks of a step are balanced, and not the steps.
+    So the ranks of a step are balanced, but not the steps.
     """
     lengths = EpochLengths(dataset, epoch)
     count = len(lengths.samples)

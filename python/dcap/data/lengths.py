@@ -37,24 +37,24 @@ _FIXED: WeakKeyDictionary[DenseCaptionDataset, SampleSizes] = WeakKeyDictionary(
 
 @dataclass
 class PlanningNotes:
-    """What planning met: samples that were left out, and what simplification cost, each by the sample's index."""
+    """Results of planning, by the index of the sample: samples left out, and the cost of simplification."""
 
     too_long: set[int] = field(default_factory=set)
     unplanned: dict[int, str] = field(default_factory=dict)
     kept_iou: dict[int, npt.NDArray[np.float64]] = field(default_factory=dict)
-    """Of the shapes that were simplified; samples that have none of them are not named."""
+    """Quality of simplified shapes, by sample. Samples without a simplified shape are absent."""
     fitted: dict[int, Mapping[str, int]] = field(default_factory=dict)
-    """What ``data.overlong`` did to those that it made fit, see `dcap.augment.telemetry.Telemetry`."""
+    """Changes of ``data.overlong`` that made samples fit, see `dcap.augment.telemetry.Telemetry`."""
 
     def update(self, more: PlanningNotes) -> None:
-        """Add what was met elsewhere."""
+        """Add other notes."""
         self.too_long |= more.too_long
         self.unplanned |= more.unplanned
         self.kept_iou |= more.kept_iou
         self.fitted |= more.fitted
 
     def num_fitted(self, name: str) -> tuple[int, int]:
-        """Return to how many samples something was done so that they fit, and how often in all."""
+        """Return the number of samples that were changed to fit, and the number of changes in all."""
         counts = [done[name] for done in self.fitted.values() if name in done]
         return len(counts), sum(counts)
 
@@ -197,9 +197,9 @@ def _draws(planner: Planner) -> bool:
 
 
 def _fixed_sizes(dataset: DenseCaptionDataset) -> SampleSizes:
-    """Return the sizes that were saved, else plan and save them.
+    """Return saved sizes. If there are none, plan and save them.
 
-    Not kept are those with more to warn of than that samples are too long: loading them would hide the warning.
+    Sizes are not saved if planning gave warnings other than samples that are too long: loading would hide them.
     """
     lengths, kept = EpochLengths(dataset, 0), SavedLengths(dataset.records, dataset.mixture, dataset.planners)
     saved = kept.load()

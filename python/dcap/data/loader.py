@@ -34,13 +34,13 @@ logger = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """What a worker made of a row, and the images that it had to leave out."""
+    """A row that a worker made, and the images that it had to leave out."""
 
     batch: Batch
     skipped: tuple[str, ...] = ()
 
     def pin_memory(self) -> _Made:
-        """Move the batch to page-locked memory; torch's loader looks into no class that does not say how."""
+        """Move the batch to page-locked memory. Torch's loader moves no class without this method."""
         pinned = {k: v.pin_memory() if isinstance(v, torch.Tensor) else v for k, v in self.batch.items()}
         return replace(self, batch=cast("Batch", pinned))
 

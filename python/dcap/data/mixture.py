@@ -1,4 +1,4 @@
-"""Mixtures: which records of which data set an epoch takes, and how often.
+"""Mixtures: the records that an epoch takes from each data set, and how often.
 
 ::
 
@@ -124,7 +124,7 @@ class Mixture:
 
 
 def read_mixture(data: DataConfig, split: Split) -> tuple[CheckedRecords, Mixture]:
-    """Read the records of all data sets of a split, one after the other, and say which are whose.
+    """Read the records of all data sets of a split, in order, and return them with the mixture.
 
     Raises:
         RecordError: As `dcap.records.checking.check_records`.

@@ -16,11 +16,12 @@ from dcap.core.random import generator
 
 _ORDER_PURPOSE = 1
 _PARTS, _LEAST_PART = 16, 256
-"""Into how many parts `epoch_rows_by_step` cuts an epoch, and the fewest samples of one, so that rows fill well."""
+"""Number of parts that `epoch_rows_by_step` cuts an epoch into, and the fewest samples of a part, so that rows fill
+well."""
 
 
 class SampleSize(NamedTuple):
-    """What a sample's work depends on."""
+    """The numbers that decide the work of a sample."""
 
     tokens: int
     """Tokens of the whole sample; 0 leaves it out."""
@@ -136,8 +137,9 @@ def epoch_rows_by_step(
 ) -> list[list[int]]:
     """Return the rows of an epoch whose lengths depend on the step that trains on them: a pure function as well.
 
-    That step depends on the rows before, and they on lengths. So samples are packed in parts, with their lengths at the
-    step where the part begins. A sample that is longer at its own step, and overflows its row, goes to the next part.
+    The step depends on the rows before it, and those depend on lengths. So samples are packed in parts, with their
+    lengths at the first step of the part. A sample that is longer at its own step, and overflows its row, goes to the
+    next part.
 
     Args:
         num_samples: N.
@@ -171,7 +173,7 @@ def epoch_rows_by_step(
 
 
 def _fitting(members: list[int], lengths: npt.NDArray[np.int64], rules: RowRules) -> tuple[list[int], list[int]]:
-    """Return what fits a row, and what does not; the longest first, so that little room stays empty."""
+    """Return the samples that fit a row, and the rest. The longest go first, so that little room stays empty."""
     if rules.samples_per_row is not None:
         return [i for i in members if lengths[i]], []
     row, over, room = [], [], rules.capacity

@@ -30,13 +30,13 @@ _TOO_LONG = "left out: the sample was longer than data.global_max_length"
 
 @dataclass(frozen=True, eq=False, slots=True)
 class PlannedSample:
-    """What a sample will be, before any pixel is read.
+    """A sample before any pixel is read.
 
     Args:
         record: The record it comes from.
         mode: Which answer it trains.
         result: Plan, final shapes and captions; the scene has no pixels.
-        answer: What its text says; None in summary mode.
+        answer: The content of its text. `None`: summary mode.
         num_answer_tokens: Its tokens with ``<|im_end|>``.
         num_prompt_tokens: Tokens before the answer, image placeholders included.
         fits: Whether the sample fits the length knob.
@@ -52,7 +52,7 @@ class PlannedSample:
 
     @property
     def kept_iou(self) -> npt.NDArray[np.float64]:
-        """float64 (N,): what simplification left of each polygon (IoU) or line (share of its length)."""
+        """float64 (N,): quality of each simplified polygon (IoU) or line (share of its length)."""
         return np.empty(0) if self.answer is None else self.answer.kept_iou
 
     @property
@@ -112,9 +112,10 @@ class Planner:
             draw: How many samples of the same record the epoch takes before this one.
 
         Raises:
-            RecordError: The image's sides, or those of what a crop left, differ by more than 200 times, a polygon
-                crosses itself millions of times, the summary is missing in summary mode, or the sample is too long
-                and the policy is ``error``, or ``shrink_image`` and the smallest image does not help.
+            RecordError: One side of the image, or of its crop, is more than 200 times the other; a polygon crosses
+                itself millions of times; the summary is missing in summary mode; or the sample is too long. A long
+                sample is an error under the policy ``error``, and under ``shrink_image`` when the smallest image is
+                still too long.
         """
         mode = self.mode(record, epoch, index, draw)
         answer = self.profile.answer
@@ -139,7 +140,7 @@ class Planner:
         if planned.fits:
             return planned
         canvas = planned.result.scene.canvas
-        # The smallest image did not help: what is left is to leave something out.
+        # The smallest image did not help, so something must be left out.
         others = "drop_objects or drop" if self.config.overlong == "shrink_image" else "another policy"
         raise RecordError(
             f"{record.origin}: sample must have at most {self.config.global_max_length} tokens, not {planned.length} "
@@ -153,7 +154,7 @@ class Planner:
         return self.encoder.prompt_ids(self.profile.prompts.system, user, planned.result.scene.canvas)
 
     def answer_parts(self, planned: PlannedSample) -> list[TextPart]:
-        """Return the supervised text in parts, which are not written to be counted; a summary is one caption."""
+        """Return the supervised text in parts. Counting needs no written text. A summary is one caption."""
         if planned.answer is None:
             return [(planned.record.summary or "", PartKind.CAPTION)]
         return write_parts(planned.answer, self.profile.answer)
@@ -198,7 +199,7 @@ class Planner:
     def _with_smaller_image(
         self, planned: PlannedSample, drawn: Callable[[Fit | None], AugmentResult]
     ) -> PlannedSample:
-        """Give the sample the largest image with which it fits, else the smallest; what it undergoes stays the same."""
+        """Give the sample the largest image with which it fits, else the smallest. The augmentation stays the same."""
         answer = self.profile.answer
         before = drawn(None).scene.canvas  # what the model's own resize begins with
         for canvas in smaller_fits(before, answer.min_pixels, answer.max_pixels):

@@ -22,7 +22,7 @@ from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
 
 FILLER = "filler"
-"""Name of the sample in a row that lost all its own, because every image was left out."""
+"""Name of the stand-in sample in a row whose images were all left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Sample:
 
     @property
     def pixel_values(self) -> npt.NDArray[np.float32] | None:
-        """What the vision tower takes, float32 (N, 1536), made anew each time; None without an image."""
+        """Patches for the vision tower, float32 (N, 1536), made anew on each access. `None`: no image."""
         image = self.scene.image
         return None if image is None else patchify(image)
 

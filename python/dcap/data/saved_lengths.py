@@ -34,12 +34,12 @@ _SMALLEST = Canvas(32, 32)
 class SavedLengths:
     """Where the lengths of some samples are kept: beside their first file, or else in the user's cache.
 
-    Small files have none, nor have those whose lengths depend on the code of a plugin.
+    `None`: the file is small, or the lengths depend on the code of a plugin.
 
     Args:
         records: The records of the samples, each taken once and in order.
-        mixture: Which of them are of which data set.
-        planners: What plans them.
+        mixture: The data set of each record.
+        planners: One planner for each data set.
     """
 
     def __init__(self, records: CheckedRecords, mixture: Mixture, planners: Sequence[Planner]) -> None:
@@ -63,7 +63,7 @@ class SavedLengths:
 
 
 def _content_key(records: CheckedRecords, mixture: Mixture, planners: Sequence[Planner]) -> ContentKey | None:
-    """Return what tells apart all that fixed lengths depend on; None where they are not to be kept."""
+    """Return a key of everything that fixed lengths depend on. `None`: do not keep them."""
     try:
         files = [ContentKey.of_file(file.path) for file in records.files]
     except OSError:  # gone meanwhile; whoever reads the records says so

@@ -1,4 +1,4 @@
-"""Steps: which rows an optimiser step takes, and which rank takes which of them.
+"""Steps: the rows of each optimiser step, and how its ranks share them.
 
 ::
 
@@ -6,9 +6,9 @@
     sorted              1 2 | 3 4 | 6 7 | 8 9 | 5    rows of one step cost about the same
     steps, shuffled     6 7 | 1 2 | 8 9 | 3 4 | 5    the last, smaller step stays the last
 
-Which rows form a step depends on the seed, the epoch and the rows per step; only who takes which row of it depends on
-the number of ranks, and the loss of a step does not. A row moves within its window of `WINDOW_STEPS` steps, so any
-longer stretch of an epoch holds what the plain shuffle gives it.
+The rows of a step depend on the seed, the epoch and the rows per step. The number of ranks decides only which rank
+takes which row, so it does not change the loss of a step. A row moves within its window of `WINDOW_STEPS` steps, so
+each window holds the rows that the plain shuffle gives it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Parts = tuple[tuple[int, int], ...]
 """Parts of an epoch that a run made with other numbers of rows per step: rows per step and number of steps of each."""
 
 WINDOW_STEPS = 16
-"""More keeps the ranks closer together, fewer the shuffle."""
+"""A larger number balances the ranks better; a smaller one keeps the order closer to the shuffle."""
 _STEP_PURPOSE = 4
 
 
@@ -126,14 +126,14 @@ class Step:
         return [[filled.rows[i] for i in share] for share in share_rows(filled.costs, num_ranks)]
 
     def imbalance(self, num_ranks: int) -> float:
-        """Return the cost of the rank that has most over the mean of all, less 1: what the others wait."""
+        """Return the largest cost of a rank divided by the mean, minus 1: the share of time that the others wait."""
         costs = self.filled(num_ranks).costs
         loads = np.array([costs[share].sum() for share in share_rows(costs, num_ranks)])
         return float(loads.max() / loads.mean()) - 1.0
 
 
 def share_rows(costs: npt.NDArray[np.int64], num_ranks: int) -> list[list[int]]:
-    """Return the rows of each rank, ascending: the costliest first, each to the rank that has least and has room.
+    """Return the rows of each rank, ascending. The costliest go first, each to the cheapest rank with room.
 
     Args:
         costs: Of each row, int64 (n,); n is a multiple of `num_ranks`.

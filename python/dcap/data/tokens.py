@@ -1,11 +1,11 @@
-"""Tokens: what kind each token of a sample is, and how many an answer has, without making them.
+"""Tokens: the kind of each token of a sample, and the number of tokens of an answer without making them.
 
-A token is of the kind of its first byte, so one that reaches from punctuation into a caption is structure. What the
-bytes are, the answer format says when it writes them.
+A token has the kind of its first byte, so a token that reaches from punctuation into a caption is structure. The answer
+format gives the kind of each byte when it writes the answer.
 
 Qwen's pre-tokeniser makes each digit a piece of its own. It cuts behind a run of letters, and between two signs and a
-letter, so no token reaches over these places. An answer is mostly numbers, and both what is between them and the words
-of captions repeat: what repeats is looked up, not tokenised again.
+letter, so no token reaches over these places. An answer is mostly numbers. The text between them and the words of
+captions repeat, so they are looked up and not tokenised again.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ U8 = npt.NDArray[np.uint8]
 
 
 class TokenKind(IntEnum):
-    """What a token is; those from `CAPTION` on are supervised."""
+    """Kind of a token. Kinds from `CAPTION` on are supervised."""
 
     PROMPT = 0
-    """Everything before the answer but placeholders; padding too."""
+    """Everything before the answer except image placeholders; padding too."""
     IMAGE = 1
     """Image placeholder."""
     CAPTION = 2
@@ -60,7 +60,7 @@ def byte_kinds(parts: Iterable[TextPart], normalised: Callable[[str], str] = str
 
     Args:
         parts: What an answer format writes; see `dcap.answers.codec.write_parts`.
-        normalised: What the tokenizer does to a text before it cuts it.
+        normalised: The tokenizer's normalisation of a text before it cuts it.
 
     Returns:
         uint8 (bytes of the normalised text in UTF-8,): CAPTION, COORDINATE or STRUCTURE.

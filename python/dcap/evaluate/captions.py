@@ -1,4 +1,4 @@
-"""When two captions say the same: exact agreement after normalisation, and the F1 of their tokens."""
+"""Agreement of two captions: equality after normalisation, and the F1 of their tokens."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def normalize(caption: str) -> str:
 
 
 def caption_words(caption: str) -> list[str]:
-    """Return the words of the normalised caption; punctuation is left out, ideographs stand alone."""
+    """Return the words of the normalised caption, without punctuation. Each ideograph is a word."""
     return _TOKEN.findall(normalize(caption))
 
 

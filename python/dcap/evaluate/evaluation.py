@@ -216,7 +216,7 @@ def _add_scores(table: Table, name: str, scores: dict[str, float]) -> None:
 
 
 def answer_table(evaluation: Evaluation) -> Table:
-    """Return how well the answers are formed and worded, as a table for the terminal."""
+    """Return a table of the form and the wording of the answers, for the terminal."""
     total = evaluation.to_dict()["total"]
     captions, duplicates = total["captions"], total["duplicates"]
     table = Table(show_header=False)
@@ -236,7 +236,7 @@ def answer_table(evaluation: Evaluation) -> Table:
 
 
 def _mean_of(value: float, count: int) -> str:
-    """Return a mean over `count` things in three digits; over none it has no value."""
+    """Return a mean over `count` things in three digits; a mean over none has no value."""
     return f"{value:.3f}" if count else "-"
 
 
@@ -261,7 +261,7 @@ def score_sheet(evaluation: Evaluation, num_worst: int, num_best: int, root: Pat
         evaluation: At least one image.
         num_worst: How many of the worst.
         num_best: How many of the best.
-        root: Folder that the images must lie in. None: they may lie anywhere.
+        root: Folder that the images must be in. `None`: any folder.
 
     Raises:
         RecordError: An image is missing, or not what its record says.

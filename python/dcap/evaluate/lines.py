@@ -49,8 +49,8 @@ def covered_lengths(lines: ShapeArray, others: ShapeArray, tolerance_px: float, 
 def line_agreement(a: ShapeArray, b: ShapeArray, tolerance_px: float, max_pairs: int = MAX_PAIRS) -> Floats:
     """Return for each pair of lines the harmonic mean of the two shares that run along the other.
 
-    1 for equal lines, 0 for lines that are nowhere within the tolerance, and low where one is a short piece of the
-    other, whichever of the two it is.
+    It is 1 for equal lines and 0 for lines that are nowhere within the tolerance. It is low if either line is a short
+    piece of the other.
 
     Args:
         a: N polylines, pixel-edge coordinates.

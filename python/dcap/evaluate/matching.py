@@ -1,6 +1,6 @@
 """One-to-one matching of predicted and true objects of one image.
 
-Owns the similarity of two shapes and the optimal assignment; what is counted from it is in `metrics`.
+Owns the similarity of two shapes and the optimal assignment. `metrics` counts the pairs.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def match(alike: Floats, threshold: float, tie: Floats | None = None) -> Matches
     Args:
         alike: Similarity, float64 (N, M), within 0..1.
         threshold: Least similarity of a pair, above 0; 1e-9 is forgiven for rounding.
-        tie: Preference among pairs of equal similarity, float64 (N, M), within 0..1; none has no preference.
+        tie: Preference among pairs of equal similarity, float64 (N, M), within 0..1. `None`: no preference.
 
     Returns:
         The pairs, by rising index of the true object.

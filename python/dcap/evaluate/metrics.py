@@ -1,4 +1,4 @@
-"""The scores of one image or of many: what is counted, how counts add up, and what follows from them.
+"""The scores of one image or of many: the counts, their sums, and the scores that follow.
 
 Counts are summed over images before anything is divided (micro averages): an image weighs as much as it has objects.
 """
@@ -25,12 +25,12 @@ _AT_50, _AT_75 = THRESHOLDS.index(0.5), THRESHOLDS.index(0.75)
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    """The two lengths of the measures that are a matter of choice."""
+    """Options of the measures: a distance and a threshold."""
 
     line_tolerance_px: float = 10.0
     """Distance within which two lines run together, in pixels of the image file."""
     duplicate_iou: float = 0.9
-    """Two predictions of the same caption that are more alike than this are one and the same, 0..1."""
+    """Two predictions with the same caption are duplicates if their IoU (lines: agreement) is above this, 0..1."""
 
     def __post_init__(self) -> None:
         if not 0.0 < self.line_tolerance_px < float("inf"):
@@ -41,25 +41,25 @@ class ScoreOptions:
 
 @dataclass(frozen=True, slots=True)
 class PrecisionRecall:
-    """Precision, recall and F1, 0..1 each, and what they are shares of: numbers of objects, or lengths in pixels."""
+    """Precision, recall and F1, 0..1 each, with their counts: numbers of objects, or lengths in pixels."""
 
     truth: float
-    """How much is there."""
+    """Amount in the truth."""
     pred: float
-    """How much was predicted."""
+    """Amount that was predicted."""
     found_truth: float
-    """How much of what is there was found."""
+    """Part of the truth that was found."""
     found_pred: float
-    """How much of what was predicted is there."""
+    """Part of the prediction that is in the truth."""
 
     @property
     def precision(self) -> float:
-        """Share of what was predicted that is true; 1 when nothing was predicted and nothing was there."""
+        """Share of the prediction that is true; 1 if both the prediction and the truth are empty."""
         return self.found_pred / self.pred if self.pred else float(not self.truth)
 
     @property
     def recall(self) -> float:
-        """Share of what is there that was found; 1 when nothing was there and nothing was predicted."""
+        """Share of the truth that was found; 1 if both the prediction and the truth are empty."""
         return self.found_truth / self.truth if self.truth else float(not self.pred)
 
     @property
@@ -75,7 +75,7 @@ class PrecisionRecall:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What is counted on one image, or on many after ``+``, and the scores that follow.
+    """The counts of one image, or of many after ``+``, and the scores that follow.
 
     Regions are boxes and polygons; two of them are compared by the exact IoU of their areas. Two lines are compared by
     `dcap.evaluate.lines.line_agreement`. Pairs are one to one and optimal, whatever their captions.
@@ -244,7 +244,7 @@ def count_image(
 
 
 def count_duplicates(pred: ShapeArray, captions: Sequence[str], options: ScoreOptions) -> int:
-    """Return how many predictions would go if of every cluster of repeats one stayed."""
+    """Return the number of duplicates: all predictions in clusters of repeats, less one per cluster."""
     alike = similarity(pred, pred, options.line_tolerance_px)
     linked = (alike > options.duplicate_iou) & equal_captions(captions, captions)
     group = np.arange(len(pred))

@@ -1,4 +1,4 @@
-"""Which prediction answers which true record."""
+"""Pairs of true records and their predictions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Pair:
 def pair_up(truth: Sequence[Path], pred: Path) -> list[Pair]:
     """Join true records with predictions by image path.
 
-    Of several records of one image (or of one relative path in two files) each takes the prediction that names its
+    Several records may have one image, or one relative path in two files. Each then takes the prediction that names its
     file and line; the rest are joined in order.
 
     Raises:

@@ -1,7 +1,7 @@
 """The prediction file: whole lines only, safe on disk, continued after an interruption.
 
-Two files lie beside ``pred.jsonl``. ``pred.jsonl.meta.json`` says what it was made with; a file that was made with
-something else is never continued. ``pred.jsonl.bad_records.jsonl`` lists the records that got no prediction.
+There are two files beside ``pred.jsonl``. ``pred.jsonl.meta.json`` holds all that the predictions depend on; if any of
+it differs, the file is never continued. ``pred.jsonl.bad_records.jsonl`` lists the records that got no prediction.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class PredictionFile:
     Args:
         path: The file; folders on the way are made.
         made_with: Plain data that the predictions depend on; a file made with other data is not continued.
-        overwrite: Start anew, whatever is there.
+        overwrite: Start anew, even if the file exists.
 
     Attributes:
-        last: The record that the last kept line answers; None for a new file.
+        last: The record that the last kept line answers. `None`: a new file.
         kept: Number of lines that were kept.
 
     Raises:
@@ -101,7 +101,7 @@ def _check_meta(path: Path, meta: Path, made_with: Mapping[str, Any]) -> None:
 
 
 def _cut_torn_line(path: Path) -> tuple[int, Origin | None]:
-    """Cut what a killed run left of its last line; return the number of whole lines and what the last one answers."""
+    """Cut an incomplete last line of a killed run. Return the number of whole lines and the last record."""
     count, end, last = 0, 0, b""
     with path.open("rb") as file:
         for line in file:
@@ -128,7 +128,7 @@ class LeftOut(msgspec.Struct, frozen=True):
     """One record without a prediction."""
 
     file: str
-    """As it was named to the reader."""
+    """File of the record, as the user named it."""
     line: int
     """Line from 1."""
     error: str

@@ -37,7 +37,7 @@ AskedMode = Literal["dense", "summary"]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Question:
-    """What the model is asked about one image."""
+    """One question to the model about one image."""
 
     prompt: Prompt
     """Token ids and patches."""
@@ -58,7 +58,7 @@ class Predictor:
     profile: ResolvedProfile
     """Prompts, answer format and image sizes of the training."""
     mode: AskedMode
-    """What is asked: located objects, or a summary."""
+    """The kind of answer to ask for: located objects, or a summary."""
 
     @classmethod
     def load(
@@ -97,7 +97,7 @@ class Predictor:
         )
 
     def question(self, image: npt.NDArray[np.uint8], origin: Origin | None = None) -> Question:
-        """Return what the model is asked about an image.
+        """Return the question to the model about an image.
 
         Args:
             image: uint8 (H, W, 3) RGB, as displayed.
@@ -123,11 +123,11 @@ class Predictor:
     def prediction(
         self, question: Question, answer: Generated, image: str = "", source: Origin | None = None
     ) -> Prediction:
-        """Return what an answer says, its shapes in pixels of the image file.
+        """Return the prediction that an answer gives, its shapes in pixels of the image file.
 
         Args:
-            question: What was asked.
-            answer: What the model wrote.
+            question: The question that was asked.
+            answer: The answer of the model.
             image: Path of the image.
             source: Record that names the image.
         """
@@ -191,7 +191,7 @@ def load_predictor(
 
 
 def predict_image(predictor: Predictor, image: str | Path | Image.Image | npt.NDArray[np.uint8]) -> Prediction:
-    """Return what a model sees in one image.
+    """Return the objects that a model finds in one image.
 
     Example:
         found = predict_image(predictor, "street.jpg")
@@ -232,7 +232,7 @@ def _as_rgb(image: str | Path | Image.Image | npt.NDArray[np.uint8]) -> npt.NDAr
 
 
 def choose_device(device: str | None, dtype: DType | None) -> tuple[torch.device, DType]:
-    """Return device and precision, filling in what was not asked for.
+    """Return device and precision, with defaults for those that are not given.
 
     Raises:
         ConfigError: There is no such device.

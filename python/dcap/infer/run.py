@@ -75,7 +75,7 @@ class PredictOptions:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run of ``dcap predict`` did.
+    """Result of a run of ``dcap predict``.
 
     Attributes:
         written: Lines written by this run.
@@ -207,7 +207,7 @@ def predict_records(
 
 
 def ask_record(predictor: Predictor, record: Record, options: PredictOptions) -> Question:
-    """Return what the model is asked about a record.
+    """Return the question to the model about a record.
 
     Raises:
         ImageError: The image cannot be decoded, or is too narrow for the model.

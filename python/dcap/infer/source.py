@@ -1,4 +1,4 @@
-"""The model, adapter and answer profile of a prediction: where they are found, and what tells them from others."""
+"""The model, adapter and answer profile of a prediction: how they are found and identified."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ModelSource:
 
     @property
     def mode(self) -> Literal["dense", "summary"]:
-        """What the model was trained to answer; located objects, where that is both."""
+        """The kind of answer that the model was trained for; located objects if it was trained for both."""
         return "summary" if self.profile.mode == "summary" else "dense"
 
     def fingerprint(self) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def find_source(model: str, adapter: Path | None, dataset: str | None = None) ->
     if attached is not None:
         _compare_base(attached, model)
     places = [folder for folder in (adapter, attached, base, found) if folder is not None]
-    # Given the inner folder itself, the profile lies beside it.
+    # If the inner folder itself is given, the profile is beside it.
     places += [folder.parent for folder in places if folder.name in ("adapter", "model")]
     profile = next((load_profile(folder) for folder in places if (folder / FILE_NAME).is_file()), None)
     if profile is None:

@@ -86,7 +86,7 @@ def attention_kwargs(cu_seqlens: torch.Tensor | None, longest: int | None = None
     """Return the keywords by which the model's forward learns the bounds of a packed row.
 
     Args:
-        cu_seqlens: int32 (S + 1,) bounds of the samples, or None for rows of one sample each.
+        cu_seqlens: int32 (S + 1,) bounds of the samples. `None`: each row is one sample.
         longest: Tokens of the longest sample; computed when not given, which waits for a CUDA tensor.
     """
     if cu_seqlens is None:
@@ -195,7 +195,7 @@ def _refuse_generation(query: torch.Tensor, key: torch.Tensor, mask: torch.Tenso
 
 @torch.no_grad()
 def self_test(model: Any) -> float:
-    """Check on the model itself that two samples in one row give what each gives alone.
+    """Check on the model itself that two samples give the same result in one row and alone.
 
     Args:
         model: A Qwen3VLForConditionalGeneration, with or without adapters inside.

@@ -19,7 +19,7 @@ class AdapterConfig:
     rank: int = 16
     """Inner dimension of the adapters."""
     alpha: int = 32
-    """Scale; the update is multiplied by alpha / rank (rslora: alpha / sqrt(rank))."""
+    """Scale of the update: it is multiplied by alpha / rank (rslora: alpha / sqrt(rank))."""
     dropout: float = 0.0
     """Dropout on the adapters' input, 0..1."""
     target_modules: tuple[str, ...] | str | None = None
@@ -36,7 +36,7 @@ class AdapterConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which Qwen3-VL, in what precision, and what of it trains."""
+    """Which Qwen3-VL to load, its precision, and the parts that train."""
 
     name_or_path: str
     """Hub id, folder, or ``builtin:tiny`` (small, random, with the real vocabulary; built on the spot)."""

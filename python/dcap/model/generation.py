@@ -1,4 +1,4 @@
-"""Greedy generation for a batch of prompts, giving each the tokens that it would get alone."""
+"""Greedy generation for a batch of prompts. Each prompt gets the tokens that it would get alone."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """What the model wrote.
+    """One answer of the model.
 
     Attributes:
-        text: Without the end token; other special tokens stay as they were written.
+        text: The answer without the end token. Other special tokens stay.
         num_tokens: Tokens of the text.
         finished: False when it was stopped before it ended by itself.
     """
@@ -67,7 +67,7 @@ class Generator:
         self.tokenizer = tokenizer
         self.max_new_tokens = max_new_tokens
         self.image_id, self.pad_id, self.end_id = map(tokenizer.convert_tokens_to_ids, (IMAGE_PAD, PAD, END))
-        # The published settings sample with a temperature; predictions are to be the same every time.
+        # The published settings sample with a temperature, but predictions must be the same every time.
         self.model.generation_config = GenerationConfig(
             do_sample=False,
             max_new_tokens=max_new_tokens,

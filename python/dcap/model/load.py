@@ -1,4 +1,4 @@
-"""Loading a Qwen3-VL from a folder or the hub, with every way it can fail said in one line."""
+"""Loading a Qwen3-VL from a folder or the hub. Each failure gives a message of one line."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def blank_model(config: ModelConfig) -> Any:
 
 
 def check_source(config: ModelConfig) -> str:
-    """Return the folder or hub id of the model, known to be a Qwen3-VL, before any weight is read.
+    """Return the folder or hub id of the model, and check that it is a Qwen3-VL before any weight is read.
 
     Raises:
         ConfigError: It is no folder and no hub id, the hub does not answer, or it is another model.

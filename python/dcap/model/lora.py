@@ -1,4 +1,4 @@
-"""What trains: adapters (LoRA, DoRA, rsLoRA) on the towers that are not frozen, or those towers in full."""
+"""Trained weights: adapters (LoRA, DoRA, rsLoRA) on the towers that are not frozen, or those towers in full."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def attach(model: Any, config: ModelConfig) -> Any:
         A ``PeftModel`` around `model`, or `model` itself for ``full``.
 
     Raises:
-        ConfigError: A tower that is not frozen trains nothing, or the adapter cannot be put where the config says.
+        ConfigError: A tower is not frozen but trains nothing, or the adapter does not fit where the config puts it.
     """
     model.requires_grad_(False)
     if config.adapter.type == "full":
@@ -81,14 +81,14 @@ def _with_adapter(model: Any, config: ModelConfig) -> Any:
             adapted = get_peft_model(model, settings)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"model.adapter: {str(error).strip().splitlines()[0]}") from None
-    # The path of the machine that trained would be of no use elsewhere.
+    # The path of the training machine would be useless elsewhere.
     adapted.peft_config["default"].base_model_name_or_path = config.name_or_path
     return adapted
 
 
 @contextmanager
 def _deprecations_of_peft() -> Iterator[None]:
-    """Hide what peft 0.21 still calls by the name that transformers 5.23 replaced; nothing of ours is hidden."""
+    """Hide warnings that peft 0.21 causes by a name that transformers 5.23 replaced, and none of ours."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
         yield

@@ -1,10 +1,11 @@
 """Memory of training on one device, counted without weights and without a device.
 
-One layer of each kind runs forward and backward on fake tensors, which have shapes and no numbers, and what autograd
-keeps of it is counted. So the count follows the model's own code, its adapters and autocast, and takes seconds for any
-size. The tests compare it, and the peak of whole steps, with small models on the CPU; nothing was compared with a GPU.
+One layer of each kind runs forward and backward on fake tensors, which have shapes but no numbers. The bytes that
+autograd keeps are counted. So the count follows the model's own code, its adapters and autocast, and takes seconds for
+any size. The tests compare it, and the peak of whole steps, with small models on the CPU; nothing was compared with a
+GPU.
 
-Fake tensors lie on the CPU, whose kernels differ from CUDA's in three places, which are made up for here::
+Fake tensors are on the CPU. Its kernels differ from CUDA's in three places, and the count corrects for them::
 
     attention    every kernel for packed rows keeps q, k, v, its output, and a float32 per head and position
     layer norm   CUDA's autocast runs it in float32, so that it keeps a float32 copy of its input
@@ -89,7 +90,7 @@ class PerRow:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class MemoryRows:
-    """What rows hold, padding included; int64 (R,) each."""
+    """Sizes of rows, padding included; int64 (R,) each."""
 
     tokens: I64
     patches: I64
@@ -98,7 +99,7 @@ class MemoryRows:
 
 @dataclass(frozen=True, slots=True)
 class MemoryStep:
-    """How a step is made, as far as memory depends on it.
+    """The settings of a step that its memory depends on.
 
     Args:
         dtype: Of the forward pass; below float32 it runs under autocast.
@@ -136,7 +137,7 @@ class MemoryEstimate:
     patches: int
     """Patches of the row in float32, unless they are among its activations."""
     row: int
-    """Which row is the heaviest."""
+    """Index of the heaviest row."""
 
     @property
     def total(self) -> int:
@@ -147,7 +148,7 @@ class MemoryEstimate:
 
 
 def estimate_memory(model: Any, step: MemoryStep, rows: MemoryRows) -> MemoryEstimate:
-    """Return what training takes on one device.
+    """Return the memory of training on one device.
 
     Args:
         model: From `dcap.model.lora.attach`; may be on the meta device.

@@ -20,7 +20,7 @@ def whole_folder(target: Path, marker: str) -> Iterator[Path]:
     """Yield a scratch folder that becomes `target` at the end, replacing an older one.
 
     Args:
-        target: Where the folder shall appear.
+        target: Final place of the folder.
         marker: JSON file that the caller writes into it, as an object; the sizes of all other files are added under
             ``files``, so that `read_marker` finds a file that a crashed disk cut.
 

@@ -1,4 +1,4 @@
-"""Checkpoints: what a run needs to go on as if it had never stopped, in files that need no pickle.
+"""Checkpoints: all that a run needs to go on as if it had never stopped, in files without pickle.
 
 ::
 
@@ -70,10 +70,10 @@ class Checkpoints:
     """The checkpoints of one run.
 
     Args:
-        config: The run; says where, how many to keep and what to resume.
+        config: The run, with its folder, the number of checkpoints to keep, and the checkpoint to resume.
         profile: Answer profile, saved beside the weights.
         source: Folder or hub id of the base model, for its tokenizer files.
-        learner: What is saved and restored.
+        learner: Model and optimiser to save and restore.
     """
 
     config: RunConfig
@@ -130,7 +130,7 @@ class Checkpoints:
         return bool(found[0] == state.step)
 
     def save_final(self, state: RunState) -> Path:
-        """Write ``final/``: what trained until `state`, ready for prediction and export."""
+        """Write ``final/``: the weights at `state`, ready for prediction and export."""
         target = self.output / "final"
         if self._accelerator.is_main_process:
             with whole_folder(target, "final.json") as folder:
@@ -144,7 +144,7 @@ class Checkpoints:
         return target
 
     def restore(self) -> RunState:
-        """Load what `training.resume` asks for, on every rank, and return its state; a new state when there is none.
+        """Load the checkpoint that `training.resume` asks for, on every rank, and return its state or a new one.
 
         Raises:
             CheckpointError: The given path is no whole checkpoint, or the checkpoint is that of another run.
@@ -229,7 +229,7 @@ def _step_of(folder: Path) -> int:
 
 
 def newest_checkpoint(output: Path) -> Path | None:
-    """Return the newest whole checkpoint of a run folder; a torn one is reported and passed over."""
+    """Return the newest whole checkpoint of a run folder. A torn one is reported and skipped."""
     for folder in reversed(all_checkpoints(output)):
         try:
             read_marker(folder, MARKER)
@@ -249,7 +249,7 @@ def delete_surplus(output: Path, limit: int) -> None:
 
 
 def set_aside(output: Path) -> None:
-    """Move what an earlier run left in `output` into ``previous-001``, so that it can neither be lost nor resumed."""
+    """Move the files of an earlier run in `output` into ``previous-001``, so that they are neither lost nor resumed."""
     names = (
         "checkpoints", "best", "final", "metrics.jsonl", "tensorboard", "config.yaml", "environment.json",
         BAD_RECORDS_FILE,
@@ -266,8 +266,8 @@ def set_aside(output: Path) -> None:
 def set_newer_aside(output: Path, step: int) -> None:
     """Move checkpoints beyond `step`, where a run goes on, into ``previous-001``.
 
-    Left where they are, they would count as the newest: the run's own would be deleted as surplus, and the next
-    resume would take up what this one went back behind.
+    If they stayed, they would count as the newest. New checkpoints would be deleted as surplus, and the next resume
+    would load a checkpoint that this run went back from.
     """
     newer = [folder for folder in all_checkpoints(output) if _step_of(folder) > step]
     if not newer:

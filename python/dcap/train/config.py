@@ -31,13 +31,13 @@ class TrainingConfig:
     num_epochs: int = 1
     """Passes over the training records. `max_steps` wins where both are given."""
     max_steps: int | None = None
-    """Stop after this many optimiser steps. `null`: after `num_epochs`."""
+    """Stop after this many optimiser steps. `null`: stop after `num_epochs`."""
     per_device_batch_size: int = 1
     """Samples per forward pass and device. With `data.packing` it must be 1: one row."""
     effective_batch_size: int = 8
     """Rows (packing) or samples (padding) per optimiser step, over all devices. The number of micro-batches follows
-    from it. It must be a multiple of `per_device_batch_size` times the number of devices. A resumed run may have
-    another one."""
+    from it. It must be a multiple of `per_device_batch_size` times the number of devices. A resumed run may use another
+    value."""
     learning_rate: float = 1e-4
     """Peak learning rate of the language model, and of a tower that has no rate of its own."""
     vit_lr: float | None = None
@@ -47,11 +47,11 @@ class TrainingConfig:
     lr_schedule: Schedule = "cosine_warmup_with_min_lr"
     """How the learning rate falls after the warmup."""
     warmup_ratio: float = 0.03
-    """Share of all steps in which the learning rate rises linearly from 0. `warmup_steps` wins where it is given."""
+    """The learning rate rises linearly from 0 during this share of all steps. `warmup_steps` wins where it is given."""
     warmup_steps: int | None = None
-    """Steps in which the learning rate rises linearly from 0. `null`: `warmup_ratio` of all."""
+    """The learning rate rises linearly from 0 during this many steps. `null`: `warmup_ratio` of all steps."""
     min_lr_ratio: float = 0.1
-    """Where the cosine ends, as a share of the peak."""
+    """Learning rate at the end of the cosine, as a share of the peak."""
     weight_decay: float = 0.0
     """Weight decay of AdamW. It never acts on biases, norms or embeddings."""
     adam_betas: tuple[float, float] = (0.9, 0.95)
@@ -61,7 +61,7 @@ class TrainingConfig:
     max_grad_norm: float = 1.0
     """Largest norm of the gradient of all parameters together. A larger gradient is scaled down to it."""
     activation_checkpointing: bool = False
-    """Compute activations again in the backward pass: less memory, about a third more time."""
+    """Recompute activations in the backward pass. This takes less memory and about a third more time."""
     loss_chunk_tokens: int = 256
     """Supervised tokens whose logits are in memory at a time (256: 150 MiB). The loss does not depend on it."""
     log_steps: int = 1
@@ -147,13 +147,13 @@ class RunConfig:
     augmentation: AugmentConfig = field(default_factory=AugmentConfig)
     """How training samples are changed."""
     seed: int = 0
-    """Seed of everything that is drawn: order, augmentation, first weights of adapters, dropout."""
+    """Seed of all random choices: order, augmentation, initial adapter weights, dropout."""
 
     def epoch_rules(self, total_steps: int | None = None) -> EpochRules:
         """Return how samples become rows and steps.
 
         Args:
-            total_steps: Steps of the whole run, which a curriculum goes by. `None`: it stays where it starts.
+            total_steps: Steps of the whole run, for a curriculum. `None`: the curriculum stays at its start.
         """
         cost = RowCost().frozen_vision() if self.model.freeze_vit else RowCost()
         return EpochRules(self.training.rows_per_step, self.training.per_device_batch_size, total_steps, cost)
@@ -228,7 +228,7 @@ def build_checked(cls: type[C], tree: dict[str, Any], overrides: Sequence[str], 
 
 
 def _check_named(data: DataConfig, augmentation: AugmentConfig) -> None:
-    """Make what the config names, as the run will: it then fails before anything slow is imported or read."""
+    """Make everything that the config names, as the run will. A mistake then fails before slow imports and reads."""
     Pipeline.from_config(augmentation)
     Chain.from_config(data.preprocessors)
     for each in (data, *map(data.of_entry, data.mixture)):

@@ -30,8 +30,8 @@ log = get_logger(__name__)
 def train(config: RunConfig) -> RunState:
     """Run a config from its start, or from where it was interrupted, to its end.
 
-    After SIGTERM, the current step is finished and saved, even during the delay of checkpoints. A validation is left,
-    and made up for later. A run with the same config goes on from there.
+    After SIGTERM, the current step is finished and saved, even during the delay of checkpoints. A validation that runs
+    is broken off and done again on resume. A run with the same config goes on from there.
 
     Raises:
         StoppedError: SIGTERM came, and the run is saved.
@@ -143,7 +143,7 @@ def _tell_finished(run: Run, state: RunState) -> None:
 def _finish_step(run: Run, state: RunState, stop: threading.Event, saves: bool) -> RunState:
     """Validate if the state asks for it, save if that is due or there is a new best, and return the new state.
 
-    Both take long, so a stop that was asked for meanwhile does not wait for the next step.
+    Both take long, so a stop request in the meantime does not wait for the next step.
     """
     best, validates = False, run.val_loader is not None and state.unvalidated
     if run.val_loader is not None and validates:

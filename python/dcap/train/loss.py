@@ -43,7 +43,7 @@ class LossOutput(NamedTuple):
 
 
 def next_token_targets(labels: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return where the model is graded, on what, and how much it counts.
+    """Return the supervised positions, their labels and their weights.
 
     The hidden state of position t predicts the token of t + 1. The first token of each sample carries no label, so
     nothing is predicted across a boundary.
@@ -218,6 +218,6 @@ def model_inputs(batch: Batch, device: torch.device) -> dict[str, Any]:
         if isinstance(value, torch.Tensor) and name not in _HOST_ONLY
     }
     if "cu_seqlens" in batch:
-        # Known here without waiting for the device.
+        # The value is known here without waiting for the device.
         return inputs | {"longest": int(batch["cu_seqlens"].diff().max())}
     return inputs

@@ -30,7 +30,7 @@ class Part(NamedTuple):
     counted: float = 0.0
     """Tokens of positive weight."""
     correct: float = 0.0
-    """Those of them that the model would have written."""
+    """Tokens of positive weight that the model would have written."""
 
     @property
     def loss(self) -> float:
@@ -45,7 +45,7 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class LossParts:
-    """Sums by kind of token and by data set; plain numbers, few, and only of tokens that weigh something."""
+    """Sums by kind of token and by data set: a few plain numbers, only of tokens with a positive weight."""
 
     kinds: dict[str, Part] = field(default_factory=dict)
     """By name of the `TokenKind`, in lower case."""
@@ -66,7 +66,7 @@ class LossParts:
 
     @classmethod
     def of(cls, batches: Iterable[Batch], outputs: Sequence[LossOutput]) -> LossParts:
-        """Return the parts of a step; none of one that trained on nothing and has no outputs."""
+        """Return the parts of a step. A step that trained on nothing has no parts."""
         parts = cls()
         for batch, output in zip(batches, outputs, strict=True) if outputs else ():
             parts.add(batch, output)
@@ -116,7 +116,7 @@ def _by_sample_and_kind(batch: Batch, output: LossOutput) -> np.ndarray[tuple[in
         of_token = torch.arange(len(batch["samples"]))[:, None].expand_as(batch["labels"])
     bins = len(TokenKind) * of_token[:, 1:][supervised] + batch["token_kinds"][:, 1:][supervised]
     weights = batch["loss_weights"][:, 1:][supervised].double()
-    # What has no weight may have any loss, infinite too.
+    # A token without weight may have any loss, even an infinite one.
     losses = torch.where(weights > 0, weights * output.token_loss.cpu(), 0.0)
     correct = output.correct.cpu() & (weights > 0)
     shape = len(batch["samples"]), len(TokenKind)

@@ -24,7 +24,7 @@ def peak_rates(config: TrainingConfig) -> dict[Tower, float]:
 
 
 def build_optimizer(model: torch.nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
-    """Return AdamW over what trains, in groups by tower and by whether weight decay applies.
+    """Return AdamW over the weights that train, grouped by tower and by whether weight decay applies.
 
     Decay applies to matrices only: neither to biases and norms nor to embeddings.
     """

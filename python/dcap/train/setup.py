@@ -94,7 +94,7 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
         closing: Gets what must be closed at the end.
 
     Raises:
-        ConfigError: The config asks for what cannot be done here.
+        ConfigError: The config asks for something that cannot work here.
         TrainingError: The self-test failed, there is nothing to train on, or ranks read different records.
         RecordError: A file is missing, or a record breaks the contract.
     """
@@ -205,7 +205,7 @@ def build_learner(config: RunConfig, accelerator: Accelerator) -> Learner:
 
 
 def _planned_names(val_loader: EpochLoader) -> list[str]:
-    """Return the names of the data sets of which validation has a sample, after what is too long was left out."""
+    """Return the names of the data sets that have a validation sample which is not too long."""
     plan, parts = val_loader.plan, val_loader.dataset.mixture.parts
     left = plan.samples.index[np.unique(np.concatenate(plan.rows))]
     return [p.entry.name for p in parts if np.searchsorted(left, p.start) < np.searchsorted(left, p.stop)]
@@ -247,9 +247,9 @@ def _tell_bad_records(bad_records: BadRecordList) -> None:
 def check_ranks_agree(loaders: Sequence[EpochLoader]) -> None:
     """Compare the records and the planned rows of all ranks, which must all call it.
 
-    Each rank reads and plans by itself. One that reads fewer records, such as one whose machine lacks an image that
-    ``data.on_bad_record: skip`` then leaves out, would take other rows than those that are left to it, and wait for
-    ever at the end of the epoch.
+    Each rank reads and plans by itself. A rank may read fewer records, for example if its machine lacks an image and
+    ``data.on_bad_record: skip`` leaves the record out. It would then take wrong rows and wait for ever at the end of
+    the epoch.
 
     Args:
         loaders: Of each split.
@@ -268,7 +268,7 @@ def check_ranks_agree(loaders: Sequence[EpochLoader]) -> None:
 
 
 def rows_digest(loader: EpochLoader) -> str:
-    """Return what tells the records of a loader and the costs of the planned rows from any others."""
+    """Return a digest of the records of a loader and of the costs of the planned rows."""
     records, digest = loader.dataset.records, hashlib.sha256()
     arrays: list[npt.NDArray[np.int32 | np.int64]] = [records.file_index, records.row_index]
     for array in (*arrays, *(step.costs for step in loader.plan.steps)):

@@ -1,4 +1,4 @@
-"""Where a run is and what is due there: its state, which checkpoints keep, and what the config asks for."""
+"""The state of a run, which checkpoints keep, and what is due at a state by the config."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dcap.data.steps import Parts
 from dcap.train.config import TrainingConfig
 
 VALIDATION_METRICS = ("eval/loss", "eval/token_accuracy")
-"""What every validation measures; with several data sets also ``eval/NAME/loss`` of each."""
+"""Metrics of every validation. With several data sets there is also ``eval/NAME/loss`` for each."""
 
 _OF_DATASET = re.compile(r"eval/(.+)/loss")
 _NOISE = 1e-6
@@ -37,7 +37,7 @@ class RunState:
     samples: int = 0
     """Samples seen, over all ranks."""
     best_value: float | None = None
-    """Best value of `best_metric` so far, of those after the delay."""
+    """Best value of `best_metric` so far; values before the end of the delay do not count."""
     best_step: int | None = None
     """Step of `best_value`."""
     unvalidated: bool = False
@@ -105,7 +105,7 @@ class RunState:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What the config asks for at a state.
+    """The actions that are due at a state, by the config.
 
     Args:
         config: Steps, epochs and delays.
@@ -132,7 +132,7 @@ class Due:
         return self.may_save(state) and self._each(self.config.save_steps, state)
 
     def may_save(self, state: RunState) -> bool:
-        """Whether the delay is over, before which neither a checkpoint nor a best one is kept."""
+        """Whether the delay is over. Before that, no checkpoint is kept, not even the best."""
         late = state.step >= self.config.save_delay_steps
         return late and state.epochs_done >= self.config.save_delay_epochs
 
@@ -156,7 +156,7 @@ def check_metric(metric: str | None, datasets: Sequence[str] | None = None) -> N
 
     Args:
         metric: Its name, or None for no best checkpoint.
-        datasets: Names of the validation data sets; None while they are not known, when any could be meant.
+        datasets: Names of the validation data sets. `None`: not known yet, so any name is accepted.
 
     Raises:
         ConfigError: It is neither one of `VALIDATION_METRICS` nor, where there are several data sets,

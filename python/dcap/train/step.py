@@ -33,7 +33,7 @@ _DROPOUT = 7  # purpose of a generator: keeps its stream apart from those of ord
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What a step trains on, summed over micro-batches and ranks; known before the first forward pass."""
+    """Size of a step, summed over micro-batches and ranks; known before the first forward pass."""
 
     weight: float
     supervised: int
@@ -44,7 +44,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What one optimiser step did."""
+    """Result of one optimiser step."""
 
     loss: float
     token_accuracy: float
@@ -60,16 +60,16 @@ class StepResult:
 
 @dataclass(eq=False)
 class Learner:
-    """What a step acts on.
+    """Everything that a step acts on.
 
     Args:
         accelerator: Ranks and devices.
         module: `SupervisedLoss` as Accelerate prepared it.
-        parameters: What trains, by name.
+        parameters: The parameters that train, by name.
         optimizer: Over `parameters`.
         max_grad_norm: The global gradient norm is clipped to this.
         seed: Of dropout.
-        unproven: Towers that train and have not yet shown a gradient; emptied by the first steps.
+        unproven: Towers that train but had no gradient yet; the first steps empty it.
     """
 
     accelerator: Accelerator
@@ -82,7 +82,7 @@ class Learner:
 
     @property
     def bare_module(self) -> SupervisedLoss:
-        """The module without what Accelerate put around it."""
+        """The module without Accelerate's wrappers."""
         module = self.accelerator.unwrap_model(self.module)
         assert isinstance(module, SupervisedLoss)
         return module
@@ -164,7 +164,7 @@ def validate(
         learner: Model and ranks.
         batches: This rank's; every rank has the same number.
         stop: Tells whether this rank was asked to stop; asked before each batch. When some rank was, all of them
-            leave off and get None.
+            stop and return `None`.
 
     Raises:
         TrainingError: There is no label in the whole validation set, or its loss is not finite.
@@ -266,7 +266,7 @@ def _finite(value: float) -> bool:
 
 
 def _not_finite(batches: Sequence[Batch], outputs: Sequence[LossOutput], what: str, value: float) -> str:
-    """Return the message of a stop, naming the samples at fault where the loss tells, else all of the step."""
+    """Return the message of a stop. It names the samples with a bad loss or, if none is known, all of the step."""
     names = gather_object([n for b, o in zip(batches, outputs, strict=True) for n in samples_at_fault(b, o)])
     names = names or gather_object([name for batch in batches for name in _names(batch)])
     return f"{what} must be finite, not {value}: look at {', '.join(names)}. The update was not made"

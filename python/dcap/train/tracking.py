@@ -1,4 +1,4 @@
-"""What a run reports: metrics.jsonl, TensorBoard, and on the terminal a progress bar, or lines in a log."""
+"""Reports of a run: metrics.jsonl, TensorBoard, and a progress bar on a terminal or lines in a log."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Tracker:
         self._all_seconds, self._all_steps = 0.0, 0
 
     def start(self, state: RunState, total_steps: int) -> None:
-        """Open the files at `state`: what an interrupted run wrote beyond it is cut, so that no step counts twice.
+        """Open the files at `state`. Cut later lines of an interrupted run, so that no step counts twice.
 
         Args:
             state: Where the run is.
@@ -74,8 +74,7 @@ class Tracker:
             state: After the step.
             result: What the step did.
             waited: Seconds that the step waited for data.
-            more: Other metrics to write with it, or None when nothing is due; times are those since what was last
-                written.
+            more: Other metrics to write with it. `None`: nothing is due. Times count from the last line written.
         """
         self._seconds += result.seconds + waited
         self._all_seconds += result.seconds + waited

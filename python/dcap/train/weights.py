@@ -1,4 +1,4 @@
-"""Saving and restoring what trains: an adapter in PEFT's format, or a whole model in the published layout."""
+"""Saving and restoring trained weights: an adapter in PEFT's format, or a whole model in the published layout."""
 
 from __future__ import annotations
 
