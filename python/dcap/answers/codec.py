@@ -1,10 +1,10 @@
 """The answer text both ways: shapes in canvas pixels -> grid -> text, and text -> grid -> canvas pixels.
 
-Owns the order of objects, and what is legal on the grid. A shape that rounding made flat is widened to the smallest
-legal one, so that no object is lost: a box to one unit, a line to a second point one unit beside the first, a polygon
-to a triangle of one unit's height. A polygon starts at its top-most, then left-most vertex and runs clockwise on
-screen; where it meets that vertex again (up to 8 times), it starts with the smallest sequence. Reading accepts what is
-legal.
+Owns the order of objects, and the legal shapes on the grid. If rounding makes a shape flat, it is widened to the
+smallest legal one, so that no object is lost: a box to one unit, a line to a second point one unit beside the first, a
+polygon to a triangle of one unit's height. A polygon starts at its top-most, then left-most vertex and runs clockwise
+on screen; where it meets that vertex again (up to 8 times), it starts with the smallest sequence. Reading accepts what
+is legal.
 
 The layout of the text is in `dcap.answers.formats`, the rounding in `dcap.geometry.grid`.
 """
@@ -34,12 +34,12 @@ from dcap.geometry.shapes import MIN_POINTS, GeometryKind, ShapeArray
 Points = list[list[int]]
 
 MAX_COORDINATE = 2**31 - 1
-"""Bound where the grid is the canvas's own pixels."""
+"""Bound on the grid where grid units are the canvas's own pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an answer says: shapes on the grid with their captions.
+    """The content of an answer: shapes on the grid with their captions.
 
     ::
 
@@ -54,19 +54,19 @@ class Answer:
     index: npt.NDArray[np.int64]
     """int64 (N,): the input shape of each object, by the order of the profile."""
     kept_iou: npt.NDArray[np.float64]
-    """float64 (N,): IoU with the full shape that `max_polygon_points` left, 1 where nothing was simplified."""
+    """float64 (N,): IoU of each shape with its full shape; 1 where `max_polygon_points` simplified nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What was read from an answer text."""
+    """The objects and problems read from an answer text."""
 
     shapes: ShapeArray
     """Grid units, whole numbers as float64, in the order of the text."""
     captions: tuple[str, ...]
     """One per shape."""
     problems: tuple[str, ...]
-    """What was wrong, each with its character position; empty after strict parsing."""
+    """Problems, each with its character position; empty after strict parsing."""
 
 
 def order_objects(shapes: ShapeArray, profile: AnswerProfile) -> npt.NDArray[np.int64]:
@@ -107,7 +107,7 @@ def to_answer(shapes: ShapeArray, captions: Sequence[str], canvas: Canvas, profi
 
 
 def _simplified(shapes: ShapeArray, max_points: int, min_iou: float) -> tuple[ShapeArray, npt.NDArray[np.float64]]:
-    """Simplify; a shape that would lose too much is tried again with half as many points more, until it does not."""
+    """Simplify. If a shape loses too much, try again with half as many points more."""
     kept, iou = simplify(shapes, max_points)
     while (poor := iou < min_iou).any():
         max_points = math.ceil(1.5 * max_points)
@@ -156,7 +156,7 @@ def write_parts(answer: Answer, profile: AnswerProfile) -> list[TextPart]:
         for i, (kind, _) in enumerate(answer.shapes)
     ]
     parts: Any = ANSWER_FORMATS.get(profile.format, "data.answer.format").write(objects)
-    if isinstance(parts, str):  # what plugins returned before there were kinds
+    if isinstance(parts, str):  # the result of plugins written before there were kinds
         raise PluginError(
             f"answer format {profile.format!r} must write pairs of a text and its PartKind, not one text. Let its "
             "method `write` return parts; see dcap.answers.formats.AnswerFormat."
@@ -200,7 +200,7 @@ class Outline:
             ConfigError: The format is not registered.
         """
         written = ANSWER_FORMATS.get(format_name, "data.answer.format")
-        if type(written) is not JsonFormat:  # what a plugin makes of it may write numbers otherwise
+        if type(written) is not JsonFormat:  # a plugin may write the numbers in another way
             return None
         shapes = answer.shapes
         kinds, num_points = shapes.kinds.tolist(), (shapes.offsets[1:] - shapes.offsets[:-1]).tolist()
@@ -232,14 +232,14 @@ def write(shapes: ShapeArray, captions: Sequence[str], canvas: Canvas, profile: 
 
 
 def parse(text: str, profile: AnswerProfile, strict: bool = True) -> Parsed:
-    """Read an answer text back to the grid; ``parse(write(x))`` is what `to_answer` made of x.
+    """Read an answer text back to the grid; ``parse(write(x))`` equals `to_answer` of x.
 
     Args:
         text: Any string.
         profile: Format and grid.
-        strict: True: anything that `write` would not write is an error (training data). False: every complete and
-            legal object is kept, everything wrong is in `problems`, and no text raises (a model's answer). Numbers
-            are then rounded and clamped to the grid and swapped box corners put in order, each with a note.
+        strict: True: anything that `write` would not write is an error (training data). False: every complete and legal
+            object is kept, all problems are listed in `problems`, and no text raises (a model's answer). Numbers are
+            then rounded and clamped to the grid, and swapped box corners are put in order, each with a note.
 
     Raises:
         AnswerError: Strict only; the message has the character position.
@@ -259,12 +259,12 @@ def parse(text: str, profile: AnswerProfile, strict: bool = True) -> Parsed:
 
 
 def legal_points(obj: AnswerObject, span: int, notes: Notes) -> Points | None:
-    """Return the points of an object that was read, or None, with a note, where they are no legal shape.
+    """Return the points of an object that was read. `None`, with a note: they are not a legal shape.
 
     Args:
         obj: As a format read it.
         span: Largest x and y on the grid.
-        notes: Gets what is wrong.
+        notes: Gets the problems.
 
     Raises:
         AnswerError: In strict reading, for every difference from a legal shape.
@@ -304,8 +304,8 @@ def _legal_box(points: Points, place: int, notes: Notes) -> Points | None:
 def to_canvas(answer: Parsed | Answer, canvas: Canvas, profile: AnswerProfile) -> ShapeArray:
     """Return the shapes of an answer in pixels of `canvas`, the one that the model saw.
 
-    Points are clamped to the canvas; that matters only for ``emit_norm: none``, where a text does not tell how
-    large the canvas was.
+    Points are clamped to the canvas. That matters only for ``emit_norm: none``, where the text does not give the size
+    of the canvas.
     """
     shapes = answer.shapes
     xy = from_grid(shapes.xy.astype(np.int64), canvas, profile.emit_norm)

@@ -1,6 +1,6 @@
 """Answer formats: a list of located objects on the grid to text and back, chosen by name.
 
-Owns the JSON layouts of the answer contract. What a legal shape is, and the grid, are in `dcap.answers.codec`.
+Owns the JSON layouts of the answer contract. `dcap.answers.codec` has the grid and the rules of legal shapes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class AnswerObject:
 
 
 class PartKind(IntEnum):
-    """What a part of an answer text is."""
+    """Kind of a part of an answer text."""
 
     STRUCTURE = 0
     """Punctuation, keys, and counts of points."""
@@ -42,18 +42,18 @@ class PartKind(IntEnum):
 
 
 TextPart = tuple[str, PartKind]
-"""A piece of an answer text and what it is."""
+"""A piece of an answer text and its kind."""
 
 
 class AnswerFormat(Protocol):
-    """What an answer format does; an object with these two methods can be registered."""
+    """The interface of an answer format. Any object with these two methods can be registered."""
 
     def write(self, objects: Sequence[AnswerObject]) -> Iterable[TextPart]:
-        """Return the answer text in parts: joined they are the text, and each says what it is."""
+        """Return the answer text in parts. The joined parts are the text; each part has its kind."""
         ...
 
     def parse_objects(self, text: str, notes: Notes) -> list[AnswerObject]:
-        """Return every complete object of any text, in order; all else goes to ``notes.add(position, text)``.
+        """Return every complete object of any text, in order. Problems go to ``notes.add(position, text)``.
 
         Raises:
             AnswerError: By ``notes.add``, in strict reading.
@@ -74,14 +74,14 @@ class JsonFormat:
                     "object_2": {"line_points": 2, "line": [[0, 32], [125, 102]], "desc": "road"}}
         list       [{"bbox_2d": [417, 494, 491, 702], "label": "cup"}]
 
-    Both read each other's answers leniently, noting the difference. Writing and counting tokens
+    Lenient reading of one format accepts answers of the other, and notes the difference. Writing and counting tokens
     (`dcap.answers.codec.Outline`) share `pieces` and the texts between the numbers.
     """
 
     text_key: str
-    """Key of the caption."""
+    """JSON key of the caption."""
     numbered: bool
-    """Whether the outermost value is a mapping from ``object_1`` on, and not a list."""
+    """Whether the outermost value is a mapping ``object_1``, ``object_2``, ..., not a list."""
 
     def write(self, objects: Sequence[AnswerObject]) -> list[TextPart]:
         """Return the answer text in parts."""
@@ -155,12 +155,12 @@ def _numbers(obj: AnswerObject) -> str:
 
 
 def _is_container(node: Node) -> bool:
-    """Whether this is the mapping around the objects, not one of them."""
+    """Whether this is the mapping around the objects, not an object."""
     return not any(key in KEYS or (key in _TEXT_KEYS and isinstance(value, str)) for key, value, _ in node.members)
 
 
 def _read(node: Node, text_key: str, notes: Notes) -> AnswerObject | None:
-    """Read one object; None, with a note, where it is not whole."""
+    """Read one object. `None`, with a note: it is not complete."""
     members: dict[str, tuple[Any, int]] = {}
     for key, value, place in node.members:
         if key in members:
@@ -192,7 +192,7 @@ def _read(node: Node, text_key: str, notes: Notes) -> AnswerObject | None:
 
 
 def _points(value: Any, place: int, key: str, notes: Notes) -> list[list[float]] | None:
-    """Read the numbers of one shape as pairs, flat or nested; the other way round than written is noted."""
+    """Read the numbers of one shape as pairs, flat or nested. A note says if `write` nests them otherwise."""
     if not isinstance(value, list):
         notes.add(place, f"{key} must be a list of numbers")
         return None

@@ -1,4 +1,4 @@
-"""The prediction line: what a model answered about one image, as prediction writes it and others read it.
+"""The prediction line: the answer of a model about one image, as written by prediction and read by others.
 
 One line is one image, in pixels of the image file as displayed. A prediction file is a record file too::
 
@@ -69,15 +69,15 @@ class Prediction:
     scores: tuple[float | None, ...] = ()
     """How sure the model was of each shape, 0..1; empty when the engine gave no log-probabilities."""
     summary: str | None = None
-    """Description of the whole image, where that was asked for."""
+    """Description of the whole image, if it was asked for."""
     text: str = ""
     """The answer as the model wrote it."""
     problems: tuple[str, ...] = ()
-    """What was wrong with the answer; empty when it parsed cleanly."""
+    """Problems of the answer; empty if it parsed cleanly."""
     finish: Finish | None = None
-    """Why the answer ended: ``stop`` (by itself) or ``length`` (too many tokens); None: the line does not say."""
+    """Why the answer ended: ``stop`` (by itself) or ``length`` (too many tokens). `None`: the line does not say."""
     source: Origin | None = None
-    """File and line of the record that was asked about."""
+    """File and line of the record behind the question."""
     where: str = field(default="", compare=False)
     """``file:line`` of the line itself, for messages; empty for a prediction that was not read from a file."""
 
@@ -178,7 +178,7 @@ def _scores(objects: Sequence[dict[str, Any]], where: str) -> tuple[float | None
 
 
 def read_predictions(path: Path) -> Iterator[Prediction]:
-    """Read the lines of a prediction file; blank lines are passed over.
+    """Read the lines of a prediction file; blank lines are skipped.
 
     Raises:
         RecordError: The file is missing, or a line is no prediction; the message names file, line and field.

@@ -1,4 +1,4 @@
-"""The answer profile beside a checkpoint: what training, prediction and evaluation must agree on, in one file.
+"""The answer profile beside a checkpoint: one file with all that training, prediction and evaluation must agree on.
 
 Owns ``answer_profile.json``. Prompts are saved as texts, so that prediction needs neither the config nor its files.
 """
@@ -37,8 +37,8 @@ class AnswerProfile:
     max_polygon_points: int | None = None
     """Simplify polygons and lines to at most this many points. `null`: keep all points."""
     min_polygon_iou: float = 0.8
-    """Least IoU of a simplified polygon with the original, and least share of its length that a line keeps, 0..1. A
-    shape that would fall below it keeps more points than `max_polygon_points`."""
+    """Least quality of a simplified shape, 0..1: for a polygon its IoU with the original, for a line the kept share of
+    its length. A shape that would fall below it keeps more points than `max_polygon_points`."""
     min_pixels: int = 65_536
     """Smallest image that the model sees, height x width in pixels. Smaller images are enlarged."""
     max_pixels: int = 1_048_576

@@ -1,4 +1,4 @@
-"""Prompts by name: what the model is asked, in English and Chinese, or in words of the user's own."""
+"""Prompts by name: questions to the model in English, in Chinese, or in the user's own words."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FILE = "file:"
 
 @dataclass(frozen=True)
 class PromptConfig:
-    """Texts that ask the model: each is written here, or named as ``file:PATH``, or taken from the named set."""
+    """Texts that ask the model. Each is written here, read from ``file:PATH``, or taken from the named set."""
 
     name: str = "en"
     """Name of a set of prompts: ``en``, ``zh``, or one of a plugin."""
@@ -33,7 +33,7 @@ class Prompts:
     """One set of prompts."""
 
     system: str | None
-    """System message; None: the model gets no system message."""
+    """System message. `None`: the model gets no system message."""
     dense: str
     """User message that asks for the located objects."""
     summary: str
@@ -73,11 +73,11 @@ PROMPTS.register(
 
 
 def resolve(config: PromptConfig, base_dir: str | Path = ".") -> Prompts:
-    """Return the texts that a config means.
+    """Return the prompt texts of a config.
 
     Args:
         config: Name of a set, and texts that replace its own; ``file:PATH`` reads a UTF-8 file.
-        base_dir: Folder that a relative PATH starts at; a run takes the one it is started in, as for its data.
+        base_dir: Folder that a relative PATH starts at. A run uses its current folder, as for its data.
 
     Raises:
         ConfigError: The set is unknown, a file is missing, too large or not UTF-8, or a text is empty.

@@ -1,7 +1,7 @@
 """A JSON reader that survives anything: one pass, no recursion, every complete object, every problem with its place.
 
-Owns the grammar of answer texts below the level of formats. A strict reader stops at the first problem; a lenient
-one notes it and goes on behind it.
+Owns the grammar of answer texts below the level of formats. A strict reader stops at the first problem. A lenient
+reader notes it and goes on after it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Literal
 from dcap.core.errors import AnswerError
 
 MAX_PROBLEMS = 100
-"""Problems that are kept in words; garbage has more."""
+"""Number of problems that are kept in words. Garbage has more."""
 
 _TOKEN = re.compile(r'[ \t\r\n]*+(?:(?P<string>"[^"\\]*+(?:\\.[^"\\]*+)*+")|(?P<word>[-+.\w]++)|(?P<mark>.)|\Z)', re.S)
 _OPENING = re.compile(r"[{\[]")
@@ -31,7 +31,7 @@ Expect = Literal["key or end", "key", "colon", "value", "value or end", "comma o
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A word that is no JSON value, such as ``NaN``, in an object that may otherwise be whole."""
+    """A word that is not a JSON value, such as ``NaN``, in an object that may otherwise be complete."""
 
     text: str
 
@@ -46,7 +46,7 @@ class Node:
 
 @dataclass(slots=True)
 class Notes:
-    """Where problems go: raised at once (strict) or kept (lenient)."""
+    """Collects problems: raises at once (strict) or keeps them (lenient)."""
 
     strict: bool
     problems: list[str] = field(default_factory=list)
@@ -66,7 +66,7 @@ class Notes:
             self.problems.append(message)
 
     def finished(self) -> tuple[str, ...]:
-        """Return the problems; where there are too many, the last entry gives the number of the others."""
+        """Return the problems. If there are too many, the last entry gives the number of the rest."""
         more = self.total - MAX_PROBLEMS
         return (*self.problems, f"and {more} more") if more > 0 else tuple(self.problems)
 
@@ -79,8 +79,8 @@ class Scan:
         Sure: {"object_1": {"desc": "a"}, "object_2": {"de
         outside            `---node----'              still open at the end: noted, never a node
 
-    Outside of brackets everything is skipped up to the next bracket, so that text, code fences and the rest of
-    something broken cannot hide what follows.
+    Outside of brackets, everything is skipped up to the next bracket. So text, code fences and the rest of a broken
+    object cannot hide the objects that follow.
 
     Args:
         text: Any string.
@@ -91,9 +91,9 @@ class Scan:
     """
 
     nodes: list[Node]
-    """Every object that was closed, inner ones before outer ones, else in the order of the text."""
+    """Every object that was closed, in the order of the text; inner objects come before outer ones."""
     root: Any
-    """The first outermost value that was closed; None: there is no such value."""
+    """The first outermost value that was closed. `None`: there is none."""
 
     def __init__(self, text: str, notes: Notes) -> None:
         self.nodes = []
@@ -119,7 +119,7 @@ class Scan:
                 self._notes.add(place, f"answer must be nothing but JSON, found {rest[:20]!r}")
 
     def _container(self, start: int) -> int:
-        """Read from an opening bracket up to the one that closes it, or to what breaks it; return where."""
+        """Read from an opening bracket to its closing bracket, or to the first break; return the position."""
         if self.root is not None:
             self._notes.add(start, "answer must be one JSON value, found another one")
         self._expect = "value"
@@ -142,7 +142,7 @@ class Scan:
         self._keys.clear()
 
     def _feed(self, kind: str, token: str, place: int) -> str | None:
-        """Take one token; return what makes it impossible to go on."""
+        """Take one token. Return the problem that makes it impossible to go on, if any."""
         if kind == "mark" and token in "}]":
             return self._close(token, place)
         if kind == "mark" and token == ",":
@@ -163,7 +163,7 @@ class Scan:
         return None
 
     def _item(self, kind: str, token: str, place: int) -> None:
-        """Take a key, a value, or the opening of a container where one is due."""
+        """Take the next key, value or opening of a container."""
         if self._expect.startswith("key"):
             self._keys.append((self._string(token, place), place))
             self._expect = "colon"

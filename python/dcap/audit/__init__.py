@@ -1,4 +1,4 @@
-"""Is it good? Files, data sets and runs before they start, shown to people.
+"""Checks and reports of files, data sets and runs before training starts.
 
 Example:
     report = validate_files(["train.jsonl"])

@@ -34,10 +34,10 @@ _DRAW_PURPOSE = 9
 
 @dataclass(frozen=True, slots=True)
 class AuditOptions:
-    """How far an audit goes."""
+    """Options of an audit."""
 
     encode: int | None = 256
-    """Samples of each split that are tokenised, drawn by the seed of the run. None: all."""
+    """Number of samples of each split to tokenise, drawn by the seed of the run. `None`: all."""
     decode: bool = True
     """Whether every image is decoded. False: only headers are read."""
     epoch: int = 0
@@ -60,7 +60,7 @@ def audit(
     Args:
         data: A run's ``data:`` section.
         tokenizer: The model's.
-        options: How far it goes.
+        options: Options of the audit.
         on_checked: Called with the split, the number of samples checked and their total.
         augmentation: A run's ``augmentation:`` section; `None`: no augmentation.
         seed: A run's seed.
@@ -130,7 +130,7 @@ def _fresh(split: str) -> list[CheckResult]:
 
 
 def _samples(dataset: DenseCaptionDataset, epoch: int) -> EpochSamples:
-    """Return a sample of every record, also of those that this epoch of a mixture leaves out, and the repeats."""
+    """Return one sample of every record, even if this epoch of a mixture leaves it out, and then the repeats."""
     every, taken = EpochSamples.of_all(len(dataset)), dataset.samples(epoch)
     again = taken.draw > 0
     return EpochSamples(np.append(every.index, taken.index[again]), np.append(every.draw, taken.draw[again]))

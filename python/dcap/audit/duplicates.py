@@ -23,7 +23,7 @@ from dcap.records.record import Record, image_path
 _BLOCK_BYTES = 1 << 20
 _IMAGES_OF_A_RUN = 32
 NO_IMAGE = -1
-"""Size of an image file that was not asked for."""
+"""Stands for the size of an image file that was not checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +88,13 @@ def same_images(
     num_workers: int = 0,
     track: Callable[[Iterator[list[bytes]], int], Iterable[list[bytes]]] = lambda made, _: made,
 ) -> Pairs:
-    """Return the image files that have the bytes of an earlier one. Only files of equal size are read.
+    """Return the image files with the same bytes as an earlier one. Only files of equal size are read.
 
     Args:
         prints: Of the records.
         files: Their files.
         num_workers: Processes that read.
-        track: Wraps the results of all runs of images, and is told their number, to show progress.
+        track: Wraps the results to show progress. It gets the results of all runs of images and their number.
 
     Returns:
         Pairs of records, one for each file. A path that several records name counts once.
@@ -106,7 +106,7 @@ def same_images(
     runs = [prints.place[alike[i : i + _IMAGES_OF_A_RUN]] for i in range(0, len(alike), _IMAGES_OF_A_RUN)]
     made = map_in_order(partial(_contents, files), runs, num_workers)
     hashes = [value for run in track(made, len(runs)) for value in run]
-    # A file that is gone meanwhile is like no other.
+    # A file that has disappeared in the meantime equals no other.
     known = np.array([i for i, value in enumerate(hashes) if value], np.int64)
     keys = np.array([np.frombuffer(hashes[i], np.uint64)[0] for i in known], np.uint64)
     return [(int(alike[known[i]]), int(alike[known[first]])) for i, first in repeats(keys)]
@@ -124,7 +124,7 @@ def same_objects(record: Record) -> Iterator[tuple[int, int]]:
 
 
 def _path_of(record: Record) -> bytes:
-    """Return the absolute path of the image, or the place of one that is inside a container."""
+    """Return the absolute path of the image or, inside a container, its place there."""
     if record.embedded is not None:
         return f"{os.path.abspath(record.origin.file)}:{record.origin.line}".encode("utf-8", "surrogatepass")
     return os.path.abspath(image_path(record)).encode("utf-8", "surrogatepass")

@@ -1,4 +1,4 @@
-"""What an epoch will be: tokens, rows and data sets, counted from plans without opening an image."""
+"""The size of an epoch: tokens, rows and data sets, counted from plans without opening an image."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _CHUNK = 128
 """Samples that a worker process plans at a time."""
 _DRAW_PURPOSE = 10
 _OBJECTS, _PATCHES = len(TokenKind), len(TokenKind) + 1
-"""Columns of the numbers of a sample, behind the tokens of each kind."""
+"""Columns of the numbers of a sample, after the tokens of each kind."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -39,7 +39,7 @@ class EpochCounts:
     """The numbers of an epoch's samples and rows; N samples were planned, R rows made of them.
 
     Args:
-        keys: Which samples.
+        keys: Keys of the planned samples.
         kinds: int64 (N, 5): tokens of each `TokenKind`; zeros for a sample that is left out.
         objects: int64 (N,).
         patches: int64 (N,): vision patches.
@@ -72,7 +72,7 @@ class EpochCounts:
 
     @property
     def scale(self) -> float:
-        """Samples of the epoch per planned one: 1, or what sums are multiplied with to be those of the epoch."""
+        """Samples of the epoch per planned sample, at least 1. Sums times this are sums of the whole epoch."""
         return self.population / max(len(self.kinds), 1)
 
     @property
@@ -104,12 +104,12 @@ class EpochCounts:
 
     @property
     def fill(self) -> float:
-        """Share of packed rows' capacity that holds tokens, 0..1."""
+        """Share of the capacity of packed rows that holds tokens, 0..1."""
         return float(self.tokens.sum()) / max(len(self.rows) * self.capacity, 1)
 
     @property
     def padding_share(self) -> float:
-        """Share of padding in what the model computes, 0..1; packed rows have none."""
+        """Share of padding in the tokens that the model computes, 0..1. Packed rows have no padding."""
         return 1.0 - float(self.tokens.sum()) / max(int(self.row_tokens.sum()), 1)
 
     def choose(self, count: int) -> list[SampleKey]:
@@ -122,7 +122,7 @@ class EpochCounts:
         return math.ceil(self.num_rows / rows_per_step)
 
     def histograms(self) -> dict[str, Histogram]:
-        """Return how samples and rows are spread, by title. Samples that are left out do not count."""
+        """Return histograms of samples and rows, by title. Samples that are left out do not count."""
         here = self.tokens > 0
         titles = {kind: f"{kind.name.lower()} tokens per sample" for kind in TokenKind}
         titles[TokenKind.IMAGE] = "vision tokens per image"
@@ -142,7 +142,7 @@ class EpochCounts:
 
 @dataclass(frozen=True, slots=True)
 class DatasetShare:
-    """What an epoch is of one data set."""
+    """The share of one data set in an epoch."""
 
     name: str
     samples: int
@@ -150,11 +150,11 @@ class DatasetShare:
     supervised: int
     loss_weight: float
     share: float
-    """Of the loss: supervised tokens times their weight, over those of all data sets, 0..1."""
+    """Share of the loss, 0..1: its supervised tokens times their weight, divided by that of all data sets."""
 
 
 def dataset_shares(plans: EpochCounts, dataset: DenseCaptionDataset) -> list[DatasetShare]:
-    """Return what each data set is of the epoch; sums are scaled to the whole epoch."""
+    """Return the share of each data set in the epoch. Sums are scaled to the whole epoch."""
     entries = [part.entry for part in dataset.mixture.parts]
     members = [(plans.part == k) & (plans.tokens > 0) for k in range(len(entries))]
     weights = [e.loss_weight * float(plans.supervised[m].sum()) for e, m in zip(entries, members, strict=True)]
@@ -175,13 +175,13 @@ def dataset_shares(plans: EpochCounts, dataset: DenseCaptionDataset) -> list[Dat
 def count_epoch(
     dataset: DenseCaptionDataset, epoch: int, rules: EpochRules, max_plans: int | None = None
 ) -> EpochCounts:
-    """Count what the samples of an epoch are, and the rows that training makes of them.
+    """Count the samples of an epoch, and the rows that training makes of them.
 
     Args:
         dataset: Whose samples.
         epoch: Epoch, from 0.
-        rules: How a run makes rows and steps; its ``total_steps`` matter to a curriculum.
-        max_plans: Plan no more samples than this, drawn by chance; a curriculum then stays where it starts.
+        rules: How a run makes rows and steps. A curriculum needs its ``total_steps``.
+        max_plans: Plan at most this many samples, drawn by chance. A curriculum then stays at its start.
 
     Raises:
         RecordError: As `dcap.data.planning.Planner.plan`.
@@ -197,7 +197,7 @@ def count_epoch(
         plan = plan_epoch(dataset, epoch, rules)
         kept = np.concatenate(plan.rows)
         gone = np.setdiff1d(np.arange(population), kept)
-        # What is left out is in no row, and is not planned again.
+        # Samples that are left out are in no row, and are not planned again.
         counts = _numbers(dataset, [plan.keys[i] for i in kept])
         numbers = np.concatenate([counts, np.zeros((len(gone), _PATCHES + 1), np.int64)])
         bounds = np.cumsum([0, *map(len, plan.rows)]).tolist()

@@ -1,4 +1,4 @@
-"""Findings: what is wrong or worth a look in annotation files, where it is, and how many of a kind there are."""
+"""Findings: problems and notes about annotation files, with their places and the number of each kind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PATH = re.compile(r"(?<=size of ).*?(?= as displayed)|(?:lead to |the record at
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A problem or a note, and where it is."""
+    """A problem or a note, and its place."""
 
     file: str
     line: int
@@ -24,9 +24,9 @@ class Finding:
 
     @property
     def kind(self) -> str:
-        """Field and text without numbers, values and paths, which findings of one kind have in common."""
+        """Kind of the finding: field and text without numbers, values and paths."""
         head, must, rest = self.text.partition(" must ")
-        # What stands before is the image's path, which may hold anything, and a slash only if it has a folder.
+        # The text before it is the image's path. It may hold anything, and has a slash only if there is a folder.
         text = f"… must {rest}" if must and (self.field == "images[0]" or "/" in head) else self.text
         text = _PATH.sub("…", _VALUE.sub(_without_value, text))
         return f"{_NUMBER.sub('#', self.field)} {_NUMBER.sub('#', text)}"
@@ -41,15 +41,15 @@ class Findings:
     """Findings by kind. All are counted; the first of each kind are kept."""
 
     keep: int | None = None
-    """How many of a kind are kept. None: all."""
+    """Number of findings to keep of each kind. `None`: all."""
     kinds: Counter[str] = field(default_factory=Counter)
-    """How many there are of each kind."""
+    """Number of findings of each kind."""
     kept: list[tuple[str, Finding]] = field(default_factory=list)
     """Kind and finding, in the order in which they came."""
     _held: Counter[str] = field(default_factory=Counter)
 
     def add(self, finding: Finding) -> None:
-        """Count a finding, and keep it if it is one of the first of its kind."""
+        """Count a finding. Keep it if it is one of the first of its kind."""
         kind = finding.kind
         self.kinds[kind] += 1
         self._keep(kind, finding)

@@ -1,4 +1,4 @@
-"""The inspection of a run before it starts: its samples, its epoch, what trains, and how long that takes."""
+"""The inspection of a run before it starts: its samples, its epoch, the parts that train, and the time it takes."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TrainingFacts:
-    """What an inspection has to know of a training run."""
+    """Facts about a training run that an inspection needs."""
 
     model: ModelConfig
-    """Which model, and what of it trains."""
+    """The model, and the parts that train."""
     step: MemoryStep
     """How a row passes through the model."""
     rates: Mapping[Tower, float]
     """Highest learning rate of each tower."""
     num_epochs: int
-    """Length of the run, where `max_steps` does not say it."""
+    """Length of the run in epochs, if `max_steps` is not given."""
     max_steps: int | None
     """Length of the run in optimiser steps."""
     tokens_per_s: float | None = None
-    """Tokens per second over all devices. None: the report has no hours."""
+    """Tokens per second over all devices. `None`: the report has no hours."""
 
 
 def inspect_epoch(
@@ -50,7 +50,7 @@ def inspect_epoch(
     num_samples: int = 2,
     max_plans: int | None = None,
 ) -> InspectionReport:
-    """Report what an epoch is, and with `training` what trains on it, in which memory and for how long.
+    """Report an epoch and, with `training`, the parts that train, their memory and the time.
 
     No weights are loaded, and only the images of the samples that are shown.
 
@@ -58,9 +58,9 @@ def inspect_epoch(
         dataset: Whose samples.
         epoch: Epoch, from 0.
         rules: How the run makes rows and steps.
-        training: The run. None: validation.
+        training: The run. `None`: validation.
         num_samples: Number of samples that are shown token by token.
-        max_plans: Plan no more samples than this, drawn by chance. None: all.
+        max_plans: Plan at most this many samples, drawn by chance. `None`: all.
 
     Raises:
         RecordError: As `dcap.data.planning.Planner.plan`.

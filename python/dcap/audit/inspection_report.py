@@ -57,37 +57,37 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class EpochReport:
-    """What an epoch is."""
+    """The size of an epoch."""
 
     name: str
     plans: EpochCounts
     shares: tuple[DatasetShare, ...]
     steps: int | None
-    """Optimiser steps. None: it is validation."""
+    """Optimiser steps. `None`: it is validation."""
     curriculum_at_start: bool
-    """Whether samples were planned as at the start of the curriculum, whenever they are trained on."""
+    """Whether all samples were planned as at the start of the curriculum."""
 
     @property
     def histograms(self) -> dict[str, Histogram]:
-        """How samples and rows are spread, by title."""
+        """Histograms of samples and rows, by title."""
         return self.plans.histograms()
 
 
 @dataclass(frozen=True, slots=True)
 class ModelReport:
-    """What trains, and what it takes."""
+    """The parts that train, and their memory."""
 
     counts: tuple[TowerCount, ...]
     rates: Mapping[Tower, float]
     memory: MemoryEstimate
     heaviest: dict[str, int]
-    """Tokens, patches and supervised tokens of the row that takes most."""
+    """Tokens, patches and supervised tokens of the row that takes the most memory."""
     step: MemoryStep
 
 
 @dataclass(frozen=True, slots=True)
 class TimeReport:
-    """How long a run is."""
+    """Length of a run."""
 
     steps: int
     epochs: float
@@ -102,7 +102,7 @@ class TimeReport:
 
 @dataclass(frozen=True, slots=True)
 class InspectionReport:
-    """What an epoch is, what trains and how long it takes. Validation has no model and no time."""
+    """An epoch, the parts that train, and the time. Validation has no model and no time."""
 
     samples: tuple[ShownSample, ...]
     epoch: EpochReport

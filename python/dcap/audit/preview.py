@@ -1,6 +1,6 @@
 """Samples before and after augmentation, for people to look at: a contact sheet and a page.
 
-Owns what is shown. How it is drawn is in `dcap.view.draw`, `dcap.view.sheet` and `dcap.view.page`.
+Owns the content. `dcap.view.draw`, `dcap.view.sheet` and `dcap.view.page` draw it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class AnswerObjects:
         shapes: N shapes in canvas pixels, in the order of the answer. A summary has none.
         captions: One per shape.
         numbers: Numbers of the objects in the record, from 1, so that both pictures can be compared.
-        kept_iou: float64 (N,): what simplification left of each.
+        kept_iou: float64 (N,): quality of each shape after simplification, 1 where nothing was lost.
     """
 
     shapes: ShapeArray
@@ -104,7 +104,7 @@ class Draw:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Preview:
-    """One record with what training makes of it.
+    """One record with its training samples.
 
     Attributes:
         record: As in the file.
@@ -129,13 +129,13 @@ def choose(num_records: int, num_samples: int) -> list[int]:
 
 
 def load_preview(dataset: DenseCaptionDataset, index: int, draws: int, when: TrainingStep | None = None) -> Preview:
-    """Load one record, and make of it what the first `draws` epochs make.
+    """Load one record, and make its samples of the first `draws` epochs.
 
     Args:
         dataset: Whose record. It needs no tokenizer; tokens are not counted then.
         index: Which record.
         draws: How many epochs.
-        when: The step that all of them take a curriculum's values from. None: the first step.
+        when: The step that gives a curriculum's values for all of them. `None`: the first step.
 
     Raises:
         RecordError: As the dataset.
@@ -160,7 +160,7 @@ def _draw(dataset: DenseCaptionDataset, index: int, epoch: int, when: TrainingSt
 
 
 def answer_objects(planned: PlannedSample, profile: AnswerProfile) -> AnswerObjects:
-    """Return what a sample's answer holds.
+    """Return the content of a sample's answer.
 
     Args:
         planned: The sample.

@@ -1,4 +1,4 @@
-"""What is in many records, counted as they come by: histograms and the most frequent values.
+"""Counts over many records: histograms and the most frequent values.
 
 Counts of two parts of a data set add up to those of the whole. Memory does not grow with the number of records.
 """
@@ -37,7 +37,7 @@ class Frequent:
     counts: Counter[str] = field(default_factory=Counter)
     """By text."""
     limit: int = 50_000
-    """How many are held at least."""
+    """Least number of texts that are held."""
     whole: bool = True
     """Whether nothing was forgotten."""
 
@@ -49,7 +49,7 @@ class Frequent:
             self.whole = False
 
     def update(self, other: Frequent) -> None:
-        """Add what another one counted."""
+        """Add the counts of another one."""
         self.whole &= other.whole
         self.add(other.counts)
 
@@ -65,7 +65,7 @@ class RecordCounts:
     vertices: Histogram = field(default_factory=lambda: Histogram.in_bins(_FEW))
     """Points of each polygon and line."""
     object_sizes: Histogram = field(default_factory=lambda: Histogram.in_bins(_SHARES))
-    """Square root of the area of each box and polygon over that of its image."""
+    """Square root of the area of each box and polygon, divided by that of its image."""
     objects_per_image: Histogram = field(default_factory=lambda: Histogram.in_bins(_FEW))
     """Objects of each record."""
     caption_chars: Histogram = field(default_factory=lambda: Histogram.in_bins(_CHARS))
@@ -105,7 +105,7 @@ class RecordCounts:
         return found
 
     def update(self, other: RecordCounts) -> None:
-        """Add what was counted in other records."""
+        """Add the counts of other records."""
         for name in self.__dataclass_fields__:
             mine, its = getattr(self, name), getattr(other, name)
             if isinstance(mine, Histogram):

@@ -1,4 +1,4 @@
-"""Replay: one augmented sample as a file that gives back its very pixels, and as a picture to look at."""
+"""Replay: one augmented sample as a file that renders its exact pixels again, and as a picture."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ MAX_FILE_BYTES = 1 << 26
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Replay:
-    """What is needed to make a sample's picture and text again.
+    """Everything needed to make a sample's picture and text again.
 
     Args:
         name: Record, epoch and step, for people.
         image: The source image. An image inside another file is written out beside the plan.
-        plan: What happens to it.
+        plan: All changes to the image.
         shapes: N shapes as in the answer, pixel-edge frame of the plan's canvas. A summary has none.
         captions: One per shape.
         numbers: Number of each object in the record, from 1.
@@ -86,7 +86,7 @@ class Replay:
         try:
             tree = build(_ReplayTree, json.loads(path.read_text("utf-8")), str(path))
             shapes = ShapeArray.from_objects(item.shape for item in tree.objects)
-            # JSON can spell half a character, which no file can hold; better said here than when it is written.
+            # JSON can spell half a character, which no file can hold. The error is clearer here than at the write.
             "".join((tree.answer, tree.name, tree.image, *(item.desc for item in tree.objects))).encode("utf-8")
         except (ValueError, RecursionError, GeometryError) as error:
             raise ConfigError(f"{path} must be a plan.json that dcap replay wrote ({error})") from None

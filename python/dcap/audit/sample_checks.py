@@ -1,6 +1,6 @@
-"""What must hold of each sample that training sees: one small function per check, all in one list.
+"""The checks of each sample that training sees: one small function per check, all in one list.
 
-To add a check, write a function from an `AuditedSample` to what it found and name it in `SAMPLE_CHECKS`.
+To add a check, write a function from an `AuditedSample` to its findings, and add it to `SAMPLE_CHECKS`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class Found:
     """One thing that a check found in a sample."""
 
     text: str
-    """What must hold and does not, without the name of the sample."""
+    """The rule that does not hold, without the name of the sample."""
     fails: bool = True
-    """False for what the config allows, or what is only worth a look."""
+    """False: the config allows it, or it is only worth a look."""
 
 
 class AuditedSample:
@@ -61,7 +61,7 @@ class AuditedSample:
 
     @cached_property
     def record(self) -> Record | DcapError:
-        """The record after the preprocessors, or what they raised."""
+        """The record after the preprocessors, or the error that they raised."""
         try:
             return self.dataset.records[self.index]
         except DcapError as error:
@@ -69,7 +69,7 @@ class AuditedSample:
 
     @cached_property
     def planned(self) -> PlannedSample | DcapError | None:
-        """The plan, or why it could not be made. None: there is no record."""
+        """The plan, or the reason why there is none. `None`: there is no record."""
         if isinstance(self.record, DcapError):
             return None
         try:
@@ -84,7 +84,7 @@ class AuditedSample:
 
     @property
     def trained(self) -> PlannedSample | None:
-        """The plan of a sample that training sees: the plan could be made, and fits. None: training does not see it."""
+        """The plan of a sample that training sees: it exists and fits. `None`: training does not see the sample."""
         return self.planned if isinstance(self.planned, PlannedSample) and self.planned.fits else None
 
     @cached_property
@@ -95,7 +95,7 @@ class AuditedSample:
 
 
 Check = Callable[[AuditedSample], Iterable[Found] | None]
-"""Returns what it found: an empty list if all is well, None where the check does not apply."""
+"""A check of a sample. It returns its findings: an empty list if all is well, `None` if the check does not apply."""
 
 
 def preprocessors(sample: AuditedSample) -> list[Found] | None:
@@ -223,7 +223,7 @@ def control_ids(dataset: DenseCaptionDataset) -> frozenset[int]:
 
 
 def illegal(found: ShapeArray, width: float, height: float) -> list[str]:
-    """Return what is wrong with shapes that must lie inside an image, one line for each wrong one.
+    """Return the problems of shapes that must be inside an image, one line for each wrong shape.
 
     Args:
         found: Shapes in pixels of the image.

@@ -29,13 +29,13 @@ class CheckResult:
     """``train``, ``val``, or ``all`` for a check of both."""
     name: str
     about: str
-    """What must hold, in words."""
+    """The rule, in words."""
     checked: int = 0
     """Number of samples, or other things, that were checked."""
     failed: int = 0
     """Number of failures. One sample may have several."""
     noted: int = 0
-    """Number of things that are worth a look, and no failure."""
+    """Number of notes: things that are worth a look but no failure."""
     examples: list[str] = field(default_factory=list)
     """The first failures and notes, each with its place."""
 
@@ -45,7 +45,7 @@ class CheckResult:
         return "fail" if self.failed else "note" if self.noted else "pass" if self.checked else "-"
 
     def add(self, where: str, found: Iterable[Found], count: int = 1) -> None:
-        """Count `count` checked things, and what was found in them."""
+        """Count `count` checked things and their findings."""
         found = list(found)
         self.checked += count
         self.failed += sum(item.fails for item in found)
@@ -56,7 +56,7 @@ class CheckResult:
         self.examples += [f"{where}: {text}" for text in texts]
 
     def update(self, later: CheckResult) -> None:
-        """Add what the same check found later."""
+        """Add later findings of the same check."""
         self.checked, self.failed = self.checked + later.checked, self.failed + later.failed
         self.noted += later.noted
         self.examples = (self.examples + later.examples)[:EXAMPLES_KEPT]
@@ -74,7 +74,7 @@ class AuditedSplit:
     files: tuple[RecordSource, ...]
     on_bad_record: str
     dataset: DenseCaptionDataset | None
-    """None: the preprocessors could not run."""
+    """`None`: the preprocessors could not run."""
     error: DcapError | None = None
     """Why there is no data set."""
     prints: Fingerprints = field(default_factory=lambda: Fingerprints.concatenate([]))

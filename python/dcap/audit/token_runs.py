@@ -1,4 +1,4 @@
-"""Token runs: the text of a sample cut as its tokens are, shown so that nothing of it is hidden or lost.
+"""Token runs: the text of a sample, cut at its tokens and shown in full, with nothing hidden.
 
 In ``shown``, blanks and newlines are marks, and the placeholders of an image are one run. A character that several
 tokens share comes with the bytes of each token, or as bytes alone, ``⟦0x 9f|a6⟧``, if it cannot be printed. Other

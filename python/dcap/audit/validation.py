@@ -1,4 +1,4 @@
-"""The validation of annotation files: everything that is wrong with them, and what is in them."""
+"""The validation of annotation files: all their problems, and their statistics."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ MISSING = "must be a readable file, not missing"
 HEADERS = ImageRules()
 
 OnRead = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
+"""Called with the name of the work, the amount done, and the total."""
 
 
 @dataclass
 class _Tally:
-    """What was found in some ranges; that of several is joined in order."""
+    """Findings in some ranges. Findings of several ranges are joined in order."""
 
     counts: Counter[str] = field(default_factory=Counter)
     problems: Findings = field(default_factory=Findings)
@@ -60,7 +60,7 @@ def validate_files(
 
     Args:
         files: Annotation files.
-        images: How far image files are checked. None: only records are read.
+        images: How far image files are checked. `None`: only records are read.
         num_workers: Processes that share the work. The report does not depend on it.
         on_read: Called with the progress.
 
@@ -140,7 +140,7 @@ def _look_at_record(record: Record, found: _Tally) -> None:
 
 
 def _note_duplicates(found: _Tally, files: Sequence[RecordSource], num_workers: int, told: OnRead) -> dict[str, int]:
-    """Note what is there more than once, and return how often."""
+    """Note duplicates, and return their number."""
     prints = Fingerprints.concatenate(found.prints)
     records = repeats(prints.record)
     again = {i for i, _ in records}

@@ -50,7 +50,7 @@ class ValidationReport:
     summaries: int
     """Good records with a summary."""
     clipped: int
-    """Shapes that are partly outside their image. They are clipped: a note, no problem."""
+    """Shapes that are partly outside their image. They are clipped; this is a note, not a problem."""
     images_missing: int
     """Records whose image file does not exist."""
     problem_kinds: Mapping[str, int]
@@ -58,14 +58,14 @@ class ValidationReport:
     note_kinds: Mapping[str, int]
     """The same for notes."""
     duplicates: Mapping[str, int]
-    """How many ``records``, ``image_paths``, ``image_bytes`` and ``objects`` are equal to an earlier one. The image of
+    """Number of ``records``, ``image_paths``, ``image_bytes`` and ``objects`` that equal an earlier one. The image of
     a repeated record is not counted again, nor the bytes of a repeated path."""
     statistics: RecordCounts
     """Sizes, lengths and captions."""
     problems: tuple[Finding, ...]
     """All problems: first those of whole files, then those of records, by file and line."""
     notes: tuple[Finding, ...]
-    """What is legal and worth a look: clipped shapes, duplicates, unknown keys that resemble a known one (once per file
+    """Notes, legal but worth a look: clipped shapes, duplicates, unknown keys that resemble a known one (once per file
     and key). The first `NOTES_KEPT` of each kind."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def print_validation(report: ValidationReport, names: Mapping[str, str], console
 def _table(title: str, findings: Sequence[Finding], names: Mapping[str, str]) -> Table:
     table = Table("where", "field", title, box=None, pad_edge=False)
     for found in findings:
-        # One file needs no folder to be known; of several, two may have the same name.
+        # One file needs no folder to be identified. Of several files, two may have the same name.
         name = names[found.file] if len(names) > 1 else Path(found.file).name
         table.add_row(Text(f"{name}:{found.line}"), Text(found.field), Text(found.text))
     return table

@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one ``dcap`` command.
 
     Args:
-        argv: Arguments without the program's name; none takes those of the process.
+        argv: Arguments without the program's name. `None`: those of the process.
 
     Returns:
         Exit code: 0, 1 when a command found problems and listed them, 2 on an error that was named on stderr,
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv[:1] and not argv[0].startswith("-") and argv[0] not in COMMANDS:
         build_parser(()).error(f"COMMAND must be one of dcap's, not {argv[0]!r}{nearest_hint(argv[0], COMMANDS)}")
-    # A known command loads its own code only: it starts sooner, and doctor works where another one is broken.
+    # A known command loads only its own code. It starts sooner, and doctor works even if another command is broken.
     parser = build_parser(argv[:1] if argv[:1] and argv[0] in COMMANDS else COMMANDS)
     args = _parse(parser, argv)
     if not hasattr(args, "run"):

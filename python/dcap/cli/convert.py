@@ -34,7 +34,7 @@ SOURCES = {
     "yolo": "data.yaml",
     "jsonl": "train.jsonl",
 }
-"""What a format is read from, for the help."""
+"""Input of each format, for the help."""
 
 EPILOG = """\
 examples:

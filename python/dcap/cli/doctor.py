@@ -1,4 +1,4 @@
-"""``dcap doctor``: what this machine has, what dcap makes of it, and what to do about the rest."""
+"""``dcap doctor``: what this machine has, how dcap uses it, and what to do about the rest."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def examine() -> dict[str, Any]:
-    """Return everything that ``dcap doctor`` knows, ready for JSON; ``advice`` lists what could be better."""
+    """Return everything that ``dcap doctor`` knows, ready for JSON. ``advice`` lists possible improvements."""
     report: dict[str, Any] = {
         "dcap": __version__,
         "python": platform.python_version(),
@@ -116,7 +116,7 @@ def _attention(has_gpu: bool) -> list[dict[str, Any]]:
 
 
 def _auto_attention(device: str) -> str:
-    """Return what ``attention: auto`` takes on `device` for a model in bfloat16."""
+    """Return the kernel that ``attention: auto`` takes on `device` for a model in bfloat16."""
     import torch
 
     try:

@@ -1,4 +1,4 @@
-"""``dcap inspect``: what a config makes of data and model, before a GPU is paid for."""
+"""``dcap inspect``: a run's samples, rows, memory and hours, before you pay for a GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``dcap mix``: what an epoch takes of each data set of a mixture, and the epoch as one file."""
+"""``dcap mix``: the share of each data set of a mixture in an epoch, and the epoch as one file."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class Requirement(NamedTuple):
     extra: str
     """Extra that asks for it; empty for the base install."""
     installed: str | None
-    """Installed version; none when it is missing."""
+    """Installed version. `None`: it is missing."""
 
 
 def requirements() -> list[Requirement]:
@@ -39,7 +39,7 @@ def _installed(name: str) -> str | None:
 
 
 def missing_package(module: str) -> MissingPackageError | None:
-    """Return the error for a module that could not be imported, or none when no extra of dcap brings it.
+    """Return the error for a module that could not be imported. `None`: no extra of dcap contains it.
 
     Args:
         module: Name of the module, such as ``torch`` or ``torch.nn``.

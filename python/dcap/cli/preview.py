@@ -1,4 +1,4 @@
-"""``dcap preview``: look at samples before and after augmentation, and at what the model is to answer."""
+"""``dcap preview``: look at samples before and after augmentation, and at the supervised text."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     # The tokenizer comes with transformers, which takes seconds to import.
     from dcap.audit.preview import choose, load_preview
 
-    # The lengths of a run decide what it trains on. Records alone can be looked at without them.
+    # The lengths of a run decide which samples it trains on. Records alone can be shown without lengths.
     dataset = open_dataset(config, args.split, needs_tokens=isinstance(config, RunConfig))
     if not len(dataset):
         raise ConfigError(f"{args.source} must hold at least one record, not none")

@@ -1,4 +1,4 @@
-"""The data set that a command shows: of a run's config or of records alone, and where its curriculum stands."""
+"""The data set that a command shows, from a run's config or from records alone, and the moment of its curriculum."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class RecordsConfig:
-    """What samples of records without a run depend on: any length, and no augmentation unless it is asked for."""
+    """Config of records without a run: any length, and no augmentation unless it is given."""
 
     data: DataConfig
     """Where samples come from."""
     model: ModelConfig = field(default_factory=lambda: ModelConfig("builtin:tiny"))
-    """Whose tokenizer is used."""
+    """The model whose tokenizer is used."""
     augmentation: AugmentConfig = field(default_factory=AugmentConfig)
-    """What training samples undergo."""
+    """Augmentation of training samples."""
     seed: int = 0
     """Seed of augmentation."""
 
@@ -42,7 +42,7 @@ class RecordsConfig:
             train: Files of the training split.
             val: Files of the validation split.
             overrides: Command-line items such as ``seed=1``.
-            source: What was asked for, for messages.
+            source: Name of the source, for messages.
 
         Raises:
             ConfigError: An override is wrong.
@@ -101,7 +101,7 @@ def open_dataset(config: RunConfig | RecordsConfig, split: Split, *, needs_token
 
 
 def add_step(parser: argparse.ArgumentParser, default: str) -> None:
-    """Add ``--step`` to a command; `default` says what is taken without it."""
+    """Add ``--step`` to a command. `default` says in words what happens without it."""
     parser.add_argument(
         "--step",
         type=int,
@@ -114,7 +114,7 @@ def add_step(parser: argparse.ArgumentParser, default: str) -> None:
 def training_step(
     config: RunConfig | RecordsConfig, dataset: DenseCaptionDataset, step: int | None
 ) -> TrainingStep | None:
-    """Return where a run's curriculum stands after `step` steps; None without one, and for its start.
+    """Return the moment of a run's curriculum after `step` steps. `None`: no curriculum, or its start.
 
     Raises:
         ConfigError: There is a step and no curriculum, the step is negative or beyond the run, or there is no run
@@ -136,7 +136,7 @@ def training_step(
 
 
 def planned_rules(config: RunConfig, dataset: DenseCaptionDataset) -> EpochRules:
-    """Return how a run makes rows and steps; with a curriculum, all steps of the run are planned for it."""
+    """Return how a run makes rows and steps. With a curriculum, all steps of the run are planned first."""
     rules, training = config.epoch_rules(), config.training
     training.accumulation(1)
     if not dataset.curriculum.phases:

@@ -91,7 +91,7 @@ def op_lines() -> Iterator[str]:
 
 
 def _ops() -> dict[str, dict[str, Any]]:
-    """Return the schema of each op's parameters; what is no dataclass cannot be an op and is left out."""
+    """Return the schema of each op's parameters. An op must be a dataclass; others are left out."""
     ops = {name: OPS.get(name) for name in OPS}
     schemas = {name: json_schema(op) for name, op in ops.items() if dataclasses.is_dataclass(op)}
     for name, schema in schemas.items():
@@ -100,10 +100,10 @@ def _ops() -> dict[str, dict[str, Any]]:
 
 
 def _add_ops(item: dict[str, Any]) -> None:
-    """Let `item`, one of ``augmentation.ops``, take the known names, and with each its parameters."""
+    """Let `item`, one of ``augmentation.ops``, take the known names, each with its own parameters."""
     ops = _ops()
     item["properties"]["name"]["enum"] = list(ops)
-    # A list replaces the one of a base file as a whole, so what an op needs is needed here.
+    # A list replaces the whole list of a base file, so the required parameters of an op are required here.
     item["required"] = ["name"]
     item["allOf"] = [
         {

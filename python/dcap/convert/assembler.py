@@ -1,7 +1,7 @@
 """Found items to records: the same rules for every format.
 
-Owns the order of the checks: image, frame, numbers, area, border, and at last the record contract itself, so that
-what is written never fails ``dcap validate``.
+Owns the order of the checks: image, frame, numbers, area, border, and last the record contract itself. So the output
+never fails ``dcap validate``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from dcap.records.objects import COORDINATE_LIMIT, check_text
 from dcap.records.record import Origin, Record, parse_record
 
 _FAR_OUTSIDE = 1.0
-"""Shares of the side by which a normalised coordinate may lie outside: what is farther out is in pixels."""
+"""Share of the side by which a normalised coordinate may be outside. A coordinate farther out is in pixels."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Assembler:
         return Affine.scaling(canvas.width, canvas.height) if item.normalised else None
 
     def _shapes(self, item: Item, scale: Affine | None) -> tuple[list[FoundObject], ShapeArray]:
-        """Return the objects that have a shape, in pixels; those that have none are losses."""
+        """Return the objects that have a shape, in pixels. Objects without a shape are losses."""
         objects, points, kinds = [], [], []
         limit = _FAR_OUTSIDE + 1 if item.normalised else COORDINATE_LIMIT
         for found in item.objects:
@@ -140,7 +140,7 @@ def _points(found: FoundObject, limit: float) -> npt.NDArray[np.float64]:
 
 
 def _degenerate(xy: npt.NDArray[np.float64], kind: GeometryKind) -> str:
-    """Return what keeps points from being a shape, or nothing; repeats are removed later."""
+    """Return the reason why points are not a shape, or nothing. Repeats are removed later."""
     if kind is GeometryKind.BOX:
         return "" if (xy[0] < xy[1]).all() else f"from {xy[0].tolist()} to {xy[1].tolist()}"
     # Three points in a row that differ are enough; the rare others are looked at closely.
@@ -162,7 +162,7 @@ def _object(found: FoundObject, shape: dict[str, list[float]]) -> dict[str, Any]
 
 
 def _with_further(own: dict[str, Any], further: Mapping[str, Any]) -> dict[str, Any]:
-    """Add further keys; none may take the place of one that was checked, such as the path of the image."""
+    """Add further keys. They must not replace a key that was checked, such as the path of the image."""
     if taken := own.keys() & further.keys():
         raise RecordError(f"further keys must be other ones than the record's, not {', '.join(sorted(taken))}")
     return {**own, **further}
@@ -170,7 +170,7 @@ def _with_further(own: dict[str, Any], further: Mapping[str, Any]) -> dict[str, 
 
 def _metadata(item: Item, kept: list[FoundObject]) -> dict[str, Any]:
     metadata = dict(item.metadata)
-    # Beside the objects that are left, so that the way back finds them again.
+    # In the order of the objects that are left, so that the way back finds them again.
     if any(found.id is not None for found in item.objects):
         metadata.pop("annotation_ids", None)
         ids = [found.id for found in kept]

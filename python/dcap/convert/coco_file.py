@@ -1,7 +1,7 @@
 """A COCO file, grouped by image: the layout that COCO, LVIS and many export tools share.
 
 Owns the keys of the whole file. The file is loaded whole, but its images and annotations stay encoded until they are
-asked for: memory is the size of the file and about 200 bytes per annotation, not the ten times that plain Python takes.
+read. So memory is the size of the file plus about 200 bytes per annotation; plain Python takes ten times as much.
 """
 
 from __future__ import annotations

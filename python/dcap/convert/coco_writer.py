@@ -1,8 +1,7 @@
 """Records to a COCO instances file.
 
-Owns the way back. What COCO knows is written as COCO does; what it does not know stands under the key ``dcap`` of an
-image or annotation, or in the list ``lines``, which COCO's tools leave alone and `dcap.convert.readers.coco`
-reads::
+Owns the way back. Data that COCO has a key for is written as COCO does. Other data is under the key ``dcap`` of an
+image or annotation, or in the list ``lines``. COCO's tools ignore both, and `dcap.convert.readers.coco` reads them::
 
     polygon   segmentation [[x1, y1, ...]], area, bbox
     box       bbox, area, segmentation of its corners, dcap.shape = "bbox_2d"
@@ -46,7 +45,7 @@ class CocoOptions:
     """How records become COCO."""
 
     images: Path | None = None
-    """Folder that ``file_name`` starts at; None is that of the records. All images must lie in it."""
+    """Folder that ``file_name`` starts at. `None`: the folder of the records. All images must be in it."""
     categories: Path | None = None
     """COCO file whose categories keep their ids; without it texts are numbered from 1 in the order of the alphabet."""
     strict: bool = False
@@ -65,13 +64,13 @@ def to_coco(source: Path, out: Path, report: ConversionReport, options: CocoOpti
 
     Raises:
         ConfigError: `out` exists, and is not to be replaced.
-        RecordError: A record is broken, or its image lies elsewhere, and `report` stops at bad input.
+        RecordError: A record is broken, or its image is elsewhere, and `report` stops at bad input.
     """
     options = options or CocoOptions()
     check_target(out, source, options.overwrite)
     file = JsonlFile(source)
     table = list(read_coco(options.categories, report).categories.values()) if options.categories else []
-    # What is broken is counted in the pass that writes.
+    # Broken records are counted in the pass that writes.
     ids = choose_ids((record for _, record in good_records(file, ConversionReport("skip"))), table)
     writer = _Writer(ids, (options.images or source.parent).resolve(), source.parent.resolve())
     with (
@@ -175,7 +174,7 @@ class _Writer:
             if not given:
                 own["attributes"] = given
         elif given is not None or named is not None:
-            # A table of other categories would say something else of it.
+            # A table of other categories would contradict it.
             own["attributes"] = given
         own |= {"extra": dict(record.extras[k])} if record.extras and record.extras[k] else {}
         own |= {"shape": "bbox_2d"} if kind is GeometryKind.BOX else {}
@@ -215,7 +214,7 @@ class Ids:
     entries: tuple[Mapping[str, Any], ...]
     """The ``categories`` of the file."""
     supercategories: Mapping[str, Any]
-    """Text to the supercategory that stands in its category, for those that have one."""
+    """Text to the supercategory of its category, for texts that have one."""
 
 
 def choose_ids(records: Iterable[Record], table: Iterable[Mapping[str, Any]] = ()) -> Ids:
@@ -223,8 +222,7 @@ def choose_ids(records: Iterable[Record], table: Iterable[Mapping[str, Any]] = (
 
     Args:
         records: All records.
-        table: Categories whose ids are used; texts that it has not get the numbers after its largest, in the order
-            of the alphabet.
+        table: Categories whose ids are used. New texts get the numbers after its largest, in the order of the alphabet.
     """
     images: set[Id] = set()
     annotations: set[Id] = set()
@@ -270,7 +268,7 @@ def _is_id(value: Any) -> bool:
 
 
 def _can_join(record: Record, ids: list[Id]) -> bool:
-    """Whether objects with one id are polygons that differ in nothing else; any others would need two annotations."""
+    """Whether objects with one id are polygons that differ only in their points. Others would need two annotations."""
     first: dict[Id, int] = {}
     for k, number in enumerate(ids):
         i = first.setdefault(number, k)

@@ -26,10 +26,10 @@ from dcap.records.record import Origin, Record, parse_record, to_dict
 
 @dataclass(frozen=True)
 class ConvertOptions:
-    """What is the same for all formats."""
+    """Options that all formats share."""
 
     images: Path | None = None
-    """Folder that all images must lie in; None takes the one that the format implies."""
+    """Folder that all images must be in. `None`: the folder that the format implies."""
     frame: Frame = "auto"
     """Where shapes are in images with an EXIF orientation."""
     max_image_pixels: int = MAX_PIXELS
@@ -51,10 +51,10 @@ def read_records(
 
     Args:
         reader: Of its format; see `dcap.convert.reader.READERS`.
-        source: What the format is read from.
+        source: File or folder to read.
         out: JSONL file for which records are made: their image paths are relative to its folder. It is not written.
-        report: Gets what is lost, and has the switch for bad input.
-        options: What is the same for all formats.
+        report: Collects the losses, and decides what happens at bad input.
+        options: Options that all formats share.
 
     Raises:
         RecordError: The input is broken, and `report` stops at bad input; or it cannot be read at all.
@@ -67,7 +67,7 @@ def read_records(
 
     def finish(record: Record) -> Record:
         small = resizer(record, base) if resizer else record
-        # What the assembler gives has passed the contract; what was changed since passes it again.
+        # The assembler's records passed the contract. Records changed since then pass it again.
         return record if small is record else parse_record(record_line(to_dict(small)), record.origin)
 
     line = 0

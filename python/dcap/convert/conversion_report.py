@@ -1,4 +1,4 @@
-"""What a conversion dropped, changed or approximated, counted by reason, and what was too broken to read.
+"""The losses of a conversion, counted by reason: dropped, changed or approximated data, and broken input.
 
 Owns the switch between stopping at bad input and going on; printing is in the command line.
 """
@@ -11,10 +11,10 @@ from typing import Any, Literal
 from dcap.core.errors import RecordError
 
 Action = Literal["dropped", "changed", "approximated", "skipped", "note"]
-"""What happened to something. ``skipped`` was bad input; a ``note`` is no loss of any image, such as a licence table
-that records have no place for."""
+"""Kind of a loss. ``skipped``: bad input. ``note``: no image lost anything, such as a licence table that records have
+no place for."""
 OnBad = Literal["error", "skip"]
-"""What bad input does: stop, or leave out the image that has it and go on."""
+"""What to do at bad input: stop, or leave out its image and go on."""
 
 EXAMPLES = 5
 """Places kept of each loss."""
@@ -23,10 +23,10 @@ _ORDER = ("skipped", "dropped", "changed", "approximated", "note")
 
 @dataclass(frozen=True, slots=True)
 class SourcePlace:
-    """Where something stands in the input; ``str(place)`` is ``"instances.json: image 7: annotation 12"``."""
+    """A place in the input; ``str(place)`` is ``"instances.json: image 7: annotation 12"``."""
 
     file: str
-    """File as it was named to the reader."""
+    """File, as the user named it."""
     image: str = ""
     """Image in the words of the format, such as its id or its file."""
     object: str = ""
@@ -49,7 +49,7 @@ class Loss:
     """What was lost and why, in words."""
     count: int = 0
     examples: list[dict[str, str]] = field(default_factory=list)
-    """The first places, ``{"file", "image", "object", "detail"}``; what is empty is left out."""
+    """The first places, ``{"file", "image", "object", "detail"}``; empty keys are left out."""
 
 
 class ConversionReport:
@@ -64,7 +64,7 @@ class ConversionReport:
         self._found: dict[tuple[Action, str], Loss] = {}
 
     def add(self, action: Action, reason: str, place: SourcePlace, detail: str = "") -> None:
-        """Count a loss at `place`; `detail` is what differs from case to case."""
+        """Count a loss at `place`. `detail` holds the part that differs from case to case."""
         loss = self._found.setdefault((action, reason), Loss(action, reason))
         loss.count += 1
         if len(loss.examples) < EXAMPLES:

@@ -1,8 +1,8 @@
 """JSON and XML files of other tools, read with errors that name the place.
 
-Owns what is accepted. JSON may hold the word NaN, which Python's own encoder writes: the message then names the number
-and not the file as a whole. Large arrays stay encoded until an item is asked for. XML is read without what makes it
-dangerous: no document type, hence no entities of any kind, and a bounded size and depth.
+Owns the accepted input. JSON may hold the word NaN, which Python's own encoder writes, so that the message can name the
+number and not the whole file. Large arrays stay encoded until an item is asked for. XML is read without its dangerous
+parts: no document type, so no entities, and a bounded size and depth.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def read_bytes(path: Path, max_bytes: int | None = None) -> bytes:
 
 
 def decoded(value: Any) -> Any:
-    """Return the plain value of what `load_object` or `array` gave.
+    """Return the plain value of a result of `load_object` or `array`.
 
     Raises:
         RecordError: It is damaged inside, which is not looked at before: text that is no UTF-8, or a number too large.
@@ -130,7 +130,7 @@ def checked_numbers(values: Any, name: str, limit: float) -> npt.NDArray[np.floa
 
     Args:
         values: What a file gives as a list of numbers.
-        name: What they are, for the message: item 3 is ``name[3]``.
+        name: Their name for messages: item 3 is ``name[3]``.
         limit: Largest magnitude.
 
     Raises:

@@ -17,7 +17,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", "
 """Endings of files that are taken for images, in the order of preference."""
 
 Frame = Literal["auto", "displayed", "stored"]
-"""Where the shapes of a file are for images with an EXIF orientation: as displayed, as stored, or told by the size."""
+"""Frame of the shapes of images with an EXIF orientation: as displayed, as stored, or found by the stated size."""
 
 
 def find_image(folder: Path, names: tuple[str, ...], confined: bool = True) -> Path:
@@ -25,7 +25,8 @@ def find_image(folder: Path, names: tuple[str, ...], confined: bool = True) -> P
 
     Args:
         folder: Folder of images, resolved.
-        names: Paths below it; the first that exists is taken. A backslash separates folders where no file has it.
+        names: Paths below it; the first that exists is used. A backslash separates folders, unless a file has it in its
+            name.
         confined: Refuse what is absolute, climbs with ``..`` or is a symbolic link that leads out of the folder.
 
     Raises:
@@ -58,7 +59,7 @@ def upright_map(header: ImageHeader, size: tuple[int, int] | None, frame: Frame)
     Args:
         header: Of the image.
         size: Width and height that the file states, if any.
-        frame: How the file's frame is told.
+        frame: The frame of the file's shapes, or how to find it.
 
     Returns:
         The map, None where the frames are the same; and whether the frame had to be assumed, since the sizes do not

@@ -1,9 +1,9 @@
 """Masks and polygons of other tools to shapes of records.
 
-Owns the step from pixels to pixel-edge coordinates: a polygon runs along the edges of its pixels, not through their
-centres, which would lose half a pixel all around. Owns the checks of run-length encoded masks too: runs are unpacked
-here and must fill the mask exactly before anything is allocated. pycocotools 2.0.11 returns uninitialised memory where
-they do not, and reads behind the end of a text that is cut.
+Owns the step from pixels to pixel-edge coordinates. A polygon follows the edges of its pixels. Through their centres it
+would lose half a pixel on every side. Owns the checks of run-length encoded masks too: runs are unpacked here and must
+fill the mask exactly before anything is allocated. pycocotools 2.0.11 returns uninitialised memory where they do not,
+and reads behind the end of a text that is cut.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PACKED = re.compile(r"(?:[P-o]{0,6}[0-O])*")
 
 
 class MaskPolygons(NamedTuple):
-    """What `mask_polygons` found.
+    """Result of `mask_polygons`.
 
     Attributes:
         rings: One float64 (n, 2) per connected part, pixel-edge frame; diagonal neighbours are connected.
@@ -58,8 +58,8 @@ def mask_polygons(mask: npt.NDArray[np.uint8]) -> MaskPolygons:
         return MaskPolygons([], 0)
     top, left = int(rows[0]), int(columns[0])
     inside = (mask[top : rows[-1] + 1, left : columns[-1] + 1] != 0).astype(np.uint8)
-    # OpenCV's contours go through the centres of border pixels. Of a picture twice as large they tell on which side
-    # of its pixel a point lies: an even coordinate is the low edge, an odd one the high edge.
+    # OpenCV's contours go through the centres of border pixels. In a picture twice as large, they show the side of the
+    # pixel that a point is on: an even coordinate is the low edge, an odd one the high edge.
     doubled = np.repeat(np.repeat(inside, 2, axis=0), 2, axis=1)
     contours, hierarchy = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     parents = hierarchy[0][:, 3]
@@ -136,7 +136,7 @@ def _unpack(text: str) -> list[int]:
             continue
         if bits & 0x10:  # the sign
             value -= 1 << shift
-        # From the fourth run on the difference to the run before last is stored.
+        # From the fourth run on, the stored number is the difference to the run before the last.
         runs.append(value + runs[-2] if len(runs) > 2 else value)
         value = shift = 0
     return runs
@@ -145,11 +145,11 @@ def _unpack(text: str) -> list[int]:
 def one_shape(
     parts: Sequence[Sequence[Any]], how: Parts, report: ConversionReport, place: SourcePlace
 ) -> list[tuple[str, list[Any]]]:
-    """Return the shapes, as (key, flat numbers), that stand for an object of some polygons.
+    """Return the shapes, as (key, flat numbers), of an object with some polygons.
 
     Args:
         parts: Flat coordinates of finite numbers of each polygon; those with fewer than 3 points are dropped.
-        how: What several polygons become.
+        how: The rule for several polygons.
         report: Gets what is lost.
         place: The object.
     """

@@ -1,7 +1,7 @@
-"""What a reader of a foreign format gives, and the registry of readers.
+"""Readers of foreign formats: their output, and their registry.
 
-Owns the extension point: a reader finds images and objects in files; frames, clipping, the record contract and
-resizing are the same for all and come behind it, in `dcap.convert.assembler`.
+Owns the extension point. A reader finds images and objects in files. Frames, clipping, the record contract and resizing
+are the same for all readers and follow in `dcap.convert.assembler`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class FoundObject:
     values: Sequence[Any]
     """Flat coordinates as in a record, in the pixel-edge frame of the item's size; numbers are checked later."""
     attributes: Any = None
-    """What else is known of it, as JSON data."""
+    """Its other data, as JSON data."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further keys of the record's object."""
     id: int | str | None = None
@@ -41,10 +41,10 @@ class Item:
 
     place: SourcePlace
     images: tuple[str, ...]
-    """Paths below the folder of images at which the image may lie; the first that exists is taken."""
+    """Possible paths of the image below the folder of images. The first that exists is used."""
     objects: Sequence[FoundObject]
     size: tuple[int, int] | None = None
-    """Width and height that the file states; None where it states none."""
+    """Width and height that the file states. `None`: it states none."""
     normalised: bool = False
     """Coordinates are shares of width and height."""
     summary: str | None = None
@@ -58,25 +58,25 @@ class Opened:
     """A foreign data set that has been opened."""
 
     images: Path
-    """Folder that all images must lie in."""
+    """Folder that all images must be in."""
     total: int
     """Number of items, for a progress bar."""
     items: Iterator[Item]
-    """The items, read while they are asked for."""
+    """The items, each read on request."""
     confined: bool = True
     """Whether images must stay inside the folder; false only for dcap's own records."""
 
 
 class Reader(Protocol):
-    """What a reader does; its fields are its options, on the command line too."""
+    """The interface of a reader. Its fields are its options, also on the command line."""
 
     def open(self, source: Path, images: Path | None, report: ConversionReport) -> Opened:
         """Open a data set.
 
         Args:
-            source: What the user named: a file or a folder.
-            images: Folder of images; None takes the one that the format implies.
-            report: Gets what is lost; what is too broken to read goes through its `refuse`.
+            source: File or folder that the user named.
+            images: Folder of images. `None`: the folder that the format implies.
+            report: Collects the losses. Broken input goes to its `refuse`.
         """
         ...
 

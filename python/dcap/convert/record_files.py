@@ -1,4 +1,4 @@
-"""dcap's own record files as conversions read and write them: good records with their places, and lines."""
+"""dcap's own record files in conversions: reading good records with their places, and writing lines."""
 
 from __future__ import annotations
 

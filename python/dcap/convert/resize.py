@@ -36,8 +36,8 @@ class Resizer:
     Attributes:
         max_pixels: Bound on height x width; an image within it is left alone, where it is.
         folder: Where smaller files are written, as ``NAME-<hash of the path>.jpg`` or ``.png``.
-        overwrite: Make each file anew. Otherwise one is kept that has the wanted size and the time stamp of its
-            source, which is given to it when it is whole.
+        overwrite: Make each file anew. Otherwise a file is kept if it has the wanted size and the time stamp of its
+            source. A finished file gets that time stamp.
         max_image_pixels: Bound on the images that are read.
     """
 

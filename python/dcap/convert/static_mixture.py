@@ -1,4 +1,4 @@
-"""A mixture as one file: the records that an epoch takes, written out for other tools or to be read as one set."""
+"""A mixture as one file: the records of an epoch, for other tools or to read as one data set."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ORDER_PURPOSE = 6
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What an epoch takes of a data set."""
+    """The records that an epoch takes from one data set."""
 
     name: str
     """Name of the data set."""
@@ -33,7 +33,7 @@ class Share:
     samples: int
     """Samples that the epoch takes of them."""
     distinct: int
-    """Different records among those."""
+    """Number of different records among those samples."""
 
 
 def shares(mixture: Mixture, seed: int, epoch: int) -> list[Share]:
@@ -50,19 +50,19 @@ def write_epoch(
 ) -> int:
     """Write the records of an epoch as JSONL, shuffled, whole or not at all, and return how many there are.
 
-    Each gets the name of its data set as ``metadata.dataset``. Paths of images are relative to the new file's folder
-    where they lie below it, and absolute elsewhere.
+    Each gets the name of its data set as ``metadata.dataset``. Image paths below the new file's folder are relative to
+    it; others are absolute.
 
     Args:
         records: Good records of all data sets.
-        mixture: Whose they are.
+        mixture: The data set of each record.
         seed: Run seed.
         epoch: Epoch, from 0.
         out: The new file; one that is there is replaced.
         root: Folder that image paths must stay in.
 
     Raises:
-        RecordError: A file has changed since it was read, an image path leaves `root`, or an image lies in a shard.
+        RecordError: A file has changed since it was read, an image path leaves `root`, or an image is inside a shard.
     """
     samples = mixture.samples(seed, epoch)
     order = generator(seed, epoch, _ORDER_PURPOSE).permutation(samples.index).tolist()

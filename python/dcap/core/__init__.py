@@ -1,4 +1,4 @@
-"""What every other layer may use: errors, registry, configuration, randomness, log, progress, files, processes.
+"""The base of all other layers: errors, registry, configuration, randomness, log, progress, files, processes.
 
 Example:
     try:

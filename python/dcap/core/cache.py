@@ -1,4 +1,4 @@
-"""The folder in which dcap keeps what it can make again."""
+"""The folder for files that dcap can make again."""
 
 from __future__ import annotations
 

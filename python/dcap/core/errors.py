@@ -27,7 +27,7 @@ class ImageError(RecordError):
 
 
 class GeometryError(DcapError, ValueError):
-    """Shapes, an affine or a canvas that are not what the geometry contract says."""
+    """Shapes, an affine or a canvas that break the geometry contract."""
 
 
 class PluginError(DcapError, RuntimeError):
@@ -47,7 +47,7 @@ class WorkerError(DcapError, RuntimeError):
 
 
 class StoppedError(DcapError, RuntimeError):
-    """A run that was asked to stop, has saved where it stood, and goes on from there when it is started again."""
+    """A run that was asked to stop and has saved its state; started again, it goes on from there."""
 
 
 class CheckpointError(DcapError, RuntimeError):
@@ -59,13 +59,13 @@ class MissingPackageError(DcapError, ImportError):
 
 
 def nearest(name: str, known: Iterable[str], likeness: float = 0.5) -> str | None:
-    """Return the known name nearest to `name`, or None when none is at least so like it (0..1)."""
+    """Return the known name nearest to `name`. `None`: no name is similar enough (0..1)."""
     near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=likeness)
     return near[0] if near else None
 
 
 def nearest_hint(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean x?"`` for the known name nearest to `name`, or the list of what exists."""
+    """Return ``"; did you mean x?"`` for the known name nearest to `name`, or the list of known names."""
     names = sorted(known)
     near = nearest(name, names)
     if near:

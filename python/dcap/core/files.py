@@ -1,4 +1,4 @@
-"""Files, links and folders that appear whole or not at all, and what killed writers left of theirs.
+"""Files, links and folders that appear whole or not at all, and the leftovers of killed writers.
 
 Owns every flush to the disk and every rename that replaces something. A scratch file is ``.NAME.<16 hex digits>``
 beside NAME, locked while it is written. A scratch folder is ``.writing-NAME``; it has one writer.
@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 LEAST_AGE_S = 60.0
-"""A scratch file written to since is left alone, whatever its lock says: over NFS, locks of others may not be seen."""
+"""A scratch file written to within this time is left alone, even if it is not locked: over NFS, locks of others may not
+be visible."""
 
 
 def write_whole(place: Path, data: str | bytes, durable: bool = True) -> None:
@@ -26,7 +27,7 @@ def write_whole(place: Path, data: str | bytes, durable: bool = True) -> None:
 
     Args:
         place: As `written_whole`.
-        data: All that the file holds.
+        data: The whole content of the file.
         durable: As `written_whole`.
 
     Raises:
@@ -41,7 +42,7 @@ def written_whole(place: Path, durable: bool = True, sweep: bool = True) -> Iter
     """Yield a new file that becomes `place` when the block ends, and vanishes when the block raises.
 
     Several processes and threads may do this at once: the last one wins. A pipe or a device, such as ``/dev/stdout``,
-    is written to as it is; a link stays a link.
+    is written to directly; a link stays a link.
 
     Args:
         place: Path of the file; missing folders are made.
@@ -126,7 +127,7 @@ def remove_leftovers(place: Path) -> None:
 
 
 def _remove_if_free(scratch: Path, newest: float) -> None:
-    # A writer's lock ends with its process, however that ends. Where files cannot be locked, nothing is removed.
+    # A writer's lock always ends with its process. Where files cannot be locked, nothing is removed.
     with contextlib.suppress(OSError):
         fd = os.open(scratch, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
@@ -142,7 +143,7 @@ def _locked_scratch(place: Path) -> BinaryIO:
         file = place.with_name(f".{place.name}.{secrets.token_hex(8)}").open("x+b")
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
-        # Between its creation and its lock another process may have taken it for a leftover.
+        # Before it was locked, another process may have removed it as a leftover.
         if os.fstat(file.fileno()).st_nlink:
             return file
         file.close()

@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 console = Console(stderr=True) if os.isatty(2) else Console(stderr=True, width=160)
-"""The terminal; where there is none, lines are wide enough not to break."""
+"""The terminal. Without a terminal, lines are wide enough not to break."""
 
 FILE_ONLY = {"file_only": True}
-"""``extra`` of a log call for files only: the terminal shows the same in a form of its own."""
+"""``extra`` of a log call for files only: the terminal shows the same in its own form."""
 PIPE_WIDTH = 100_000
-"""Columns of what goes to a file or another program: no table is wide enough to be wrapped."""
+"""Columns of output to a file or another program, wider than any table, so that none wraps."""
 
 
 class _LineHandler(logging.Handler):
@@ -69,6 +69,6 @@ def setup(level: int = logging.INFO) -> None:
 
 
 def print_error(error: object) -> None:
-    """Print the last line of a command that failed: `error` in one line on stderr, with the rank if it is another."""
+    """Print the last line of a command that failed: `error` in one line on stderr, with the rank if it is not 0."""
     where = "" if is_main() else f"[rank {rank()}] "
     print(f"dcap: {where}{error}", file=sys.stderr)

@@ -1,9 +1,9 @@
 """Work that processes share: the results of a function over many items, in order.
 
-Owns the worker processes that read and plan records. Each worker has a pipe of its own and makes every n-th item, so
-that results come in order by construction. What a pipe holds bounds how far a worker runs ahead, and the end of a pipe
-tells that its worker died. `concurrent.futures` promises less: a process that is killed while it sends a result hangs
-it, and its idle processes outlive a parent that is killed.
+Owns the worker processes that read and plan records. Each worker has its own pipe and makes every n-th item, so results
+come in order by construction. The size of a pipe bounds how far a worker runs ahead. The end of a pipe shows that its
+worker died. `concurrent.futures` promises less: it hangs if a process is killed while it sends a result, and its idle
+processes outlive a killed parent.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def map_in_order(function: Callable[[S], T], items: Sequence[S], num_workers: in
     Each worker gets the function and the items once. When the generator ends, is closed or fails, its workers end too.
 
     Args:
-        function: Pure, and a function of a module or a `functools.partial` of one. Results travel between processes.
+        function: A pure function of a module, or a `functools.partial` of one. Results travel between processes.
         items: Arguments, one per call; each is work for some milliseconds.
         num_workers: Number of processes. 0 calls the function in this process.
 

@@ -1,4 +1,4 @@
-"""How far long work is: bars on a terminal, and a line now and then in the log of a long run."""
+"""Progress of long work: bars on a terminal, and a line now and then in the log of a long run."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def progress_of(items: Iterable[T], total: int, description: str) -> Iterator[T]
 
 @contextmanager
 def progress_bars(screen: Console = console) -> Iterator[Callable[[str, int, int], None]]:
-    """Yield a function that takes what is being done, how much of it is done, and how much there is.
+    """Yield a function that takes the name of the work, the amount done, and the total.
 
     It shows one bar for each thing, with its rate. The bars disappear at the end.
 

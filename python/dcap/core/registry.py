@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 @contextmanager
 def calling(what: str) -> Iterator[None]:
-    """Run code that a user or another package wrote; what it raises names it.
+    """Run code that a user or another package wrote. Its errors name that code.
 
     Args:
-        what: What is called, and on what, for the message.
+        what: The code and its input, for the message.
 
     Raises:
         PluginError: The code raised something that is no error of dcap; that is the cause.
@@ -97,7 +97,7 @@ class Registry(Generic[T]):
         Raises:
             ConfigError: It is not registered.
         """
-        # What is there already comes first: an entry point of someone else is not loaded for it, and cannot fail.
+        # Registered items come first: no other entry point is loaded for them, so none can fail.
         for name in itertools.chain(list(self._items), self):
             if self.get(name) is item:
                 return name

@@ -17,7 +17,7 @@ from dcap.geometry.shapes import KEYS, ShapeArray
 Rect = tuple[float, float, float, float]
 """x1, y1, x2, y2 with x1 < x2 and y1 < y2, pixel-edge coordinates."""
 SplitPolicy = Literal["all", "largest"]
-"""What remains of an object that a cut splits: all its parts, or the largest (of a line: the longest)."""
+"""Which parts of a split object remain: all, or the largest (for a line: the longest)."""
 
 BoxPolicy = Literal["polygon", "aabb"]
 """What a box becomes under a map that is not axis-aligned: its 4-point polygon, or that polygon's bounds."""
@@ -26,13 +26,13 @@ _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 class Clipped(NamedTuple):
-    """What is visible, where it came from and how much of it that is.
+    """The visible parts of shapes, with their sources and visible fractions.
 
     Attributes:
         shapes: M visible parts, in the order of their source objects.
         source_index: int64 (M,); the input object of each part.
-        visible_fraction: float64 (M,) in (0, 1]; the share of the *source object* (its area, of a line its length)
-            that all its parts show together. Exactly 1 for what was not cut.
+        visible_fraction: float64 (M,) in (0, 1]; the share of the *source object* (its area; for a line its length)
+            that all its parts show together. Exactly 1 if it was not cut.
     """
 
     shapes: ShapeArray
@@ -73,11 +73,11 @@ def clip(
 ) -> Clipped:
     """Cut every shape to a canvas or rectangle, exactly.
 
-    A polygon becomes the true pieces of its intersection, without bridges between them; a line that leaves and
-    re-enters is split; boxes stay boxes. What is fully inside (the border included) is returned unchanged to the bit.
-    What is outside, or only touches the border, is absent. A self-crossing polygon follows the even-odd rule; where
-    its pieces would overlap they stay one ring. A shape without area (of a line: length) is kept, with fraction 1,
-    when it is fully inside, and is absent otherwise.
+    A polygon becomes the true pieces of its intersection, without bridges between them. A line that leaves and
+    re-enters is split. Boxes stay boxes. A shape fully inside (the border included) is returned bit for bit. A shape
+    that is outside, or only touches the border, is absent. A self-crossing polygon follows the even-odd rule; where its
+    pieces would overlap they stay one ring. A shape without area (of a line: length) is kept, with fraction 1, when it
+    is fully inside, and is absent otherwise.
 
     Args:
         shapes: N shapes.
@@ -136,9 +136,9 @@ def clip_convex(
 
 
 def visible_fraction(shapes: ShapeArray, region: Canvas | Rect) -> npt.NDArray[np.float64]:
-    """Return the visible share of every shape, float64 (N,), 0 for what is not visible at all.
+    """Return the visible share of every shape, float64 (N,); 0 if it is not visible at all.
 
-    It is the share of the area (of a line: of the length); a shape without either counts 1 fully inside, else 0.
+    It is the share of the area (for a line: of the length). A shape without area or length has 1 fully inside, else 0.
 
     Raises:
         GeometryError: As `clip`.

@@ -68,8 +68,8 @@ def simplify(shapes: ShapeArray, max_points: int) -> tuple[ShapeArray, npt.NDArr
         max_points: At least 3.
 
     Returns:
-        The N shapes, and float64 (N,): of a polygon the IoU with its original, of a line the share of its length that
-        is kept, 1 for what is untouched.
+        The N shapes, and float64 (N,): for a polygon the IoU with its original, for a line the kept share of its
+        length; 1 for an unchanged shape.
 
     Raises:
         GeometryError: `max_points` is below 3, or a polygon crosses itself millions of times.

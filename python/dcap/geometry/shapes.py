@@ -25,7 +25,7 @@ _new = object.__new__
 
 
 class GeometryKind(IntEnum):
-    """What the points of a shape mean."""
+    """The meaning of the points of a shape."""
 
     BOX = 0
     """Two points: the top-left corner (x1, y1), then the bottom-right one (x2, y2)."""

@@ -1,8 +1,8 @@
 """Checking whole files: which records are good, what is wrong with the others, and what happens then.
 
 Owns ``data.on_bad_record`` and ``bad_records.jsonl``. Every line is parsed once, before a run uses any of them. Pixels
-are decoded only on request. Worker processes share the work by ranges of neighbouring records; the ranges depend on the
-files alone, so that results do not depend on the number of workers.
+are decoded only on request. Worker processes share the work by ranges of neighbouring records. The ranges depend on the
+files alone, so results do not depend on the number of workers.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class BadRecord:
 
 @dataclass(frozen=True)
 class CheckedRecords:
-    """The good records of some files, by index, and what became of the others.
+    """The good records of some files, by index, and counts and reasons for the others.
 
     ::
 
@@ -89,7 +89,7 @@ class CheckedRecords:
     dropped: Mapping[str, int] = field(default_factory=dict)
     """Number of records that each preprocessor dropped."""
     clipped: int = 0
-    """Number of shapes that lay partly outside their image."""
+    """Number of shapes that are partly outside their image."""
 
     def __len__(self) -> int:
         return len(self.row_index)
@@ -135,8 +135,8 @@ def check_records(
         files: Annotation files; see `open_source`.
         on_bad_record: ``error`` stops with all problems of the first `ERRORS_SHOWN` found; ``skip`` keeps them in
             `CheckedRecords.bad` and goes on.
-        images: Check image files too; None reads the records only.
-        chain: Preprocessors; what they drop is counted and left out.
+        images: Check image files too. `None`: check the records only.
+        chain: Preprocessors. Records that they drop are counted and left out.
         on_read: Called with the number of records read and their total.
         num_workers: Processes that share the work where there is much of it; the result is the same.
 
@@ -172,7 +172,7 @@ def check_records(
 
 
 Outcome = BadRecord | str | int
-"""What became of a record: it is bad, the preprocessor of that name dropped it, or so many of its shapes were cut."""
+"""Outcome of a record: it is bad, a preprocessor (by name) dropped it, or some of its shapes (a number) were cut."""
 
 
 def _outcomes(
@@ -277,7 +277,7 @@ def _message(bad: Sequence[BadRecord], num_problems: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class BadRecordList:
-    """``bad_records.jsonl`` of a run: what ``on_bad_record: skip`` left out, one JSON object per line."""
+    """``bad_records.jsonl`` of a run: the records that ``on_bad_record: skip`` left out, one JSON object per line."""
 
     folder: Path
     """Run folder."""
@@ -288,7 +288,7 @@ class BadRecordList:
         return self.folder / BAD_RECORDS_FILE
 
     def start(self, *checked: CheckedRecords) -> None:
-        """Begin the list with the bad records of some files, and keep what was added to it later, before a resume."""
+        """Begin the list with the bad records of some files. On resume, keep the records that were added later."""
         added = [line for line in self._lines() if "file" not in json.loads(line)]
         self.path.unlink(missing_ok=True)
         for bad in (bad for records in checked for bad in records.bad):
@@ -305,7 +305,7 @@ class BadRecordList:
     def add(self, message: str) -> None:
         """Add a record that turned out bad later, such as an image that cannot be decoded.
 
-        It does so again in every epoch, and is listed once.
+        It fails again in every epoch, but is listed once.
         """
         logger.warning("left out: %s", message)
         item = {"errors": [message]}

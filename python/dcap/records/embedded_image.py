@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 MAX_IMAGE_BYTES = 256 << 20
-"""Largest image that is read from inside a container: more than any photo, less than memory."""
+"""Largest image to read from inside a container: larger than any photo, smaller than memory."""
 
 
 class ImageContainer(Protocol):
@@ -31,12 +31,12 @@ class ImageContainer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedImage:
-    """An image inside a container; nothing of it is read before it is opened."""
+    """An image inside a container. Nothing is read until it is opened."""
 
     name: str
     """Name of the image and of its container, for messages."""
     container: ImageContainer
-    """What holds it."""
+    """The container."""
     row: int
     """Its record there, from 0."""
 
@@ -54,13 +54,13 @@ class EmbeddedImage:
 
 
 ImageSource = str | Path | EmbeddedImage
-"""What images are read from."""
+"""A source of an image: a file, or a part of a container."""
 
 
 class ByteRange(io.RawIOBase):
-    """A part of an open file, as a file. It reads at places, so that processes that share the descriptor may too.
+    """A part of an open file, as a file. It reads at explicit offsets, so processes may share the descriptor.
 
-    No more is allocated than the part holds, whatever a damaged header asks for.
+    It allocates no more than the size of the part, even if a damaged header asks for more.
 
     Args:
         fd: Returns the open file; it stays open when this is closed.
@@ -88,7 +88,7 @@ class ByteRange(io.RawIOBase):
         """Move the place of the next byte.
 
         Raises:
-            ValueError: It lies before the first.
+            ValueError: The place is before the first byte.
         """
         place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
         if place < 0:

@@ -1,7 +1,7 @@
 """Images to 8-bit RGB arrays, by one function for the whole library.
 
-Owns what is accepted, in which order it is checked (header before pixels), and the size contract with the record.
-ICC profiles are ignored: values are taken as they are stored.
+Owns the accepted formats, the order of checks (header before pixels), and the size contract with the record.
+ICC profiles are ignored: stored values are used unchanged.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from dcap.records.embedded_image import EmbeddedImage, ImageSource
 from dcap.records.record import Origin
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
-"""What is opened. Pillow knows more; some of those start other programs (EPS) or are no photos. MPO is opened as JPEG:
-by its own name Pillow fails, and with it all formats behind it."""
+"""Accepted formats. Pillow knows more, but some start other programs (EPS) or are no photos. MPO is opened as JPEG:
+under its own name Pillow fails, and the formats after it fail too."""
 _BROKEN = (
     OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, OverflowError,
     NotImplementedError, MemoryError, struct.error, zlib.error,
 )  # fmt: skip
-"""What Pillow's plugins raise on broken files."""
+"""Errors that Pillow's plugins raise on broken files."""
 
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -44,15 +44,15 @@ _TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What brings an image with this EXIF orientation upright."""
+"""The operation that turns an image with this EXIF orientation upright."""
 
 GREY = 128
-"""What lies behind transparent pixels."""
+"""Colour behind transparent pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageHeader:
-    """What is known of an image before its pixels are decoded."""
+    """Facts about an image, known before its pixels are decoded."""
 
     canvas: Canvas
     """Size as displayed."""
@@ -73,7 +73,7 @@ class ImageHeader:
 def read_header(path: ImageSource, origin: Origin | None = None) -> ImageHeader:
     """Read size and orientation without decoding pixels.
 
-    The orientation is the one of the EXIF data that stand before the pixels.
+    The orientation is that of the EXIF data before the pixels.
 
     Args:
         path: Image file, or an image inside another file.
@@ -114,11 +114,12 @@ def decode_image(
 
     Args:
         path: Image file, or an image inside another file.
-        canvas: Size that the record gives, as displayed; None leaves out the comparison.
+        canvas: Size that the record gives, as displayed. `None`: no comparison.
         max_pixels: Bound on height x width, checked from the header before pixels are allocated.
         origin: Record that names the image, for messages.
-        shrink: 2, 4 or 8 lets a JPEG be decoded that many times smaller, from the low frequencies of its blocks,
-            which antialiases and is faster. Other files, and turned ones whose sides it does not divide, come whole.
+        shrink: 2, 4 or 8: decode a JPEG this many times smaller, from the low frequencies of its blocks. This
+            antialiases and is faster. Other files are decoded in full size, and so are turned images whose sides it
+            does not divide.
 
     Returns:
         uint8 (H, W, 3), C-contiguous and read-only; (ceil(H / shrink), ceil(W / shrink), 3) where it was shrunk.
@@ -147,7 +148,7 @@ def decode_image(
 
 
 def _shrink(image: Image.Image, header: ImageHeader, factor: int) -> None:
-    """Have a JPEG decoded `factor` times smaller, where the blocks at its border stay where they are displayed."""
+    """Make a JPEG decode `factor` times smaller, if its border blocks stay in place when displayed."""
     width, height = image.size
     whole = width % factor == 0 and height % factor == 0
     if min(width, height) >= factor and (whole or header.orientation == 1):
@@ -204,7 +205,7 @@ def _checked_file(path: Path, origin: Origin | None) -> Path:
 
 def _header(image: Image.Image) -> ImageHeader:
     try:
-        # Not image.getexif(): PNG's own decodes all pixels first, to see what stands behind them.
+        # Not image.getexif(): for PNG it decodes all pixels first, to read what follows them.
         value = Image.Image.getexif(image).get(Base.Orientation, 1)
     except _BROKEN:
         value = 1

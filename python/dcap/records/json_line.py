@@ -1,4 +1,4 @@
-"""One line of JSON to plain Python, and every way in which it is none.
+"""One line of JSON to plain Python, with an error for every way in which it can be wrong.
 
 Owns decoding speed, positions in messages, and the refusal of repeated keys, which JSON decoders drop in silence.
 """
@@ -17,7 +17,7 @@ from dcap.core.errors import RecordError
 MAX_LINE_BYTES = 64 << 20
 """Longest record that is read; a longer line is a file without line ends, not a record."""
 MAX_DEPTH = 64
-"""Deepest nesting of a record; what is deeper could not be copied or written again by recursion."""
+"""Deepest nesting of a record. Recursion could not copy or write a deeper one."""
 
 _TOO_DEEP = f"column 1: line must not be nested deeper than {MAX_DEPTH} levels"
 _KEY_END = re.compile(rb'"[ \t\r]*:')
@@ -35,7 +35,7 @@ class Problem:
 
     @classmethod
     def of(cls, message: str) -> Problem:
-        """Split an error message into what it is about and what must be."""
+        """Split an error message into its field and its contract."""
         field, sign, rest = message.partition(" must ")
         return cls(field, f"must {rest}") if sign else cls("record", message)
 
@@ -74,7 +74,7 @@ def decode_line(line: bytes) -> dict[str, Any]:
 
 
 def count_key_ends(line: bytes) -> int:
-    """Count what looks like the end of a key: there is one for each key, and where a text has one."""
+    """Count what looks like the end of a key. There is one for each key, and one wherever a text looks like it."""
     return len(_KEY_END.findall(line))
 
 
@@ -108,7 +108,7 @@ def _refuse_repeated_keys(line: bytes) -> None:
 
 
 def _malformed(line: bytes, error: Exception) -> str:
-    """Say what the fast decoder did not: the column, and what was found there."""
+    """Give the facts that the fast decoder does not: the column, and what was found there."""
     if isinstance(error, RecursionError):
         return _TOO_DEEP
     try:

@@ -8,9 +8,9 @@ from functools import lru_cache
 from dcap.core.errors import nearest
 
 FORMS = {"bbox_2d": "[x1, y1, x2, y2]", "poly": "[x1, y1, x2, y2, ...]", "line": "[x1, y1, x2, y2, ...]"}
-"""How the numbers of each kind of shape stand in a record."""
+"""The form of the numbers of each kind of shape in a record."""
 
-# Where letters do not tell; a key that differs by a few letters is found without being here.
+# Keys with other letters. A key that differs by a few letters is found without being listed here.
 _MEANT = {
     **dict.fromkeys(("box", "rect", "rectangle", "xyxy", "xywh"), "bbox_2d"),
     **dict.fromkeys(("polygon", "segmentation", "points", "mask", "ring"), "poly"),
@@ -31,7 +31,7 @@ def key_hint(given: Iterable[str], missing: Collection[str]) -> str:
 
     Args:
         given: Keys of the JSON object.
-        missing: Keys of the contract of which at least one should be there and none is.
+        missing: Keys of the contract. At least one of them should be given, but none is.
 
     Returns:
         The hint, with the form of a shape's numbers; empty where no key looks like a missing one.
@@ -50,6 +50,6 @@ def misspelt(key: str, optional: tuple[str, ...]) -> str | None:
 
     Args:
         key: A key that dcap does not know.
-        optional: Keys of the contract that may be left out and are.
+        optional: Optional keys of the contract that are absent.
     """
     return nearest(key.casefold(), optional, _MISSPELT)

@@ -1,7 +1,7 @@
 """The ``objects`` of a record to shapes and texts, all objects of a record in a few array operations.
 
-Owns the shape rules of the record contract: counts, order of box corners, repeats, bounds, clipping. What is wrong
-with one object is put in words by `dcap.geometry.shapes.read_shape`, so that both borders say the same.
+Owns the shape rules of the record contract: counts, order of box corners, repeats, bounds, clipping. The messages for
+one object come from `dcap.geometry.shapes.read_shape`, so both borders give the same message.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dcap.records.json_line import Problem, show
 from dcap.records.keys import FORMS, key_hint
 
 COORDINATE_LIMIT = 1e9
-"""Largest magnitude of a coordinate, in pixels; farther out is a mistake of units, not a shape partly outside."""
+"""Largest magnitude of a coordinate, in pixels. A larger one is a mistake of units, not a shape partly outside."""
 
 _NUMBER_TYPES = frozenset((int, float))
 _COUNT_KEYS = ("poly_points", "line_points")
@@ -31,14 +31,14 @@ _OWN_KEYS = frozenset((*KEYS, *_COUNT_KEYS, "desc", "attributes"))
 
 @dataclass(frozen=True, slots=True)
 class ObjectList:
-    """What `read_objects` makes of a record's ``objects``."""
+    """The ``objects`` of a record, as `read_objects` returns them."""
 
     shapes: ShapeArray
     captions: tuple[str, ...]
     attributes: tuple[Any, ...]
     extras: tuple[Mapping[str, Any], ...]
     clipped: tuple[int, ...]
-    """Objects that lay partly outside the canvas."""
+    """Objects that are partly outside the canvas in the file."""
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ class ShapeColumns:
         self.flat += values
 
     def cleaned(self) -> tuple[ShapeArray, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        """Return the shapes without repeated points, which of them are too far out, and which are no legal shapes.
+        """Return the shapes without repeated points, which of them are too far out, and which are not legal.
 
         Returns:
             N shapes, bool (N,) and bool (N,); where one is true, the shape must not be used.
@@ -81,11 +81,11 @@ class ShapeColumns:
 
 
 def read_objects(objects: Any, canvas: Canvas | None, problems: list[Problem]) -> ObjectList | None:
-    """Read the list of objects; what is wrong is appended to `problems`.
+    """Read the list of objects. Each problem is appended to `problems`.
 
     Args:
         objects: The value of ``objects``.
-        canvas: The record's canvas; None: it is wrong itself, and nothing is checked against it.
+        canvas: The record's canvas. `None`: the canvas itself is wrong, and nothing is checked against it.
         problems: Gets one entry per thing that is wrong.
 
     Returns:
@@ -176,7 +176,7 @@ def _problem_of(obj: Mapping[str, Any], i: int) -> Problem:
 
 
 def _shapes(columns: ShapeColumns, objects: Sequence[Any], problems: list[Problem]) -> ShapeArray | None:
-    """Turn the columns into cleaned shapes, or say which object is none."""
+    """Turn the columns into cleaned shapes, or report the objects that are not legal."""
     shapes, is_far, is_bad = columns.cleaned()
     for k in np.flatnonzero(is_far | is_bad):
         i = columns.index[k]
@@ -199,7 +199,7 @@ def _to_float(value: float) -> float:
 def _into_canvas(
     shapes: ShapeArray, index: Sequence[int], canvas: Canvas, problems: list[Problem]
 ) -> tuple[ShapeArray, tuple[int, ...]]:
-    """Clip what is partly outside; of a shape that the border splits, the largest (longest) part stays.
+    """Clip shapes that are partly outside. If the border splits a shape, its largest (longest) part stays.
 
     Returns:
         The shapes, and which objects were clipped.

@@ -1,8 +1,7 @@
 """Records that hold nothing unusual, read quickly; nearly all records of a good file are such.
 
-Owns speed only: the C++ kernel reads a line in one pass; without it, msgspec decodes the types of the contract. What is
-not plain in any way, right or wrong, is left to `dcap.records.record`, which reads all records and has the words for
-what is wrong with them.
+Owns speed only: the C++ kernel reads a line in one pass; without it, msgspec decodes the types of the contract. All
+other lines, right or wrong, are left to `dcap.records.record`, which reads any record and has the error messages.
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ class PlainRecord(NamedTuple):
 def read_plain(line: bytes, max_side: int) -> PlainRecord | None:
     """Read one line of JSONL if it is a plain record: right, without unknown keys, all shapes inside the image.
 
-    Images with a side beyond `COORDINATE_LIMIT` are not plain. What else is not, such as numbers with an exponent for
-    the kernel, is a matter of speed alone.
+    Images with a side beyond `COORDINATE_LIMIT` are not plain. Other limits, such as numbers with an exponent for the
+    kernel, only affect speed.
 
     Args:
         line: UTF-8 JSON without its line end.
@@ -62,7 +61,7 @@ def read_plain(line: bytes, max_side: int) -> PlainRecord | None:
 
 
 def _by_kernel(read_record: Callable[[bytes, int], Any], line: bytes, max_side: int) -> PlainRecord | None:
-    r"""Read a line by the C++ kernel, which reads what every record has and tells where the rest is.
+    r"""Read a line by the C++ kernel. It reads the fields that every record has and returns the places of the rest.
 
     ::
 

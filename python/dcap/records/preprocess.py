@@ -28,7 +28,7 @@ class PreprocessorConfig:
 
 
 class Preprocessor(Protocol):
-    """What a preprocessor does."""
+    """The interface of a preprocessor."""
 
     def __call__(self, record: Record) -> Record | None:
         """Return the record, a changed copy (`dataclasses.replace`), or None to drop it."""

@@ -31,7 +31,7 @@ class Origin:
     """Where a record was read: ``str(origin)`` is ``"train.jsonl:1841"``."""
 
     file: str
-    """File as it was named to the reader."""
+    """File, as the user named it."""
     line: int
     """Line from 1, blank ones counted; of a Parquet file the row, of a tar shard the sample, from 1."""
 
@@ -62,7 +62,7 @@ class Record:
     captions: tuple[str, ...]
     """``desc`` of each shape."""
     attributes: tuple[Any, ...]
-    """``attributes`` of each shape, None where there are none."""
+    """``attributes`` of each shape. `None`: the shape has none."""
     summary: str | None
     """Description of the whole image."""
     metadata: Mapping[str, Any]
@@ -70,13 +70,13 @@ class Record:
     origin: Origin
     """File and line."""
     clipped: tuple[int, ...] = ()
-    """Objects that lay partly outside the canvas, by their index in the file."""
+    """Objects that are partly outside the canvas in the file, by their index there."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Keys of the record that dcap does not know, kept as they are."""
     extras: tuple[Mapping[str, Any], ...] = ()
     """The same for each object; empty when no object has any."""
     embedded: EmbeddedImage | None = None
-    """The image inside the record's own file; None: `image` is a path."""
+    """The image inside the record's own file. `None`: `image` is a path."""
 
     def __post_init__(self) -> None:
         n = len(self.shapes)
@@ -91,8 +91,8 @@ class Record:
 def parse_record(line: bytes, origin: Origin, embedded: EmbeddedImage | None = None) -> Record:
     """Read one line of JSONL.
 
-    A shape partly outside the image is clipped exactly; where the border splits it, its largest (longest) part
-    stays. A key that is given twice is an error, never a silent loss.
+    A shape partly outside the image is clipped exactly. If the border splits it, its largest (longest) part stays. A
+    key that is given twice is an error, never a silent loss.
 
     Args:
         line: UTF-8 JSON without its line end.
@@ -115,7 +115,7 @@ def parse_record(line: bytes, origin: Origin, embedded: EmbeddedImage | None = N
 def read_or_explain(
     line: bytes, origin: Origin, embedded: EmbeddedImage | None = None
 ) -> tuple[Record | None, tuple[Problem, ...]]:
-    """Read one line as `parse_record` does; instead of raising, return everything that is wrong with it."""
+    """Read one line as `parse_record` does, but return all its problems instead of raising."""
     try:
         record, problems = _read(line, origin, embedded)
     except RecordError as error:
@@ -190,11 +190,11 @@ def _canvas(data: Mapping[str, Any], problems: list[Problem]) -> Canvas | None:
 
 
 def image_path(record: Record, root: str | Path | None = None) -> Path:
-    """Return where the record's image lies.
+    """Return the path of the record's image.
 
     Args:
         record: Relative paths start at the folder of its file.
-        root: Folder that the path must stay in after ``..`` and symbolic links are followed; None allows all.
+        root: Folder that the path must stay in after ``..`` and symbolic links are followed. `None`: any path.
 
     Raises:
         RecordError: The path leaves `root`, or cannot be resolved.
@@ -216,11 +216,11 @@ def image_path(record: Record, root: str | Path | None = None) -> Path:
 
 
 def image_source(record: Record, root: str | Path | None = None) -> ImageSource:
-    """Return what the record's image is read from: its own file, or the one that holds the record too.
+    """Return the source of the record's image: its own file, or the file that also holds the record.
 
     Args:
         record: Whose image.
-        root: As `image_path`; an image inside the record's file is in no folder.
+        root: As `image_path`. It does not matter for an image inside the record's file.
 
     Raises:
         RecordError: As `image_path`.

@@ -1,4 +1,4 @@
-"""How values are spread, and how often things occur: histograms and bars, for the terminal and for pages."""
+"""Histograms of values and bars of counts, for the terminal and for pages."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Histogram:
 
     @property
     def number(self) -> int:
-        """How many values were counted."""
+        """Number of values that were counted."""
         return sum(self.counts)
 
     @property
@@ -157,12 +157,12 @@ class Chart:
 
 
 def ranked(title: str, counts: Mapping[str, int], most: int = 30) -> Chart:
-    """Return a chart of how often things occur.
+    """Return a bar chart of counts.
 
     Args:
         title: Line above the bars.
         counts: Counts by name, in any order.
-        most: How many are shown.
+        most: Number of bars to show.
     """
     bars = sorted(counts.items(), key=lambda item: -item[1])[:most]
     note = f"{most} of {len(counts):,} are shown" if len(counts) > most else ""

@@ -41,7 +41,7 @@ def find_fonts(folders: tuple[Path, ...] = FOLDERS) -> tuple[Path, ...]:
     """Return the font files that dcap draws with, the preferred one first. There may be none.
 
     Args:
-        folders: Where fonts are looked for; by default where systems keep them.
+        folders: Folders to search for fonts. The default: the font folders of common systems.
     """
     files = {path.name: path for folder in folders if folder.is_dir() for path in sorted(folder.rglob("*.*"))}
     chosen = [next((files[name] for name in names if name in files), None) for names in (_LATIN, _WIDE)]
@@ -65,7 +65,7 @@ def font_for(text: str, size: int, folders: tuple[Path, ...] = FOLDERS) -> Font 
     """Return a font at `size` pixels that has every character of `text`, or None when there is none.
 
     Args:
-        text: What is written with it.
+        text: Text to write with it.
         size: Height in pixels.
         folders: As those of `find_fonts`.
     """

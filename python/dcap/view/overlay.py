@@ -1,6 +1,6 @@
 """Shapes and captions as SVG over an image, for browsers, which have fonts for every script.
 
-Owns where things are and in which colour. The markup is in ``templates/overlay.svg``.
+Owns places and colours. The markup is in ``templates/overlay.svg``.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Mark:
     """One shape of an overlay."""
 
     index: int
-    """Which object it is. List items of the same index light up with it."""
+    """Index of the object. List items with the same index light up with it."""
     tip: str
-    """What is shown when one points at it."""
+    """Text that is shown when the pointer is over it."""
     points: str
     """``x,y`` of each point, in pixels of the image."""
     closed: bool

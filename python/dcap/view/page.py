@@ -41,7 +41,7 @@ class ListItem:
     number: int
     caption: str
     reason: str | None
-    """Why the object is crossed out. None: it is not."""
+    """Why the object is crossed out. `None`: it is not."""
 
     @property
     def color(self) -> str:
@@ -109,14 +109,14 @@ def samples_page(title: str, intro: str, entries: Sequence[Entry]) -> str:
 
 
 def render_template(template: Path, **values: object) -> str:
-    """Return what a Jinja2 template makes of some values.
+    """Return the text that a Jinja2 template makes of some values.
 
     The template may extend and import those of `TEMPLATES` by name. Every text is escaped. Control characters and
     lone surrogates become U+FFFD.
 
     Args:
         template: File of the template.
-        values: What it is given by name.
+        values: Its values by name.
     """
     return _environment(template.parent).get_template(template.name).render(**values)
 

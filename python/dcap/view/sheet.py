@@ -50,7 +50,7 @@ def contact_sheet(
         columns: Tiles in a row.
         tile_width: Width of each picture, in pixels; a picture higher than 1.25 times that is shrunk to fit.
         max_note_lines: Longer notes are cut with an ellipsis.
-        rest: Where cut notes stand whole; the last line below the picture says so.
+        rest: Where the whole notes are; the last line below the picture names it.
 
     Returns:
         uint8 (H, W, 3) RGB.
@@ -114,12 +114,12 @@ def compare(
     """Return the record's objects drawn on its image, and the predicted ones on the same image.
 
     Args:
-        record: What is true.
+        record: The true record.
         shapes: Predicted shapes in pixels of the image file.
         captions: One per predicted shape.
         notes: Lines below the prediction.
         side: Longer side of the pictures, in pixels.
-        root: Folder that the image must lie in.
+        root: Folder that the image must be in.
 
     Raises:
         RecordError: The image is missing, or not what the record says.

@@ -36,12 +36,13 @@ class Coco:
     """COCO captions file; the first caption of an image, in the order of the file, becomes its summary, the others
     are kept as metadata.captions."""
     parts: Parts = "largest"
-    """What an object of several polygons becomes: its largest polygon, one object for each, or the box around all."""
+    """Rule for an object of several polygons: keep its largest polygon, make one object for each, or the box around
+    all."""
     crowd: Literal["drop", "keep"] = "drop"
     """Whether regions with iscrowd 1, which hold many things, are kept, with iscrowd in their attributes."""
 
     def open(self, source: Path, images: Path | None, report: ConversionReport) -> Opened:
-        """Load the file; without `images` they lie beside it."""
+        """Load the file. Without `images`, the images are beside it."""
         data = read_coco(source, report)
         captions = read_captions(self.captions, report) if self.captions else {}
         items = self._items(data, captions, source, report)
@@ -93,7 +94,7 @@ class Coco:
         return Item(place, self.image_names(image), objects, size, False, summary, metadata, extra)
 
     def image_names(self, image: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return where an image may lie below the folder of images.
+        """Return the possible paths of an image below the folder of images.
 
         Raises:
             RecordError: The entry names no file.
@@ -198,7 +199,7 @@ def _side(image: Mapping[str, Any], name: str) -> int:
 
 
 def _described(annotation: Mapping[str, Any], name: str, data: CocoFile, key: str, values: list[Any]) -> FoundObject:
-    """Return the object with its category's name and all that is known of it."""
+    """Return the object with its category's name and all its other data."""
     category = data.categories.get(check_id(annotation.get("category_id"), "category_id"))
     if category is None:
         number = show_short(annotation["category_id"])

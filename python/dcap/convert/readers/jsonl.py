@@ -19,7 +19,7 @@ class Jsonl:
     """Records as dcap reads them, one per line; image paths start at the folder of the file."""
 
     def open(self, source: Path, images: Path | None, report: ConversionReport) -> Opened:
-        """Open the file; given `images`, all images must lie there."""
+        """Open the file. With `images`, all images must be there."""
         file = JsonlFile(source)
         folder = images or source.parent
         items = (_item(record, place) for place, record in good_records(file, report))

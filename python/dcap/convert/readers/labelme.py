@@ -56,9 +56,9 @@ class Labelme:
     """A folder of Labelme's JSON files, searched with its subfolders, or one of them."""
 
     text: Literal["label", "description"] = "label"
-    """What an object is described by; the label stands in where a description is empty."""
+    """The text of an object: its label, or its description. An empty description is replaced by the label."""
     parts: Parts = "largest"
-    """What a mask of several parts becomes: its largest polygon, one object for each, or the box around all."""
+    """Rule for a mask of several parts: keep its largest polygon, make one object for each, or the box around all."""
     extract: bool = False
     """Write the image that a file has inside (imageData) into the folder of images where it is not there."""
 
@@ -169,7 +169,7 @@ class Labelme:
 
 
 def _names(path: Path, name: str, folder: Path) -> tuple[str, ...]:
-    """Return where the image may lie below the folder: as Labelme means it, from its own file; else by name alone."""
+    """Return the possible paths of the image below the folder: from its own file, as in Labelme; then by name alone."""
     spelling = name.replace("\\", "/")
     meant = (path.parent / spelling).resolve()
     inside = [meant.relative_to(folder).as_posix()] if meant.is_relative_to(folder) else []

@@ -1,4 +1,4 @@
-"""LVIS: COCO's layout with other names of image files and with what was looked for and not found."""
+"""LVIS: COCO's layout, with other names of image files and with categories that were looked for but not found."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Lvis(Coco):
     """LVIS: as COCO; images by coco_url, categories that are absent or not exhaustive in the metadata."""
 
     def image_names(self, image: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return where an image may lie: by ``coco_url`` with its folder and without, then by ``file_name``.
+        """Return the possible paths of an image: by ``coco_url`` with its folder and without, then by ``file_name``.
 
         ``http://images.cocodataset.org/train2017/000000391895.jpg`` is ``train2017/000000391895.jpg`` or
         ``000000391895.jpg``; of LVIS 0.5's ``COCO_val2014_000000391895.jpg`` the last 16 letters count.

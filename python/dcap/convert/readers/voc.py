@@ -33,7 +33,7 @@ class Voc:
     from the current folder, or from the source."""
 
     def open(self, source: Path, images: Path | None, report: ConversionReport) -> Opened:
-        """Find the files; without `images` they lie in JPEGImages, or beside the annotations.
+        """Find the files. Without `images`, the images are in JPEGImages, or beside the annotations.
 
         Raises:
             RecordError: There is no XML file, or the split names one that is missing.

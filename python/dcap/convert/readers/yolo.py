@@ -32,14 +32,14 @@ _LISTS = frozenset(("classes.txt", "train.txt", "val.txt", "test.txt"))
 @dataclass(frozen=True, slots=True)
 class _Layout:
     root: Path
-    """Folder that all images must lie in."""
+    """Folder that all images must be in."""
     files: Sequence[Path]
     """Images."""
     names: Mapping[int, str]
     keypoints: int
     """Numbers of a line behind those of its box."""
     labels: Path | None = None
-    """Folder of labels, where it is not told by the path of an image."""
+    """Folder of labels, if the path of an image does not give it."""
 
 
 @READERS.register("yolo")

@@ -1,7 +1,7 @@
 r"""Compressed JSONL: decompressed once into a file that is read like any other JSONL.
 
-Owns that file. It lies beside the compressed one as ``NAME.dcap-text`` or, where that folder cannot be written, in
-the user's cache; it begins with a line that says what it was made from, and is made again when that has changed::
+Owns that file. It is ``NAME.dcap-text`` beside the compressed file or, if that folder cannot be written, in the user's
+cache. Its first line says what it was made from. It is made again when the compressed file changes::
 
     dcap-text 1 <size> <mtime_ns> <SHA-256 of both ends> <bytes of text> \n text
 """
@@ -28,16 +28,16 @@ logger = get_logger(__name__)
 
 SUFFIX = ".dcap-text"
 FREE_TEXT_BYTES = 64 << 20
-"""Text that any file may hold."""
+"""Bytes of text that any file may hold."""
 MAX_RATIO = 200
-"""A file may hold this many times its own size more; records shrink 5 to 20 times."""
+"""A file may hold this many times its own size in addition. Records shrink 5 to 20 times."""
 FREE_DISK_BYTES = 1 << 30
 """Decompression stops before the disk has less room than this."""
 
 _HEADER_BYTES = 160
 _CHUNK_BYTES = 1 << 20
 _ZSTD_INPUT_BYTES = 2 << 10
-"""Each 4 bytes of a zstd frame may stand for 128 KiB of text: these for 64 MiB at most."""
+"""Bytes of a zstd frame to read at a time. Each 4 bytes may hold 128 KiB of text, so these hold 64 MiB at most."""
 _ZSTD_WINDOW_BYTES = 128 << 20
 
 
@@ -64,14 +64,14 @@ def open_compressed(
     except OSError as error:
         raise RecordError(f"{path}: file must be readable, not {error.strerror}") from None
     with file:
-        # Held until the file is closed, and no more than a courtesy: it spares the others the work and the disk.
+        # Held until the file is closed. It is only a courtesy: other processes save the work and the disk space.
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
         return JsonlFile(_text_of(path, file, free_text_bytes, free_disk_bytes), path, _HEADER_BYTES)
 
 
 def _text_of(path: Path, file: BinaryIO, free_text: int, free_disk: int) -> Path:
-    """Return where the text lies, decompressed now if it is not there yet."""
+    """Return the place of the text; decompress it now if it is not there yet."""
     key = ContentKey.of(file.fileno())
     failures = []
     for place in places(path, SUFFIX):

@@ -1,7 +1,7 @@
-"""JSONL files with random access: the places of the lines are found once, a record is read when it is asked for.
+"""JSONL files with random access: the places of the lines are found once; a record is read on request.
 
-Owns line ends, and what is no JSONL file at all. Where lines begin is in `dcap.records.files.line_index`, what a line
-must hold in `dcap.records.record`.
+Owns line ends, and the check that a file is JSONL at all. `dcap.records.files.line_index` finds the lines;
+`dcap.records.record` defines the content of a line.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _OTHER_BOMS = (b"\xff\xfe", b"\xfe\xff")
 class JsonlFile(RecordSource):
     """The records of one JSONL file, by index.
 
-    The file is never held in memory: 8 bytes per record are, 16 where there are blank lines, and of a large file all
-    processes share them (`dcap.records.files.saved_index`). A UTF-8 BOM, CRLF and blank lines are accepted. The object
-    may be pickled and forked; each process opens the file for itself.
+    The file is never held in memory. The index is: 8 bytes per record, or 16 if there are blank lines. Processes share
+    the index of a large file (`dcap.records.files.saved_index`). A UTF-8 BOM, CRLF and blank lines are accepted. The
+    object may be pickled and forked; each process opens the file for itself.
 
     Args:
         path: The file.
@@ -64,9 +64,9 @@ class JsonlFile(RecordSource):
     def line(self, i: int) -> bytes:
         """Return the bytes of record `i` without its line end; at most one byte more than `MAX_LINE_BYTES`.
 
-        Blank lines are not counted. A saved index may be that of a file that was changed between its first and last
-        16 KiB and kept its size and time. Nobody can tell without reading it all, so every line that is read is checked
-        to be one.
+        Blank lines are not counted. A saved index may be stale if the file changed between its first and last 16 KiB
+        but kept its size and time. Only reading the whole file could show that, so each line is checked to be a whole
+        line when it is read.
 
         Raises:
             RecordError: The file has changed since it was opened, or since its index was saved.
@@ -93,7 +93,7 @@ class JsonlFile(RecordSource):
         return self._index
 
     def __getstate__(self) -> dict[str, Any]:
-        # A saved index is mapped by the process that gets this, not copied into it.
+        # The process that gets this maps a saved index and does not copy it.
         index = self._index if self._index is None or not self._index.saved else None
         return {**self.__dict__, "_index": index}
 

@@ -1,6 +1,6 @@
 """Where the lines of a file begin: two numbers per record at most, found once.
 
-Owns the search through the file, and what its saved index holds (`dcap.records.files.saved_index` has the layout).
+Owns the search through the file, and the content of its saved index (`dcap.records.files.saved_index` has the layout).
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def _newlines(chunk: npt.NDArray[np.uint8], is_end: npt.NDArray[np.bool_]) -> _I
 
 
 def _is_filled(chunk: npt.NDArray[np.uint8], begins: _I64, ends: _I64) -> npt.NDArray[np.bool_]:
-    """Return which pieces of a chunk hold more than white space; nearly all begin with something else."""
+    """Return which pieces of a chunk hold more than white space. Nearly all begin with another character."""
     filled = ~_IS_SPACE[chunk[np.minimum(begins, len(chunk) - 1)]]
     for k in np.flatnonzero(~filled).tolist():
         filled[k] = bool(chunk[begins[k] : ends[k]].tobytes().strip())
@@ -170,8 +170,8 @@ def load_lines(place: Path, key: ContentKey) -> LineIndex | None:
     """Map a saved index of lines into memory.
 
     Args:
-        place: Where it may lie.
-        key: What it must belong to.
+        place: Its possible place.
+        key: Key of the file that it must belong to.
 
     Returns:
         The index, or None: it is absent, cannot be read, is stale, or is torn.

@@ -1,4 +1,4 @@
-"""Opening annotation files: what a user may write, which files that means, and which reader each of them has.
+"""Opening annotation files: the names that a user may write, the files that they mean, and the reader of each file.
 
 Owns bundled data (``builtin:``), wildcards, ranges, folders and the endings of names. The readers that need optional
 packages are imported when such a file is opened.
@@ -160,7 +160,8 @@ def expand_sources(names: Sequence[str | Path]) -> list[Path]:
         if paths != [resolve_data(name)]:
             several.add(name)
         for path in paths:
-            # Whoever writes one name twice means it; that a wildcard takes in another name goes unseen.
+            # A name that is written twice is meant twice. But a user may not see that a wildcard matches another name
+            # too.
             if {name, before := named_by.get(path, name)} & several and path in named_by:
                 raise ConfigError(f"{name!r} must mean other files than {before!r}, not {path} again")
             named_by[path] = name

@@ -1,6 +1,6 @@
 """Parquet files with random access: columns are the keys of a record, images paths or bytes.
 
-Owns how a row becomes a record, which decoded row groups a process keeps, and what is no Parquet file.
+Owns the step from row to record, the cache of decoded row groups, and the errors of files that are not Parquet.
 """
 
 from __future__ import annotations
@@ -44,10 +44,11 @@ class ParquetRecords(RecordSource):
 
     Columns have the names of a record's keys, and a null is an absent key, inside structs too; ``objects`` and
     ``metadata`` may be strings of JSON. The image is ``images`` (list of one path), ``image`` (path, or bytes), or one
-    of them as ``datasets`` writes it: struct of ``bytes`` and ``path``, where bytes that are null leave the path.
+    of them as ``datasets`` writes it: struct of ``bytes`` and ``path``, where the path counts if the bytes are null.
     Other columns of bytes are not read. Origins count rows from 1.
 
-    Reading one row decodes its row group, records and images apart: images read in random order want small groups.
+    Reading a row decodes its row group; records and images are decoded apart. For images in random order, use small
+    groups.
 
     Args:
         path: The file.
@@ -122,7 +123,7 @@ class ParquetRecords(RecordSource):
     def _has_bytes(self, i: int) -> bool:
         if self._image is None:
             return False
-        # Where all rows of a group are alike, planning reads no image to find out.
+        # Where all rows of a group are alike, planning reads no image.
         known = self._rows.has_value(i, self._image)
         return self._bytes(i) is not None if known is None else known
 
@@ -269,7 +270,7 @@ class RowGroups:
         meta = file.metadata.row_group(group)
         chunks = (meta.column(k) for k, leaf in enumerate(self.leaves) if leaf in columns)
         said = sum(chunk.total_uncompressed_size for chunk in chunks)
-        # Both are looked at: what the file says costs nothing, and a dictionary may stand for more than it says.
+        # Check both: the size that the file states costs nothing, and a dictionary may decode to more than that.
         # No value is larger than all that is stored, so that of a dictionary, too, no batch is beyond the bound.
         num_rows = max(1, min(_BATCH_ROWS, limit // max(said, 1)))
         for batch in _batches(file, group, columns, num_rows) if said <= limit else ():
@@ -296,7 +297,7 @@ class RowGroups:
         with self._whole():
             from pyarrow.parquet import ParquetFile
 
-            # The very file that must not change, whatever lies at its path by now.
+            # The file that must not change, even if another file has its path by now.
             return ParquetFile(f"/proc/self/fd/{self._file.fd()}", pre_buffer=False)
 
     @contextmanager
@@ -320,7 +321,7 @@ class RowGroups:
 
 
 def _batches(file: ParquetFile, group: int, columns: Columns, num_rows: int) -> Iterator[pa.RecordBatch]:
-    # One thread: a worker process has its core, and a forked one has no threads of its parent's.
+    # One thread: a worker process has one core, and a forked one does not have its parent's threads.
     batches: Iterator[pa.RecordBatch] = file.iter_batches(
         num_rows, row_groups=[group], columns=list(columns), use_threads=False
     )

@@ -1,6 +1,6 @@
 """Indices kept on disk, so that a large file is searched once and its index is shared by all processes.
 
-Owns layout and places of these files. Whatever is wrong with one, it is made again; nothing here fails a run.
+Owns the layout and places of these files. A wrong index is made again; nothing here stops a run.
 Of lines::
 
     offset  0      8        12      16    24        32     40      72      72 + 8N      72 + 16N
@@ -37,7 +37,7 @@ _DIGESTED_BYTES = 16 << 10
 
 
 class ContentKey(NamedTuple):
-    """What an index belongs to: a file of the same key has, as far as anyone can tell without reading it, its lines."""
+    """Key of the file that an index belongs to. Files with equal keys very likely have the same lines."""
 
     size: int
     mtime_ns: int
@@ -73,13 +73,13 @@ def kept(
 ) -> T:
     """Return the index of a file: a saved one, or found and, for a large file, saved.
 
-    It lies beside the file or, where that folder cannot be written, in the user's cache; where neither can, it is not
-    saved. Several processes may do this at once.
+    It is saved beside the file or, if that folder cannot be written, in the user's cache. If neither can be written, it
+    is not saved. Several processes may do this at once.
 
     Args:
         fd: The file, open.
         path: Its path.
-        load: Returns the index that lies at a place and belongs to a key, if there is one.
+        load: Returns the index at a place if it belongs to a key. `None`: there is none.
         find: Makes the index.
         save: Writes the index to a place; returns whether that was possible.
         least_bytes: Size of the smallest file whose index is kept.
@@ -91,7 +91,7 @@ def kept(
         if (saved := load(place, key)) is not None:
             return saved
     index = find()
-    # Of a file that is being written nothing is kept: its lines may be those of any moment.
+    # No index is kept for a file that is being written, because its lines may still change.
     if ContentKey.of(fd) == key:
         for place in known:
             if save(place, key, index):
@@ -103,7 +103,7 @@ def load_arrays(place: Path, magic: bytes, key: ContentKey) -> npt.NDArray[np.in
     """Map the arrays of an index into memory: int64 (arrays, N), read-only; None as `load`.
 
     Args:
-        place: Where they may lie.
+        place: Their possible place.
         magic: Kind of the index, 8 bytes.
         key: What it must belong to.
     """
@@ -128,12 +128,12 @@ def load_arrays(place: Path, magic: bytes, key: ContentKey) -> npt.NDArray[np.in
 def save_arrays(place: Path, magic: bytes, key: ContentKey, arrays: Sequence[npt.NDArray[np.int64]]) -> bool:
     """Write the arrays of an index under another name, then rename it, so that `place` has a whole one at any time.
 
-    It is not flushed to the disk: `load_arrays` finds out what a power cut left of it, and the index is made again.
+    It is not flushed to the disk. If a power cut damages it, `load_arrays` finds that out and the index is made again.
 
     Args:
-        place: Where it shall lie.
+        place: The final place.
         magic: Kind of the index, 8 bytes.
-        key: What it belongs to.
+        key: Key of the file that it belongs to.
         arrays: int64 (N,) each.
 
     Returns:
@@ -154,7 +154,7 @@ def save_arrays(place: Path, magic: bytes, key: ContentKey, arrays: Sequence[npt
 
 
 def places(path: Path, suffix: str = SUFFIX) -> list[Path]:
-    """Return where something that was made from a file may lie: beside it, or in the user's cache."""
+    """Return the possible places of something made from a file: beside it, or in the user's cache."""
     found = [path.with_name(path.name + suffix)]
     try:
         name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]

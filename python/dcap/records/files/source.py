@@ -1,4 +1,4 @@
-"""RecordSource: what every reader of annotation files offers, whatever the file is."""
+"""RecordSource: the common interface of all readers of annotation files."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from dcap.records.record import Origin, Record, read_or_explain
 class RecordSource(Protocol):
     """The records of one file, by index.
 
-    A reader has `line`, `origin`, and `embedded` where it holds images; the rest follows from them, so that every
-    kind of file obeys one record contract. It holds no record in memory, may be pickled and forked at little cost,
-    and each process opens the file for itself.
+    A reader defines `line`, `origin` and, if it holds images, `embedded`. The rest follows from them, so every kind of
+    file obeys one record contract. A reader keeps no record in memory. It is cheap to pickle and fork; each process
+    opens the file for itself.
     """
 
     path: Path
-    """File as it was named to the reader."""
+    """File, as the user named it."""
 
     def __len__(self) -> int: ...
 
@@ -39,11 +39,11 @@ class RecordSource(Protocol):
         ...
 
     def embedded(self, i: int) -> EmbeddedImage | None:
-        """Return the image of record `i` where the file holds it; None: the record names a file."""
+        """Return the image of record `i` if the file holds it. `None`: the record names an image file."""
         return None
 
     def explain(self, i: int, line: bytes | None = None) -> tuple[Record | None, tuple[Problem, ...]]:
-        """Return record `i`, or None and everything that is wrong with it.
+        """Return record `i`, or `None` and all its problems.
 
         Args:
             i: Which record.

@@ -1,6 +1,6 @@
 """A file that must not change while it is in use; each process opens it for itself.
 
-Owns what happens when it is missing, unreadable, changed or cut short, and how many are open at a time.
+Owns the errors when it is missing, unreadable, changed or cut short, and the number of files open at a time.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ MAX_OPEN = 256
 
 
 class Recent(Generic[T]):
-    """Things that can be made again, the ones used last; meant for one thread.
+    """A cache of the last used things that can be made again, for one thread.
 
     Args:
-        bound: Largest sum of costs; the newest thing stays, whatever it costs.
-        cost: What a thing costs.
-        close: What happens to a thing that is let go of.
+        bound: Largest sum of costs. The newest thing always stays.
+        cost: Returns the cost of a thing.
+        close: Called with each thing that is dropped.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Recent(Generic[T]):
         return thing
 
     def drop(self, key: Hashable) -> None:
-        """Let go of the thing of a key, if it is kept."""
+        """Drop the thing of a key, if it is kept."""
         if key in self._kept:
             thing, cost = self._kept.pop(key)
             self._sum -= cost
@@ -86,7 +86,7 @@ class SteadyFile:
         self.size, self._mtime_ns = status.st_size, status.st_mtime_ns
 
     def fd(self) -> int:
-        """Return the descriptor of the open file, for use before another file is; its position is nobody's.
+        """Return the descriptor of the open file. Use it before another file is opened, and do not use its position.
 
         Raises:
             RecordError: The file has changed since this object was made.

@@ -1,8 +1,8 @@
 """WebDataset tar shards with random access: samples of ``key.json`` and ``key.jpg``, read in place.
 
 Owns which members make a sample (members in a row with one key, as WebDataset groups them), and how a sample becomes a
-record. Shards are searched once, by their headers. Nothing is extracted, and no name of a member is ever used as a
-path. Links, devices and sparse files are passed over.
+record. Shards are searched once, by their headers. Nothing is extracted, and no member name is ever used as a path.
+Links, devices and sparse files are skipped.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class TarShard(RecordSource):
         return text if image < 0 else _with_image(text, index.name(i))
 
     def explain(self, i: int, line: bytes | None = None) -> tuple[Record | None, tuple[Problem, ...]]:
-        """Return record `i`, or None and everything that is wrong with it.
+        """Return record `i`, or `None` and all its problems.
 
         Args:
             i: Which record.
@@ -138,7 +138,7 @@ class TarShard(RecordSource):
 
 
 def _with_image(text: bytes, name: str) -> bytes:
-    """Put the name of the image into a record that has none; the rest stays as it is, with its mistakes."""
+    """Put the name of the image into a record without one. The rest stays, with its mistakes."""
     if not text.startswith(b"{") or _names_images(text):
         return text
     rest = text[1:].lstrip()
