@@ -55,7 +55,7 @@ class MixtureEntry:
     augmentation: bool = True
     """Whether `augmentation` acts on the training samples of this data set."""
     curriculum: bool = True
-    """Whether `augmentation.curriculum` acts on them. False: they stay where the curriculum starts."""
+    """Whether `augmentation.curriculum` acts on them. `false`: they stay where the curriculum starts."""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -125,8 +125,8 @@ class DataConfig:
     preprocessors: tuple[PreprocessorConfig, ...] = ()
     """Preprocessors of records, in order. Dropped records are left out and counted."""
     packing: bool = True
-    """True: pack several samples into a row of up to `global_max_length` tokens. False: pad the samples of a batch to
-    the longest."""
+    """`true`: pack several samples into a row of up to `global_max_length` tokens. `false`: pad the samples of a batch
+    to the longest."""
     packing_window: int = 8192
     """Number of samples, in shuffled order, that are packed at a time. A larger window fills rows better, a smaller one
     keeps the order closer to the shuffle. A curriculum packs at most a sixteenth of the epoch, or 256 samples."""
