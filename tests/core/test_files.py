@@ -80,6 +80,31 @@ def test_standard_output_is_written_to(tmp_path: Path, target: str) -> None:
     assert os.readlink("/dev/stdout") == before
 
 
+def test_standard_output_keeps_what_others_write_to_its_file(tmp_path: Path) -> None:
+    program = "from pathlib import Path; from dcap.core.files import write_whole; write_whole(Path('/dev/stdout'), 'b')"
+    with (tmp_path / "out").open("wb", buffering=0) as file:
+        file.write(b"a")
+        subprocess.run([sys.executable, "-c", program], stdout=file, check=True, timeout=60)
+        file.write(b"c")
+    assert (tmp_path / "out").read_bytes() == b"abc"
+
+
+@pytest.mark.parametrize("name", ["a" * 238, "a" * 255, "ä" * 127])
+def test_the_longest_names_are_written(tmp_path: Path, name: str) -> None:
+    left = tmp_path / f".{name[: 237 // len(name[0].encode())]}.{'0' * 16}"
+    left.touch()
+    os.utime(left, (0, 0))
+    write_whole(tmp_path / name, "x")
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_links_in_a_circle_are_an_error_of_the_system(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(OSError, match="symbolic links"):
+        write_whole(tmp_path / "a", "x")
+
+
 def write_half_a_folder(place: Path) -> None:
     with folder_written_whole(place) as folder:
         (folder / "half").write_text("")

@@ -81,9 +81,20 @@ def test_a_worker_killed_while_it_sends_is_a_clear_error(tmp_path: Path) -> None
 
 
 def test_a_bug_in_a_worker_is_told_with_its_traceback(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(WorkerError, match=r"a worker process died \(exit code 1\)"):
+    message = r"^a worker process died \(exit code 1\)\. The error that ended it stands above\.$"
+    with pytest.raises(WorkerError, match=message):
         list(map_in_order(cases.faulty, range(30), 2))
     assert "KeyError: 'a bug'" in capfd.readouterr().err
+
+
+def test_a_process_that_may_not_start_others_does_the_work_itself() -> None:
+    reader, writer = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.Process(target=cases.map_and_send, args=(writer, 2), daemon=True)
+    process.start()
+    writer.close()
+    made = reader.recv()
+    process.join()
+    assert [(value, maker) for value, maker in made] == [(i * i, process.pid) for i in range(30)]
 
 
 def test_workers_run_ahead_only_as_far_as_their_pipes_hold(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dcap.core.errors import RecordError
+from dcap.core.parallel import map_in_order
 
 
 class Made(NamedTuple):
@@ -52,6 +54,11 @@ def large(folder: Path, i: int) -> bytes:
     """A result that no pipe holds."""
     (folder / str(i)).touch()
     return bytes(1 << 20)
+
+
+def map_and_send(results: Connection[list[Made], None], num_workers: int) -> None:
+    """Make 30 items from within a process, and send them."""
+    results.send(list(map_in_order(square, range(30), num_workers)))
 
 
 def deadly(i: int) -> Made:

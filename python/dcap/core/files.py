@@ -1,7 +1,8 @@
 """Files, links and folders that appear whole or not at all, and the leftovers of killed writers.
 
 Owns every flush to the disk and every rename that replaces something. A scratch file is ``.NAME.<16 hex digits>``
-beside NAME, locked while it is written. A scratch folder is ``.writing-NAME``; it has one writer.
+beside NAME, locked while it is written; a NAME that is too long for that is cut. A scratch folder is
+``.writing-NAME``; it has one writer.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ from typing import BinaryIO
 LEAST_AGE_S = 60.0
 """A scratch file written to within this time is left alone, even if it is not locked: over NFS, locks of others may not
 be visible."""
+_LONGEST_NAME = 255
+"""Bytes of the longest name of a file on common file systems."""
+_DIGITS = 16
+_OPEN_FILE = re.compile(r"(?:/dev|/proc/self)/fd/(\d+)|/dev/std(out|err)")
 
 
 def write_whole(place: Path, data: str | bytes, durable: bool = True) -> None:
@@ -41,8 +46,8 @@ def write_whole(place: Path, data: str | bytes, durable: bool = True) -> None:
 def written_whole(place: Path, durable: bool = True, sweep: bool = True) -> Iterator[BinaryIO]:
     """Yield a new file that becomes `place` when the block ends, and vanishes when the block raises.
 
-    Several processes and threads may do this at once: the last one wins. A pipe or a device, such as ``/dev/stdout``,
-    is written to directly; a link stays a link.
+    Several processes and threads may do this at once: the last one wins. A pipe or a device is written to directly, and
+    so is ``/dev/stdout``, even if it leads to a file; a link stays a link.
 
     Args:
         place: Path of the file; missing folders are made.
@@ -53,11 +58,15 @@ def written_whole(place: Path, durable: bool = True, sweep: bool = True) -> Iter
     Raises:
         OSError: The folder or the disk does not allow it.
     """
-    if place.exists() and not place.is_file():
-        with place.open("wb") as file:
+    number = _number_of_open_file(place)
+    if number is not None or (place.exists() and not place.is_file()):
+        with place.open("wb") if number is None else os.fdopen(os.dup(number), "wb") as file:
             yield file
         return
-    place = place.resolve() if place.is_symlink() else place
+    if place.is_symlink():
+        with contextlib.suppress(FileNotFoundError):
+            place.stat()  # links in a circle are an OSError here, and a RuntimeError in `resolve`
+        place = place.resolve()
     place.parent.mkdir(parents=True, exist_ok=True)
     if sweep:
         remove_leftovers(place)
@@ -118,7 +127,7 @@ def point_at(link: Path, target: Path) -> None:
 
 def remove_leftovers(place: Path) -> None:
     """Remove scratch files of `place` that nobody writes any more: old ones whose lock is free."""
-    pattern = re.compile(re.escape(f".{place.name}.") + "[0-9a-f]{16}")
+    pattern = re.compile(re.escape(_scratch_stem(place)) + f"[0-9a-f]{{{_DIGITS}}}")
     newest = time.time() - LEAST_AGE_S
     with contextlib.suppress(OSError), os.scandir(place.parent) as entries:
         for entry in entries:
@@ -138,9 +147,28 @@ def _remove_if_free(scratch: Path, newest: float) -> None:
             os.close(fd)
 
 
+def _scratch_stem(place: Path) -> str:
+    """Return how the names of scratch files of `place` begin."""
+    name = place.name
+    while len(os.fsencode(name)) > _LONGEST_NAME - len("..") - _DIGITS:
+        name = name[:-1]
+    return f".{name}."
+
+
+def _number_of_open_file(place: Path) -> int | None:
+    """Return the number that `place` names an open file of this process by.
+
+    Where that leads to a file, whoever opened it goes on to write to it: a rename would take it away from them.
+    """
+    match = _OPEN_FILE.fullmatch(str(place))
+    if match is None:
+        return None
+    return int(match[1]) if match[1] else {"out": 1, "err": 2}[match[2]]
+
+
 def _locked_scratch(place: Path) -> BinaryIO:
     while True:
-        file = place.with_name(f".{place.name}.{secrets.token_hex(8)}").open("x+b")
+        file = place.with_name(_scratch_stem(place) + secrets.token_hex(_DIGITS // 2)).open("x+b")
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
         # Before it was locked, another process may have removed it as a leftover.

@@ -42,14 +42,15 @@ def map_in_order(function: Callable[[S], T], items: Sequence[S], num_workers: in
     Args:
         function: A pure function of a module, or a `functools.partial` of one. Results travel between processes.
         items: Arguments, one per call; each is work for some milliseconds.
-        num_workers: Number of processes. 0 calls the function in this process.
+        num_workers: Number of processes. 0 calls the function in this process; so does any number in a process that
+            may not start others, such as a worker of a `torch.utils.data.DataLoader`.
 
     Raises:
         DcapError: What the function raised for an item, once the results before it were yielded.
         WorkerError: A worker process died.
     """
     # Processes take a moment to start, which a few items are not worth.
-    if len(items) <= 2 * num_workers or not num_workers:
+    if len(items) <= 2 * num_workers or not num_workers or multiprocessing.current_process().daemon:
         yield from map(function, items)
         return
     workers = _Workers()
@@ -95,10 +96,7 @@ class _Workers:
         try:
             outcome: tuple[Any, DcapError | None] = self.results[i % number].recv()
         except (EOFError, OSError) as error:
-            raise WorkerError(
-                f"a worker process died ({_how_it_ended(self.processes[i % number])}). "
-                "Most often memory ran out: use fewer workers (--workers or data.num_workers)."
-            ) from error
+            raise WorkerError(f"a worker process died {_how_it_ended(self.processes[i % number])}") from error
         return outcome
 
     def end(self) -> None:
@@ -114,7 +112,10 @@ class _Workers:
 def _how_it_ended(process: BaseProcess) -> str:
     process.join(_LAST_BREATH_S)
     code = process.exitcode
-    return f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
+    if code is not None and code > 0:  # an error that nobody expected; Python has printed it
+        return f"(exit code {code}). The error that ended it stands above."
+    how = f"signal {signal.Signals(-code).name}" if code else f"exit code {code}"
+    return f"({how}). Most often memory ran out: use fewer workers (--workers or data.num_workers)."
 
 
 def _work(results: Connection[Any, Any], function: Callable[[S], T], items: Sequence[S], first: int, step: int) -> None:
