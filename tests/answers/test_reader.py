@@ -70,6 +70,6 @@ def test_reading_goes_on_at_the_bracket_that_did_not_fit() -> None:
     scan = Scan('{"a" {"b": 1} "c": {"d": 2}', notes)
     assert [node.members[0][0] for node in scan.nodes] == ["b", "d"]
     assert notes.problems == [
-        "character 5: '{' must not stand here, expected colon",
+        "character 5: '{' must not be here, expected colon",
         "character 19: answer must be one JSON value, found another one",
     ]

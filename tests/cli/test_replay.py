@@ -93,4 +93,4 @@ def test_a_record_that_a_mixture_takes_twice_is_replayed_by_draw(
     assert plans[0]["plan"] != plans[1]["plan"]
     assert plans[1]["name"].endswith("epoch 0, draw 1")
     assert main([*args, "--draw", "2"]) == 2
-    assert "--draw must be a sample of record 0, of which epoch 0 takes 2, not 2" in capsys.readouterr().err
+    assert "--draw must be from 0 to below 2, the samples of record 0 in epoch 0, not 2" in capsys.readouterr().err

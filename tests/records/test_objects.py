@@ -77,7 +77,7 @@ GOOD = {"desc": "cup", "bbox_2d": [1, 2, 30, 40]}
         ({"bbox_2d": [1, 2, 2e9, 4]}, f"objects[1].bbox_2d {FAR}"),
         ({"bbox_2d": [70, 2, 90, 4]}, f"objects[1].bbox_2d {OUTSIDE}"),
         ({"bbox_2d": [64, 2, 90, 4]}, f"objects[1].bbox_2d {OUTSIDE}"),
-        ({"line_points": 2}, "objects[1].line_points must stand beside line, not alone"),
+        ({"line_points": 2}, "objects[1].line_points must be given with line, not alone"),
     ],
 )  # fmt: skip
 def test_a_wrong_box_or_text_is_named_with_its_index(changes: dict[str, Any], message: str) -> None:

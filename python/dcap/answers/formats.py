@@ -174,7 +174,7 @@ def _read(node: Node, text_key: str, notes: Notes) -> AnswerObject | None:
         return None
     key, text = shapes[0], texts[0]
     for extra in members.keys() - {key, text_key, f"{key}_points"}:
-        notes.add(members[extra][1], f"key {extra[:40]!r} must not stand in an object with {key} and {text_key}")
+        notes.add(members[extra][1], f"key {extra[:40]!r} must not be in an object with {key} and {text_key}")
     caption, place = members[text]
     if not isinstance(caption, str):
         notes.add(place, f"{text} must be a string")

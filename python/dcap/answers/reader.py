@@ -153,12 +153,12 @@ class Scan:
         if kind == "mark" and token == '"':
             return "string must end before the answer does"
         if kind == "mark" and token not in "{[":
-            return f"{token!r} must not stand here, expected {self._expect}"
+            return f"{token!r} must not be here, expected {self._expect}"
         if self._expect == "comma or end":
             self._notes.add(place, "comma is missing")
             self._expect = "key" if isinstance(self._stack[-1], Node) else "value"
         if self._expect == "colon" or (self._expect.startswith("key") and kind != "string"):
-            return f"{token[:20]!r} must not stand here, expected {self._expect}"
+            return f"{token[:20]!r} must not be here, expected {self._expect}"
         self._item(kind, token, place)
         return None
 
@@ -189,9 +189,9 @@ class Scan:
         if (token == "}") != is_node:
             return f"{token!r} must not close what another bracket opened"
         if self._expect == "colon" or (self._expect == "value" and is_node):
-            return f"{token!r} must not stand here, expected {self._expect}"
+            return f"{token!r} must not be here, expected {self._expect}"
         if self._expect in ("key", "value"):
-            self._notes.add(place, f"comma must not stand before {token!r}")
+            self._notes.add(place, f"comma must not come before {token!r}")
         self._stack.pop()
         if isinstance(top, Node):
             self.nodes.append(top)
@@ -205,9 +205,9 @@ class Scan:
     def _comma(self, place: int) -> str | None:
         in_node = isinstance(self._stack[-1], Node)
         if self._expect == "colon" or (self._expect == "value" and in_node):
-            return f"',' must not stand here, expected {self._expect}"
+            return f"',' must not be here, expected {self._expect}"
         if self._expect != "comma or end":
-            self._notes.add(place, "comma must stand between two items")
+            self._notes.add(place, "comma must be between two items")
         self._expect = "key" if in_node else "value"
         return None
 

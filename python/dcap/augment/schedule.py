@@ -159,7 +159,7 @@ def _position(stages: tuple[Stage, ...], name: str, where: str) -> int:
         hint = nearest_hint(name, {stage.name for stage in stages})
         raise ConfigError(f"{where}.{name} must be one of augmentation.ops{hint}")
     if len(found) > 1:
-        raise ConfigError(f"{where}.{name} must stand once in augmentation.ops, not {len(found)} times")
+        raise ConfigError(f"{where}.{name} must be once in augmentation.ops, not {len(found)} times")
     return found[0]
 
 

@@ -111,7 +111,7 @@ def _from_config(args: argparse.Namespace) -> Replay:
     taken = int((dataset.samples(epoch).index == index).sum())
     if not 0 <= draw < taken:
         raise ConfigError(
-            f"--draw must be a sample of record {index}, of which epoch {epoch} takes {taken}, not {draw}"
+            f"--draw must be from 0 to below {taken}, the samples of record {index} in epoch {epoch}, not {draw}"
         )
     when = training_step(config, dataset, args.step)
     if args.step is None and dataset.curriculum.phases:

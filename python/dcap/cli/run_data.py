@@ -117,8 +117,8 @@ def training_step(
     """Return the moment of a run's curriculum after `step` steps. `None`: no curriculum, or its start.
 
     Raises:
-        ConfigError: There is a step and no curriculum, the step is negative or beyond the run, or there is no run
-            whose steps are all of which a curriculum in percent is a part.
+        ConfigError: There is a step and no curriculum, the step is negative or beyond the run, or the curriculum is in
+            percent and there is no run.
     """
     phases = dataset.curriculum.phases
     if not phases and step is not None:

@@ -25,8 +25,8 @@ def find_image(folder: Path, names: tuple[str, ...], confined: bool = True) -> P
 
     Args:
         folder: Folder of images, resolved.
-        names: Paths below it; the first that exists is used. A backslash separates folders, unless a file has it in its
-            name.
+        names: Paths below it; the first that exists is used. If no file has a backslash in its name, it separates
+            folders.
         confined: Refuse what is absolute, climbs with ``..`` or is a symbolic link that leads out of the folder.
 
     Raises:

@@ -54,7 +54,7 @@ def score(
         truth: A file or files of records; or images, each a `Record` or a dict with ``objects``; or objects.
         pred: A prediction file; or images, each a `Prediction`, a `Record`, a dict with ``objects``, or None where
             there is no answer; or objects. Both sides are in pixels of the image file, pixel-edge frame.
-        options: Tolerances, in pixels and IoU. None: the defaults.
+        options: Tolerances, in pixels and IoU. `None`: the defaults.
 
     Returns:
         Scores, 0..1, from counts that are summed over all images; `Scores.to_dict` defines each.
@@ -149,7 +149,7 @@ def evaluate(truth: Sequence[Path], pred: Path, options: ScoreOptions | None = N
     Args:
         truth: Annotation files.
         pred: What ``dcap predict`` wrote for them.
-        options: Tolerances, in pixels and IoU. None: the defaults.
+        options: Tolerances, in pixels and IoU. `None`: the defaults.
 
     Raises:
         RecordError: As `pair_up`.

@@ -25,7 +25,7 @@ def line_lengths(lines: ShapeArray) -> Floats:
 
 
 def covered_lengths(lines: ShapeArray, others: ShapeArray, tolerance_px: float, max_pairs: int = MAX_PAIRS) -> Floats:
-    """Return how much of each line lies within `tolerance_px` of at least one of `others`.
+    """Return the length of each line within `tolerance_px` of at least one of `others`.
 
     Exact: the points within a distance of a segment form a capsule, a convex set, so each segment meets it in one
     interval; the intervals of all segments of `others` are united.

@@ -17,7 +17,7 @@ from dcap.records.record import Record
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One true record and its prediction; None: the predictions lack its image."""
+    """One true record and its prediction. `None`: the predictions lack its image."""
 
     truth: Record
     pred: Prediction | None

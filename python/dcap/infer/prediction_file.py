@@ -86,7 +86,7 @@ class PredictionFile:
 def _check_meta(path: Path, meta: Path, made_with: Mapping[str, Any]) -> None:
     way_out = "Give another --out, or --overwrite to start anew."
     if not meta.is_file():
-        raise CheckpointError(f"{path} must have {meta.name} beside it to be continued, and it has not. {way_out}")
+        raise CheckpointError(f"{path} must have {meta.name} beside it to be continued, but it is missing. {way_out}")
     try:
         before = json.loads(meta.read_text("utf-8"))["made_with"]
     except (ValueError, KeyError, TypeError):

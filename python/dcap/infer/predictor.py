@@ -78,7 +78,7 @@ class Predictor:
             mode: As `load_predictor`.
             device: Where the model goes.
             dtype: Precision of the model.
-            revision: Hub revision of the model; None: the newest.
+            revision: Hub revision of the model. `None`: the newest.
             max_new_tokens: Stop an answer after this many tokens.
 
         Raises:
@@ -170,12 +170,12 @@ def load_predictor(
 
     Args:
         model: ``builtin:tiny``, hub id or folder.
-        adapter: Folder that ``dcap train`` wrote, or the adapter's own folder. None: the model as it is.
-        mode: What is asked. None: what the model was trained to answer; objects, where that is both.
-        dataset: Data set of a mixture whose prompts and answer format are used. None: those of ``data.answer``.
-        device: ``cuda``, ``cuda:1`` or ``cpu``. None: CUDA where there is one.
-        dtype: Precision. None: bfloat16 on CUDA, float32 on the CPU.
-        revision: Hub revision of the model. None: the newest.
+        adapter: Folder that ``dcap train`` wrote, or the adapter's own folder. `None`: no adapter.
+        mode: Kind of answer. `None`: the kind that the model was trained for; objects if it was trained for both.
+        dataset: Data set of a mixture; its prompts and answer format are used. `None`: those of ``data.answer``.
+        device: ``cuda``, ``cuda:1`` or ``cpu``. `None`: CUDA if there is one, else the CPU.
+        dtype: Precision. `None`: bfloat16 on CUDA, float32 on the CPU.
+        revision: Hub revision of the model. `None`: the newest.
         max_new_tokens: Stop an answer after this many tokens.
 
     Raises:

@@ -42,29 +42,29 @@ class PredictOptions:
     adapter: Path | None = None
     """Folder of the adapter, or the one that ``dcap train`` wrote."""
     revision: str | None = None
-    """Hub revision of the model. None: the newest."""
+    """Hub revision of the model. `None`: the newest."""
     batch_size: int = 4
-    """Images at a time."""
+    """Number of images at a time."""
     max_new_tokens: int = 4096
     """Stop an answer after this many tokens."""
     limit: int | None = None
-    """Predict only the first records. None: all."""
+    """Predict only the first records. `None`: all."""
     dataset: str | None = None
-    """Data set of a mixture whose prompts and answer format are used. None: those of ``data.answer``."""
+    """Data set of a mixture; its prompts and answer format are used. `None`: those of ``data.answer``."""
     mode: AskedMode | None = None
-    """What is asked. None: what the model was trained to answer; objects, where that is both."""
+    """Kind of answer. `None`: the kind that the model was trained for; objects if it was trained for both."""
     dtype: DType | None = None
-    """Precision. None: bfloat16 on CUDA, float32 on the CPU."""
+    """Precision. `None`: bfloat16 on CUDA, float32 on the CPU."""
     device: str | None = None
-    """``cuda``, ``cuda:1`` or ``cpu``. None: CUDA where there is one."""
+    """``cuda``, ``cuda:1`` or ``cpu``. `None`: CUDA if there is one, else the CPU."""
     root: Path | None = None
-    """Folder that image paths must stay in. None: they may lead anywhere."""
+    """Folder that image paths must stay in. `None`: any path."""
     on_bad_record: Literal["error", "skip"] = "error"
     """Stop at a bad record or image; or leave it out, count it and list it."""
     max_image_pixels: int = MAX_PIXELS
     """Refuse larger images from their header."""
     overwrite: bool = False
-    """Start anew even when the prediction file exists."""
+    """Start anew even if the prediction file exists."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "max_new_tokens", "limit"):
@@ -183,7 +183,7 @@ def _batches(
 def predict_records(
     predictor: Predictor, records: Sequence[Record], options: PredictOptions
 ) -> tuple[list[tuple[Prediction, int]], list[LeftOut]]:
-    """Return the prediction of each record that has an image, with its index, and why others were left out; one batch.
+    """Return, for one batch, the predictions with their indices, and the reasons why other records were left out.
 
     Raises:
         RecordError: An image is bad and `on_bad_record` is ``error``.
@@ -219,13 +219,13 @@ def ask_record(predictor: Predictor, record: Record, options: PredictOptions) ->
 
 
 def prediction_sheet(out: Path, data: Sequence[Path], num_images: int, root: Path | None = None) -> Pixels | None:
-    """Return a contact sheet of the first predictions of a file beside the truth; None when the file has none.
+    """Return a contact sheet of the first predictions of a file beside the truth. `None`: the file is empty.
 
     Args:
         out: The prediction file.
         data: The records it was made from.
-        num_images: How many to draw.
-        root: Folder that the images must lie in. None: they may lie anywhere.
+        num_images: Number of images to draw.
+        root: Folder that the images must be in. `None`: any folder.
 
     Raises:
         RecordError: A line is no prediction of a record of `data`, or an image is missing or not what its record says.

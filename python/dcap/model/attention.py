@@ -1,8 +1,8 @@
 """Attention for rows that hold several samples: the choice of a kernel, its registration, and a start-up self-test.
 
-A packed row carries ``cu_seqlens``, the bounds of its samples. Every kernel here takes the bounds and never a mask,
-so no sample sees another and no L x L matrix is built. Without bounds a row is one causal sample; padding on the
-right then needs no mask either, since no real token looks to its right.
+A packed row carries ``cu_seqlens``, the bounds of its samples. Every kernel here takes the bounds and never a mask. So
+no sample sees another, and no L x L matrix is built. Without bounds, a row is one causal sample. Padding on its right
+needs no mask, since no real token looks to its right.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ REGISTERED: dict[Kernel, str] = {
     "segments": "dcap_segments",
 }
 
-# Largest accepted share of the hidden states' norm by which packed and separate may differ; a leak gives about 1.
+# Largest accepted difference of packed and separate hidden states, as a share of their norm. A leak gives about 1.
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 6e-2}
 
 
@@ -116,11 +116,11 @@ def segments_attention(
         query: (B, heads, L, D).
         key: (B, key heads, L, D).
         value: (B, key heads, L, D).
-        attention_mask: Must be None.
+        attention_mask: Must be `None`.
         scaling: Factor on the scores.
         dropout: Dropout on the weights.
         is_causal: Whether a token sees only what is before it.
-        cu_seq_lens_q: int32 (S + 1,) bounds of the segments; None is one segment.
+        cu_seq_lens_q: int32 (S + 1,) bounds of the segments. `None`: one segment.
 
     Returns:
         (B, L, heads, D), and None for the weights.

@@ -160,7 +160,7 @@ def _read_one(obj: dict[str, Any], i: int, columns: ShapeColumns, problems: list
 
 def _check_count(value: Any, name: str, belongs: bool, num_points: int) -> Problem | None:
     if not belongs:
-        return Problem(name, f"must stand beside {name.rsplit('.', 1)[1].removesuffix('_points')}, not alone")
+        return Problem(name, f"must be given with {name.rsplit('.', 1)[1].removesuffix('_points')}, not alone")
     if type(value) is not int or value != num_points:
         return Problem(name, f"must be the number of points as given, {num_points}, not {show(value)}")
     return None

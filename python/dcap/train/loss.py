@@ -1,9 +1,9 @@
 """The loss: weighted cross-entropy at the supervised positions only, in chunks.
 
 With 151 936 words, the logits of a 4096-token row take 2.3 GiB in float32, several times over in the backward pass.
-Here the head runs on supervised positions only, chunk by chunk, and each chunk's gradient is taken on the spot in the
-buffer of its logits. So memory depends on the chunk, neither on the prompt nor on the length of the answer, and no
-logits are computed twice.
+Here the head runs on supervised positions only, chunk by chunk. Each chunk's gradient is computed at once, in the
+buffer of its logits. So memory depends on the chunk, not on the length of prompt or answer, and no logits are computed
+twice.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class LossOutput(NamedTuple):
     loss_sum: torch.Tensor
     """float32 (): sum of weight x cross-entropy."""
     num_correct: torch.Tensor
-    """int64 (): positions of positive weight where the likeliest token is the label."""
+    """int64 (): number of positions with a positive weight whose likeliest token is the label."""
     correct: torch.Tensor
     """bool (n,): whether the likeliest token is the label, whatever the weight of the position."""
     token_loss: torch.Tensor
@@ -85,7 +85,7 @@ def chunked_cross_entropy(
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
-    """Takes the gradient while it has the logits, and scales it when the backward pass comes."""
+    """Computes the gradient while it has the logits, and scales it in the backward pass."""
 
     @staticmethod
     def forward(

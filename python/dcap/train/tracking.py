@@ -136,7 +136,7 @@ class Tracker:
         if self._progress is not None:
             self._progress.update(self._task, completed=state.step, description=text)
             return
-        # Rows differ in length, so the last one says little about those to come.
+        # Rows differ in length, so the last row says little about the next ones.
         left = timedelta(seconds=round((self._total - state.step) * self._all_seconds / self._all_steps))
         log.info("step %d/%d  epoch %.2f  %s  ETA %s", state.step, self._total, state.epochs_done, text, left)
 

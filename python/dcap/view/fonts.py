@@ -54,7 +54,7 @@ def load_font(size: int, path: Path | None = None, folders: tuple[Path, ...] = F
 
     Args:
         size: Height in pixels.
-        path: Its file. None: the first of `find_fonts`, or the font inside Pillow.
+        path: Its file. `None`: the first of `find_fonts`, or the font inside Pillow.
         folders: As those of `find_fonts`.
     """
     paths = (path,) if path else find_fonts(folders)
@@ -62,7 +62,7 @@ def load_font(size: int, path: Path | None = None, folders: tuple[Path, ...] = F
 
 
 def font_for(text: str, size: int, folders: tuple[Path, ...] = FOLDERS) -> Font | None:
-    """Return a font at `size` pixels that has every character of `text`, or None when there is none.
+    """Return a font at `size` pixels that has every character of `text`. `None`: there is none.
 
     Args:
         text: Text to write with it.

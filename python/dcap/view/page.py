@@ -37,7 +37,7 @@ class ListItem:
     """A line of the list below a picture."""
 
     index: int | None
-    """The shape that it belongs to. None: the object is not in the picture."""
+    """The shape that it belongs to. `None`: the object is not in the picture."""
     number: int
     caption: str
     reason: str | None
@@ -61,7 +61,7 @@ class Panel:
         dropped: Index to reason, for objects that are crossed out.
         text: Text below the list, such as an answer; shown to the letter.
         notes: Lines between the picture and the list.
-        numbers: Number of each object. None: 1, 2, ...
+        numbers: Number of each object. `None`: 1, 2, ...
         gone: Objects that the picture has lost, crossed out at the end of the list.
     """
 

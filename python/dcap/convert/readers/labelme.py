@@ -197,7 +197,7 @@ def _points(points: Any) -> list[list[float]]:
 
 def _circle(center: Sequence[float], border: Sequence[float]) -> list[float]:
     n = CIRCLE_CORNERS
-    # The corners of a polygon of the same area lie a little outside.
+    # The corners of a polygon of the same area are a little outside.
     radius = math.dist(center, border) * math.sqrt(2 * math.pi / (n * math.sin(2 * math.pi / n)))
     angles = np.arange(n) * (2 * math.pi / n)
     xy = np.stack([np.cos(angles), np.sin(angles)], axis=1) * radius + center

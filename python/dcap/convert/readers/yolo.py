@@ -53,7 +53,7 @@ class Yolo:
     """Text file with the names of the classes, one a line; for a folder of label files."""
 
     def open(self, source: Path, images: Path | None, report: ConversionReport) -> Opened:
-        """Find images and labels; `images` replaces the path of data.yaml, the folder that all images must lie in.
+        """Find images and labels. `images` replaces the path of data.yaml: the folder that all images must be in.
 
         Raises:
             RecordError: The data set is not laid out as YOLO's.

@@ -41,7 +41,7 @@ class LineIndex:
     starts: _I64
     """Byte offset of each line, rising, int64 (N,), read-only."""
     numbers: _I64 | None
-    """Number of each line (from 1, blank ones counted), rising, int64 (N,), read-only; None: they are 1 to N."""
+    """Number of each line (from 1, blank ones counted), rising, int64 (N,), read-only. `None`: they are 1 to N."""
     saved: bool = False
     """Whether the arrays are pages of a file that other processes can map too."""
 
@@ -174,7 +174,7 @@ def load_lines(place: Path, key: ContentKey) -> LineIndex | None:
         key: Key of the file that it must belong to.
 
     Returns:
-        The index, or None: it is absent, cannot be read, is stale, or is torn.
+        The index. `None`: it is absent, cannot be read, is stale, or is torn.
     """
     arrays = load_arrays(place, _MAGIC, key)
     if arrays is None or len(arrays) > 2:

@@ -101,7 +101,7 @@ class ParquetRecords(RecordSource):
         return row
 
     def embedded(self, i: int) -> EmbeddedImage | None:
-        """Return the image of record `i`, or None: the record names a file."""
+        """Return the image of record `i`. `None`: the record names a file."""
         i = range(len(self))[i]
         return EmbeddedImage(f"in row {i + 1} of {self.path.name}", self, i) if self._has_bytes(i) else None
 

@@ -103,7 +103,7 @@ class TarShard(RecordSource):
         return super().explain(i, line)
 
     def embedded(self, i: int) -> EmbeddedImage | None:
-        """Return the image of record `i`, or None: the record names a file."""
+        """Return the image of record `i`. `None`: the record names a file."""
         index = self._samples()
         i = range(len(index))[i]
         return None if index.spans[2, i] < 0 else EmbeddedImage(f"{index.name(i)} in {self.path.name}", self, i)
