@@ -36,7 +36,7 @@ _CHARTS = {
 
 @dataclass(frozen=True, slots=True)
 class ValidationReport:
-    """What `dcap.audit.validation.validate_files` found. Counts are over the good records."""
+    """Result of `dcap.audit.validation.validate_files`. Counts are over the good records."""
 
     files: tuple[str, ...]
     records: int

@@ -24,7 +24,7 @@ Image = npt.NDArray[np.uint8]
 Table = npt.NDArray[np.uint8]
 
 VALUES = np.arange(256, dtype=np.float64)
-"""What a table maps."""
+"""The values that a table maps."""
 _IDENTITY: Final = np.arange(256, dtype=np.uint8)
 _TABLE, _SATURATION, _HSV = range(3)
 _MOST_FACTOR: Final = 1e30

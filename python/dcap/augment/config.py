@@ -27,7 +27,7 @@ class OpConfig:
 
 @dataclass(frozen=True)
 class Completeness:
-    """How the text of an object says whether all of it is visible."""
+    """Words in the text of an object that say whether all of it is visible."""
 
     complete: str
     """Words in the text of an object that is wholly visible, such as ``显示完整``."""

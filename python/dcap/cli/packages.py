@@ -1,4 +1,4 @@
-"""Which package belongs to which extra, read from dcap's own metadata so that it cannot drift."""
+"""The packages of each extra, read from dcap's own metadata, so that the list cannot drift."""
 
 from __future__ import annotations
 

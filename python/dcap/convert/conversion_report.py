@@ -53,7 +53,7 @@ class Loss:
 
 
 class ConversionReport:
-    """What a conversion lost, counted by kind of loss.
+    """The losses of a conversion, counted by kind.
 
     Args:
         on_bad: What `refuse` does.

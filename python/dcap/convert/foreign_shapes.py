@@ -23,7 +23,7 @@ from dcap.geometry.measures import area_or_length
 from dcap.geometry.shapes import GeometryKind, ShapeArray
 
 Parts = Literal["largest", "all", "box"]
-"""What an object with several polygons becomes: its largest polygon, one object for each, or the box around all."""
+"""Rule for an object with several polygons: its largest polygon, one object for each, or the box around all."""
 
 _PACKED = re.compile(r"(?:[P-o]{0,6}[0-O])*")
 """Groups of 5 bits from the lowest on, in characters from 0; all but the last of a number have the sixth bit set."""

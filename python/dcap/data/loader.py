@@ -107,7 +107,7 @@ class EpochLoader:
 
     @property
     def collator(self) -> PackingCollator | PaddingCollator:
-        """What makes a batch of the samples of a row."""
+        """The collator, which makes a batch of the samples of a row."""
         data = self.dataset.data
         if data.packing:
             return PackingCollator(data.global_max_length, self.patch_dtype)

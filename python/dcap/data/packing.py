@@ -44,7 +44,7 @@ class SampleSizes:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Packing:
-    """Which row each sample is in.
+    """The row of each sample.
 
     Args:
         row_of_sample: int64 (N,), 0..num_rows-1.
@@ -86,7 +86,7 @@ def pack_lengths(lengths: npt.ArrayLike, capacity: int, window: int | None = Non
 
 @dataclass(frozen=True, slots=True)
 class RowRules:
-    """What a row may hold.
+    """The limits of a row.
 
     Args:
         capacity: Tokens of a row.
@@ -114,7 +114,7 @@ def epoch_rows(lengths: npt.NDArray[np.int64], seed: int, epoch: int, rules: Row
         lengths: Tokens of each sample, int64 (N,); a sample of length 0 is left out.
         seed: Run seed.
         epoch: Epoch, from 0.
-        rules: What a row may hold.
+        rules: The limits of a row.
     """
     rng = generator(seed, epoch, _ORDER_PURPOSE)
     rows = rules.rows(rng.permutation(np.flatnonzero(lengths)), lengths)
@@ -147,7 +147,7 @@ def epoch_rows_by_step(
         step_of_row: The step that trains on the row at a position; it does not fall.
         seed: Run seed.
         epoch: Epoch, from 0.
-        rules: What a row may hold; its window bounds a part.
+        rules: The limits of a row; its window bounds a part.
         track: Wraps the samples on their way, for a progress bar.
     """
     rng = generator(seed, epoch, _ORDER_PURPOSE)

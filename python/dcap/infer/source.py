@@ -23,7 +23,7 @@ END_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """What is loaded for prediction.
+    """Everything that prediction loads.
 
     Attributes:
         model: Folder or hub id of the base model, or of one tuned in full.

@@ -1,4 +1,4 @@
-"""What a kernel's status means; the one place where it becomes an exception, for every backend."""
+"""The meaning of a kernel's status. This is the one place where it becomes an exception, for every backend."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MESSAGES: Final = {
 
 
 def raise_if_failed(status: int) -> None:
-    """Raise what `status` stands for.
+    """Raise the error that `status` means.
 
     Raises:
         GeometryError: The input is not what the kernel's contract says.

@@ -1,4 +1,4 @@
-"""What the kernels in Python share: array names, kinds of shapes, and the checks of arguments."""
+"""Shared parts of the kernels in Python: array names, kinds of shapes, and the checks of arguments."""
 
 from __future__ import annotations
 

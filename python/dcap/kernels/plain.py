@@ -1,4 +1,4 @@
-"""What runs without the C++ core and needs no twin: grid shapes and packing in plain Python, as their rules read.
+"""Kernels that need no numba twin without the C++ core: grid shapes and packing in plain Python, close to their rules.
 
 The kernels are `canonicalize` and `pack`, with the signatures of `_core.pyi`. There is no `read_record`: without C++,
 msgspec reads records, see `dcap.records.plain`. `without_repeats` serves both backends.

@@ -36,7 +36,7 @@ from dcap.model.lora import bare_model
 I64 = npt.NDArray[np.int64]
 
 PROBES = (1024, 2048)
-"""Positions of the two runs from which the bytes per position and the fixed ones follow."""
+"""Numbers of positions of the two runs. The bytes per position and the fixed bytes follow from them."""
 _PATCH_VALUES = 3 * TEMPORAL * PATCH**2
 _ATTENTION = "dcap_counted_flash"  # "flash": transformers hands the whole row over in one call
 
@@ -127,11 +127,11 @@ class MemoryEstimate:
     casts: int
     """Copies of trained weights in half precision, which autocast keeps through the forward pass."""
     activations: int
-    """What the forward pass of the heaviest row keeps for the backward pass."""
+    """Bytes that the forward pass of the heaviest row keeps for the backward pass."""
     recomputed: int
-    """What one layer keeps when activation checkpointing computes it again; 0 without."""
+    """Bytes that one layer keeps when activation checkpointing computes it again; 0 without checkpointing."""
     working: int
-    """The most that the backward pass of one layer holds at once beside what the forward pass kept."""
+    """Most bytes that the backward pass of one layer holds at once, beyond those that the forward pass kept."""
     loss: int
     """One chunk of logits, with their gradient in half precision; and the head's gradient where it trains."""
     patches: int
@@ -184,22 +184,22 @@ def _gradient_bytes(head: torch.Tensor) -> int:
 
 @dataclass(frozen=True, slots=True)
 class StepCost:
-    """What the forward and backward pass of a row take, weights apart."""
+    """Bytes of the forward and backward pass of a row, without weights."""
 
     kept: PerRow
-    """What the forward pass keeps for the backward pass."""
+    """Bytes that the forward pass keeps for the backward pass."""
     layers: tuple[PerRow, ...]
-    """What a layer keeps, for each kind of layer."""
+    """Bytes that a layer keeps, for each kind of layer."""
     working: tuple[PerRow, ...]
-    """The most that a layer's backward pass holds at once, for each kind of layer."""
+    """Most bytes that a layer's backward pass holds at once, for each kind of layer."""
     casts: int
     """Copies of trained weights in half precision."""
     keeps_patches: bool
-    """Whether the patches of the row, float32, are among what is kept."""
+    """Whether the kept bytes include the patches of the row, float32."""
 
 
 def measure_step(model: Any, step: MemoryStep) -> StepCost:
-    """Run one layer of each kind on fake tensors, and return what the whole model takes.
+    """Run one layer of each kind on fake tensors, and return the bytes of the whole model.
 
     Args:
         model: From `dcap.model.lora.attach`; may be on the meta device. It is left as it was.
@@ -223,19 +223,19 @@ def measure_step(model: Any, step: MemoryStep) -> StepCost:
 
 
 Unit = Literal["token", "patch"]
-"""What one position of a module is."""
+"""Unit of a position of a module."""
 Inputs = Callable[[int], tuple[torch.Tensor, dict[str, Any]]]
 """Gives a module's first argument and its keywords for a number of positions."""
 
 
 @dataclass(slots=True)
 class _Tower:
-    """What the modules of one tower add up to."""
+    """Sums over the modules of one tower."""
 
     unit: Unit
     step: MemoryStep
     gives_gradient: bool
-    """Whether what comes out of the modules so far depends on a weight that trains."""
+    """Whether the output of the modules so far depends on a weight that trains."""
     kept: PerRow = PerRow()
     layers: list[PerRow] = field(default_factory=list)
     working: list[PerRow] = field(default_factory=list)
@@ -325,22 +325,22 @@ def _kind(module: torch.nn.Module) -> Hashable:
 
 
 class _Cost(NamedTuple):
-    """What one module costs."""
+    """Bytes of one module."""
 
     kept: PerRow
-    """What autograd saves; not weights and their copies, and not what all layers share."""
+    """Bytes that autograd saves, without weights and their copies, and without tensors that all layers share."""
     shared: PerRow
-    """What autograd saves of the keywords, which all layers share."""
+    """Bytes that autograd saves of the keywords, which all layers share."""
     inputs: PerRow
     """The first argument."""
     working: PerRow
-    """The most that the backward pass holds at once beside what is kept."""
+    """Most bytes that the backward pass holds at once, beyond the kept ones."""
     casts: int
     """Copies of weights in half precision."""
 
 
 def _measure(module: torch.nn.Module, inputs: Inputs, unit: Unit, step: MemoryStep, *, sees_gradient: bool) -> _Cost:
-    """Run a module with two numbers of positions, from which its bytes per position and its fixed ones follow."""
+    """Run a module with two numbers of positions. Its bytes per position and its fixed bytes follow from them."""
     low, high = PROBES
     first, second = (_run(module, *inputs(length), step, sees_gradient) for length in PROBES)
 
@@ -374,7 +374,7 @@ def _run(
         out = functional_call(module, weights, (hidden,), keywords)
         casts = dict(live.casts)  # while autocast still has them
     out = out[0] if isinstance(out, tuple) else out
-    # What a dead end of the graph saved, as DoRA's norm does, is gone again.
+    # Tensors that a dead end of the graph saved, such as DoRA's norm, are freed again.
     still = {_place(each): each.untyped_storage().nbytes() for ref in saved if (each := ref()) is not None}
     left_out = places | shared | casts.keys()
     kept = sum(count for place, count in still.items() if place not in left_out)
@@ -411,7 +411,7 @@ def _place(tensor: torch.Tensor) -> int:
 
 
 class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Follows the bytes of all tensors that are alive, remembers the most, and which are casts of weights."""
+    """Tracks the bytes of all live tensors, their maximum, and which tensors are casts of weights."""
 
     def __init__(self, casts_of: set[int]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -444,7 +444,7 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @contextmanager
 def _autocast(step: MemoryStep) -> Iterator[None]:
-    """Run as a step on the device does, though fake tensors are on the CPU."""
+    """Run as a step on the device would, although fake tensors are on the CPU."""
     with ExitStack() as stack:
         if step.half:
             stack.enter_context(torch.autocast("cpu", dtype=step.dtype))
@@ -472,7 +472,7 @@ class _AsOnCuda(TorchFunctionMode):
 
 @contextmanager
 def _ready_to_count(base: Any) -> Iterator[None]:
-    """Put the model into training mode, without checkpointing, its attention replaced by one that only keeps."""
+    """Put the model into training mode, without checkpointing, and with an attention that only keeps tensors."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(_ATTENTION, _attend)

@@ -139,7 +139,7 @@ class RunConfig:
     """One training run."""
 
     model: ModelConfig
-    """Which model, and which parts of it train."""
+    """The model, and the parts of it that train."""
     data: DataConfig
     """Where samples come from and how they become rows."""
     training: TrainingConfig

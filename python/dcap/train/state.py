@@ -22,7 +22,7 @@ _NOISE = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """What a run has done so far; the position is that of the next step."""
+    """Progress of a run. The position is that of the next step."""
 
     step: int = 0
     """Optimiser steps made."""

@@ -1,4 +1,4 @@
-"""What the numba twins share: the compiler options, the layout check, bounds, copying and one stable sort."""
+"""Shared parts of the numba twins: the compiler options, the layout check, bounds, copying and one stable sort."""
 
 from __future__ import annotations
 

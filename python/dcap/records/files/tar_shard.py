@@ -236,7 +236,7 @@ class _Sample:
 
 
 class _Headers(ByteRange):
-    """What tarfile reads of a shard: no header may ask for much memory."""
+    """The file that tarfile reads: no header may ask for much memory."""
 
     def read(self, size: int | None = -1) -> bytes:
         if size is None or not 0 <= size <= _HEADER_BYTES:
