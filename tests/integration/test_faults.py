@@ -23,14 +23,10 @@ from support.epoch_cases import loader_of
 NUM_RECORDS = 8
 
 
-@pytest.fixture(autouse=True)
-def small_files_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(saved_index, "LEAST_BYTES", 1)
-
-
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    item = photo(tmp_path)
+    # Large enough for its index to be saved.
+    item = photo(tmp_path, metadata={"notes": "x" * (saved_index.LEAST_BYTES // NUM_RECORDS)})
     return Path(records(tmp_path, *({**item, "objects": item["objects"][: 2 + i]} for i in range(NUM_RECORDS))))
 
 
