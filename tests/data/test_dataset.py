@@ -44,6 +44,14 @@ def test_an_item_depends_on_seed_epoch_and_index_alone(dataset: DenseCaptionData
     assert dataset[0].answer == dataset[(0, 0)].answer == dataset[SampleKey(0, 0)].answer
 
 
+def test_an_index_is_any_whole_number_that_has_a_record(dataset: DenseCaptionDataset) -> None:
+    one: Any = np.int64(1)
+    assert dataset[one].answer == dataset[1].answer
+    for index in (-1, len(dataset)):
+        with pytest.raises(IndexError, match=rf"^index must be below {len(dataset)}, .*, not {index}$"):
+            dataset[index]
+
+
 def test_planned_length_is_the_encoded_length(dataset: DenseCaptionDataset) -> None:
     for epoch in range(5):
         lengths = sample_sizes(dataset, epoch).tokens
@@ -178,6 +186,12 @@ def test_preprocessors_run_first_and_drops_are_counted(tiny_folder: Path) -> Non
     assert len(dataset) == 1
     assert dataset.records.dropped == {name: 3}
     assert dataset[0].answer == "seen"
+
+
+def test_an_unknown_split_is_a_config_error(dataset: DenseCaptionDataset) -> None:
+    split: Any = "test"
+    with pytest.raises(ConfigError, match=r"^split must be train or val, not 'test'$"):
+        DenseCaptionDataset(dataset.data, split)
 
 
 def test_a_split_without_files_is_a_config_error(tiny_folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -46,7 +47,8 @@ class DenseCaptionDataset:
         seed: Seed of order, augmentation and mixtures.
 
     Raises:
-        ConfigError: The split names no file, there is no such tokenizer, or something in the config does not fit.
+        ConfigError: The split is unknown or names no file, there is no such tokenizer, or something in the config does
+            not fit.
         RecordError: A record breaks the contract and ``data.on_bad_record`` is ``error``.
         MissingPackageError: The tokenizer needs a package that is not installed.
     """
@@ -60,6 +62,8 @@ class DenseCaptionDataset:
         augmentation: AugmentConfig | Sequence[Mapping[str, Any]] | None = None,
         seed: int = 0,
     ) -> None:
+        if split not in ("train", "val"):
+            raise ConfigError(f"split must be train or val, not {split!r}")
         if not data.has(split):
             raise ConfigError(f"data.{split} must name at least one file of records")
         self.data, self.seed = data, seed
@@ -123,11 +127,14 @@ class DenseCaptionDataset:
         """Return one sample; a bare index means epoch 0.
 
         Raises:
+            IndexError: There is no such record.
             RecordError: As `Planner.plan`.
             ImageError: The image cannot be decoded, or is not what the record says.
         """
         if not isinstance(key, SampleKey):
-            key = SampleKey(0, key) if isinstance(key, int) else SampleKey(*key)
+            key = SampleKey(*key) if isinstance(key, tuple | list) else SampleKey(0, operator.index(key))
+        if key.index not in range(len(self)):
+            raise IndexError(f"index must be below {len(self)}, the number of records, and at least 0, not {key.index}")
         planned = self.plan(key.epoch, key.index, key.when, key.draw)
         record = planned.record
         source = image_source(record, self.data.root)
