@@ -16,7 +16,7 @@ from dcap.augment.policy import View, Warp
 from dcap.core.errors import ConfigError, RecordError, TrainingError
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import IGNORE_INDEX
-from dcap.data.epoch import plan_epoch
+from dcap.data.epoch import EpochRules, plan_epoch
 from dcap.data.lengths import sample_sizes
 from dcap.data.sample import SampleKey
 from dcap.geometry import Affine
@@ -192,6 +192,20 @@ def test_an_unknown_split_is_a_config_error(dataset: DenseCaptionDataset) -> Non
     split: Any = "test"
     with pytest.raises(ConfigError, match=r"^split must be train or val, not 'test'$"):
         DenseCaptionDataset(dataset.data, split)
+
+
+def test_without_a_tokenizer_samples_are_planned_and_not_made(dataset: DenseCaptionDataset) -> None:
+    bare = DenseCaptionDataset(dataset.data, tokenizer=None)
+    assert bare.plan(0, 0).length == 0
+    for make in (lambda: bare[0], lambda: plan_epoch(bare, 0)):
+        with pytest.raises(ConfigError, match=r"^tokenizer must be given to make samples and rows, not None\."):
+            make()
+
+
+@pytest.mark.parametrize("name", ["rows_per_step", "batch_size"])
+def test_rules_of_an_epoch_need_at_least_one_of_each(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{name} must be at least 1, not 0$"):
+        EpochRules(**{name: 0})
 
 
 def test_a_split_without_files_is_a_config_error(tiny_folder: Path) -> None:

@@ -95,6 +95,15 @@ class DenseCaptionDataset:
     def __len__(self) -> int:
         return len(self.records)
 
+    def check_tokenizer(self) -> None:
+        """Refuse what needs token ids or lengths where there is no tokenizer.
+
+        Raises:
+            ConfigError: The data set was made with ``tokenizer=None``.
+        """
+        if isinstance(self.planners[0].encoder, Uncounted):
+            raise ConfigError("tokenizer must be given to make samples and rows, not None. Name a folder or a hub id")
+
     @property
     def pad_id(self) -> int:
         """Token id for padding."""
@@ -128,6 +137,7 @@ class DenseCaptionDataset:
 
         Raises:
             IndexError: There is no such record.
+            ConfigError: The data set has no tokenizer.
             RecordError: As `Planner.plan`.
             ImageError: The image cannot be decoded, or is not what the record says.
         """
@@ -135,6 +145,7 @@ class DenseCaptionDataset:
             key = SampleKey(*key) if isinstance(key, tuple | list) else SampleKey(0, operator.index(key))
         if key.index not in range(len(self)):
             raise IndexError(f"index must be below {len(self)}, the number of records, and at least 0, not {key.index}")
+        self.check_tokenizer()
         planned = self.plan(key.epoch, key.index, key.when, key.draw)
         record = planned.record
         source = image_source(record, self.data.root)

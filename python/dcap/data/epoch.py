@@ -46,6 +46,11 @@ class EpochRules:
     total_steps: int | None = None
     cost: RowCost = field(default_factory=RowCost)
 
+    def __post_init__(self) -> None:
+        for name in ("rows_per_step", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+
     def of_rows(self, data: DataConfig) -> RowRules:
         """Return what a row may hold."""
         return RowRules(data.global_max_length, data.packing_window, None if data.packing else self.batch_size)
@@ -135,7 +140,9 @@ def plan_epoch(
         RecordError: As `dcap.data.planning.Planner.plan`.
         WorkerError: A worker process died.
         TrainingError: No sample is left.
+        ConfigError: The data set has no tokenizer.
     """
+    dataset.check_tokenizer()
     rules = rules or EpochRules()
     if follows_curriculum(dataset, rules):
         if first_step is None:
