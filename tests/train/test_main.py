@@ -11,7 +11,7 @@ import yaml
 
 from dcap.core.errors import ConfigError, StoppedError, TrainingError
 from dcap.train import loop
-from dcap.train.__main__ import main
+from dcap.train.__main__ import field_lines, main
 from dcap.train.config import RunConfig
 
 
@@ -161,3 +161,10 @@ def test_a_run_that_was_stopped_is_no_success(
     with pytest.raises(SystemExit):
         main(["--help"])
     assert f"  {code}  " in capsys.readouterr().out
+
+
+def test_the_help_gives_the_words_that_a_field_takes() -> None:
+    text = "\n".join(field_lines(RunConfig))
+    assert "  data.overlong = error  (error | drop | drop_objects | shrink_image)\n" in text
+    assert "  training.best_mode = null  (min | max)\n" in text
+    assert "  seed = 0\n" in text

@@ -84,7 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def field_lines(cls: type, prefix: str = "") -> Iterator[str]:
-    """Yield lines for each field of a config dataclass: dotted name, default as in YAML, description.
+    """Yield lines for each field of a config dataclass: dotted name, default as in YAML, choices, description.
 
     Fields of what a list or an optional section holds follow it, as ``data.mixture[].name``.
     """
@@ -97,13 +97,21 @@ def field_lines(cls: type, prefix: str = "") -> Iterator[str]:
         default = "" if field.default is dataclasses.MISSING else f" = {_in_yaml(field.default)}"
         text = " ".join(docs.get(field.name, "").replace("`", "").split())
         wrapped = textwrap.fill(text, 110, initial_indent=_INDENT, subsequent_indent=_INDENT)
-        yield f"  {name}{default}\n{wrapped}".replace("%", "%%")  # argparse formats help with %
+        yield f"  {name}{default}{_choices(hint)}\n{wrapped}".replace("%", "%%")  # argparse formats help with %
         for inner in typing.get_args(hint):
             if isinstance(inner, type) and dataclasses.is_dataclass(inner):
                 yield from field_lines(inner, f"{name}[]." if typing.get_origin(hint) is tuple else f"{name}.")
 
 
 _INDENT = " " * 6
+
+
+def _choices(hint: Any) -> str:
+    """Return the words that a field takes, where it takes nothing else."""
+    for kind in (hint, *typing.get_args(hint)):
+        if typing.get_origin(kind) is typing.Literal:
+            return f"  ({' | '.join(map(str, typing.get_args(kind)))})"
+    return ""
 
 
 def _in_yaml(value: Any) -> str:
