@@ -27,7 +27,7 @@ from timing import interleaved
 
 NUM_RECORDS = int(os.environ.get("DCAP_BENCH_RECORDS", "40000"))
 # What fails the benchmark: about half of what an idle machine with two cores shows.
-FLOORS = {"index built": 50, "index saved": 3000}
+FLOORS = {"index built": 25, "index saved": 3000}
 MOST_OF_ORJSON = 2
 MOST_PRIVATE_MB = 20
 

@@ -129,7 +129,8 @@ class DataConfig:
     to the longest."""
     packing_window: int = 8192
     """Number of samples, in shuffled order, that are packed at a time. A larger window fills rows better, a smaller one
-    keeps the order closer to the shuffle. A curriculum packs at most a sixteenth of the epoch, or 256 samples."""
+    keeps the order closer to the shuffle. With a curriculum it is at
+    most a sixteenth of the epoch, but not below 256 samples."""
     global_max_length: int = 4096
     """Most tokens of a row, and so of a sample. There is no other limit on length."""
     overlong: Literal["error", "drop", "drop_objects", "shrink_image"] = "error"
