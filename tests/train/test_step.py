@@ -63,8 +63,9 @@ def test_the_update_does_not_depend_on_the_layout(make_learner: MakeLearner, nam
     assert result.token_accuracy == reference.token_accuracy
     assert result.totals.weight == pytest.approx(3 + 8 + 2.5 + 4)
     for key, value in expected.items():
+        # Sums in another order: up to 1.1e-5 of the largest change, on the processor that shows most.
         scale = max(float(value.abs().max()), 1e-4)
-        torch.testing.assert_close(moved[key], value, rtol=1e-5, atol=1e-5 * scale, msg=key)
+        torch.testing.assert_close(moved[key], value, rtol=1e-5, atol=3e-5 * scale, msg=key)
 
 
 def test_result_counts_the_step(make_learner: MakeLearner) -> None:
