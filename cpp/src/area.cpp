@@ -7,34 +7,18 @@
 namespace dcap {
 namespace {
 
-double along(const Ring& r, std::int64_t edge, double x, double y) noexcept {
-    const double* p = r.xy + 2 * edge;
-    const double* q = r.xy + 2 * (edge + 1 == r.n ? 0 : edge + 1);
-    return (x - p[0]) * (q[0] - p[0]) + (y - p[1]) * (q[1] - p[1]);
-}
-
-void mark(const Ring& r, std::int64_t edge, const Crossing& c, bool own, std::vector<Mark>& out) {
-    out.push_back({edge, static_cast<std::int64_t>(out.size()), along(r, edge, c.x, c.y), c.x, c.y, own});
-}
-
-Status mark_own(const Ring& r, AreaScratch& s, std::vector<Mark>& out) {
+// Append the crossings of rings[ring] with itself.
+Status mark_own(std::span<const Ring> rings, std::int64_t ring, AreaScratch& s, std::vector<Mark>& out) {
+    const Ring& r = rings[ring];
     out.clear();
     s.found.clear();
     if (r.n < 4 || is_star_shaped(r.xy, r.n)) return Status::kOk;
     if (const Status status = find_crossings(r, r, true, s.crossings, s.found); status != Status::kOk) return status;
     for (const Crossing& c : s.found) {
-        mark(r, c.edge_a, c, true, out);
-        mark(r, c.edge_b, c, true, out);
+        add_mark(rings, ring, c.edge_a, ring, c.edge_b, c, out);
+        add_mark(rings, ring, c.edge_b, ring, c.edge_a, c, out);
     }
     return Status::kOk;
-}
-
-void sort_marks(std::vector<Mark>& marks) {
-    std::sort(marks.begin(), marks.end(), [](const Mark& p, const Mark& q) {
-        if (p.edge != q.edge) return p.edge < q.edge;
-        if (p.key != q.key) return p.key < q.key;
-        return p.seq < q.seq;
-    });
 }
 
 struct Walk {
@@ -44,7 +28,8 @@ struct Walk {
 // Twice the even-odd area of the ring, and of its boundary's part inside the other ring.
 // Along a ring the side of the interior changes at each crossing with itself, and being inside the other ring changes
 // at each crossing with that one; so Green's theorem needs no order among the edges.
-Walk walk(const Ring& r, const std::vector<Mark>& marks, bool inside, double ox, double oy) noexcept {
+Walk walk(const Ring& r, std::int64_t self, const std::vector<Mark>& marks, bool inside, double ox,
+          double oy) noexcept {
     double side = 1.0, whole = 0.0, shared = 0.0;
     std::size_t at = 0;
     for (std::int64_t i = 0; i < r.n; ++i) {
@@ -54,7 +39,7 @@ Walk walk(const Ring& r, const std::vector<Mark>& marks, bool inside, double ox,
             const double term = side * (px * qy - py * qx);
             whole += term;
             shared += inside ? term : 0.0;
-            if (marks[at].own) {
+            if (marks[at].other == self) {
                 side = -side;
             } else {
                 inside = !inside;
@@ -102,38 +87,40 @@ double line_length(const double* xy, std::int64_t n) noexcept {
 }
 
 Status find_simple(const double* xy, std::int64_t n, AreaScratch& s, bool& simple) {
-    const Status status = mark_own({xy, n, 0}, s, s.marks_a);
+    const Ring rings[] = {{xy, n, 0}};
+    const Status status = mark_own(rings, 0, s, s.marks_a);
     simple = s.marks_a.empty();
     return status;
 }
 
 Status even_odd_area(const double* xy, std::int64_t n, AreaScratch& s, double& area) {
-    const Ring ring{xy, n, 0};
-    if (const Status status = mark_own(ring, s, s.marks_a); status != Status::kOk) return status;
+    const Ring rings[] = {{xy, n, 0}};
+    if (const Status status = mark_own(rings, 0, s, s.marks_a); status != Status::kOk) return status;
     if (s.marks_a.empty()) {
         area = 0.5 * std::abs(shoelace(xy, n));
         return Status::kOk;
     }
-    sort_marks(s.marks_a);
-    area = 0.5 * walk(ring, s.marks_a, false, xy[0], xy[1]).whole;
+    sort_marks(rings, 0, false, s.marks_a);
+    area = 0.5 * walk(rings[0], 0, s.marks_a, false, xy[0], xy[1]).whole;
     return Status::kOk;
 }
 
 Status intersection_area(const Ring& a, const Ring& b, AreaScratch& s, double& area) {
-    if (const Status status = mark_own(a, s, s.marks_a); status != Status::kOk) return status;
-    if (const Status status = mark_own(b, s, s.marks_b); status != Status::kOk) return status;
+    const Ring rings[] = {a, b};
+    if (const Status status = mark_own(rings, 0, s, s.marks_a); status != Status::kOk) return status;
+    if (const Status status = mark_own(rings, 1, s, s.marks_b); status != Status::kOk) return status;
     s.found.clear();
     if (const Status status = find_crossings(a, b, false, s.crossings, s.found); status != Status::kOk) return status;
     for (const Crossing& c : s.found) {
-        mark(a, c.edge_a, c, false, s.marks_a);
-        mark(b, c.edge_b, c, false, s.marks_b);
+        add_mark(rings, 0, c.edge_a, 1, c.edge_b, c, s.marks_a);
+        add_mark(rings, 1, c.edge_b, 0, c.edge_a, c, s.marks_b);
     }
-    sort_marks(s.marks_a);
-    sort_marks(s.marks_b);
+    sort_marks(rings, 0, false, s.marks_a);
+    sort_marks(rings, 1, false, s.marks_b);
     // Only what lies inside b counts, so an origin at b keeps the products small even for a far larger ring a.
     const double ox = b.xy[0], oy = b.xy[1];
-    const Walk wa = walk(a, s.marks_a, contains(b, a.xy, a.base), ox, oy);
-    const Walk wb = walk(b, s.marks_b, contains(a, b.xy, b.base), ox, oy);
+    const Walk wa = walk(a, 0, s.marks_a, contains(b, a.xy, a.base), ox, oy);
+    const Walk wb = walk(b, 1, s.marks_b, contains(a, b.xy, b.base), ox, oy);
     const double twice = wa.shared + wb.shared;
     area = 0.5 * (twice > 0.0 ? twice : 0.0);
     return Status::kOk;

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "dcap/types.hpp"
 
@@ -15,77 +16,7 @@ constexpr std::int64_t kMaxLevels = 48;
 constexpr std::int64_t kMaxCrossings = 4'000'000;
 constexpr std::int64_t kBaseWork = 100'000'000;
 constexpr std::int64_t kWorkPerEdge = 64;
-
-struct Sum {
-    double value, error;
-};
-
-Sum two_sum(double a, double b) noexcept {
-    const double s = a + b;
-    const double bb = s - a;
-    return {s, (a - (s - bb)) + (b - bb)};
-}
-
-Sum two_product(double a, double b) noexcept {
-    // Dekker's split instead of fma, so that every backend computes the same bits.
-    const double p = a * b;
-    const double ca = 134217729.0 * a, cb = 134217729.0 * b;
-    const double ah = ca - (ca - a), bh = cb - (cb - b);
-    const double al = a - ah, bl = b - bh;
-    return {p, al * bl - (((p - ah * bh) - al * bh) - ah * bl)};
-}
-
-// Exact sign of (b - a) x (c - a), by summing its six products as an expansion.
-// Source: J. R. Shewchuk, "Adaptive precision floating-point arithmetic", 1997.
-int exact_sign(const double* a, const double* b, const double* c) noexcept {
-    const double left[6] = {b[0], -b[0], -a[0], -b[1], b[1], a[1]};
-    const double right[6] = {c[1], a[1], c[1], c[0], a[0], c[0]};
-    double terms[12] = {};
-    int size = 0;
-    for (int i = 0; i < 6; ++i) {
-        const Sum product = two_product(left[i], right[i]);
-        for (double q : {product.error, product.value}) {
-            for (int j = 0; j < size; ++j) {
-                const Sum sum = two_sum(q, terms[j]);
-                terms[j] = sum.error;
-                q = sum.value;
-            }
-            terms[size++] = q;
-        }
-    }
-    for (int j = size - 1; j >= 0; --j) {
-        if (terms[j] != 0.0) return terms[j] > 0.0 ? 1 : -1;
-    }
-    return 0;
-}
-
-int sign(double v) noexcept { return (v > 0.0) - (v < 0.0); }
-
-// Sign of a vanishing orientation after the perturbation y_i += e^(4^i), x_i += e^(2 * 4^i).
-// Source: H. Edelsbrunner, E. P. Muecke, "Simulation of simplicity", 1990.
-int perturbed_sign(const double* a, std::int64_t ia, const double* b, std::int64_t ib, const double* c,
-                   std::int64_t ic) noexcept {
-    int swaps = 1;
-    if (ia > ib) {
-        std::swap(a, b);
-        std::swap(ia, ib);
-        swaps = -swaps;
-    }
-    if (ib > ic) {
-        std::swap(b, c);
-        std::swap(ib, ic);
-        swaps = -swaps;
-    }
-    if (ia > ib) {
-        std::swap(a, b);
-        std::swap(ia, ib);
-        swaps = -swaps;
-    }
-    if (const int s = sign(c[0] - b[0]); s != 0) return swaps * s;
-    if (const int s = sign(b[1] - c[1]); s != 0) return swaps * s;
-    if (const int s = sign(a[0] - c[0]); s != 0) return swaps * s;
-    return swaps;
-}
+constexpr double kLost = 2e-15;  // far above what a few roundings lose, as a share
 
 std::int64_t next(const Ring& r, std::int64_t i) noexcept { return i + 1 == r.n ? 0 : i + 1; }
 
@@ -153,15 +84,20 @@ Crossing meet(const Ring& a, std::int64_t i, const Ring& b, std::int64_t j) noex
     const double y1 = std::max(std::min(p[1], q[1]), std::min(r[1], s[1]));
     const double y2 = std::min(std::max(p[1], q[1]), std::max(r[1], s[1]));
     const double dx = s[0] - r[0], dy = s[1] - r[1];
-    const double fp = dx * (p[1] - r[1]) - dy * (p[0] - r[0]);
-    const double fq = dx * (q[1] - r[1]) - dy * (q[0] - r[0]);
+    const double px = dx * (p[1] - r[1]), py = dy * (p[0] - r[0]), qx = dx * (q[1] - r[1]), qy = dy * (q[0] - r[0]);
+    const double fp = px - py, fq = qx - qy, apart = std::abs(fp - fq);
     double x = 0.5 * (x1 + x2), y = 0.5 * (y1 + y2);
     if (fp != fq) {
         const double t = fp / (fp - fq);
         x = clamped(p[0] + (q[0] - p[0]) * t, x1, x2);
         y = clamped(p[1] + (q[1] - p[1]) * t, y1, y2);
     }
-    return {i, j, x, y};
+    // What rounding leaves of fp and fq moves the point along the edge: a little, or anywhere if the edges coincide.
+    const double lost = kLost * ((std::abs(px) + std::abs(py)) + (std::abs(qx) + std::abs(qy)));
+    const double length = std::abs(q[0] - p[0]) + std::abs(q[1] - p[1]);
+    const double error = apart > 4.0 * lost ? length * (lost / apart) + kLost * (std::abs(x) + std::abs(y))
+                                            : std::numeric_limits<double>::infinity();
+    return {i, j, x, y, error};
 }
 
 bool edges_cross(const Ring& a, std::int64_t i, const Ring& b, std::int64_t j) noexcept {
@@ -191,16 +127,6 @@ struct Pair {
 };
 
 }  // namespace
-
-int orientation(const double* a, std::int64_t ia, const double* b, std::int64_t ib, const double* c,
-                std::int64_t ic) noexcept {
-    const double left = (a[0] - c[0]) * (b[1] - c[1]);
-    const double right = (a[1] - c[1]) * (b[0] - c[0]);
-    const double det = left - right;
-    if (std::abs(det) > 3.3306690738754716e-16 * (std::abs(left) + std::abs(right))) return det > 0.0 ? 1 : -1;
-    if (const int s = exact_sign(a, b, c); s != 0) return s;
-    return perturbed_sign(a, ia, b, ib, c, ic);
-}
 
 bool contains(const Ring& ring, const double* point, std::int64_t index) noexcept {
     bool inside = false;

@@ -3,17 +3,10 @@
 
 #include <vector>
 
-#include "dcap/crossings.hpp"
+#include "dcap/marks.hpp"
 #include "dcap/types.hpp"
 
 namespace dcap {
-
-// A crossing seen from one ring.
-struct Mark {
-    std::int64_t edge, seq;  // edge of this ring; order of discovery
-    double key, x, y;        // position along the edge; the point
-    bool own;                // crossed by the ring itself, not by the other one
-};
 
 struct AreaScratch {
     CrossingScratch crossings;

@@ -1,13 +1,13 @@
 // Where the edges of rings cross, decided exactly.
 //
-// Signs of orientation are exact, and ties (a vertex on an edge, collinear overlap, coincident points) are broken by
-// simulation of simplicity: every point is moved by its own infinitesimal amount, so that two edges either cross
-// properly or not at all. Parities along a ring are therefore always consistent.
+// Ties are broken as in predicates.hpp, so two edges either cross properly or not at all, and parities along a ring are
+// always consistent.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
+#include "dcap/predicates.hpp"
 #include "dcap/status.hpp"
 
 namespace dcap {
@@ -18,20 +18,23 @@ struct Ring {
     const double* xy;
     std::int64_t n;
     std::int64_t base;
+
+    [[nodiscard]] Edge edge(std::int64_t i) const noexcept {
+        const std::int64_t j = i + 1 == n ? 0 : i + 1;
+        return {xy + 2 * i, xy + 2 * j, base + i, base + j};
+    }
 };
 
+// Two edges and the point that stands for where they cross, at most `error` from there; infinity where edges coincide
+// so nearly that rounding hides where.
 struct Crossing {
     std::int64_t edge_a, edge_b;
-    double x, y;
+    double x, y, error;
 };
 
 struct CrossingScratch {
     std::vector<double> tree_a, tree_b;  // four numbers per node, all levels one after the other
 };
-
-// Sign of the orientation of (a, b, c), never 0: +1 when they turn from the x axis towards the y axis.
-[[nodiscard]] int orientation(const double* a, std::int64_t ia, const double* b, std::int64_t ib, const double* c,
-                              std::int64_t ic) noexcept;
 
 // Whether the point is inside the ring by the even-odd rule.
 [[nodiscard]] bool contains(const Ring& ring, const double* point, std::int64_t index) noexcept;

@@ -10,8 +10,9 @@ import math
 import numpy as np
 
 from dcap.kernels import _status as status
-from dcap.kernels._numba._shared import bounds_of, check_layout, jit, sort_order
+from dcap.kernels._numba._shared import bounds_of, check_layout, copy_points, jit
 from dcap.kernels._numba.crossings import contains, find_crossings, is_star_shaped
+from dcap.kernels._numba.marks import mark_order, put_mark
 from dcap.kernels._types import BOX, F64, I64, LINE, U8, check_types, check_writable, points_view, read_only
 
 
@@ -51,49 +52,46 @@ def own_crossings(ring: F64) -> tuple[int, int, I64, F64]:
 
 
 @jit
-def _put_mark(ring: F64, edge: int, x: float, y: float, own: bool, edges: F64, values: F64, at: int) -> None:
-    j = 0 if edge + 1 == len(ring) else edge + 1
-    px, py, qx, qy = ring[edge, 0], ring[edge, 1], ring[j, 0], ring[j, 1]
-    edges[at] = edge
-    values[at, 0] = (x - px) * (qx - px) + (y - py) * (qy - py)
-    values[at, 1], values[at, 2] = x, y
-    values[at, 3] = 1.0 if own else 0.0
-
-
-@jit
 def _marks(
-    ring: F64, own_count: int, own_edges: I64, own_points: F64, count: int, pairs: I64, points: F64, column: int
-) -> tuple[F64, F64]:
-    """Collect the crossings of one ring, with itself and with the other one, in their order along it.
-
-    Returns the edge of each, and rows of position along that edge, x, y and whether the ring crosses itself there.
-    """
-    edges, values = np.empty(2 * own_count + count), np.empty((2 * own_count + count, 4))
+    points: F64,
+    starts: I64,
+    ring: int,
+    own_count: int,
+    own_edges: I64,
+    own_points: F64,
+    count: int,
+    edges: I64,
+    crossings: F64,
+    column: int,
+) -> tuple[I64, F64]:
+    """Return the crossings of a ring, with itself and with the other one, in their order along it; see `marks`."""
+    n = 2 * own_count + count
+    where, values = np.empty((n, 3), np.int64), np.empty((n, 4))
     for k in range(own_count):
         for side in range(2):
-            x, y = own_points[k, 0], own_points[k, 1]
-            _put_mark(ring, own_edges[k, side], x, y, True, edges, values, 2 * k + side)
+            i, j, at = own_edges[k, side], own_edges[k, 1 - side], 2 * k + side
+            put_mark(points, starts, ring, i, ring, j, own_points[k], where[at], values[at])
     for k in range(count):
-        x, y = points[k, 0], points[k, 1]
-        _put_mark(ring, pairs[k, column], x, y, False, edges, values, 2 * own_count + k)
-    order = sort_order(edges, values[:, 0].copy())
-    return edges[order], values[order]
+        i, j, at = edges[k, column], edges[k, 1 - column], 2 * own_count + k
+        put_mark(points, starts, ring, i, 1 - ring, j, crossings[k], where[at], values[at])
+    order = mark_order(points, starts, ring, np.bool_(False), where, values)
+    return where[order], values[order]
 
 
 @jit
-def _walk(ring: F64, edges: F64, values: F64, inside: bool, ox: float, oy: float) -> tuple[float, float]:
+def _walk(ring: F64, self: int, where: I64, values: F64, inside: bool, ox: float, oy: float) -> tuple[float, float]:
     """Return twice the even-odd area, and twice its boundary's part inside the other ring."""
     side, whole, shared = 1.0, 0.0, 0.0
     at = 0
     n = len(ring)
     for i in range(n):
         px, py = ring[i, 0] - ox, ring[i, 1] - oy
-        while at < len(edges) and edges[at] == i:
-            qx, qy = values[at, 1] - ox, values[at, 2] - oy
+        while at < len(where) and where[at, 0] == i:
+            qx, qy = values[at, 2] - ox, values[at, 3] - oy
             term = side * (px * qy - py * qx)
             whole += term
             shared += term if inside else 0.0
-            if values[at, 3] != 0.0:
+            if where[at, 1] == self:
                 side = -side
             else:
                 inside = not inside
@@ -116,14 +114,15 @@ def even_odd_area(ring: F64) -> tuple[int, float]:
         return code, 0.0
     if count == 0:
         return code, 0.5 * abs(shoelace(ring))
-    at, values = _marks(ring, count, edges, points, np.int64(0), edges, points, np.int64(0))
-    whole, _ = _walk(ring, at, values, np.bool_(False), ring[0, 0], ring[0, 1])
+    starts = np.array([np.int64(0), len(ring)])
+    where, values = _marks(ring, starts, np.int64(0), count, edges, points, np.int64(0), edges, points, np.int64(0))
+    whole, _ = _walk(ring, np.int64(0), where, values, np.bool_(False), ring[0, 0], ring[0, 1])
     return status.OK, 0.5 * whole
 
 
 @jit
 def intersection_area(a: F64, base_a: int, b: F64, base_b: int) -> tuple[int, float]:
-    """Return status and the area inside both rings."""
+    """Return status and the area inside both rings; one of the bases is 0, the other the length of the other ring."""
     code, count_a, edges_a, points_a = own_crossings(a)
     if code != status.OK:
         return code, 0.0
@@ -133,11 +132,16 @@ def intersection_area(a: F64, base_a: int, b: F64, base_b: int) -> tuple[int, fl
     code, count, edges, points = find_crossings(a, base_a, b, base_b, np.bool_(False))
     if code != status.OK:
         return code, 0.0
-    at_a, values_a = _marks(a, count_a, edges_a, points_a, count, edges, points, np.int64(0))
-    at_b, values_b = _marks(b, count_b, edges_b, points_b, count, edges, points, np.int64(1))
+    both, starts = np.empty((len(a) + len(b), 2)), np.array([np.int64(0), max(base_a, base_b), len(a) + len(b)])
+    copy_points(a, both, base_a)
+    copy_points(b, both, base_b)
+    ring_a = np.int64(base_a > base_b)
+    ring_b = 1 - ring_a
+    where_a, values_a = _marks(both, starts, ring_a, count_a, edges_a, points_a, count, edges, points, np.int64(0))
+    where_b, values_b = _marks(both, starts, ring_b, count_b, edges_b, points_b, count, edges, points, np.int64(1))
     ox, oy = b[0, 0], b[0, 1]
-    _, shared_a = _walk(a, at_a, values_a, contains(b, base_b, a[0, 0], a[0, 1], base_a), ox, oy)
-    _, shared_b = _walk(b, at_b, values_b, contains(a, base_a, b[0, 0], b[0, 1], base_b), ox, oy)
+    _, shared_a = _walk(a, ring_a, where_a, values_a, contains(b, base_b, a[0, 0], a[0, 1], base_a), ox, oy)
+    _, shared_b = _walk(b, ring_b, where_b, values_b, contains(a, base_a, b[0, 0], b[0, 1], base_b), ox, oy)
     twice = shared_a + shared_b
     return status.OK, 0.5 * (twice if twice > 0.0 else 0.0)
 

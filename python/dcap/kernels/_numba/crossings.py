@@ -1,6 +1,6 @@
 """Twin of cpp/src/crossings.cpp: where the edges of rings cross, decided exactly.
 
-Ties are broken by simulation of simplicity, so two edges either cross properly or not at all.
+Ties are broken as in `predicates`, so two edges either cross properly or not at all.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from typing import Final
 import numpy as np
 
 from dcap.kernels import _status as status
-from dcap.kernels._numba._shared import bounds_of, copy_points, jit
+from dcap.kernels._numba._shared import bounds_of, jit
+from dcap.kernels._numba.predicates import orientation
 from dcap.kernels._types import F64, I64
 
 LEAF: Final = 4
@@ -18,79 +19,7 @@ MAX_LEVELS: Final = 48
 MAX_CROSSINGS: Final = 4_000_000
 BASE_WORK: Final = 100_000_000
 WORK_PER_EDGE: Final = 64
-
-
-@jit
-def _add_product(a: float, b: float, terms: F64, size: int) -> int:
-    # Dekker's split instead of fma, as in C++; then the error and the product join the expansion.
-    p = a * b
-    ca, cb = 134217729.0 * a, 134217729.0 * b
-    ah, bh = ca - (ca - a), cb - (cb - b)
-    al, bl = a - ah, b - bh
-    error = al * bl - (((p - ah * bh) - al * bh) - ah * bl)
-    for first in (error, p):
-        q = first
-        for j in range(size):
-            t = terms[j]
-            s = q + t
-            bb = s - q
-            terms[j] = (q - (s - bb)) + (t - bb)
-            q = s
-        terms[size] = q
-        size += 1
-    return size
-
-
-@jit
-def _exact_sign(ax: float, ay: float, bx: float, by: float, cx: float, cy: float) -> int:
-    terms = np.zeros(12)
-    size = _add_product(bx, cy, terms, 0)
-    size = _add_product(-bx, ay, terms, size)
-    size = _add_product(-ax, cy, terms, size)
-    size = _add_product(-by, cx, terms, size)
-    size = _add_product(by, ax, terms, size)
-    size = _add_product(ay, cx, terms, size)
-    for j in range(size - 1, -1, -1):
-        if terms[j] != 0.0:
-            return 1 if terms[j] > 0.0 else -1
-    return 0
-
-
-@jit
-def _sign(v: float) -> int:
-    return 1 if v > 0.0 else (-1 if v < 0.0 else 0)
-
-
-@jit
-def _perturbed_sign(ax: float, ay: float, ia: int, bx: float, by: float, ib: int, cx: float, cy: float, ic: int) -> int:
-    swaps = 1
-    if ia > ib:
-        ax, ay, ia, bx, by, ib = bx, by, ib, ax, ay, ia
-        swaps = -swaps
-    if ib > ic:
-        bx, by, ib, cx, cy, ic = cx, cy, ic, bx, by, ib
-        swaps = -swaps
-    if ia > ib:
-        ax, ay, ia, bx, by, ib = bx, by, ib, ax, ay, ia
-        swaps = -swaps
-    s = _sign(cx - bx)
-    if s == 0:
-        s = _sign(by - cy)
-    if s == 0:
-        s = _sign(ax - cx)
-    return swaps if s == 0 else swaps * s
-
-
-@jit
-def orientation(ax: float, ay: float, ia: int, bx: float, by: float, ib: int, cx: float, cy: float, ic: int) -> int:
-    """Return the sign of (a, b, c), never 0: +1 when they turn from the x axis towards the y axis."""
-    left = (ax - cx) * (by - cy)
-    right = (ay - cy) * (bx - cx)
-    det = left - right
-    if abs(det) > 3.3306690738754716e-16 * (abs(left) + abs(right)):
-        return 1 if det > 0.0 else -1
-    s = _exact_sign(ax, ay, bx, by, cx, cy)
-    return s if s != 0 else _perturbed_sign(ax, ay, ia, bx, by, ib, cx, cy, ic)
+LOST: Final = 2e-15
 
 
 @jit
@@ -182,7 +111,7 @@ def _edges_cross(a: F64, base_a: int, i: int, b: F64, base_b: int, j: int) -> bo
 
 
 @jit
-def _meet(a: F64, i: int, b: F64, j: int) -> tuple[float, float]:
+def _meet(a: F64, i: int, b: F64, j: int) -> tuple[float, float, float]:
     i2 = 0 if i + 1 == len(a) else i + 1
     j2 = 0 if j + 1 == len(b) else j + 1
     px, py, qx, qy = a[i, 0], a[i, 1], a[i2, 0], a[i2, 1]
@@ -190,34 +119,43 @@ def _meet(a: F64, i: int, b: F64, j: int) -> tuple[float, float]:
     x1, x2 = max(min(px, qx), min(rx, sx)), min(max(px, qx), max(rx, sx))
     y1, y2 = max(min(py, qy), min(ry, sy)), min(max(py, qy), max(ry, sy))
     dx, dy = sx - rx, sy - ry
-    fp = dx * (py - ry) - dy * (px - rx)
-    fq = dx * (qy - ry) - dy * (qx - rx)
-    if fp == fq:
-        return 0.5 * (x1 + x2), 0.5 * (y1 + y2)
-    t = fp / (fp - fq)
-    x, y = px + (qx - px) * t, py + (qy - py) * t
-    x = x1 if x < x1 else (x2 if x > x2 else x)
-    y = y1 if y < y1 else (y2 if y > y2 else y)
-    return x, y
+    left_p, right_p, left_q, right_q = dx * (py - ry), dy * (px - rx), dx * (qy - ry), dy * (qx - rx)
+    fp, fq = left_p - right_p, left_q - right_q
+    apart = abs(fp - fq)
+    x, y = 0.5 * (x1 + x2), 0.5 * (y1 + y2)
+    if fp != fq:
+        t = fp / (fp - fq)
+        x, y = px + (qx - px) * t, py + (qy - py) * t
+        x = x1 if x < x1 else (x2 if x > x2 else x)
+        y = y1 if y < y1 else (y2 if y > y2 else y)
+    # What rounding leaves of fp and fq moves the point along the edge: a little, or anywhere if the edges coincide.
+    lost = LOST * ((abs(left_p) + abs(right_p)) + (abs(left_q) + abs(right_q)))
+    length = abs(qx - px) + abs(qy - py)
+    error = length * (lost / apart) + LOST * (abs(x) + abs(y)) if apart > 4.0 * lost else np.inf
+    return x, y, error
 
 
 @jit
 def _grown(edges: I64, points: F64) -> tuple[I64, F64]:
-    more_edges, more_points = np.empty((2 * len(edges), 2), np.int64), np.empty((2 * len(edges), 2))
-    copy_points(points, more_points, 0)
+    more_edges, more_points = np.empty((2 * len(edges), 2), np.int64), np.empty((2 * len(edges), 3))
     for k in range(len(edges)):
         more_edges[k, 0], more_edges[k, 1] = edges[k, 0], edges[k, 1]
+        for column in range(3):
+            more_points[k, column] = points[k, column]
     return more_edges, more_points
 
 
 @jit
 def find_crossings(a: F64, base_a: int, b: F64, base_b: int, self: bool) -> tuple[int, int, I64, F64]:
-    """Return status, count, the edges (k, 2) and points (k, 2) of every crossing of `a` with `b`, or with itself."""
+    """Return status, count, edges (k, 2) and points (k, 3) of every crossing of `a` with `b`, or with itself.
+
+    A point is x, y and how far off they may be: inf where edges coincide so nearly that rounding hides where.
+    """
     boxes_a, start_a, size_a, levels_a = _build_tree(a)
     boxes_b, start_b, size_b, levels_b = boxes_a, start_a, size_a, levels_a
     if not self:
         boxes_b, start_b, size_b, levels_b = _build_tree(b)
-    edges, points = np.empty((16, 2), np.int64), np.empty((16, 2))
+    edges, points = np.empty((16, 2), np.int64), np.empty((16, 3))
     found = 0
     work = BASE_WORK + WORK_PER_EDGE * (len(a) + len(b))
     stack = np.empty((8 * MAX_LEVELS, 4), np.int64)
@@ -242,7 +180,7 @@ def find_crossings(a: F64, base_a: int, b: F64, base_b: int, self: bool) -> tupl
                         if found == len(edges):
                             edges, points = _grown(edges, points)
                         edges[found, 0], edges[found, 1] = i, j
-                        points[found, 0], points[found, 1] = _meet(a, i, b, j)
+                        points[found, 0], points[found, 1], points[found, 2] = _meet(a, i, b, j)
                         found += 1
             work -= LEAF * LEAF
             if found > MAX_CROSSINGS:
