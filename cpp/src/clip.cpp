@@ -26,21 +26,6 @@ struct Scratch {
     }
 };
 
-void emit(const double* xy, std::int64_t n, std::uint8_t kind, std::int64_t source, double fraction, ClipOutput& out) {
-    const std::int64_t shape = out.num_shapes++, point = out.num_points;
-    out.num_points += n;
-    if (out.num_points <= static_cast<std::int64_t>(out.xy.size() / 2)) {
-        double* to = out.xy.data() + 2 * point;
-        if (xy != to) std::copy(xy, xy + 2 * n, to);
-    }
-    if (shape < static_cast<std::int64_t>(out.kinds.size())) {
-        out.kinds[shape] = kind;
-        out.source[shape] = source;
-        out.fraction[shape] = fraction;
-        out.offsets[shape + 1] = out.num_points;
-    }
-}
-
 // Where to put n mapped points: where they would be emitted, which saves the copy of what is inside, if they fit.
 double* place_to_map(std::int64_t n, Scratch& s, const ClipOutput& out) {
     const auto needed = static_cast<std::size_t>(2 * std::max<std::int64_t>(n, 4));
@@ -48,11 +33,6 @@ double* place_to_map(std::int64_t n, Scratch& s, const ClipOutput& out) {
     if (used + needed <= out.xy.size()) return out.xy.data() + used;
     if (s.mapped.size() < needed) s.mapped.resize(2 * needed);
     return s.mapped.data();
-}
-
-double share(double visible, double whole) noexcept {
-    const double f = visible / whole;
-    return f < 1.0 ? f : 1.0;
 }
 
 // Cut the shape in `mapped` with every active half-plane; true when something was cut off.
@@ -77,13 +57,14 @@ bool cut_all(const double* xy, std::int64_t n, Scratch& s, Cut cut) {
 void emit_parts(std::uint8_t kind, std::int64_t source, double visible, double whole, double least, bool keep_largest,
                 Scratch& s, ClipOutput& out) {
     const std::size_t count = s.current.ends.size();
-    if (!(visible > least) || !(share(visible, whole) > 0.0)) return;
+    if (!(visible > least) || !(visible_share(visible, whole) > 0.0)) return;
     const std::size_t best =
         static_cast<std::size_t>(std::max_element(s.sizes.begin(), s.sizes.end()) - s.sizes.begin());
     for (std::size_t k = 0; k < count; ++k) {
         if (!(s.sizes[k] > least) || (keep_largest && k != best)) continue;
         const std::int64_t start = s.current.start(k);
-        emit(s.current.xy.data() + 2 * start, s.current.ends[k] - start, kind, source, share(visible, whole), out);
+        out.add_cut(s.current.xy.data() + 2 * start, s.current.ends[k] - start, kind, source,
+                    visible_share(visible, whole));
     }
 }
 
@@ -111,7 +92,7 @@ Status clip_ring(const double* xy, std::int64_t n, const Region& region, std::in
         return cut_ring(p, m, plane, simple, s.cut, to);
     });
     if (!changed) {
-        emit(xy, n, kPolygon, source, 1.0, out);
+        out.add(xy, n, kPolygon, source, 1.0);
         return Status::kOk;
     }
     if (s.current.ends.empty()) return Status::kOk;
@@ -140,7 +121,7 @@ void clip_line(const double* xy, std::int64_t n, std::int64_t source, double lea
     const bool changed = cut_all(xy, n, s, [&](const double* p, std::int64_t m, const HalfPlane& plane, Parts& to) {
         return cut_line(p, m, plane, s.cut, to);
     });
-    if (!changed) return emit(xy, n, kLine, source, 1.0, out);
+    if (!changed) return out.add(xy, n, kLine, source, 1.0);
     double visible = 0.0;
     s.sizes.resize(s.current.ends.size());
     for (std::size_t k = 0; k < s.sizes.size(); ++k) {
@@ -167,7 +148,7 @@ void clip_box(const Bounds& b, std::int64_t source, double least, BoxPolicy poli
     if (!(v.x1 < v.x2 && v.y1 < v.y2)) return;
     if (!tilted) {
         const double visible = (v.x2 - v.x1) * (v.y2 - v.y1), box[4] = {v.x1, v.y1, v.x2, v.y2};
-        if (share(visible, whole) > 0.0) emit(box, 2, kBox, source, share(visible, whole), out);
+        if (visible_share(visible, whole) > 0.0) out.add_cut(box, 2, kBox, source, visible_share(visible, whole));
         return;
     }
     const double ring[8] = {b.x1, b.y1, b.x2, b.y1, b.x2, b.y2, b.x1, b.y2};
@@ -176,19 +157,19 @@ void clip_box(const Bounds& b, std::int64_t source, double least, BoxPolicy poli
     });
     if (!changed) {
         const double box[4] = {b.x1, b.y1, b.x2, b.y2};
-        return emit(box, 2, kBox, source, 1.0, out);
+        return out.add(box, 2, kBox, source, 1.0);
     }
     if (s.current.ends.empty()) return;
     const std::int64_t n = s.current.ends[0];
     const double visible = 0.5 * std::abs(shoelace(s.current.xy.data(), n));
-    if (!(visible > least) || !(share(visible, whole) > 0.0)) return;
+    if (!(visible > least) || !(visible_share(visible, whole) > 0.0)) return;
     if (policy == BoxPolicy::kPolygon) {
-        return emit(s.current.xy.data(), n, kPolygon, source, share(visible, whole), out);
+        return out.add_cut(s.current.xy.data(), n, kPolygon, source, visible_share(visible, whole));
     }
     bool legal = true;
     const Bounds r = bounds_of(s.current.xy.data(), n, legal);
     const double box[4] = {r.x1, r.y1, r.x2, r.y2};
-    emit(box, 2, kBox, source, share(visible, whole), out);
+    out.add_cut(box, 2, kBox, source, visible_share(visible, whole));
 }
 
 Status clip_each(const Shapes& shapes, const ClipOptions& options, const Region& region, Scratch& s, ClipOutput& out) {
@@ -221,7 +202,7 @@ Status clip_each(const Shapes& shapes, const ClipOptions& options, const Region&
         if (!legal) return Status::kNotFinite;
         const Place place = locate(bounds, kind == kLine, region, s.active);
         if (place == Place::kInside) {
-            emit(xy, n, kind, i, 1.0, out);
+            out.add(xy, n, kind, i, 1.0);
         } else if (place == Place::kCut && kind == kBox) {
             clip_box(bounds, i, noise_of(bounds, region).area, options.box_policy, s, out);
         } else if (place == Place::kCut && kind == kLine) {

@@ -147,6 +147,42 @@ def test_twins_agree(
     assert_same_bits(first, clip_rect(twin, shapes, rect, affine, keep_boxes, largest))
 
 
+zeros = st.sampled_from([-0.0, 0.0, -0.0, 0.0, 5.0, -5.0, 9.0, -3.0])
+
+
+@st.composite
+def shapes_with_signed_zeros(draw: st.DrawFn) -> ShapeArray:
+    kinds = draw(st.lists(st.integers(0, 2), min_size=1, max_size=4))
+    point = st.tuples(zeros, zeros)
+    items = [draw(st.lists(point, min_size=(2, 3, 2)[k], max_size=2 if k == 0 else 7)) for k in kinds]
+    return ShapeArray.from_points(items, kinds)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    shapes_with_signed_zeros(),
+    st.lists(st.tuples(zeros, zeros), min_size=3, max_size=4, unique=True),
+    st.booleans(),
+    st.booleans(),
+)
+def test_twins_agree_on_signed_zeros(
+    shapes: ShapeArray, corners: list[tuple[float, float]], keep_boxes: bool, largest: bool
+) -> None:
+    """0.0 == -0.0, and what was cut has only one of them."""
+    import dcap.kernels._numba as twin
+
+    core = pytest.importorskip("dcap._core")
+    region = np.array(corners)
+    try:
+        first = clip_convex(core, shapes, region, keep_boxes=keep_boxes, keep_largest=largest)
+    except GeometryError:
+        return
+    assert_same_bits(first, clip_convex(twin, shapes, region, keep_boxes=keep_boxes, keep_largest=largest))
+    x1, y1, x2, y2 = *region.min(axis=0).tolist(), *region.max(axis=0).tolist()
+    first = clip_rect(core, shapes, (x1, y1, x2, y2), keep_boxes=keep_boxes, keep_largest=largest)
+    assert_same_bits(first, clip_rect(twin, shapes, (x1, y1, x2, y2), keep_boxes=keep_boxes, keep_largest=largest))
+
+
 def test_twins_agree_on_random_shapes(twins: tuple[ModuleType, ModuleType]) -> None:
     rng = np.random.default_rng(5)
     for round_ in range(60):

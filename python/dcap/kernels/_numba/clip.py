@@ -5,6 +5,8 @@ Arguments go through np.int64 and np.bool_ where a literal would make numba comp
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from dcap.kernels import _status as status
@@ -21,7 +23,8 @@ Out = tuple[F64, I64, U8, I64, F64]
 
 
 @jit
-def _emit(xy: F64, kind: int, source: int, fraction: float, sizes: I64, out: Out) -> None:
+def add_part(xy: F64, kind: int, source: int, fraction: float, sizes: I64, out: Out) -> None:
+    """Append one part; what does not fit is counted in `sizes` (shapes, points) but not written."""
     out_xy, out_offsets, out_kinds, out_source, out_fraction = out
     shape, point = sizes[0], sizes[1]
     sizes[0] += 1
@@ -36,7 +39,19 @@ def _emit(xy: F64, kind: int, source: int, fraction: float, sizes: I64, out: Out
 
 
 @jit
-def _share(visible: float, whole: float) -> float:
+def add_cut(xy: F64, kind: int, source: int, fraction: float, sizes: I64, out: Out) -> None:
+    """Append what was cut, whose zeros have no sign; see the C++ twin."""
+    at = sizes[1]
+    add_part(xy, kind, source, fraction, sizes, out)
+    if sizes[1] <= len(out[0]):
+        for i in range(at, sizes[1]):
+            out[0][i, 0] += 0.0
+            out[0][i, 1] += 0.0
+
+
+@jit
+def visible_share(visible: float, whole: float) -> float:
+    """Return their ratio, at most 1."""
     f = visible / whole
     return f if f < 1.0 else 1.0
 
@@ -55,13 +70,13 @@ def _emit_parts(
     sizes: I64,
     out: Out,
 ) -> None:
-    if not visible > least or not _share(visible, whole) > 0.0:
+    if not visible > least or not visible_share(visible, whole) > 0.0:
         return
     best = np.argmax(part_sizes)
     start = 0
     for k in range(len(ends)):
         if part_sizes[k] > least and not (largest and k != best):
-            _emit(points[start : ends[k]], kind, source, _share(visible, whole), sizes, out)
+            add_cut(points[start : ends[k]], kind, source, visible_share(visible, whole), sizes, out)
         start = ends[k]
 
 
@@ -94,7 +109,7 @@ def _clip_ring(
     simple = crossings == 0
     changed, points, ends = cut_all(xy, planes, active, np.bool_(False), np.bool_(simple))
     if not changed:
-        _emit(xy, np.int64(POLYGON), source, 1.0, sizes, out)
+        add_part(xy, np.int64(POLYGON), source, 1.0, sizes, out)
         return status.OK
     if len(ends) == 0:
         return status.OK
@@ -126,7 +141,7 @@ def _clip_line(
 ) -> None:
     changed, points, ends = cut_all(xy, planes, active, np.bool_(True), np.bool_(True))
     if not changed:
-        _emit(xy, np.int64(LINE), source, 1.0, sizes, out)
+        add_part(xy, np.int64(LINE), source, 1.0, sizes, out)
         return
     part_sizes = np.empty(len(ends))
     _, visible = _measure_parts(points, ends, np.bool_(True), np.bool_(True), part_sizes)
@@ -159,27 +174,27 @@ def _clip_box(
     if not tilted:
         box = np.array([[left, top], [right, bottom]])
         visible = (right - left) * (bottom - top)
-        if _share(visible, whole) > 0.0:
-            _emit(box, np.int64(BOX), source, _share(visible, whole), sizes, out)
+        if visible_share(visible, whole) > 0.0:
+            add_cut(box, np.int64(BOX), source, visible_share(visible, whole), sizes, out)
         return
     ring = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
     changed, points, ends = cut_all(ring, planes, active, np.bool_(False), np.bool_(True))
     if not changed:
         box = np.array([[x1, y1], [x2, y2]])
-        _emit(box, np.int64(BOX), source, 1.0, sizes, out)
+        add_part(box, np.int64(BOX), source, 1.0, sizes, out)
         return
     if len(ends) == 0:
         return
     points = points[: ends[0]]
     visible = 0.5 * abs(shoelace(points))
-    if not visible > least or not _share(visible, whole) > 0.0:
+    if not visible > least or not visible_share(visible, whole) > 0.0:
         return
     kind = np.int64(POLYGON)
     if keep_boxes:
         left, top, right, bottom, _ = bounds_of(points)
         points = np.array([[left, top], [right, bottom]])
         kind = np.int64(BOX)
-    _emit(points, kind, source, _share(visible, whole), sizes, out)
+    add_cut(points, kind, source, visible_share(visible, whole), sizes, out)
 
 
 @jit
@@ -219,7 +234,7 @@ def _clip_shapes(
         place, count = locate(x1, y1, x2, y2, kind == LINE, planes, active)
         length, area = noise_of((x1, y1, x2, y2), limits)
         if place == INSIDE:
-            _emit(points, kind, i, 1.0, sizes, out)
+            add_part(points, kind, i, 1.0, sizes, out)
         elif place == CUT and kind == BOX:
             _clip_box((x1, y1, x2, y2), planes, active[:count], i, area, keep_boxes, sizes, out)
         elif place == CUT and kind == LINE:
@@ -231,17 +246,17 @@ def _clip_shapes(
     return status.OK
 
 
-def _run(
-    xy: F64, offsets: I64, kinds: U8, matrix: Matrix, keep_boxes: bool, largest: bool, region: F64, planes: F64
-) -> Out:
-    check_types((xy, np.float64), (offsets, np.int64), (kinds, np.uint8))
-    points, ends, types = points_view(xy), read_only(offsets), read_only(kinds)
-    n, p = 2 * len(kinds) + 8, len(points) + 4 * len(kinds) + 64
+def fill_parts(num_shapes: int, num_points: int, fill: Callable[[I64, Out], int]) -> Out:
+    """Call a kernel that adds parts of shapes, again with more room until all fits.
+
+    Raises:
+        GeometryError: The kernel's status says so.
+    """
+    n, p = 2 * num_shapes + 8, num_points + 4 * num_shapes + 64
     while True:
         out = (np.empty((p, 2)), np.empty(n + 1, np.int64), np.empty(n, np.uint8), np.empty(n, np.int64), np.empty(n))
         sizes = np.zeros(2, np.int64)
-        code = _clip_shapes(points, ends, types, matrix, keep_boxes, largest, planes, region, sizes, out)
-        status.raise_if_failed(code)
+        status.raise_if_failed(fill(sizes, out))
         shapes, used = sizes.tolist()
         if shapes <= n and used <= p:
             return (
@@ -252,6 +267,18 @@ def _run(
                 read_only(out[4][:shapes]),
             )
         n, p = max(n, shapes), max(p, used)
+
+
+def _run(
+    xy: F64, offsets: I64, kinds: U8, matrix: Matrix, keep_boxes: bool, largest: bool, region: F64, planes: F64
+) -> Out:
+    check_types((xy, np.float64), (offsets, np.int64), (kinds, np.uint8))
+    points, ends, types = points_view(xy), read_only(offsets), read_only(kinds)
+
+    def fill(sizes: I64, out: Out) -> int:
+        return int(_clip_shapes(points, ends, types, matrix, keep_boxes, largest, planes, region, sizes, out))
+
+    return fill_parts(len(kinds), len(points), fill)
 
 
 def clip_rect(
