@@ -55,6 +55,7 @@ void raise_if_failed(Status status);
 void register_affine(py::module_& m);
 void register_area(py::module_& m);
 void register_clip(py::module_& m);
+void register_difference(py::module_& m);
 void register_grid(py::module_& m);
 void register_hull(py::module_& m);
 void register_outside(py::module_& m);

@@ -17,6 +17,7 @@ PYBIND11_MODULE(_core, m) {
     register_affine(m);
     register_area(m);
     register_clip(m);
+    register_difference(m);
     register_grid(m);
     register_hull(m);
     register_outside(m);

@@ -11,6 +11,7 @@
 #include "dcap/affine.hpp"
 #include "dcap/area.hpp"
 #include "dcap/clip.hpp"
+#include "dcap/difference.hpp"
 #include "dcap/hull.hpp"
 #include "dcap/outside.hpp"
 #include "dcap/overlap.hpp"
@@ -95,9 +96,24 @@ void run_clip(Corpus& c, const Sample& s, int style) {
     }
 }
 
+void run_difference(Corpus& c, const Sample& s, const Sample& covers) {
+    const dcap::DifferenceOptions options{c.whole(0, 1) == 0 ? dcap::BoxPolicy::kPolygon : dcap::BoxPolicy::kBounds,
+                                          c.whole(0, 1) == 0};
+    const std::int64_t room = c.whole(0, 2) == 0 ? c.whole(0, 8) : 4096;
+    std::vector<double> xy(static_cast<std::size_t>(2 * room)), fraction(static_cast<std::size_t>(room));
+    std::vector<std::int64_t> offsets(static_cast<std::size_t>(room + 1)), source(static_cast<std::size_t>(room));
+    std::vector<std::uint8_t> kinds(static_cast<std::size_t>(room));
+    dcap::ClipOutput out{xy, offsets, kinds, source, fraction};
+    const Status status = dcap::difference(s.shapes(), covers.shapes(), options, out);
+    if (status == Status::kOk && out.num_shapes <= room && out.num_points <= room) check_clip(out, s.shapes());
+}
+
 void run_all(Corpus& c, const Sample& s, const Sample& other, int style) {
     const std::size_t n = s.kinds.size(), m = other.kinds.size(), points = s.xy.size() / 2;
     run_clip(c, s, style);
+    run_difference(c, s, other);
+    // Every crossing of a ring with itself is a tie then, and there are many.
+    if (points < 60) run_difference(c, s, s);
     std::vector<double> areas(n), rects(8 * n), scores(n), iou(n * m);
     std::vector<std::uint8_t> keep(points);
     if (dcap::area_or_length(s.shapes(), areas) == Status::kOk) {

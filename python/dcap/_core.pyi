@@ -2,8 +2,9 @@
 
 Shapes come as `xy` float64 (P, 2), `offsets` int64 (N + 1,) and `kinds` uint8 (N,), all C-contiguous; see
 `dcap.geometry.ShapeArray`. A wrong dtype is a TypeError, a wrong layout or value a GeometryError. Callers allocate
-the ``out`` arrays; only clipping and reading records, whose sizes nobody knows before, return new (read-only) ones.
-Clipping: points, offsets, kinds, source shapes and visible fractions.
+the ``out`` arrays; only cutting shapes and reading records, whose sizes nobody knows before, return new (read-only)
+ones.
+`clip_rect`, `clip_convex` and `difference` return points, offsets, kinds, source shapes and visible fractions.
 
 `patchify` takes an image instead, uint8 (H, W, 3); the dtype of ``out`` says what it writes.
 `fill_outside` changes an image in place, `warp` fills one from another.
@@ -38,6 +39,16 @@ def clip_convex(
 ) -> _Parts: ...
 def clip_rect(
     xy: _F64, offsets: _I64, kinds: _U8, matrix: _Matrix, keep_boxes: bool, keep_largest: bool, rect: _Rect
+) -> _Parts: ...
+def difference(
+    xy: _F64,
+    offsets: _I64,
+    kinds: _U8,
+    cover_xy: _F64,
+    cover_offsets: _I64,
+    cover_kinds: _U8,
+    keep_boxes: bool,
+    keep_largest: bool,
 ) -> _Parts: ...
 def fill_outside(region: _F64, grey: int, out: _U8) -> None: ...
 def min_area_rect(xy: _F64, offsets: _I64, kinds: _U8, out: _F64) -> None: ...

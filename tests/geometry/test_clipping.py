@@ -10,8 +10,10 @@ from dcap.geometry import (
     Canvas,
     Clipped,
     ShapeArray,
+    area_or_length,
     clip,
     clip_convex,
+    difference,
     transform,
     transform_and_clip,
     transform_geometry,
@@ -122,3 +124,46 @@ class TestTransformGeometry:
     def test_bad_matrices(self, matrix: np.ndarray) -> None:
         with pytest.raises(GeometryError):
             transform_geometry({"bbox_2d": [0, 0, 5, 5]}, matrix, 100, 100)
+
+
+class TestDifference:
+    def test_sources_and_shares(self) -> None:
+        shapes = ShapeArray.from_objects(OBJECTS)
+        left = difference(shapes, ShapeArray.from_objects([{"bbox_2d": [0, 0, 45, 50]}, {"bbox_2d": [0, 5, 5, 30]}]))
+        assert left.source_index.tolist() == [0, 1, 2]
+        assert left.visible_fraction == pytest.approx([0.5, 1.0, 55 / 90])
+        assert left.shapes.to_objects()[0] == {"bbox_2d": [-10.0, 0.0, 0.0, 20.0]}
+
+    @settings(deadline=None, max_examples=100)
+    @given(shape_arrays(), rects())
+    def test_the_rest_and_the_cut_make_a_whole(
+        self, shapes: ShapeArray, rect: tuple[float, float, float, float]
+    ) -> None:
+        solid = shapes.take((shapes.kinds < 2) & (area_or_length(shapes) > 1e-3))
+        cover = ShapeArray.from_objects([{"bbox_2d": list(rect)}])
+        shown = np.zeros(len(solid))
+        left = difference(solid, cover)
+        shown[left.source_index] = left.visible_fraction
+        assert shown + visible_fraction(solid, rect) == pytest.approx(np.ones(len(solid)), abs=1e-6)
+
+    @settings(deadline=None, max_examples=100)
+    @given(shape_arrays(), shape_arrays())
+    def test_what_is_left_is_left_again(self, shapes: ShapeArray, covers: ShapeArray) -> None:
+        solid = shapes.take(shapes.kinds < 2)
+        once = difference(solid, covers)
+        scale = max(1.0, float(np.abs(solid.bounds()).max(initial=1.0)) ** 2)
+        again = difference(once.shapes, covers)
+        areas = [area_or_length(left.shapes).sum() for left in (once, again)]
+        assert areas[0] == pytest.approx(areas[1], abs=1e-9 * scale)
+
+    def test_the_largest_part(self) -> None:
+        shapes = ShapeArray.from_objects([{"poly": [0, 0, 10, 0, 10, 4, 0, 4]}])
+        cover = ShapeArray.from_objects([{"bbox_2d": [6, -1, 7, 9]}])
+        assert len(difference(shapes, cover).shapes) == 2
+        assert area_or_length(difference(shapes, cover, "largest").shapes).tolist() == [24.0]
+
+    def test_policies_are_checked(self) -> None:
+        with pytest.raises(GeometryError, match="split_policy"):
+            difference(ShapeArray.empty(), ShapeArray.empty(), "most")
+        with pytest.raises(GeometryError, match="box_policy"):
+            difference(ShapeArray.empty(), ShapeArray.empty(), box_policy="hull")

@@ -39,6 +39,16 @@ def clip_convex(
     return backend.clip_convex(*arrays_of(shapes), affine.coefficients, keep_boxes, keep_largest, region)
 
 
+def difference(
+    backend: ModuleType,
+    shapes: ShapeArray,
+    covers: ShapeArray,
+    keep_boxes: bool = False,
+    keep_largest: bool = False,
+) -> Arrays:
+    return backend.difference(*arrays_of(shapes), *arrays_of(covers), keep_boxes, keep_largest)
+
+
 def area_or_length(backend: ModuleType, shapes: ShapeArray) -> npt.NDArray[np.float64]:
     out = np.empty(len(shapes))
     backend.area_or_length(*arrays_of(shapes), out)

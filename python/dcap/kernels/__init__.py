@@ -2,7 +2,7 @@
 
 C++ (`dcap._core`) when it was built, numba otherwise; ``DCAP_BACKEND=cpp|numba`` forces one. Both have the same
 functions with the same signatures (`_core.pyi`) and give the same bits: geometry and pixels have a numba twin of each
-C++ file, the grid and packing are plain Python in `dcap.kernels.plain`. Callers allocate what kernels fill; clipping,
+C++ file, the grid and packing are plain Python in `dcap.kernels.plain`. Callers allocate what kernels fill; cutting,
 whose sizes nobody knows before, returns new arrays.
 """
 
@@ -42,6 +42,7 @@ area_or_length = _backend.area_or_length
 canonicalize = _untwinned.canonicalize
 clip_convex = _backend.clip_convex
 clip_rect = _backend.clip_rect
+difference = _backend.difference
 fill_outside = _backend.fill_outside
 min_area_rect = _backend.min_area_rect
 pack = _untwinned.pack
@@ -61,6 +62,7 @@ __all__ = [
     "canonicalize",
     "clip_convex",
     "clip_rect",
+    "difference",
     "fill_outside",
     "min_area_rect",
     "pack",

@@ -3,6 +3,7 @@
 from dcap.kernels._numba.affine import transform
 from dcap.kernels._numba.area import area_or_length
 from dcap.kernels._numba.clip import clip_convex, clip_rect
+from dcap.kernels._numba.difference import difference
 from dcap.kernels._numba.hull import min_area_rect
 from dcap.kernels._numba.outside import fill_outside
 from dcap.kernels._numba.overlap import pairwise_iou
@@ -15,6 +16,7 @@ __all__ = [
     "area_or_length",
     "clip_convex",
     "clip_rect",
+    "difference",
     "fill_outside",
     "min_area_rect",
     "pairwise_iou",
