@@ -284,7 +284,7 @@ SHIPPED_OPS = {OPS.get(name) for name in OPS if OPS.get(name).__module__.startsw
     "cls", sorted({*config_classes(RunConfig), *SHIPPED_OPS}, key=str), ids=lambda cls: cls.__name__
 )
 def test_no_value_is_called_null_in_the_docs_of_the_config(cls: type) -> None:
-    """A user writes null for no value, and reads what happens then; a choice named none stands in ``quotes``."""
+    """The texts say null for no value. A choice that is named none is in ``quotes``."""
     unquoted = {name: re.sub(r"``[^`]+``", "", doc) for name, doc in field_docs(cls).items()}
     assert {name: doc for name, doc in unquoted.items() if re.search(r"\bnone\b", doc, re.IGNORECASE)} == {}
 

@@ -250,7 +250,7 @@ struct Subject {
     Bounds bounds;
 };
 
-// Emit the parts of a shape of which something is covered.
+// Emit what remains of a shape that is partly covered.
 void emit_parts(const Subject& subject, double share, double least, const DifferenceOptions& options, const Scene& s,
                 ClipOutput& out) {
     const auto best = std::max_element(s.sizes.begin(), s.sizes.end()) - s.sizes.begin();

@@ -294,7 +294,7 @@ def test_cuda_keeps_a_float32_copy_of_each_norm_of_the_vision_tower_and_a_byte_p
     config = case_config("lora", "bfloat16", "llm")
     model = attach(small_model(config), config)
     cpu, cuda = (measure_step(model, MemoryStep(torch.bfloat16, False, CHUNK, cuda=on)).kept for on in (False, True))
-    # 3 blocks with 2 norms each, of which the first sees no gradient, and 3 mergers with one: 80 wide, 2 bytes more.
+    # 3 blocks with 2 norms each; the first norm sees no gradient; and 3 mergers with one: 80 wide, 2 bytes more.
     # Mean and deviation of each, 2 bytes more; those of the 2 mergers of features once for 4 patches.
     assert cuda.patch - cpu.patch == 8 * 80 * 2 + 6 * 4 + 2 * 4 / 4
     assert cuda.token == cpu.token

@@ -45,7 +45,7 @@ def square_with(data: Data, i: int) -> Made:
 
 
 def uneven(i: int) -> Made:
-    """Squares of which the first of each worker is the slowest."""
+    """Squares. The first item of each worker takes longest."""
     time.sleep(0.2 if i < 2 else 0.0)
     return square(i)
 

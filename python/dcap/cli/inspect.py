@@ -32,7 +32,7 @@ examples:
   dcap inspect configs/mine.yaml --json | jq .memory      all numbers for programs
 
 Text is shown to the letter: a blank is a raised dot, a newline an arrow. Only the images of the samples shown are
-opened; everything else is planned from records. No weights are loaded. Memory is an estimate that has not been compared
+opened; everything else is planned from records. No weights are loaded. Memory is an estimate. It was never compared
 with a GPU.
 """
 

@@ -148,7 +148,7 @@ def difference(
     the hole and the nearest place of the outline. Parts that only touch each other in a point may be one ring. Of a
     line its parts outside the covers remain; a stretch along the border of a cover may count as either.
 
-    A box of which a rectangle shows stays a box. Otherwise it becomes the polygons of what shows, or the bounds of all
+    A box stays a box where a rectangle of it shows. Else it becomes the polygons that show, or the bounds of all
     that with ``box_policy="aabb"``. A shape without area (of a line: length) is absent when its first point is covered.
 
     Args:
