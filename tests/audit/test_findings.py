@@ -17,8 +17,8 @@ def kind(field: str, text: str) -> str:
 @pytest.mark.parametrize(
     ("field", "text", "found"),
     [
-        ("objects[3].poly", "has 3 numbers, must be an even count >= 6",
-         "objects[#].poly has # numbers, must be an even count >= #"),
+        ("objects[3].poly", "must have an even count of at least 6 numbers, not 3",
+         "objects[#].poly must have an even count of at least # numbers, not #"),
         ("objects[0].bbox_2d", "must have x1 < x2", "objects[#].bbox_2d must have x1 < x2"),
         ("images[0]", "/a b/gone 1.png must be a readable file, not missing",
          "images[#] … must be a readable file, not missing"),

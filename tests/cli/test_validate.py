@@ -48,7 +48,7 @@ def test_every_problem_is_a_row(folder: Path, capsys: pytest.CaptureFixture[str]
     ]  # fmt: skip
     assert "lies partly outside the image (8 x 6)" in rows[3][2]
     assert f"{folder}/b.png must be a readable file, not missing" in out
-    assert "has 3 numbers, must be an even count >= 6" in out
+    assert "must have an even count of at least 6 numbers, not 3" in out
     assert "2 good, 2 bad" in out
     assert "clipped   1 shape partly outside its image;" in out
     assert "images    1 missing" in out
@@ -105,7 +105,7 @@ def test_json_for_programs(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert report["bad"] == 2
     assert report["problems"][0] == {
         "file": str(folder / "bad.jsonl"), "line": 2, "field": "objects[0].poly",
-        "text": "has 3 numbers, must be an even count >= 6",
+        "text": "must have an even count of at least 6 numbers, not 3",
     }  # fmt: skip
 
 

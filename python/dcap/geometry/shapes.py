@@ -216,7 +216,7 @@ def read_shape(obj: Mapping[str, Any]) -> tuple[GeometryKind, npt.NDArray[np.flo
     """
     keys = [key for key in KEYS if key in obj]
     if len(keys) != 1:
-        raise GeometryError(f"object must have exactly one of bbox_2d, poly, line, not {keys or 'none'}")
+        raise GeometryError(f"object must have exactly one of bbox_2d, poly, line, not {' and '.join(keys) or 'none'}")
     key = keys[0]
     kind = KEYS[key]
     points = _numbers(obj[key], key, kind).reshape(-1, 2)
@@ -237,10 +237,10 @@ def _numbers(values: Any, key: str, kind: GeometryKind) -> npt.NDArray[np.float6
     if not isinstance(values, (list, tuple)):
         raise GeometryError(f"{key} must be a list of numbers, not {type(values).__name__}")
     if kind is GeometryKind.BOX and len(values) != 4:
-        raise GeometryError(f"{key} has {len(values)} numbers, must be 4")
+        raise GeometryError(f"{key} must have 4 numbers, not {len(values)}")
     least = 2 * MIN_POINTS[kind]
     if len(values) % 2 or len(values) < least:
-        raise GeometryError(f"{key} has {len(values)} numbers, must be an even count >= {least}")
+        raise GeometryError(f"{key} must have an even count of at least {least} numbers, not {len(values)}")
     for i, value in enumerate(values):
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise GeometryError(f"{key}[{i}] must be a number, not {value!r}")
