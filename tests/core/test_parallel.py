@@ -178,6 +178,23 @@ def test_a_worker_uses_opencv_though_its_parent_did() -> None:
     assert sizes == [1] * 10
 
 
+LATE = """
+import sys
+from dcap.core.parallel import map_in_order
+
+def threads(_):
+    import cv2
+    return cv2.getNumThreads()
+
+print("cv2" in sys.modules, *map_in_order(threads, range(5), 2))
+"""
+
+
+def test_a_worker_that_imports_opencv_later_has_one_thread_too() -> None:
+    run = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, timeout=60, check=True)
+    assert run.stdout.split() == ["False", *["1"] * 5]
+
+
 def test_a_command_takes_the_cores_it_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
     assert default_workers() == 8

@@ -12,13 +12,12 @@ import atexit
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Generator, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
-
-import cv2
 
 from dcap.core.errors import DcapError, WorkerError
 
@@ -73,8 +72,7 @@ class _Workers:
         self.results: list[Connection[Any, Any]] = []
 
     def start(self, function: Callable[[S], T], items: Sequence[S], number: int) -> None:
-        # A forked worker inherits OpenCV's thread pool without its threads and would wait for them for ever.
-        cv2.setNumThreads(0)
+        _stop_threads_of_opencv()
         # Python waits at its exit for its children. A generator that an uncaught error still holds must not stop it.
         atexit.register(self.end)
         for first in range(number):
@@ -124,7 +122,9 @@ def _work(results: Connection[Any, Any], function: Callable[[S], T], items: Sequ
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    cv2.setNumThreads(0)  # a process that is not forked begins with a thread pool of its own
+    # A process that is not forked begins with a pool of threads of its own; so does one that imports OpenCV only now.
+    _stop_threads_of_opencv()
+    os.environ["OPENCV_FOR_THREADS_NUM"] = "1"
     for i in range(first, len(items), step):
         try:
             result = function(items[i])
@@ -132,6 +132,16 @@ def _work(results: Connection[Any, Any], function: Callable[[S], T], items: Sequ
             results.send((None, error))
             return
         results.send((result, None))
+
+
+def _stop_threads_of_opencv() -> None:
+    """Let OpenCV work in the thread that calls it, if this process has loaded it; this module does without it.
+
+    A forked worker inherits OpenCV's pool without its threads, and would wait for them for ever.
+    """
+    opencv = sys.modules.get("cv2")
+    if opencv is not None:
+        opencv.setNumThreads(0)
 
 
 def _end_with_parent() -> None:
