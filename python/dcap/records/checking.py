@@ -25,7 +25,7 @@ from dcap.core.parallel import map_in_order
 from dcap.core.words import counted
 from dcap.geometry.canvas import MAX_PIXELS
 from dcap.records.files.opening import open_source
-from dcap.records.files.source import RecordSource
+from dcap.records.files.source import RecordSource, names_of, row_of
 from dcap.records.images import check_header, decode_image
 from dcap.records.json_line import Problem
 from dcap.records.preprocess import NO_CHAIN, Chain
@@ -101,9 +101,12 @@ class CheckedRecords:
             RecordError: The file has changed since it was checked.
             IndexError: There is no such record.
         """
-        record, dropped_by = self.chain.apply(self.files[self.file_index[k]][int(self.row_index[k])])
+        k = row_of(k, len(self), names_of(self.files))
+        read = self.files[self.file_index[k]][int(self.row_index[k])]
+        record, dropped_by = self.chain.apply(read)
         if record is None:
-            raise RecordError(f"preprocessor {dropped_by!r} must give the same result each time it sees a record")
+            text = f"preprocessor {dropped_by!r} must give the same result each time it sees a record"
+            raise RecordError(f"{read.origin}: {text}")
         return record
 
     def counts(self, num_files: Sequence[int]) -> list[int]:

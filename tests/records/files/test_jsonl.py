@@ -78,8 +78,10 @@ def test_indexing_like_a_list(tmp_path: Path) -> None:
     file = file_of(tmp_path / "a.jsonl", LINE + b"\n\n" + LINE)
     assert file[-1].origin.line == 3
     for index in (2, -3):
-        with pytest.raises(IndexError):
-            file[index]
+        message = rf"a\.jsonl: index must be from -2 to below 2, the number of records, not {index}$"
+        for read in (file.__getitem__, file.origin, file.line, file.explain):
+            with pytest.raises(IndexError, match=message):
+                read(index)
 
 
 def test_memory_per_record_is_two_numbers(tmp_path: Path) -> None:

@@ -48,8 +48,11 @@ def test_records_of_several_files_are_one_sequence(tmp_path: Path) -> None:
     assert [str(record.origin) for record in records] == places
     assert [str(record.origin) for record in records[1:4]] == places[1:4]
     assert str(records[-1].origin) == "c.parquet:3"
-    with pytest.raises(IndexError):
+    name = re.escape(f"{tmp_path}/a.tar and 2 more files")
+    with pytest.raises(IndexError, match=f"^{name}: index must be from -5 to below 5, the number of records, not 5$"):
         records[5]
+    with pytest.raises(IndexError, match="not -6"):
+        records[-6]
     assert len(open_records([tmp_path / "c.parquet", tmp_path / "a.tar", "builtin:photos/val.jsonl"])) > 5
 
 

@@ -65,8 +65,9 @@ def test_records_are_those_of_jsonl(tmp_path: Path, strings: bool, group: int) -
     assert [str(record.origin) for record in source] == ["a.parquet:1", "a.parquet:2", "a.parquet:3"]
     assert (source[-1], source[-1].clipped) == (source[2], (0,))
     for index in (3, -4):
-        with pytest.raises(IndexError):
-            source[index]
+        for read in (source.__getitem__, source.origin, source.line, source.explain, source.embedded):
+            with pytest.raises(IndexError, match=rf"a\.parquet: index must be from -3 to below 3, .*, not {index}$"):
+                read(index)
 
 
 STRUCT = [{"bytes": picture(i), "path": f"{i}.png"} for i in range(3)]

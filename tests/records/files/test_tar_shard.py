@@ -39,8 +39,9 @@ def test_records_have_their_images(tmp_path: Path) -> None:
         assert (decode_image(image, record.canvas) == i).all()
     assert source[-1] == source[3]
     for index in (4, -5):
-        with pytest.raises(IndexError):
-            source[index]
+        for read in (source.__getitem__, source.origin, source.line, source.explain, source.embedded):
+            with pytest.raises(IndexError, match=rf"a\.tar: index must be from -4 to below 4, .*, not {index}$"):
+                read(index)
 
 
 def test_images_may_be_named_or_not(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ class JsonlFile(RecordSource):
 
     def origin(self, i: int) -> Origin:
         """Return file and line of record `i`."""
-        return Origin(str(self.path), self._lines().number(i))
+        return Origin(str(self.path), self._lines().number(self._row(i)))
 
     def line(self, i: int) -> bytes:
         """Return the bytes of record `i` without its line end; at most one byte more than `MAX_LINE_BYTES`.
@@ -74,7 +74,7 @@ class JsonlFile(RecordSource):
         """
         fd = self._file.fd()
         starts = self._lines().starts
-        i = range(len(starts))[i]
+        i = self._row(i)
         start = int(starts[i])
         end = int(starts[i + 1]) if i + 1 < len(starts) else self._file.size
         before = int(start > self._first)

@@ -18,7 +18,7 @@ import numpy as np
 from dcap.core.errors import ConfigError, RecordError, nearest_hint
 from dcap.core.words import counted
 from dcap.records.files.jsonl import JsonlFile
-from dcap.records.files.source import RecordSource
+from dcap.records.files.source import RecordSource, names_of, row_of
 from dcap.records.files.tar_shard import TarShard
 from dcap.records.record import COMPRESSIONS, Record
 
@@ -61,7 +61,7 @@ class Records(Sequence[Record]):
         """
         if isinstance(i, slice):
             return [self[k] for k in range(len(self))[i]]
-        i = range(len(self))[i]
+        i = row_of(i, len(self), names_of(self.files))
         file = int(np.searchsorted(self._starts, i, "right")) - 1
         return self.files[file][i - int(self._starts[file])]
 

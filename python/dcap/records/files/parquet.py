@@ -74,7 +74,7 @@ class ParquetRecords(RecordSource):
 
     def origin(self, i: int) -> Origin:
         """Return file and row, from 1, of record `i`."""
-        return Origin(str(self.path), range(1, len(self) + 1)[i])
+        return Origin(str(self.path), self._row(i) + 1)
 
     def line(self, i: int) -> bytes:
         """Return row `i` as JSON text.
@@ -83,7 +83,7 @@ class ParquetRecords(RecordSource):
             RecordError: The file has changed or is damaged, or a row group is too large.
             IndexError: There is no such row.
         """
-        i = range(len(self))[i]
+        i = self._row(i)
         row = self._values(i)
         row = {key: _as_json(key, value) for key, value in row.items() if value is not None}
         images = _image_names(row, f"{self.path.name}/{i + 1}" if self._has_bytes(i) else None)
@@ -102,7 +102,7 @@ class ParquetRecords(RecordSource):
 
     def embedded(self, i: int) -> EmbeddedImage | None:
         """Return the image of record `i`. `None`: the record names a file."""
-        i = range(len(self))[i]
+        i = self._row(i)
         return EmbeddedImage(f"in row {i + 1} of {self.path.name}", self, i) if self._has_bytes(i) else None
 
     def open_image(self, i: int) -> BinaryIO:

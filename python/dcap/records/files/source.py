@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from dcap.core.errors import RecordError
+from dcap.core.words import counted
 from dcap.records.embedded_image import EmbeddedImage
 from dcap.records.json_line import Problem
 from dcap.records.record import Origin, Record, read_or_explain
+
+
+def row_of(i: int, count: int, name: str | Path) -> int:
+    """Return the row, from 0, that an index means; a negative index counts from the end.
+
+    Args:
+        i: The index.
+        count: Number of records.
+        name: What holds them, for the message.
+
+    Raises:
+        IndexError: There is no such record.
+    """
+    if not -count <= i < count:
+        raise IndexError(f"{name}: index must be from -{count} to below {count}, the number of records, not {i}")
+    return i % count
+
+
+def names_of(files: Sequence[RecordSource]) -> str:
+    """Return the name of the first file, and how many more there are."""
+    if not files:
+        return "no files"
+    return f"{files[0].path}" + (f" and {counted(len(files) - 1, 'more file')}" if len(files) > 1 else "")
 
 
 class RecordSource(Protocol):
@@ -41,6 +65,9 @@ class RecordSource(Protocol):
     def embedded(self, i: int) -> EmbeddedImage | None:
         """Return the image of record `i` if the file holds it. `None`: the record names an image file."""
         return None
+
+    def _row(self, i: int) -> int:
+        return row_of(i, len(self), self.path)
 
     def explain(self, i: int, line: bytes | None = None) -> tuple[Record | None, tuple[Problem, ...]]:
         """Return record `i`, or `None` and all its problems.

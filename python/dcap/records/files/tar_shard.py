@@ -68,7 +68,7 @@ class TarShard(RecordSource):
 
     def origin(self, i: int) -> Origin:
         """Return file and sample, from 1, of record `i`."""
-        return Origin(str(self.path), range(1, len(self) + 1)[i])
+        return Origin(str(self.path), self._row(i) + 1)
 
     def line(self, i: int) -> bytes:
         """Return the JSON of record `i` with its ``images``; at most a little more than `MAX_LINE_BYTES`.
@@ -78,7 +78,7 @@ class TarShard(RecordSource):
             IndexError: There is no such record.
         """
         fd, index = self._file.fd(), self._samples()
-        i = range(len(index))[i]
+        i = self._row(i)
         start, size, image, _ = index.spans[:, i].tolist()
         if start < 0:
             return b""
@@ -96,7 +96,7 @@ class TarShard(RecordSource):
             RecordError: The shard has changed since it was opened.
             IndexError: There is no such record.
         """
-        index = self._samples()
+        index, i = self._samples(), self._row(i)
         if index.spans[0, i] < 0:
             name = index.name(i)
             return None, (Problem("json", f"must be given: no member with the key of {name} ends in .json"),)
@@ -105,7 +105,7 @@ class TarShard(RecordSource):
     def embedded(self, i: int) -> EmbeddedImage | None:
         """Return the image of record `i`. `None`: the record names a file."""
         index = self._samples()
-        i = range(len(index))[i]
+        i = self._row(i)
         return None if index.spans[2, i] < 0 else EmbeddedImage(f"{index.name(i)} in {self.path.name}", self, i)
 
     def open_image(self, i: int) -> BinaryIO:
