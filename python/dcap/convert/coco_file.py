@@ -6,6 +6,7 @@ read. So memory is the size of the file plus about 200 bytes per annotation; pla
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import msgspec
 
 from dcap.convert.conversion_report import ConversionReport, SourcePlace
-from dcap.convert.foreign_files import array, as_object, decoded, load_object, show_short
+from dcap.convert.foreign_files import array, as_object, load_object, show_short
 from dcap.core.errors import RecordError
 
 Id = int | str
@@ -138,12 +139,11 @@ def _image_ids(images: Sequence[Any], path: Path, report: ConversionReport) -> s
 
 
 def _known_image(value: Any, known: set[Id]) -> Id:
+    key: Id | None = None
     if isinstance(value, msgspec.Raw):
-        try:
+        with contextlib.suppress(msgspec.ValidationError, UnicodeDecodeError):  # explained below
             key = _IMAGE_ID.decode(value).image_id
-        except (msgspec.ValidationError, UnicodeDecodeError):
-            key = check_id(as_object(value, "annotation").get("image_id"), "image_id")
-    else:
+    if key is None:
         key = check_id(as_object(value, "annotation").get("image_id"), "image_id")
     if key not in known:
         raise RecordError(f"image_id must be the id of one of the images, not {show_short(key)}")
@@ -156,7 +156,7 @@ def _by_image(
     found: dict[Id, list[dict[str, Any]]] = {}
     for k, value in enumerate(lines):
         try:
-            found.setdefault(_known_image(value, known), []).append(as_object(decoded(value), "line"))
+            found.setdefault(_known_image(value, known), []).append(as_object(value, "line"))
         except RecordError as error:
             report.refuse(error, SourcePlace(str(path), "", f"lines[{k}]"))
     return found

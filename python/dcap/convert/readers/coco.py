@@ -71,9 +71,10 @@ class Coco:
                 report.refuse(error, place)
                 continue
             yield item
-        for key in captions.keys() - seen:
-            place = SourcePlace(str(self.captions), "", f"image {key}")
-            report.add("dropped", "caption of an image that is not in the other file", place)
+        for key in captions:
+            if key not in seen:
+                place = SourcePlace(str(self.captions), "", f"image {key}")
+                report.add("dropped", "caption of an image that is not in the other file", place)
 
     def _item(
         self,
