@@ -95,7 +95,7 @@ def test_a_torn_file_is_an_error_with_a_way_out(tmp_path: Path, content: bytes) 
 
 
 def test_a_missing_file_names_the_way_out(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"answer profile must exist beside the weights. Name the folder"):
+    with pytest.raises(CheckpointError, match=r"answer profile must exist. It is beside the weights: name the folder"):
         load_profile(tmp_path)
 
 

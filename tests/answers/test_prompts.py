@@ -37,7 +37,7 @@ def test_files_start_at_the_config_s_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "prompts.dense must name a file that exists, not .*dense.txt"),
+        (None, r"dense\.txt: text of data\.answer\.prompts\.dense must exist"),
         (b" \n", "prompts.dense must not be empty. Leave it out"),
         (b"\xff\xfe", "prompts.dense: .*dense.txt must be a readable UTF-8 file"),
         (b"x" * (MAX_PROMPT_BYTES + 1), f"prompts.dense: .*dense.txt must be at most {MAX_PROMPT_BYTES} bytes"),

@@ -39,7 +39,7 @@ def test_a_file_gives_back_the_very_pixels(dataset: DenseCaptionDataset, tmp_pat
 
 def test_what_is_no_replay(dataset: DenseCaptionDataset, tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
-    with pytest.raises(ConfigError, match="must exist"):
+    with pytest.raises(ConfigError, match="plan must exist"):
         Replay.read(path)
     Replay.of_sample(dataset, SampleKey(0, 0)).write(tmp_path)
     good = json.loads(path.read_text())

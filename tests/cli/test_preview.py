@@ -81,7 +81,7 @@ def test_records_alone_get_no_augmentation_and_any_length() -> None:
         (["builtin:photos/val.jsonl", "--num-samples", "0"], "--num-samples must be at least 1, not 0"),
         (["builtin:photos/val.jsonl", "--draws", "-1"], "--draws must be at least 1, not -1"),
         (["builtin:photos/val.jsonl", "data.anser=1"], "data.anser is not a field"),
-        (["missing.yaml"], "config file must exist"),
+        (["missing.yaml"], "config must exist"),
         (["missing.jsonl"], "file must exist"),
         (["empty.jsonl"], "must hold at least one record"),
     ],

@@ -62,7 +62,7 @@ def test_a_step_needs_a_curriculum(tmp_path: Path, capsys: pytest.CaptureFixture
         (["--plan", "plan.json", "seed=3"], "seed=3 must go with --config"),
         (["--plan", "plan.json", "--index", "3"], "--index must go with --config"),
         (["--plan", "plan.json", "--step", "3"], "--step must go with --config"),
-        (["--plan", "missing.json"], "missing.json must exist"),
+        (["--plan", "missing.json"], "missing.json: plan must exist"),
     ],
 )
 def test_refusals(args: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -87,7 +87,7 @@ def test_extends_merges_bases_in_order(tmp_path: Path) -> None:
         ("extends: self.yaml", "must not form a cycle: self.yaml -> self.yaml"),
         ("extends: 5", "extends must be a path or a list of paths, not 5"),
         ("extends: [a.yaml, 5]", "extends must be a path or a list of paths"),
-        ("extends: gone.yaml", "gone.yaml: config file must exist"),
+        ("extends: gone.yaml", "gone.yaml: config must exist"),
         ("- 1", "must be a mapping of sections, not list"),
         ("a: [1", "self.yaml: "),
         ("a: 1\na: 2", "key 'a' must be given once"),

@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 from dcap.core import files as scratch
-from dcap.core.files import folder_written_whole, point_at, remove_leftovers, write_whole, written_whole
+from dcap.core.errors import CheckpointError
+from dcap.core.files import (
+    folder_written_whole,
+    point_at,
+    remove_leftovers,
+    require_file,
+    why_no_file,
+    write_whole,
+    written_whole,
+)
 
 
 def aged(path: Path, seconds: float) -> Path:
@@ -203,3 +212,34 @@ def test_a_scratch_file_that_was_taken_for_a_leftover_is_made_again(
         file.write(b"whole")
     assert taken
     assert (tmp_path / "a").read_bytes() == b"whole"
+
+
+def test_a_path_that_is_no_file_says_what_it_is(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").touch()
+    (tmp_path / "circle").symlink_to("circle")
+    reasons = {
+        "gone": "missing",
+        "file/below": "missing",
+        ".": "a folder",
+        "pipe": "a pipe or device",
+        "file": "",
+        "a\0b": "a name with the NUL character",
+        "x" * 300: "one that cannot be opened (File name too long)",
+        "circle": "one that cannot be opened (Too many levels of symbolic links)",
+    }
+    assert {name: why_no_file(tmp_path / name) for name in reasons} == reasons
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("gone", "{}/gone: plan must exist. Write it first."),
+        (".", "{}: plan must be a file, not a folder. Name a file in it."),
+        ("x" * 300, "{}/" + "x" * 300 + ": plan must be a file, not one that cannot be opened (File name too long)."),
+    ],
+)
+def test_a_required_file_is_named_with_the_way_out(tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        require_file(tmp_path / name, "plan", CheckpointError, "Write it first.")
+    assert str(caught.value) == message.format(tmp_path)

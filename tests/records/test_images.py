@@ -211,12 +211,12 @@ class TestRefused:
         )
 
     def test_folder(self, tmp_path: Path) -> None:
-        with pytest.raises(ImageError, match="not a folder or device"):
+        with pytest.raises(ImageError, match="not a folder"):
             read_header(tmp_path)
 
     def test_a_pipe_does_not_hang(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "a.jpg")
-        with pytest.raises(ImageError, match="not a folder or device"):
+        with pytest.raises(ImageError, match="not a pipe or device"):
             read_header(tmp_path / "a.jpg")
 
     @pytest.mark.parametrize("name", ["x" * 300, "a\0b"])

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import msgspec
 
 from dcap.core.errors import GeometryError, RecordError
+from dcap.core.files import require_file
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
 from dcap.records.record import Origin
@@ -183,8 +184,7 @@ def read_predictions(path: Path) -> Iterator[Prediction]:
     Raises:
         RecordError: The file is missing, or a line is no prediction; the message names file, line and field.
     """
-    if not path.is_file():
-        raise RecordError(f"{path}: predictions must be a file, and it does not exist. Run dcap predict first.")
+    require_file(path, "predictions", RecordError, "Run dcap predict first.")
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             text = line.strip().removeprefix(b"\xef\xbb\xbf")

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from dcap.answers.prompts import PromptConfig, Prompts
 from dcap.core.config import build, to_tree
 from dcap.core.errors import CheckpointError, ConfigError, nearest_hint
-from dcap.core.files import write_whole
+from dcap.core.files import require_file, write_whole
 from dcap.geometry.grid import Norm
 
 Mode = Literal["dense", "summary", "mixed"]
@@ -114,11 +114,8 @@ def load_profile(folder: str | Path) -> ResolvedProfile:
         CheckpointError: The file is missing, torn, from a newer version, or has a field that dcap does not know.
     """
     path = Path(folder) / FILE_NAME
-    if not path.is_file():
-        raise CheckpointError(
-            f"{path}: answer profile must exist beside the weights. Name the folder that dcap train wrote, "
-            f"or copy its {FILE_NAME} here."
-        )
+    way_out = f"It is beside the weights: name the folder that dcap train wrote, or copy its {FILE_NAME} here."
+    require_file(path, "answer profile", CheckpointError, way_out)
     tree = _read(path)
     version = tree.pop("version", None)
     if version != VERSION:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dcap.core.errors import ConfigError
+from dcap.core.files import require_file
 from dcap.core.registry import Registry
 
 MAX_PROMPT_BYTES = 64 << 10
@@ -109,8 +110,7 @@ def _text(value: str | None, name: str, base_dir: str | Path) -> str | None:
 
 
 def _read(path: Path, name: str) -> str:
-    if not path.is_file():
-        raise ConfigError(f"data.answer.prompts.{name} must name a file that exists, not {path}")
+    require_file(path, f"text of data.answer.prompts.{name}", ConfigError)
     if path.stat().st_size > MAX_PROMPT_BYTES:
         raise ConfigError(f"data.answer.prompts.{name}: {path} must be at most {MAX_PROMPT_BYTES} bytes")
     try:

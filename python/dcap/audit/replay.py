@@ -13,7 +13,7 @@ from dcap.augment.plan import MAX_COORDINATE, Plan
 from dcap.augment.rendering import render
 from dcap.core.config import build
 from dcap.core.errors import ConfigError, GeometryError
-from dcap.core.files import write_whole
+from dcap.core.files import require_file, write_whole
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.sample import SampleKey
 from dcap.geometry.canvas import MAX_PIXELS
@@ -79,8 +79,7 @@ class Replay:
         Raises:
             ConfigError: The file is missing, too large, or not such a file.
         """
-        if not path.is_file():
-            raise ConfigError(f"{path} must exist; dcap replay --config writes such a file")
+        require_file(path, "plan", ConfigError, "dcap replay --config writes one.")
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ConfigError(f"{path} must be at most {MAX_FILE_BYTES} bytes")
         try:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dcap.core.errors import RecordError
+from dcap.core.files import require_file
 from dcap.records.json_line import show
 
 MAX_XML_BYTES = 16 << 20
@@ -64,8 +65,7 @@ def read_bytes(path: Path, max_bytes: int | None = None) -> bytes:
     Raises:
         RecordError: It is missing, no regular file, or larger than `max_bytes`.
     """
-    if not path.is_file():
-        raise RecordError(f"{path}: file must exist. Relative paths start at the current folder.")
+    require_file(path, "file", RecordError, "Relative paths start at the current folder.")
     size = path.stat().st_size
     if max_bytes is not None and size > max_bytes:
         raise RecordError(f"{path}: file must have at most {max_bytes} bytes, not {size}")

@@ -66,10 +66,10 @@ def check_target(target: Path, source: Path, overwrite: bool) -> None:
     Raises:
         ConfigError: The file is there, or is the input itself.
     """
-    if not target.exists():
-        return
-    if not target.is_file():
+    if target.is_dir():
         raise ConfigError(f"--out must be a file, not a folder: {target}")
+    if not target.is_file():  # nothing is there, or a pipe or device, which keeps nothing
+        return
     if source.exists() and target.samefile(source):
         raise ConfigError(f"--out must be another file than the input, {source}")
     if not overwrite:

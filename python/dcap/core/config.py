@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 import yaml
 
 from dcap.core.errors import ConfigError, nearest_hint
+from dcap.core.files import require_file
 
 C = TypeVar("C")
 
@@ -66,10 +67,9 @@ def _read_yaml(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
     if path in chain:
         names = " -> ".join(p.name for p in (*chain, path))
         raise ConfigError(f"{path}: extends must not form a cycle: {names}")
-    if not path.is_file():
-        raise ConfigError(f"{path}: config file must exist" + (f" (extended by {chain[-1]})" if chain else ""))
+    require_file(path, "config", ConfigError, f"{chain[-1]} extends it." if chain else "")
     if path.stat().st_size > MAX_CONFIG_BYTES:
-        raise ConfigError(f"{path}: config file must be at most {MAX_CONFIG_BYTES} bytes")
+        raise ConfigError(f"{path}: config must be at most {MAX_CONFIG_BYTES} bytes")
     try:
         tree = yaml.load(path.read_text("utf-8"), Loader=_Loader)
     except (yaml.YAMLError, UnicodeDecodeError, ConfigError) as error:

@@ -1,4 +1,4 @@
-"""Files, links and folders that appear whole or not at all, and the leftovers of killed writers.
+"""Files, links and folders that appear whole or not at all, the leftovers of killed writers, and files to read.
 
 Owns every flush to the disk and every rename that replaces something. A scratch file is ``.NAME.<16 hex digits>``
 beside NAME, locked while it is written; a NAME that is too long for that is cut. A scratch folder is
@@ -13,10 +13,13 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+from dcap.core.errors import DcapError
 
 LEAST_AGE_S = 60.0
 """A scratch file written to within this time is left alone, even if it is not locked: over NFS, locks of others may not
@@ -25,6 +28,41 @@ _LONGEST_NAME = 255
 """Bytes of the longest name of a file on common file systems."""
 _DIGITS = 16
 _OPEN_FILE = re.compile(r"(?:/dev|/proc/self)/fd/(\d+)|/dev/std(out|err)")
+
+
+def require_file(path: Path, what: str, error: type[DcapError], if_missing: str = "") -> None:
+    """Check that a path is that of a file to read. All of dcap says in the same words what it is instead.
+
+    Args:
+        path: The path.
+        what: What the file is, such as ``config``, for the message.
+        error: Kind of the error.
+        if_missing: Sentence that says what to do where nothing is there.
+
+    Raises:
+        DcapError: Of the kind `error`: nothing is there, or it is a folder or a device, or its path cannot be followed.
+    """
+    problem = why_no_file(path)
+    if problem == "missing":
+        raise error(f"{path}: {what} must exist." + (f" {if_missing}" if if_missing else ""))
+    if problem:
+        way_out = " Name a file in it." if problem == "a folder" else ""
+        raise error(f"{path}: {what} must be a file, not {problem}.{way_out}")
+
+
+def why_no_file(path: Path) -> str:
+    """Return what a path is instead of a file: ``missing``, ``a folder``, or other words; nothing for a file."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return "missing"
+    except OSError as error:  # such as a name that is too long, or a folder that may not be entered
+        return f"one that cannot be opened ({error.strerror})"
+    except ValueError:
+        return "a name with the NUL character"
+    if stat.S_ISREG(mode):
+        return ""
+    return "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
 
 
 def write_whole(place: Path, data: str | bytes, durable: bool = True) -> None:

@@ -22,6 +22,7 @@ from PIL import Image
 from PIL.ExifTags import Base
 
 from dcap.core.errors import ImageError
+from dcap.core.files import why_no_file
 from dcap.geometry.canvas import MAX_PIXELS, Canvas
 from dcap.records.embedded_image import EmbeddedImage, ImageSource
 from dcap.records.record import Origin
@@ -191,15 +192,11 @@ def _embedded(image: EmbeddedImage, where: str) -> BinaryIO:
 
 def _checked_file(path: Path, origin: Origin | None) -> Path:
     where = _where(origin)
-    try:
-        is_file, size = path.is_file(), path.stat().st_size
-    except (OSError, ValueError) as error:
-        reason = "missing" if isinstance(error, FileNotFoundError) else str(error)
-        hint = ". Paths in a record start at the folder of its file." if origin else ""
-        raise ImageError(f"{where}image {path} must be a readable file, not {reason}{hint}") from None
-    if not is_file or size == 0:
-        actual = "an empty one" if is_file else "a folder or device"
-        raise ImageError(f"{where}image {path} must be a file with an image in it, not {actual}")
+    if problem := why_no_file(path):
+        hint = ". Paths in a record start at the folder of its file." if origin and problem == "missing" else ""
+        raise ImageError(f"{where}image {path} must be a readable file, not {problem}{hint}")
+    if path.stat().st_size == 0:
+        raise ImageError(f"{where}image {path} must be a file with an image in it, not an empty one")
     return path
 
 

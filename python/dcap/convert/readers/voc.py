@@ -16,6 +16,7 @@ from dcap.convert.foreign_files import load_xml, show_short
 from dcap.convert.foreign_images import SUFFIXES
 from dcap.convert.reader import READERS, FoundObject, Item, Opened
 from dcap.core.errors import RecordError
+from dcap.core.files import require_file
 
 _OBJECT_TAGS = frozenset(("name", "bndbox", "polygon", "part"))
 _FILE_TAGS = frozenset(("filename", "path", "size", "object", "segmented"))
@@ -93,8 +94,7 @@ class Voc:
 
 
 def _chosen(split: Path, files: dict[str, Path]) -> list[Path]:
-    if not split.is_file():
-        raise RecordError(f"{split}: file must exist")
+    require_file(split, "list of names", RecordError)
     # Lists of one class have a second column, 1 where the class is there.
     try:
         names = [line.split()[0] for line in split.read_text("utf-8").splitlines() if line.strip()]

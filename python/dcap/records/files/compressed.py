@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dcap.core.errors import MissingPackageError, RecordError
-from dcap.core.files import remove_leftovers, written_whole
+from dcap.core.files import remove_leftovers, require_file, written_whole
 from dcap.core.log import get_logger
 from dcap.records.files.jsonl import JsonlFile
 from dcap.records.files.saved_index import ContentKey, places
@@ -57,8 +57,7 @@ def open_compressed(
         RecordError: The file cannot be read, is truncated or damaged, or holds too much text.
         MissingPackageError: zstandard is not installed.
     """
-    if not path.is_file():
-        raise RecordError(f"{path}: file must exist. Relative paths start at the current folder.")
+    require_file(path, "file", RecordError, "Relative paths start at the current folder.")
     try:
         file = path.open("rb")
     except OSError as error:

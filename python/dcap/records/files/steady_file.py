@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from dcap.core.errors import RecordError
+from dcap.core.files import require_file
 
 T = TypeVar("T")
 
@@ -104,8 +105,7 @@ class SteadyFile:
         return _OPEN.get(self._key, self._open)
 
     def _open(self) -> int:
-        if not self.path.is_file():
-            raise RecordError(f"{self.path}: file must exist. Relative paths start at the current folder.")
+        require_file(self.path, "file", RecordError, "Relative paths start at the current folder.")
         try:
             return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
