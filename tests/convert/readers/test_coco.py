@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dcap.convert.conversion_report import EXAMPLES
 from dcap.core.errors import RecordError
 from support.convert_cases import counts, image, instances, read, write_json
 
@@ -104,6 +105,14 @@ def test_the_first_caption_is_the_summary_and_the_others_are_kept(tmp_path: Path
     assert record.summary == "one cup"
     assert record.metadata["captions"] == ["two cups", "three"]
     assert counts(report) == {"caption of an image that is not in the other file": 1}
+
+
+def test_captions_without_an_image_are_listed_in_the_order_of_the_file(tmp_path: Path) -> None:
+    names = [f"gone {k}" for k in range(12)]
+    texts = [{"image_id": name, "caption": "a cup"} for name in names]
+    _, report = read("coco", instances(tmp_path), captions=write_json(tmp_path / "c.json", {"annotations": texts}))
+    (loss,) = report.found
+    assert [example["object"] for example in loss.examples] == [f"image {name}" for name in names[:EXAMPLES]]
 
 
 @pytest.mark.parametrize(
