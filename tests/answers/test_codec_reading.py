@@ -50,6 +50,8 @@ class TestStrict:
             (one('"bbox_2d": [1, 2, 3, 4], "desc": "a", "score": 1'), 52, "key 'score' must not be in an object"),
             (one('"desc": "a", "bbox_2d": [1, 2, 3, 4], "desc": "b"'), 52, "key 'desc' must be given once"),
             (one('"bbox_2d": [1, NaN, 3, 4], "desc": "a"'), 14, "bbox_2d must hold numbers, not NaN"),
+            (one('"bbox_2d": [1, null, 3, 4], "desc": "a"'), 14, "bbox_2d must hold numbers, not null"),
+            (one('"bbox_2d": [1, {}, 3, 4], "desc": "a"'), 14, "bbox_2d must hold numbers, not an object"),
             (one('"bbox_2d": [1, 2.0, 3, 4], "desc": "a"'), 13, "box must have whole numbers"),
             (one('"bbox_2d": [1, 2, 3, 1001], "desc": "a"'), 13, "box must have numbers within 0..1000"),
             (one('"bbox_2d": [1, -2, 3, 4], "desc": "a"'), 13, "box must have numbers within 0..1000"),
@@ -153,6 +155,11 @@ class TestLenient:
         text = write(shapes_of({"bbox_2d": [5, 5, 9, 9]}), [caption], Canvas(1000, 1000), DEFAULT)
         for end in range(len(text) + 1):
             assert lenient(text[:end]).captions in ((), (caption,))
+
+    def test_problems_come_in_the_order_of_the_text(self) -> None:
+        keys = [f"key_{k}" for k in range(12)]
+        text = one('"bbox_2d": [1, 2, 3, 4], "desc": "a", ' + ", ".join(f'"{key}": 1' for key in keys))
+        assert [problem.split("'")[1] for problem in lenient(text).problems] == keys
 
     def test_problems_are_bounded(self) -> None:
         read = lenient("{" * 5000)

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from dcap.answers.reader import Node, Notes, Scan, Unreadable
 from dcap.core.registry import Registry
+from dcap.core.words import show
 from dcap.geometry.shapes import KEY_OF_KIND, KEYS, GeometryKind
 
 
@@ -134,7 +135,6 @@ class JsonFormat:
             if not isinstance(item, Node) or _is_container(item):
                 start = item.position if isinstance(item, Node) else place
                 notes.add(start, f"item {i} must be an object with a shape")
-        return
 
 
 ANSWER_FORMATS.register("object_map", JsonFormat(text_key="desc", numbered=True))
@@ -173,8 +173,9 @@ def _read(node: Node, text_key: str, notes: Notes) -> AnswerObject | None:
         notes.add(node.position, f"object must have {missing}")
         return None
     key, text = shapes[0], texts[0]
-    for extra in members.keys() - {key, text_key, f"{key}_points"}:
-        notes.add(members[extra][1], f"key {extra[:40]!r} must not be in an object with {key} and {text_key}")
+    for other, (_, place) in members.items():
+        if other not in (key, text_key, f"{key}_points"):
+            notes.add(place, f"key {other[:40]!r} must not be in an object with {key} and {text_key}")
     caption, place = members[text]
     if not isinstance(caption, str):
         notes.add(place, f"{text} must be a string")
@@ -191,6 +192,13 @@ def _read(node: Node, text_key: str, notes: Notes) -> AnswerObject | None:
     return AnswerObject(KEYS[key], points, caption, node.position)
 
 
+def _shown(item: Any) -> str:
+    """Return what stands where a number should, for a message."""
+    if isinstance(item, Node | list):
+        return "an object" if isinstance(item, Node) else "a list"
+    return item.text if isinstance(item, Unreadable) else show(item)
+
+
 def _points(value: Any, place: int, key: str, notes: Notes) -> list[list[float]] | None:
     """Read the numbers of one shape as pairs, flat or nested. A note says if `write` nests them otherwise."""
     if not isinstance(value, list):
@@ -203,8 +211,7 @@ def _points(value: Any, place: int, key: str, notes: Notes) -> list[list[float]]
     flat = [number for pair in nested for number in pair] if nested else value
     for number in flat:
         if isinstance(number, bool) or not isinstance(number, (int, float)):
-            shown = number.text if isinstance(number, Unreadable) else type(number).__name__
-            notes.add(place, f"{key} must hold numbers, not {shown}")
+            notes.add(place, f"{key} must hold numbers, not {_shown(number)}")
             return None
     if len(flat) % 2:
         notes.add(place, f"{key} must have an even count of numbers, not {len(flat)}")
