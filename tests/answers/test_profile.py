@@ -65,8 +65,8 @@ def changed(tree: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     ("path", "value", "message"),
     [
         ("version", 2, "version must be 1, not 2. Use the dcap that wrote it"),
-        ("version", ..., "version must be 1, not None"),
-        ("answer.emit_norm", "norm10", "answer.emit_norm must be one of 'norm1000', 'norm100', 'none', not 'norm10'"),
+        ("version", ..., "version must be 1, not null"),
+        ("answer.emit_norm", "norm10", 'answer.emit_norm must be one of "norm1000", "norm100", "none", not "norm10"'),
         ("answer.emit_nrom", "none", "answer.emit_nrom is not a field of answer; did you mean emit_norm"),
         ("answer.max_pixels", "many", "answer.max_pixels must be an integer"),
         ("answer.min_pixels", 1, "min_pixels must be within"),

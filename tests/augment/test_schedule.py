@@ -158,7 +158,7 @@ def test_a_step_is_not_negative() -> None:
         ([{"until_step": 5, "ops": {"hflip": {"prob": 1}}}], "hflip must be one of augmentation.ops"),
         ([{"until_step": 5, "ops": {"shear": {"max_deg_x": 3}}}], "shear must be once .* not 2 times"),
         ([{"until_step": 5, "ops": {"rotate": {"max_dg": 3}}}], "did you mean max_deg"),
-        ([{"until_step": 5, "ops": {"rotate": {"max_deg": "far"}}}], "max_deg must be a number, not 'far'"),
+        ([{"until_step": 5, "ops": {"rotate": {"max_deg": "far"}}}], 'max_deg must be a number, not "far"'),
         ([{"until_step": 5, "ops": {"rotate": {"max_deg": -3}}}], "max_deg must"),
         ([{"until_step": 5, "ops": {"rotate": {"prob": 2}}}], "rotate.prob must be a number within"),
         ([{"until_step": 5, "ops": {"rotate": {"prob": True}}}], "rotate.prob must be a number within"),

@@ -198,7 +198,7 @@ def test_objects_of_one_image() -> None:
     [
         ([{"objects": []}], [], "pred must have one entry per image of truth, 1, not 0"),
         ([CUP], [{"desc": "cup"}], r"pred\[0\]: objects\[0\]: object must have exactly one"),
-        ([{"bbox_2d": [1, 2, 3, 4]}], [CUP], r"truth\[0\]: objects\[0\]\.desc must be a string, not None"),
+        ([{"bbox_2d": [1, 2, 3, 4]}], [CUP], r"truth\[0\]: objects\[0\]\.desc must be a string, not null"),
         (
             [{"objects": []}],
             ["pred.jsonl"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from dcap.answers.prediction import Prediction
 from dcap.core.errors import CheckpointError, ImageError
+from dcap.core.words import show
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
 from dcap.infer.prediction_file import LeftOut, PredictionFile, left_out_path, read_left_out, write_left_out
@@ -71,9 +73,9 @@ def test_other_settings_are_refused_and_leave_the_file_alone(path: Path, change:
     name, value = next(iter(change.items()))
     was = MADE_WITH.get(name)
     said = (
-        rf"profile.answer was {was['answer']!r} and is None"
+        rf"profile.answer was {re.escape(show(was['answer']))} and is null"
         if name == "profile" and was is not None
-        else rf"{name} was {was!r} and is {value!r}"
+        else rf"{name} was {re.escape(show(was))} and is {re.escape(show(value))}"
     )
     with pytest.raises(CheckpointError, match=rf"the same {name}.*{said}. .*--overwrite"):
         PredictionFile(path, {**MADE_WITH, **change})

@@ -81,7 +81,7 @@ ROWS: list[tuple[str, dict[str, Any], str]] = [
     ("image: over the bound", {"images": ["large.png"], "width": 100, "height": 100}, "must have at most 9000 pixels"),
 ]  # fmt: skip
 
-BAD_NUMBERS = [("true", "True"), ('"5"', "'5'"), ("null", "None")]
+BAD_NUMBERS = ["true", '"5"', "null"]
 
 
 @pytest.mark.parametrize(("changes", "message"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS])
@@ -96,11 +96,11 @@ def test_a_bad_row_stops_or_is_left_out(folder: Path, make_record: Make, changes
 
 
 @pytest.mark.parametrize("key", ["bbox_2d", "poly", "line"])
-@pytest.mark.parametrize(("written", "shown"), BAD_NUMBERS)
-def test_a_number_is_a_number(folder: Path, make_record: Make, key: str, written: str, shown: str) -> None:
+@pytest.mark.parametrize("written", BAD_NUMBERS)
+def test_a_number_is_a_number(folder: Path, make_record: Make, key: str, written: str) -> None:
     values = [1, 2, 30, 40] if key == "bbox_2d" else RING
     line = json.dumps(make_record(**shape(**{key: [*values[:-1], "HERE"]}))).replace('"HERE"', written)
-    with pytest.raises(RecordError, match=rf"objects\[0\]\.{key}\[{len(values) - 1}\] must be a number, not {shown}"):
+    with pytest.raises(RecordError, match=rf"objects\[0\]\.{key}\[{len(values) - 1}\] must be a number, not {written}"):
         check(folder, line.encode())
 
 

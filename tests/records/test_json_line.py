@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcap.core.errors import RecordError
-from dcap.records.json_line import MAX_DEPTH, MAX_LINE_BYTES, Problem, decode_line, show
+from dcap.records.json_line import MAX_DEPTH, MAX_LINE_BYTES, Problem, decode_line
 
 
 @pytest.mark.parametrize(
@@ -108,11 +108,6 @@ def test_depth_is_bounded_in_every_place(outer: str, used: int, left: str, right
 def test_any_bytes_give_an_object_or_a_record_error(line: bytes) -> None:
     with contextlib.suppress(RecordError):
         assert isinstance(decode_line(line), dict)
-
-
-def test_values_are_shown_in_json_s_words_and_short() -> None:
-    assert show([True, None, "ä"]) == '[true, null, "ä"]'
-    assert len(show("x" * 1000)) == 60
 
 
 def test_a_message_splits_into_field_and_text() -> None:

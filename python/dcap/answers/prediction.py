@@ -18,6 +18,7 @@ import msgspec
 
 from dcap.core.errors import GeometryError, RecordError
 from dcap.core.files import require_file
+from dcap.core.words import show
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
 from dcap.records.record import Origin
@@ -165,7 +166,7 @@ def _captions(objects: Sequence[dict[str, Any]], where: str) -> tuple[str, ...]:
     captions = [obj.get("desc") for obj in objects]
     for i, caption in enumerate(captions):
         if not isinstance(caption, str):
-            raise RecordError(f"{where}: objects[{i}].desc must be a string, not {caption!r}")
+            raise RecordError(f"{where}: objects[{i}].desc must be a string, not {show(caption)}")
     return tuple(map(str, captions))
 
 
@@ -174,7 +175,7 @@ def _scores(objects: Sequence[dict[str, Any]], where: str) -> tuple[float | None
     for i, score in enumerate(scores):
         number = isinstance(score, int | float) and not isinstance(score, bool)
         if score is not None and not (number and math.isfinite(score) and 0 <= score <= 1):
-            raise RecordError(f"{where}: objects[{i}].score must be a number within 0..1, not {score!r}")
+            raise RecordError(f"{where}: objects[{i}].score must be a number within 0..1, not {show(score)}")
     return tuple(scores) if any(score is not None for score in scores) else ()
 
 

@@ -14,6 +14,7 @@ from dcap.answers.prompts import PromptConfig, Prompts
 from dcap.core.config import build, to_tree
 from dcap.core.errors import CheckpointError, ConfigError, nearest_hint
 from dcap.core.files import require_file, write_whole
+from dcap.core.words import show
 from dcap.geometry.grid import Norm
 
 Mode = Literal["dense", "summary", "mixed"]
@@ -119,7 +120,7 @@ def load_profile(folder: str | Path) -> ResolvedProfile:
     tree = _read(path)
     version = tree.pop("version", None)
     if version != VERSION:
-        raise CheckpointError(f"{path}: version must be {VERSION}, not {version!r}. Use the dcap that wrote it.")
+        raise CheckpointError(f"{path}: version must be {VERSION}, not {show(version)}. Use the dcap that wrote it.")
     try:
         return build(ResolvedProfile, tree)
     except ConfigError as error:

@@ -10,6 +10,7 @@ from dcap.augment.config import AugmentConfig, PhaseConfig
 from dcap.augment.stages import Stage, check_rule
 from dcap.core.config import build, to_tree
 from dcap.core.errors import ConfigError, nearest_hint
+from dcap.core.words import show
 
 _TRIED = (1e-9, *(k / 16 for k in range(1, 16)), 1.0 - 1e-9)
 """Shares of a phase at which the config check tries its numbers. The legal values of a parameter have few gaps, and the
@@ -166,7 +167,7 @@ def _position(stages: tuple[Stage, ...], name: str, where: str) -> int:
 def _changed(stage: Stage, numbers: Mapping[str, Any], config: AugmentConfig, where: str) -> Stage:
     prob = numbers.get("prob", stage.prob)
     if _count(prob) != 1 or not 0.0 <= prob <= 1.0:
-        raise ConfigError(f"{where}.prob must be a number within 0..1, not {prob!r}")
+        raise ConfigError(f"{where}.prob must be a number within 0..1, not {show(prob)}")
     given = {name: value for name, value in numbers.items() if name != "prob"}
     op: Any = stage.op
     changed = build(type(op), {**to_tree(op), **given}, where)
@@ -174,7 +175,7 @@ def _changed(stage: Stage, numbers: Mapping[str, Any], config: AugmentConfig, wh
     for name in given:
         before, after = getattr(op, name), getattr(changed, name)
         if not _count(before) or _count(before) != _count(after):
-            raise ConfigError(f"{where}.{name} must be made of numbers, to move from {before!r} to {after!r}")
+            raise ConfigError(f"{where}.{name} must be made of numbers, to move from {show(before)} to {show(after)}")
     return replace(stage, prob=float(prob), op=changed)
 
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from dcap.core.errors import RecordError
 from dcap.core.files import require_file
-from dcap.records.json_line import show
+from dcap.core.words import show
 
 MAX_XML_BYTES = 16 << 20
 MAX_XML_DEPTH = 32

@@ -19,6 +19,7 @@ import yaml
 
 from dcap.core.errors import ConfigError, nearest_hint
 from dcap.core.files import require_file
+from dcap.core.words import show
 
 C = TypeVar("C")
 
@@ -75,12 +76,12 @@ def _read_yaml(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError, ConfigError) as error:
         raise ConfigError(f"{path}: {error}") from None
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: config must be a mapping of sections, not {type(tree).__name__}")
+        raise ConfigError(f"{path}: config must be a mapping of sections, not {show(tree)}")
     bases = tree.pop("extends", [])
     merged: dict[str, Any] = {}
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
-        raise ConfigError(f"{path}: extends must be a path or a list of paths, not {bases!r}")
+        raise ConfigError(f"{path}: extends must be a path or a list of paths, not {show(bases)}")
     for base in bases:
         merged = merge(merged, _read_yaml((path.parent / base).resolve(), (*chain, path)))
     return merge(merged, tree)
@@ -125,7 +126,7 @@ def _with_value(node: Any, path: list[str], value: Any, key: str) -> Any:
             raise ConfigError(f"override {key}: index {index} must be inside the list")
         return [_with_value(v, rest, value, key) if i == index else v for i, v in enumerate(node)]
     if node is not None and not isinstance(node, dict):
-        raise ConfigError(f"override {key}: {head!r} must be inside a section, not inside {node!r}")
+        raise ConfigError(f"override {key}: {head!r} must be inside a section, not inside {show(node)}")
     node = node or {}
     return {**node, head: _with_value(node.get(head), rest, value, key)}
 
@@ -144,7 +145,7 @@ def build(cls: type[C], tree: Any, where: str = "") -> C:
     """
     dot = f"{where}." if where else ""
     if not isinstance(tree, Mapping):
-        raise ConfigError(f"{where or 'config'} must be a section of keys, not {tree!r}")
+        raise ConfigError(f"{where or 'config'} must be a section of keys, not {show(tree)}")
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in tree:
@@ -170,14 +171,14 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
     if origin is Literal:
         if any(value == a and type(value) is type(a) for a in args):
             return value
-        raise ConfigError(f"{where} must be one of {', '.join(map(repr, args))}, not {value!r}")
+        raise ConfigError(f"{where} must be one of {', '.join(map(show, args))}, not {show(value)}")
     if dataclasses.is_dataclass(hint):
         return build(typing.cast("type[Any]", hint), value, where)
     if origin is tuple:
         return _convert_tuple(value, args, where)
     if origin is dict:
         if not isinstance(value, dict):
-            raise ConfigError(f"{where} must be a mapping, not {value!r}")
+            raise ConfigError(f"{where} must be a mapping, not {show(value)}")
         return {k: _convert(v, args[1], f"{where}.{k}") for k, v in value.items()}
     return _convert_scalar(value, hint, where)
 
@@ -196,7 +197,7 @@ def _convert_union(value: Any, args: tuple[Any, ...], where: str) -> Any:
 
 def _convert_tuple(value: Any, args: tuple[Any, ...], where: str) -> tuple[Any, ...]:
     if not isinstance(value, (list, tuple)):
-        raise ConfigError(f"{where} must be a list, not {value!r}")
+        raise ConfigError(f"{where} must be a list, not {show(value)}")
     if len(args) == 2 and args[1] is Ellipsis:
         return tuple(_convert(v, args[0], f"{where}[{i}]") for i, v in enumerate(value))
     if len(value) != len(args):
@@ -210,7 +211,7 @@ def _convert_scalar(value: Any, hint: type, where: str) -> Any:
     if hint is Path and isinstance(value, str):
         return Path(value)
     if type(value) is not hint:
-        raise ConfigError(f"{where} must be {_type_words(hint)}, not {value!r}")
+        raise ConfigError(f"{where} must be {_type_words(hint)}, not {show(value)}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{where} must be finite, not {value!r}")
     return value
@@ -237,7 +238,7 @@ def differences(saved: Any, current: Any, name: str = "") -> Iterator[tuple[str,
         for key in sorted({*saved, *current}, key=str):
             yield from differences(saved.get(key), current.get(key), f"{name}.{key}" if name else str(key))
     elif saved != current:
-        yield name, f"{name} was {saved!r} and is {current!r}"
+        yield name, f"{name} was {show(saved)} and is {show(current)}"
 
 
 def dump_yaml(config: Any) -> str:

@@ -16,7 +16,7 @@ from dcap.answers.prediction import Prediction
 from dcap.core.errors import GeometryError, RecordError
 from dcap.core.files import write_whole
 from dcap.core.progress import progress
-from dcap.core.words import counted
+from dcap.core.words import counted, show
 from dcap.evaluate.metrics import ScoreOptions, Scores, count_image
 from dcap.evaluate.pairs import Pair, pair_up
 from dcap.geometry.shapes import ShapeArray
@@ -104,7 +104,7 @@ def _parts(item: Item, where: str) -> tuple[ShapeArray, tuple[str, ...], bool]:
     for i, obj in enumerate(objects):
         caption = obj.get("desc") if isinstance(obj, Mapping) else None
         if not isinstance(caption, str):
-            raise RecordError(f"{where}: objects[{i}].desc must be a string, not {caption!r}")
+            raise RecordError(f"{where}: objects[{i}].desc must be a string, not {show(caption)}")
     try:
         shapes = ShapeArray.from_objects(objects)
         return shapes, tuple(obj["desc"] for obj in objects), bool(item.get("problems"))

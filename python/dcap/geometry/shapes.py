@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from dcap import kernels
 from dcap.core.errors import GeometryError
+from dcap.core.words import show
 
 MIN_POINTS = (2, 3, 2)
 """By kind."""
@@ -235,7 +236,7 @@ def _numbers(values: Any, key: str, kind: GeometryKind) -> npt.NDArray[np.float6
     if isinstance(values, np.ndarray):
         values = values.ravel().tolist()
     if not isinstance(values, (list, tuple)):
-        raise GeometryError(f"{key} must be a list of numbers, not {type(values).__name__}")
+        raise GeometryError(f"{key} must be a list of numbers, not {show(values)}")
     if kind is GeometryKind.BOX and len(values) != 4:
         raise GeometryError(f"{key} must have 4 numbers, not {len(values)}")
     least = 2 * MIN_POINTS[kind]
@@ -243,13 +244,13 @@ def _numbers(values: Any, key: str, kind: GeometryKind) -> npt.NDArray[np.float6
         raise GeometryError(f"{key} must have an even count of at least {least} numbers, not {len(values)}")
     for i, value in enumerate(values):
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise GeometryError(f"{key}[{i}] must be a number, not {value!r}")
+            raise GeometryError(f"{key}[{i}] must be a number, not {show(value)}")
     try:
         array = np.array(values, np.float64)
     except OverflowError:
         raise GeometryError(f"{key} must hold numbers that fit float64, not larger ones") from None
     for i in np.flatnonzero(~np.isfinite(array))[:1]:
-        raise GeometryError(f"{key}[{i}] must be finite, not {values[i]!r}")
+        raise GeometryError(f"{key}[{i}] must be finite, not {show(values[i])}")
     return array
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from dcap.core.errors import RecordError
+from dcap.core.words import show
 
 MAX_LINE_BYTES = 64 << 20
 """Longest record that is read; a longer line is a file without line ends, not a record."""
@@ -41,12 +42,6 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.field} {self.text}"
-
-
-def show(value: Any) -> str:
-    """Return a JSON value in JSON's own words, short enough for a message."""
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def decode_line(line: bytes) -> dict[str, Any]:

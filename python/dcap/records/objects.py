@@ -15,10 +15,11 @@ import numpy.typing as npt
 
 from dcap import kernels
 from dcap.core.errors import GeometryError
+from dcap.core.words import show
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.clipping import clip
 from dcap.geometry.shapes import KEY_OF_KIND, KEYS, MIN_POINTS, GeometryKind, ShapeArray, read_shape
-from dcap.records.json_line import Problem, show
+from dcap.records.json_line import Problem
 from dcap.records.keys import FORMS, key_hint
 
 COORDINATE_LIMIT = 1e9

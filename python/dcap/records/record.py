@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from dcap.core.errors import RecordError
+from dcap.core.words import show
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
 from dcap.records.embedded_image import EmbeddedImage, ImageSource
-from dcap.records.json_line import Problem, decode_line, show
+from dcap.records.json_line import Problem, decode_line
 from dcap.records.keys import key_hint
 from dcap.records.objects import check_text, read_objects
 from dcap.records.plain import read_plain

@@ -154,7 +154,7 @@ def test_what_hangs_over_the_border_is_cropped_to_the_canvas() -> None:
         ("random_crop", {"completeness_threshold": 0.2}, r"completeness_threshold must be above min_coverage \(0.3\)"),
         ("roi_crop", {"min_objects": -1}, "min_objects must be at least 0, not -1"),
         ("roi_crop", {"anchors": ["cup", ""]}, "anchors must be texts of at least one character"),
-        ("roi_crop", {"anchors": "cup"}, "anchors must be a list, not 'cup'"),
+        ("roi_crop", {"anchors": "cup"}, 'anchors must be a list, not "cup"'),
         ("roi_crop", {"scale_range": [0.5, 2]}, "scale_range must fulfil 1 <= lo <= hi"),
         ("roi_crop", {"min_crop_size": 0}, "min_crop_size must be at least 1, not 0"),
     ],
