@@ -14,12 +14,7 @@ std::int64_t transform_arrays(const Array<double>& xy, const Array<std::int64_t>
     const auto types = fill(out_kinds);
     const BoxPolicy policy = keep_boxes ? BoxPolicy::kBounds : BoxPolicy::kPolygon;
     std::int64_t num_points = 0;
-    Status status;
-    {
-        const py::gil_scoped_release release;
-        status = transform(shapes, matrix, policy, points, ends, types, num_points);
-    }
-    raise_if_failed(status);
+    run([&]() noexcept { return transform(shapes, matrix, policy, points, ends, types, num_points); });
     return num_points;
 }
 

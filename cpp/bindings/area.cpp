@@ -9,12 +9,7 @@ void area_arrays(const Array<double>& xy, const Array<std::int64_t>& offsets, co
                  Array<double>& out) {
     const Shapes shapes = shapes_of(xy, offsets, kinds);
     const auto sizes = fill(out);
-    Status status;
-    {
-        const py::gil_scoped_release release;
-        status = area_or_length(shapes, sizes);
-    }
-    raise_if_failed(status);
+    run([&]() noexcept { return area_or_length(shapes, sizes); });
 }
 
 }  // namespace

@@ -52,6 +52,17 @@ inline Shapes shapes_of(const Input<double>& xy, const Input<std::int64_t>& offs
 // Raises dcap.core.errors.GeometryError with the message that every backend uses.
 void raise_if_failed(Status status);
 
+// Call a kernel without the GIL, and raise what its status means.
+template <class Kernel>
+void run(Kernel kernel) {
+    Status status;
+    {
+        const py::gil_scoped_release release;
+        status = kernel();
+    }
+    raise_if_failed(status);
+}
+
 void register_affine(py::module_& m);
 void register_area(py::module_& m);
 void register_clip(py::module_& m);

@@ -11,12 +11,9 @@ std::int64_t canonicalize_arrays(const Input<std::int64_t>& xy, const Input<std:
                                  Array<std::int64_t>& out_offsets) {
     const auto points = fill(out_xy), ends = fill(out_offsets);
     std::int64_t num_points = 0;
-    Status status;
-    {
-        const py::gil_scoped_release release;
-        status = canonicalize({xy.values, offsets.values, kinds.values}, order.values, span, points, ends, num_points);
-    }
-    raise_if_failed(status);
+    run([&]() noexcept {
+        return canonicalize({xy.values, offsets.values, kinds.values}, order.values, span, points, ends, num_points);
+    });
     return num_points;
 }
 

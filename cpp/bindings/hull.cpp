@@ -9,12 +9,7 @@ void hull_arrays(const Array<double>& xy, const Array<std::int64_t>& offsets, co
                  Array<double>& out) {
     const Shapes shapes = shapes_of(xy, offsets, kinds);
     const auto corners = fill(out);
-    Status status;
-    {
-        const py::gil_scoped_release release;
-        status = min_area_rect(shapes, corners);
-    }
-    raise_if_failed(status);
+    run([&]() noexcept { return min_area_rect(shapes, corners); });
 }
 
 }  // namespace

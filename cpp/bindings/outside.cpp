@@ -9,12 +9,7 @@ void fill_outside_array(const Array<double>& region, std::uint8_t grey, Array<st
     if (out.ndim() != 3 || out.shape(2) != 3) raise_if_failed(Status::kBadArgument);
     const auto points = view(region);
     const Canvas canvas{fill(out), out.shape(0), out.shape(1)};
-    Status status;
-    {
-        const py::gil_scoped_release release;
-        status = fill_outside(points, grey, canvas);
-    }
-    raise_if_failed(status);
+    run([&]() noexcept { return fill_outside(points, grey, canvas); });
 }
 
 }  // namespace

@@ -10,12 +10,7 @@ void iou_arrays(const Array<double>& xy_a, const Array<std::int64_t>& offsets_a,
                 Array<double>& out) {
     const Shapes a = shapes_of(xy_a, offsets_a, kinds_a), b = shapes_of(xy_b, offsets_b, kinds_b);
     const auto iou = fill(out);
-    Status status;
-    {
-        const py::gil_scoped_release release;
-        status = pairwise_iou(a, b, iou);
-    }
-    raise_if_failed(status);
+    run([&]() noexcept { return pairwise_iou(a, b, iou); });
 }
 
 }  // namespace

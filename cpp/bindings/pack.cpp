@@ -10,12 +10,7 @@ std::int64_t pack_array(const Array<std::int64_t>& lengths, std::int64_t capacit
     const auto sizes = view(lengths);
     const auto row_of = fill(out);
     std::int64_t num_rows = 0;
-    Status status;
-    {
-        const py::gil_scoped_release release;
-        status = pack(sizes, capacity, window, row_of, num_rows);
-    }
-    raise_if_failed(status);
+    run([&]() noexcept { return pack(sizes, capacity, window, row_of, num_rows); });
     return num_rows;
 }
 

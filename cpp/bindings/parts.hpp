@@ -56,12 +56,7 @@ py::tuple fill_parts(const Shapes& shapes, Kernel kernel) {
         py::object points = fresh<double>({static_cast<Py_intptr_t>(capacity), 2});
         const std::span<double> xy{data_of<double>(points), static_cast<std::size_t>(2 * capacity)};
         ClipOutput out{xy, room.offsets, room.kinds, room.source, room.fraction};
-        Status status;
-        {
-            const py::gil_scoped_release release;
-            status = kernel(out);
-        }
-        raise_if_failed(status);
+        run([&]() noexcept { return kernel(out); });
         const std::int64_t m = out.num_shapes;
         if (out.num_points <= capacity && static_cast<std::size_t>(m) <= room.kinds.size()) {
             py::tuple arrays =

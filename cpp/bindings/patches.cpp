@@ -10,12 +10,7 @@ void patchify_array(const Array<std::uint8_t>& image, Array<T>& out) {
     if (image.ndim() != 3 || image.shape(2) != 3) raise_if_failed(Status::kBadImage);
     const Image pixels{view(image), image.shape(0), image.shape(1)};
     const auto patches = fill(out);
-    Status status;
-    {
-        const py::gil_scoped_release release;
-        status = patchify(pixels, patches);
-    }
-    raise_if_failed(status);
+    run([&]() noexcept { return patchify(pixels, patches); });
 }
 
 template <class T>

@@ -10,12 +10,7 @@ void recolor_array(const Array<std::uint8_t>& image, const Array<std::uint8_t>& 
     const RecolorSteps steps{view(kinds), view(tables), view(numbers)};
     const auto rgb = view(image);
     const auto changed = fill(out);
-    Status status;
-    {
-        const py::gil_scoped_release release;
-        status = recolor(rgb, steps, changed);
-    }
-    raise_if_failed(status);
+    run([&]() noexcept { return recolor(rgb, steps, changed); });
 }
 
 }  // namespace

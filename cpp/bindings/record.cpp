@@ -32,12 +32,7 @@ py::object read_record_arrays(const py::bytes& line, std::int64_t max_side) {
     const std::span bytes(reinterpret_cast<const std::uint8_t*>(PyBytes_AS_STRING(line.ptr())), size);
     room.grow(size);
     RecordOutput out{room.xy, room.offsets, room.kinds, room.texts, room.values};
-    Status status;
-    {
-        const py::gil_scoped_release release;
-        status = read_record(bytes, max_side, out);
-    }
-    raise_if_failed(status);
+    run([&]() noexcept { return read_record(bytes, max_side, out); });
     py::object found = py::none();
     if (out.plain) {
         const std::int64_t n = out.num_objects;

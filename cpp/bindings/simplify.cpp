@@ -10,12 +10,7 @@ void simplify_arrays(const Array<double>& xy, const Array<std::int64_t>& offsets
     const Shapes shapes = shapes_of(xy, offsets, kinds);
     const auto keep = fill(out_keep);
     const auto score = fill(out_score);
-    Status status;
-    {
-        const py::gil_scoped_release release;
-        status = simplify(shapes, max_points, keep, score);
-    }
-    raise_if_failed(status);
+    run([&]() noexcept { return simplify(shapes, max_points, keep, score); });
 }
 
 }  // namespace

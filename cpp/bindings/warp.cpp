@@ -13,12 +13,7 @@ void warp_array(const Array<std::uint8_t>& image, const Numbers<6>& matrix,
     if (out.ndim() != 3 || out.shape(2) != 3) raise_if_failed(Status::kBadArgument);
     const Image source{view(image), image.shape(0), image.shape(1)};
     const Canvas canvas{fill(out), out.shape(0), out.shape(1)};
-    Status status;
-    {
-        const py::gil_scoped_release release;
-        status = warp(source, matrix.values, {samples.first, samples.second}, canvas);
-    }
-    raise_if_failed(status);
+    run([&]() noexcept { return warp(source, matrix.values, {samples.first, samples.second}, canvas); });
 }
 
 }  // namespace
