@@ -1,4 +1,4 @@
-"""Shared parts of the numba twins: the compiler options, the layout check, bounds, copying and one stable sort."""
+"""Shared parts of the numba twins: the compiler options, the layout check, bounds, copying and sorting."""
 
 from __future__ import annotations
 
@@ -57,26 +57,6 @@ def copy_points(points: F64, out: F64, at: int) -> None:
 
 @jit
 def sort_order(primary: F64, secondary: F64) -> I64:
-    """Return the indices that sort by (primary, secondary, index), by merging runs bottom up."""
-    n = len(primary)
-    order, other = np.arange(n), np.empty(n, np.int64)
-    width = 1
-    while width < n:
-        for start in range(0, n, 2 * width):
-            middle, end = min(start + width, n), min(start + 2 * width, n)
-            i, j = start, middle
-            for at in range(start, end):
-                left = i < middle
-                if left and j < end:
-                    p, q = order[i], order[j]
-                    level = primary[p] == primary[q]
-                    left = secondary[p] <= secondary[q] if level else primary[p] < primary[q]
-                if left:
-                    other[at] = order[i]
-                    i += 1
-                else:
-                    other[at] = order[j]
-                    j += 1
-        order, other = other, order
-        width *= 2
-    return order
+    """Return the indices that sort by (primary, secondary, index)."""
+    order = np.argsort(secondary, kind="mergesort")  # numba's one stable sort
+    return order[np.argsort(primary[order], kind="mergesort")]

@@ -277,7 +277,6 @@ def _trace(points: F64, starts: I64, marks: Marks, bounding: I8, first: I64) -> 
 
 @jit
 def _emit_parts(
-    subject: F64,
     kind: int,
     source: int,
     share: float,
@@ -353,7 +352,7 @@ def _cut_ring(
         add_part(subject, kind, source, 1.0, sizes, out)
     elif visible > least and visible_share(visible, whole) > 0.0:
         share = visible_share(visible, whole)
-        _emit_parts(subject, kind, source, share, least, keep_boxes, largest, parts, ends, areas, sizes, out)
+        _emit_parts(kind, source, share, least, keep_boxes, largest, parts, ends, areas, sizes, out)
     return status.OK
 
 
@@ -454,17 +453,10 @@ def _put_ring(xy: F64, offsets: I64, kinds: U8, bounds: F64, i: int, out: F64, a
 
 @jit
 def _difference(
-    xy: F64,
-    offsets: I64,
-    kinds: U8,
-    cover_xy: F64,
-    cover_offsets: I64,
-    cover_kinds: U8,
-    keep_boxes: bool,
-    largest: bool,
-    sizes: I64,
-    out: Out,
+    shapes: tuple[F64, I64, U8], cover_shapes: tuple[F64, I64, U8], keep_boxes: bool, largest: bool, sizes: I64, out: Out
 ) -> int:
+    xy, offsets, kinds = shapes
+    cover_xy, cover_offsets, cover_kinds = cover_shapes
     for code in (check_layout(xy, offsets, kinds), check_layout(cover_xy, cover_offsets, cover_kinds)):
         if code != status.OK:
             return code
@@ -521,6 +513,6 @@ def difference(
     covers = points_view(cover_xy), read_only(cover_offsets), read_only(cover_kinds)
 
     def fill(sizes: I64, out: Out) -> int:
-        return int(_difference(*shapes, *covers, keep_boxes, keep_largest, sizes, out))
+        return int(_difference(shapes, covers, keep_boxes, keep_largest, sizes, out))
 
     return fill_parts(len(kinds), len(shapes[0]), fill)
