@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from dcap.records.checking import BadRecordList, check_records
 
@@ -43,6 +47,22 @@ def test_a_resume_keeps_what_was_found_later(write_jsonl: Write, make_record: Ma
     listed.path.write_bytes(whole + b'{"errors": ["cut by a cra')
     listed.start(checked)
     assert listed.path.read_bytes() == whole
+
+
+def test_a_full_disk_leaves_the_list_as_it_was(
+    write_jsonl: Write, make_record: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = BadRecordList(tmp_path)
+    listed.add("r.jsonl:1: image must be whole")
+    before = listed.path.read_bytes()
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        listed.start(check_records([write_jsonl([make_record(), b"{}"])], on_bad_record="skip"))
+    assert listed.path.read_bytes() == before
 
 
 def test_an_image_that_fails_in_every_epoch_is_listed_once(tmp_path: Path) -> None:

@@ -99,6 +99,7 @@ def test_printed_bars_are_as_long_as_counts() -> None:
     assert [line.split()[-1] for line in lines] == ["8", "4", "1"]
     lengths = [len(re.findall("[█▉▊▋▌▍▎▏]", line)) for line in lines]
     assert lengths == [lengths[0], lengths[0] // 2, lengths[0] // 8]
+    assert bar_lines(ranked("nothing", {})) == ""
 
 
 def test_bars_of_a_page_are_as_long_as_counts() -> None:

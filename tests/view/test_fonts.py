@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 
+import pytest
 from PIL import ImageFont
 
+from dcap.view import fonts
 from dcap.view.fonts import find_fonts, font_for, load_font
 
 
@@ -34,3 +37,13 @@ def test_default_font_scales() -> None:
     assert isinstance(small, ImageFont.FreeTypeFont)
     assert large.getlength("word") > 2 * small.getlength("word")
     assert all(isinstance(path, Path) for path in find_fonts())
+
+
+def test_a_user_without_a_home_folder_has_fonts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs under a number which no user has."""
+
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    assert len(runpy.run_path(fonts.__file__)["FOLDERS"]) == len(fonts.FOLDERS)

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dcap.core.errors import DcapError, ImageError, RecordError
+from dcap.core.files import write_whole
 from dcap.core.log import get_logger
 from dcap.core.parallel import map_in_order
 from dcap.core.words import counted
@@ -293,12 +294,22 @@ class BadRecordList:
     def start(self, *checked: CheckedRecords) -> None:
         """Begin the list with the bad records of some files. On resume, keep the records that were added later."""
         added = [line for line in self._lines() if "file" not in json.loads(line)]
-        self.path.unlink(missing_ok=True)
-        for bad in (bad for records in checked for bad in records.bad):
-            errors = [str(problem) for problem in bad.problems]
-            self._append({"file": bad.origin.file, "line": bad.origin.line, "errors": errors, "text": bad.text})
-        for line in added:
-            self._append(json.loads(line))
+        found = [
+            _as_line(
+                {
+                    "file": bad.origin.file,
+                    "line": bad.origin.line,
+                    "errors": [str(problem) for problem in bad.problems],
+                    "text": bad.text,
+                }
+            )
+            for records in checked
+            for bad in records.bad
+        ]
+        if lines := found + added:
+            write_whole(self.path, b"".join(lines))
+        else:
+            self.path.unlink(missing_ok=True)
 
     def _lines(self) -> list[bytes]:
         """Return the whole lines; a crash may have cut the last one."""

@@ -102,7 +102,7 @@ def parse_record(line: bytes, origin: Origin, embedded: EmbeddedImage | None = N
 
     Raises:
         RecordError: The first thing that breaks the contract, as ``train.jsonl:1841: objects[3].poly ...``;
-            `find_problems` gives all of them.
+            `check_records` names everything in a file that breaks it.
     """
     try:
         record, problems = _read(line, origin, embedded)

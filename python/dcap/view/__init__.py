@@ -12,12 +12,13 @@ from dcap.core.faces import lazy
 if TYPE_CHECKING:
     from dcap.view.charts import Chart, Histogram, bar_lines, ranked
     from dcap.view.draw import DrawStyle, draw_shapes, scaled_to
-    from dcap.view.page import Entry, Panel, render_template, samples_page
+    from dcap.view.page import Drop, Entry, Panel, render_template, samples_page
     from dcap.view.sheet import Tile, compare, contact_sheet, write_png
 
 __all__ = [
     "Chart",
     "DrawStyle",
+    "Drop",
     "Entry",
     "Histogram",
     "Panel",
@@ -38,7 +39,7 @@ __getattr__, __dir__ = lazy(
     {
         "charts": ("Chart", "Histogram", "bar_lines", "ranked"),
         "draw": ("DrawStyle", "draw_shapes", "scaled_to"),
-        "page": ("Entry", "Panel", "render_template", "samples_page"),
+        "page": ("Drop", "Entry", "Panel", "render_template", "samples_page"),
         "sheet": ("Tile", "compare", "contact_sheet", "write_png"),
     },
 )

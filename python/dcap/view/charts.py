@@ -176,7 +176,7 @@ def bar_lines(chart: Chart, width: int = 40) -> str:
         chart: What to draw; its title and note are left out.
         width: Characters of the longest bar.
     """
-    wide = max(len(label) for label, _ in chart.bars)
+    wide = max((len(label) for label, _ in chart.bars), default=0)
     lines = []
     for (label, count), share in zip(chart.bars, chart.shares, strict=True):
         eighths = round(8 * width * share)

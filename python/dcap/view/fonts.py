@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,8 +13,9 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 FOLDERS = (
     Path("/usr/share/fonts"),
     Path("/usr/local/share/fonts"),
-    Path.home() / ".local/share/fonts",
-    Path.home() / ".fonts",
+    # Unlike Path.home(), this never fails: a container's user may have no home folder.
+    Path(os.path.expanduser("~/.local/share/fonts")),
+    Path(os.path.expanduser("~/.fonts")),
     Path("/System/Library/Fonts"),
     Path("/Library/Fonts"),
     Path("C:/Windows/Fonts"),

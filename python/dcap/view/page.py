@@ -83,7 +83,7 @@ class Panel:
     @property
     def listed(self) -> list[ListItem]:
         """The list, for the template."""
-        numbers = self.numbers or range(1, len(self.captions) + 1)
+        numbers = range(1, len(self.captions) + 1) if self.numbers is None else self.numbers
         captions = enumerate(self.captions)
         items = [ListItem(i, numbers[i], caption, self.dropped.get(i)) for i, caption in captions]
         return items + [ListItem(None, drop.number, drop.caption, drop.reason) for drop in self.gone]
