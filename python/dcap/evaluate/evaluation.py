@@ -152,7 +152,8 @@ def evaluate(truth: Sequence[Path], pred: Path, options: ScoreOptions | None = N
         options: Tolerances, in pixels and IoU. `None`: the defaults.
 
     Raises:
-        RecordError: As `pair_up`.
+        RecordError: A record or prediction is malformed, a prediction's image is not in the truth, or the two disagree
+            on its size.
     """
     options = options or ScoreOptions()
     pairs = progress(pair_up(truth, pred), "Scoring")

@@ -13,7 +13,7 @@ from dcap.core.faces import lazy
 
 if TYPE_CHECKING:
     from dcap.records.checking import BadRecord, CheckedRecords, ImageRules, check_records
-    from dcap.records.files.opening import Records, expand_sources, open_records
+    from dcap.records.files.opening import Records, expand_sources, open_records, open_source
     from dcap.records.files.source import RecordSource
     from dcap.records.images import ImageHeader, decode_image, read_header
     from dcap.records.preprocess import PREPROCESSORS, Chain, Preprocessor, PreprocessorConfig
@@ -38,6 +38,7 @@ __all__ = [
     "image_path",
     "image_source",
     "open_records",
+    "open_source",
     "parse_record",
     "read_header",
     "to_dict",
@@ -47,7 +48,7 @@ __getattr__, __dir__ = lazy(
     __name__,
     {
         "checking": ("BadRecord", "CheckedRecords", "ImageRules", "check_records"),
-        "files.opening": ("Records", "expand_sources", "open_records"),
+        "files.opening": ("Records", "expand_sources", "open_records", "open_source"),
         "files.source": ("RecordSource",),
         "images": ("ImageHeader", "decode_image", "read_header"),
         "preprocess": ("PREPROCESSORS", "Chain", "Preprocessor", "PreprocessorConfig"),

@@ -29,11 +29,6 @@ TEXT = b"\xef\xbb\xbf" + b"\r\n\n".join(LINES)
 PACK: dict[str, Callable[[bytes], bytes]] = {"gz": gzip.compress, "zst": zstandard.compress}
 
 
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
 @pytest.fixture(params=PACK)
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)

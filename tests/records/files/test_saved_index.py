@@ -27,11 +27,6 @@ TEXTS = {"plain": b"\n".join([LINE] * 5), "blank lines": b"\xef\xbb\xbf\n" + LIN
 NUMBERS = {"plain": [1, 2, 3, 4, 5], "blank lines": [2, 4]}
 
 
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
 @pytest.fixture(params=TEXTS)
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)

@@ -150,8 +150,7 @@ def test_a_header_may_not_ask_for_much(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def kept(tmp_path: Path) -> Path:
     return write_tar(tmp_path / "a.tar", [*samples(5), ("x/" + "long" * 20 + ".json", b"{}")])
 
 

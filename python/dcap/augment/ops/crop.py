@@ -33,7 +33,7 @@ class Crop(Window):
         """The sides of the new canvas are multiples of this number."""
         return 1
 
-    def _window(self, view: View, x: int, y: int, height: int, width: int, of: str = "") -> Warp:
+    def _window(self, x: int, y: int, height: int, width: int, of: str = "") -> Warp:
         rules = DropRules(self.min_coverage, self.completeness_threshold, self.min_objects, self.skip_if_line)
         words = f"{width}x{height} window at ({x}, {y}){of}"
         return Warp(Affine.translation(-x, -y), Canvas(height, width), words, rules, cuts=True)
@@ -65,7 +65,7 @@ class RandomCrop(Crop):
         height = _side(view.canvas.height, math.sqrt(share / ratio))
         x = int(rng.integers(view.canvas.width - width + 1))
         y = int(rng.integers(view.canvas.height - height + 1))
-        return self._window(view, x, y, height, width)
+        return self._window(x, y, height, width)
 
 
 @OPS.register("roi_crop")
@@ -105,7 +105,7 @@ class RoiCrop(Crop):
             self._span(math.floor(a), math.ceil(b), factor * (b - a), full, rng)
             for (a, b), full in zip(spans, size.tolist(), strict=True)
         )
-        return self._window(view, x, y, height, width, f" around {view.captions[chosen]!r}")
+        return self._window(x, y, height, width, f" around {view.captions[chosen]!r}")
 
     def _is_anchor(self, caption: str) -> bool:
         return not self.anchors or any(anchor in caption for anchor in self.anchors)

@@ -23,6 +23,8 @@ from dcap.kernels._numba.predicates import orientation
 from dcap.kernels._types import BOX, F64, I64, LINE, POLYGON, U8, check_types, points_view, read_only
 
 I8 = npt.NDArray[np.int8]
+Shapes = tuple[F64, I64, U8]
+"""Points, offsets and kinds."""
 
 ROUNDING: Final = 1e-15
 
@@ -452,9 +454,7 @@ def _put_ring(xy: F64, offsets: I64, kinds: U8, bounds: F64, i: int, out: F64, a
 
 
 @jit
-def _difference(
-    shapes: tuple[F64, I64, U8], cover_shapes: tuple[F64, I64, U8], keep_boxes: bool, largest: bool, sizes: I64, out: Out
-) -> int:
+def _difference(shapes: Shapes, cover_shapes: Shapes, keep_boxes: bool, largest: bool, sizes: I64, out: Out) -> int:
     xy, offsets, kinds = shapes
     cover_xy, cover_offsets, cover_kinds = cover_shapes
     for code in (check_layout(xy, offsets, kinds), check_layout(cover_xy, cover_offsets, cover_kinds)):
