@@ -26,7 +26,7 @@ from dcap.data.encode import Tokenizer
 from dcap.data.mixture import EpochSamples
 from dcap.records.files.opening import expand_sources, open_source
 
-logger = get_logger(__name__)
+log = get_logger(__name__)
 
 _SAMPLES_OF_A_RUN = 16
 _DRAW_PURPOSE = 9
@@ -86,7 +86,7 @@ def _dataset(
     tokenizer: Tokenizer | str, augmentation: AugmentConfig | None, seed: int, data: DataConfig, name: Split
 ) -> DenseCaptionDataset:
     dataset = DenseCaptionDataset(data, name, tokenizer, augmentation=augmentation, seed=seed)
-    logger.info("%s: %s", name, dataset.records.summary())
+    log.info("%s: %s", name, dataset.records.summary())
     return dataset
 
 

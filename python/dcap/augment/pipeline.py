@@ -29,7 +29,7 @@ from dcap.core.log import get_logger
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
 
-logger = get_logger(__name__)
+log = get_logger(__name__)
 
 Fit = Callable[[Canvas], Canvas]
 """The model's own resize: from the canvas after all ops to the one that the model sees."""
@@ -145,7 +145,7 @@ class Pipeline:
         if not sized or sized[-1][1] % MULTIPLE == 0:
             return
         name, left = sized[-1]
-        logger.log(
+        log.log(
             logging.INFO if left == 1 else logging.WARNING,
             "augmentation.ops: %s leaves sides %s; the model's own resize makes them multiples of %d, a second change "
             "of size in the same single resample",

@@ -26,7 +26,7 @@ from dcap.data.packing import SampleSize, SampleSizes
 from dcap.data.planning import Planner
 from dcap.data.saved_lengths import SavedLengths
 
-logger = get_logger(__name__)
+log = get_logger(__name__)
 
 CHUNK = 256
 """Samples that a worker process plans at a time."""
@@ -144,21 +144,21 @@ class EpochLengths:
         """Log what was left out, and in the first epoch what was simplified."""
         found = self.notes
         if found.too_long:
-            logger.warning("%s: %s left out, too long", self.name, counted(len(found.too_long), "sample"))
+            log.warning("%s: %s left out, too long", self.name, counted(len(found.too_long), "sample"))
         samples, objects = found.num_fitted("dropped_objects")
         if samples:
             left_out = f"{counted(objects, 'object')} left out of {counted(samples, 'sample')}, too long"
-            logger.warning("%s: %s", self.name, left_out)
+            log.warning("%s: %s", self.name, left_out)
         samples, _ = found.num_fitted("shrunk_image")
         if samples:
-            logger.warning("%s: smaller images in %s, too long", self.name, counted(samples, "sample"))
+            log.warning("%s: smaller images in %s, too long", self.name, counted(samples, "sample"))
         if found.unplanned:
             count, example = counted(len(found.unplanned), "sample"), next(iter(found.unplanned.values()))
-            logger.warning("%s: %s left out, such as %s", self.name, count, example)
+            log.warning("%s: %s left out, such as %s", self.name, count, example)
         iou = np.concatenate([np.empty(0), *found.kept_iou.values()])
         if len(iou):
             shapes, mean, least = counted(len(iou), "shape"), float(iou.mean()), float(iou.min())
-            logger.info("%s: %s simplified; IoU kept: mean %.3f, least %.3f", self.name, shapes, mean, least)
+            log.info("%s: %s simplified; IoU kept: mean %.3f, least %.3f", self.name, shapes, mean, least)
 
 
 def _lengths_of_run(
@@ -205,8 +205,8 @@ def _fixed_sizes(dataset: DenseCaptionDataset) -> SampleSizes:
     saved = kept.load()
     if saved is not None:
         left_out = int((saved.tokens == 0).sum())
-        log = logger.warning if left_out else logger.info
-        log("%s: lengths as planned before; %s left out, too long", lengths.name, counted(left_out, "sample"))
+        tell = log.warning if left_out else log.info
+        tell("%s: lengths as planned before; %s left out, too long", lengths.name, counted(left_out, "sample"))
         return saved
     sizes = _planned(lengths)
     if not lengths.notes.fitted and not lengths.notes.unplanned:

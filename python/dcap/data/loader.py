@@ -29,7 +29,7 @@ from dcap.data.sample import Sample
 from dcap.data.steps import Row
 from dcap.data.workers import from_workers
 
-logger = get_logger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class EpochLoader:
     rank: int = 0
     num_ranks: int = 1
     pin_memory: bool = False
-    on_skip: Callable[[str], None] = logger.warning
+    on_skip: Callable[[str], None] = log.warning
 
     @property
     def patch_dtype(self) -> PatchDtype:

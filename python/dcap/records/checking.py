@@ -32,7 +32,7 @@ from dcap.records.json_line import Problem
 from dcap.records.preprocess import NO_CHAIN, Chain
 from dcap.records.record import Origin, Record, image_source
 
-logger = get_logger(__name__)
+log = get_logger(__name__)
 
 ERRORS_SHOWN = 50
 """Reading stops at this number of problems when bad records are errors."""
@@ -321,7 +321,7 @@ class BadRecordList:
 
         It fails again in every epoch, but is listed once.
         """
-        logger.warning("left out: %s", message)
+        log.warning("left out: %s", message)
         item = {"errors": [message]}
         if not self.path.is_file() or _as_line(item) not in self.path.read_bytes():
             self._append(item)

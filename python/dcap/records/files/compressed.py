@@ -24,7 +24,7 @@ from dcap.core.log import get_logger
 from dcap.records.files.jsonl import JsonlFile
 from dcap.records.files.saved_index import ContentKey, places
 
-logger = get_logger(__name__)
+log = get_logger(__name__)
 
 SUFFIX = ".dcap-text"
 FREE_TEXT_BYTES = 64 << 20
@@ -123,7 +123,7 @@ def _decompress(path: Path, file: BinaryIO, place: Path, limit: int, free_disk: 
         out.write(_header(key, num_bytes))
         if ContentKey.of(file.fileno()) != key:
             raise RecordError(f"{path}: file must not change while it is in use. Start again.")
-    logger.info("%s: decompressed into %s", path, place)
+    log.info("%s: decompressed into %s", path, place)
 
 
 def _chunks(path: Path, file: BinaryIO) -> Iterator[bytes]:
