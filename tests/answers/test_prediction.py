@@ -106,6 +106,21 @@ def test_bad_line_is_named(tmp_path: Path, change: dict[str, Any], message: str)
         list(read_predictions(path))
 
 
+def test_a_line_without_end_is_not_read_whole(tmp_path: Path) -> None:
+    line = json.dumps(LINE).encode() + b"\n"
+    path = tmp_path / "pred.jsonl"
+    path.write_bytes(line + b" " + line)
+    with pytest.raises(RecordError, match=rf"^pred\.jsonl:2: line must be at most {len(line)} bytes, not more$"):
+        list(read_predictions(path, len(line)))
+
+
+def test_a_line_nested_too_deep_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "pred.jsonl"
+    path.write_bytes(json.dumps({**LINE, "objects": ["HERE"]}).replace('"HERE"', '{"a":' * 100_000).encode())
+    with pytest.raises(RecordError, match=r"^pred\.jsonl:1: line must not be nested so deep$"):
+        list(read_predictions(path))
+
+
 def test_torn_line_and_bad_encoding_are_named(tmp_path: Path) -> None:
     path = tmp_path / "pred.jsonl"
     for tail in (b'{"images": ["a.j', b'{"images": ["\xff"]}'):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from dcap.core.files import require_file
 from dcap.core.words import show
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
+from dcap.records.json_line import MAX_LINE_BYTES
 from dcap.records.record import Origin
 
 Finish = Literal["stop", "length"]
@@ -145,6 +147,8 @@ def parse_prediction(line: bytes, where: str) -> Prediction:
         canvas = Canvas(data.height, data.width)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RecordError(f"{where}: line must be a prediction: {error}") from None
+    except RecursionError:
+        raise RecordError(f"{where}: line must not be nested so deep") from None
     except GeometryError as error:
         raise RecordError(f"{where}: {error}") from None
     return Prediction(
@@ -179,15 +183,21 @@ def _scores(objects: Sequence[dict[str, Any]], where: str) -> tuple[float | None
     return tuple(scores) if any(score is not None for score in scores) else ()
 
 
-def read_predictions(path: Path) -> Iterator[Prediction]:
+def read_predictions(path: Path, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[Prediction]:
     """Read the lines of a prediction file; blank lines are skipped.
+
+    Args:
+        path: The file.
+        max_line_bytes: Longest line that is read.
 
     Raises:
         RecordError: The file is missing, or a line is no prediction; the message names file, line and field.
     """
     require_file(path, "predictions", RecordError, "Run dcap predict first.")
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(iter(partial(file.readline, max_line_bytes + 1), b""), start=1):
+            if len(line) > max_line_bytes:
+                raise RecordError(f"{path.name}:{number}: line must be at most {max_line_bytes} bytes, not more")
             text = line.strip().removeprefix(b"\xef\xbb\xbf")
             if text:
                 yield parse_prediction(text, f"{path.name}:{number}")
