@@ -55,7 +55,7 @@ class CocoOptions:
 
 
 def to_coco(source: Path, out: Path, report: ConversionReport, options: CocoOptions | None = None) -> int | None:
-    """Write records as one COCO file; annotations are streamed, only ids and categories are held in memory.
+    """Write records as one COCO file, piece by piece: only ids and categories are held in memory.
 
     Image files are not opened.
 
@@ -74,11 +74,11 @@ def to_coco(source: Path, out: Path, report: ConversionReport, options: CocoOpti
     ids = choose_ids((record for _, record in good_records(file, ConversionReport("skip"))), table)
     writer = _Writer(ids, (options.images or source.parent).resolve(), source.parent.resolve())
     with (
+        tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as images,
         tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as annotations,
-        tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as rest,
+        tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as lines,
     ):
-        lists = {"images": _Array(rest), "annotations": _Array(annotations)}
-        lines: list[dict[str, Any]] = []
+        lists = {"images": _Array(images), "annotations": _Array(annotations), "lines": _Array(lines)}
         for place, record in progress_of(good_records(file, report), len(file), "convert"):
             try:
                 image = writer.image(record, lists["images"].count + 1)
@@ -86,14 +86,16 @@ def to_coco(source: Path, out: Path, report: ConversionReport, options: CocoOpti
                 report.refuse(error, place)
                 continue
             lists["images"].add(image)
-            found, found_lines = writer.annotations(record, image["id"], lists["annotations"].count + len(lines) + 1)
-            lines += found_lines
+            number = lists["annotations"].count + lists["lines"].count + 1
+            found, found_lines = writer.annotations(record, image["id"], number)
             for annotation in found:
                 lists["annotations"].add(annotation)
+            for line in found_lines:
+                lists["lines"].add(line)
         if options.strict and report.total:
             return None
         with written_whole(out) as target:
-            _write(target, lists, ids.entries, lines)
+            _write(target, lists, ids.entries)
     return lists["images"].count
 
 
@@ -113,14 +115,14 @@ class _Array:
             yield piece
 
 
-def _write(target: BinaryIO, lists: dict[str, _Array], categories: Sequence[Any], lines: Sequence[Any]) -> None:
+def _write(target: BinaryIO, lists: dict[str, _Array], categories: Sequence[Any]) -> None:
     target.write(b'{"info":{"description":"written by dcap"},"licenses":[],\n')
     for name, items in lists.items():
+        if name == "lines" and not items.count:  # dcap's own; a file without lines is COCO's alone
+            continue
         target.write(f'"{name}":[\n'.encode())
         target.writelines(items.pieces())
         target.write(b"],\n")
-    if lines:
-        target.write(b'"lines":' + msgspec.json.encode(lines) + b",\n")
     target.write(b'"categories":' + msgspec.json.encode(categories) + b"}\n")
 
 
