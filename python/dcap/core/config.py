@@ -11,7 +11,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -43,10 +43,12 @@ def _unique_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
-        if isinstance(key, str) and key in seen:
-            raise ConfigError(f"key {key!r} must be given once, not twice ({str(key_node.start_mark).strip()})")
-        if isinstance(key, str):
-            seen.add(key)
+        place = str(key_node.start_mark).strip()
+        if not isinstance(key, Hashable):
+            raise ConfigError(f"key must be a text, not {show(key)} ({place})")
+        if key in seen:
+            raise ConfigError(f"key {show(key)} must be given once, not twice ({place})")
+        seen.add(key)
     return dict(loader.construct_pairs(node, deep=True))
 
 
@@ -72,8 +74,8 @@ def _read_yaml(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
     if path.stat().st_size > MAX_CONFIG_BYTES:
         raise ConfigError(f"{path}: config must be at most {MAX_CONFIG_BYTES} bytes")
     try:
-        tree = yaml.load(path.read_text("utf-8"), Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError, ConfigError) as error:
+        tree = _loaded(path.read_text("utf-8"))
+    except ValueError as error:  # an error of YAML, or bytes that are no UTF-8
         raise ConfigError(f"{path}: {error}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: config must be a mapping of sections, not {show(tree)}")
@@ -85,6 +87,15 @@ def _read_yaml(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
     for base in bases:
         merged = merge(merged, _read_yaml((path.parent / base).resolve(), (*chain, path)))
     return merge(merged, tree)
+
+
+def _loaded(text: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or a number that Python does not have
+        raise ConfigError(str(error)) from None
+    except RecursionError:
+        raise ConfigError("YAML must not be nested so deep") from None
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,9 +120,9 @@ def apply_overrides(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str,
         if not sign or not key:
             raise ConfigError(f"override must be key=value, not {item!r}")
         try:
-            value = yaml.load(text, Loader=_Loader)
-        except yaml.YAMLError:
-            raise ConfigError(f"override {key} must have a YAML value, not {text!r}") from None
+            value = _loaded(text)
+        except ConfigError:
+            raise ConfigError(f"override {key} must have a YAML value, not {show(text)}") from None
         tree = _with_value(tree, re.findall(r"[^.\[\]]+|\[\d+\]", key), value, key)
     return tree
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 from typing import Any
 
 _SHOWN_CHARS = 60
+_ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False, default=str)
 
 
 def counted(number: int, noun: str) -> str:
@@ -16,8 +16,15 @@ def counted(number: int, noun: str) -> str:
 
 def show(value: Any) -> str:
     """Return a value as a file has it, such as ``null`` and not ``None``; cut to 60 characters for a message."""
+    text = ""
     try:
-        text = json.dumps(value, ensure_ascii=False, default=str)
-    except (TypeError, ValueError, RecursionError):  # keys that are no texts, a circle, or thousands of digits
-        text = "a list or mapping" if isinstance(value, Collection) else "a number with thousands of digits"
-    return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 3] + "..."
+        # Piece by piece: written out, a list that holds itself has no end.
+        for piece in _ENCODER.iterencode(value):
+            text += piece
+            if len(text) > _SHOWN_CHARS:
+                return text[: _SHOWN_CHARS - 3] + "..."
+    except TypeError:
+        return "a mapping whose keys are no texts"
+    except ValueError:
+        return "a number with thousands of digits"
+    return text
