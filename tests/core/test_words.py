@@ -20,7 +20,7 @@ def test_one_is_singular(number: int, expected: str) -> None:
         ({1: 0.5}, '{"1": 0.5}'),
         (date(2024, 5, 1), '"2024-05-01"'),
         ({(1, 2): 3}, "a mapping whose keys are no texts"),
-        (10**5000, "a number with thousands of digits"),
+        pytest.param(10**5000, "a number with thousands of digits", id="10**5000"),
     ],
 )
 def test_a_value_is_shown_in_the_words_of_its_file(value: Any, expected: str) -> None:
