@@ -235,8 +235,11 @@ def test_a_path_that_is_no_file_says_what_it_is(tmp_path: Path) -> None:
     ("name", "message"),
     [
         ("gone", "{}/gone: plan must exist. Write it first."),
-        (".", "{}: plan must be a file, not a folder. Name a file in it."),
-        ("x" * 300, "{}/" + "x" * 300 + ": plan must be a file, not one that cannot be opened (File name too long)."),
+        (".", "{}: plan must be a regular file, not a folder. Name a file in it."),
+        (
+            "x" * 300,
+            "{}/" + "x" * 300 + ": plan must be a regular file, not one that cannot be opened (File name too long).",
+        ),
     ],
 )
 def test_a_required_file_is_named_with_the_way_out(tmp_path: Path, name: str, message: str) -> None:

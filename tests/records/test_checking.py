@@ -129,7 +129,7 @@ def test_a_preprocessor_that_changes_its_mind_is_an_error(write_jsonl: Write, ma
         return record if len(seen) == 1 else None
 
     checked = check_records([write_jsonl([make_record()])], chain=Chain((("once", once),)))
-    with pytest.raises(RecordError, match=r"^a\.jsonl:1: preprocessor 'once' must give the same result each time"):
+    with pytest.raises(RecordError, match=r"^train\.jsonl:1: preprocessor 'once' must give the same result each time"):
         checked[0]
 
 

@@ -54,7 +54,7 @@ GOOD = {"desc": "cup", "bbox_2d": [1, 2, 30, 40]}
         ({"bbox_2d": [30, 2, 1, 40]}, "objects[1].bbox_2d must have x1 < x2 and y1 < y2, not [30.0, 2.0, 1.0, 40.0]"),
         ({"bbox_2d": [1, 2, 1, 40]}, "objects[1].bbox_2d must have x1 < x2 and y1 < y2, not [1.0, 2.0, 1.0, 40.0]"),
         ({"bbox_2d": [1, 2, 1, 2]}, "objects[1].bbox_2d must have x1 < x2 and y1 < y2, not [1.0, 2.0, 1.0, 2.0]"),
-        ({"bbox_2d": "1 2 3 4"}, "objects[1].bbox_2d must be a list of numbers, not str"),
+        ({"bbox_2d": "1 2 3 4"}, "objects[1].bbox_2d must be a list of numbers, not \"1 2 3 4\""),
         ({"bbox_2d": None}, "objects[1].bbox_2d must be a list of numbers, not null"),
         ({"bbox_2d": [1, "2", 3, 4]}, 'objects[1].bbox_2d[1] must be a number, not "2"'),
         ({"bbox_2d": [1, 2, True, 4]}, "objects[1].bbox_2d[2] must be a number, not true"),

@@ -42,6 +42,8 @@ def _texts(tree: ast.AST) -> Iterator[Text]:
     raised: dict[ast.AST, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.func, ast.Name):
+            if not node.exc.func.id[0].isupper():  # a parameter: the caller decides
+                continue
             raised |= dict.fromkeys(node.exc.args, node.exc.func.id)
     docs = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     inner = {part for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}

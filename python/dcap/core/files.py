@@ -47,7 +47,7 @@ def require_file(path: Path, what: str, error: type[DcapError], if_missing: str 
         raise error(f"{path}: {what} must exist." + (f" {if_missing}" if if_missing else ""))
     if problem:
         way_out = " Name a file in it." if problem == "a folder" else ""
-        raise error(f"{path}: {what} must be a file, not {problem}.{way_out}")
+        raise error(f"{path}: {what} must be a regular file, not {problem}.{way_out}")
 
 
 def why_no_file(path: Path) -> str:

@@ -65,9 +65,9 @@ def test_a_file_that_was_made_from_another_names_that(tmp_path: Path) -> None:
 
 def test_what_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path / "nowhere", tmp_path, tmp_path / "pipe"):
-        with pytest.raises(RecordError, match="file must exist"):
-            SteadyFile(path)
+    for name, message in (("nowhere", "exist"), ("", "be a .* not a folder"), ("pipe", "be a .* not a pipe or device")):
+        with pytest.raises(RecordError, match=f"file must {message}"):
+            SteadyFile(tmp_path / name)
 
 
 def not_again() -> int:
