@@ -116,7 +116,7 @@ def test_a_truncated_file_is_an_error_and_no_crash(tmp_path: Path) -> None:
 def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=r"nowhere.jsonl: file must exist"):
         JsonlFile(tmp_path / "nowhere.jsonl")
-    with pytest.raises(RecordError, match="file must be a regular file, not a folder. Name a file in it"):
+    with pytest.raises(RecordError, match=r"file must be a regular file, not a folder\. Name a file in it"):
         JsonlFile(tmp_path)
     with pytest.raises(RecordError, match="must be UTF-8, not UTF-16"):
         file_of(tmp_path / "a.jsonl", LINE.decode().encode("utf-16"))
