@@ -40,7 +40,7 @@ def test_repeats_and_the_closing_point_are_removed() -> None:
         ({}, "exactly one"),
         ({"poly": [0, 0, 1, 1, 2, 0], "line": [0, 0, 1, 1]}, "exactly one"),
         ({"bbox_2d": [4, 0, 1, 3]}, "x1 < x2"),
-        ({"bbox_2d": [0, 0, 1]}, "must be 4"),
+        ({"bbox_2d": [0, 0, 1]}, "must have 4 numbers"),
         ({"poly": [0, 0, 1, 1]}, "even count of at least 6 numbers, not 4"),
         ({"poly": [0, 0, 1, 1, 2]}, "even count"),
         ({"poly": [0, 0, 1, 1, 0, 0]}, "distinct"),
