@@ -41,8 +41,9 @@ def test_results_come_in_order(number: int, workers: int, makers: int) -> None:
     assert len({process for _, process in made} - {os.getpid()}) == makers
 
 
-def test_slow_items_do_not_change_the_order() -> None:
-    made = list(map_in_order(cases.uneven, range(20), 2))
+def test_slow_items_do_not_change_the_order(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "gate")
+    made = list(map_in_order(partial(cases.uneven, tmp_path / "gate"), range(20), 2))
     assert [value for value, _ in made] == [i * i for i in range(20)]
 
 
@@ -101,7 +102,8 @@ def test_workers_run_ahead_only_as_far_as_their_pipes_hold(tmp_path: Path) -> No
     made = map_in_order(partial(cases.large, tmp_path), range(1000), 2)
     next(made)
     wait_for(lambda: (tmp_path / "2").exists())
-    time.sleep(0.2)
+    workers = [psutil.Process(child.pid) for child in multiprocessing.active_children()]
+    wait_for(lambda: all(worker.status() == psutil.STATUS_SLEEPING for worker in workers))
     assert len(list(tmp_path.iterdir())) <= 4
     made.close()
 
@@ -147,7 +149,7 @@ def test_an_uncaught_error_that_holds_the_generator_lets_the_program_end() -> No
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_workers_end_with_their_parent(number: signal.Signals) -> None:
-    with program("import time; time.sleep(60)") as run:
+    with program("import signal; signal.pause()") as run:
         assert run.stdout
         worker = int(run.stdout.readline())
         run.send_signal(number)
