@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 
-import numba
 import pytest
 
-import dcap.kernels
+from support.numba_cache import share_compiled_twins
 
-
-def _cache_folder() -> str:
-    # numba looks at the file of a function only, so a cached caller would go on using a callee that has changed since
-    # in another file. A folder per state of all sources cannot go stale.
-    sources = sorted(Path(dcap.kernels.__file__).parent.rglob("*.py"))
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
-    return str(Path(tempfile.gettempdir()) / f"dcap-numba-{digest}")
-
-
-numba.config.CACHE_DIR = _cache_folder()
+share_compiled_twins()
 
 
 @pytest.fixture(params=["dcap._core", "dcap.kernels._numba"], ids=["cpp", "numba"])
