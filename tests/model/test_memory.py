@@ -182,13 +182,14 @@ def test_the_total_is_the_peak_of_two_micro_batches(kind: str, dtype: str, froze
         enable_activation_checkpointing(model)
     step = MemoryStep(getattr(torch, dtype), checkpointing, CHUNK, cuda=False)
     batch = make_batch(model, samples=[fake_sample(k, ((12, 16),), prompt=20, answer=80) for k in range(3)])
+    first = make_batch(model, samples=[fake_sample(3, ((4, 4),))])
     module, optimizer = SupervisedLoss(model, CHUNK, step.dtype).train(), build_optimizer(model, TrainingConfig("x"))
     with LiveBytes() as live:
-        for tensor in (*model.parameters(), *batch.values()):
+        for tensor in (*model.parameters(), *batch.values(), *first.values()):
             live.add(tensor)
-        for _ in range(2):  # the moments are there from the second step on
-            for _ in range(2):
-                module(**batch).loss_sum.backward()
+        for batches in ([first], [batch, batch]):  # the moments are there from the second step on
+            for each in batches:
+                module(**each).loss_sum.backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
     assert FACTOR[0] < estimate_memory(model, step, rows_of(batch)).total / live.most < FACTOR[1]
