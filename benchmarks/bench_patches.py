@@ -29,7 +29,7 @@ from dcap.augment import Plan, render, render_patches
 from dcap.augment.color import Levels, Saturation
 from dcap.augment.patches import to_patches
 from dcap.geometry import Affine, Canvas
-from timing import interleaved
+from timing import Floors, interleaved, least, missed, turns
 
 U8 = npt.NDArray[np.uint8]
 Calls = dict[str, Callable[[], Any]]
@@ -37,9 +37,16 @@ Calls = dict[str, Callable[[], Any]]
 CANVASES = {"960x960": Canvas(960, 960), "1280x704": Canvas(704, 1280)}
 TORCHVISION, PIL = "Hugging Face, torchvision", "Hugging Face, PIL"
 OPTIONS = {"patch_size": 16, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
-# What fails the benchmark: less than half of what an idle machine shows, since float32 is bound by memory, which a busy
-# machine has least of.
-FLOORS = {"float32": {TORCHVISION: 2, PIL: 8}, "bfloat16": {TORCHVISION: 4, PIL: 16}}
+# What fails the benchmark: about a quarter of what an idle machine shows, since patches are bound by memory, which a
+# busy machine has least of.
+FLOORS = {
+    (TORCHVISION, "float32"): 2,
+    (PIL, "float32"): 6,
+    (TORCHVISION, "bfloat16"): 4,
+    (PIL, "bfloat16"): 12,
+}
+# float32 is bound by the memory that both cores share.
+OF_A_SECOND_CORE = {("bfloat16 in turn", "bfloat16 at once"): 1.3}
 
 
 @cache
@@ -76,14 +83,14 @@ def filled(num_values: int) -> npt.NDArray[np.float32]:
     return out
 
 
-def per_call(calls: Calls, held: int, seconds: float = 4.0) -> dict[str, float]:
+def per_call(calls: Calls, held: int, floors: Floors) -> dict[str, float]:
     """Least seconds per call, in turns, with the results of `held` calls in memory at a time.
 
     Every turn begins with another method, since each finds the caches as the one before it has left them.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
-    order, end = deque(calls), time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times[order[0]]) < 20:
+    order = deque(calls)
+    for _ in turns(times, floors, 1.5):
         for name in order:
             for _ in range(12 // held):
                 begin = time.perf_counter()
@@ -91,7 +98,7 @@ def per_call(calls: Calls, held: int, seconds: float = 4.0) -> dict[str, float]:
                 times[name].append((time.perf_counter() - begin) / held)
                 del results
         order.rotate()
-    return {name: min(samples) for name, samples in times.items()}
+    return least(times)
 
 
 @pytest.fixture(autouse=True)
@@ -110,7 +117,8 @@ def test_patches(size: str, held: int, benchmark: Callable[..., object], capsys:
     ours: Calls = {name: partial(to_patches, image, name) for name in ("float32", "bfloat16", "uint8")}
     ours["float32, out"] = partial(to_patches, image, "float32", to_patches(image))
     floor: Calls = {"memset": lambda: filled(num_values)}
-    seconds = per_call({**ours, **floor, **others}, held)
+    floors = FLOORS if kernels.BACKEND == "cpp" and held == 1 else {}
+    seconds = per_call({**ours, **floor, **others}, held, floors)
     benchmark(ours["float32"])
     lines = [f"\n{size}, {kernels.BACKEND}, results {'held' if held > 1 else 'dropped'}; "]
     lines[0] += f"memset of the float32 patches {seconds['memset'] * 1e3:.2f} ms"
@@ -123,9 +131,7 @@ def test_patches(size: str, held: int, benchmark: Callable[..., object], capsys:
         lines.append(f"  {TORCHVISION}: left out, torchvision is not installed")
     with capsys.disabled():
         print("\n".join(lines))
-    if kernels.BACKEND == "cpp" and held == 1:
-        for name, floors in FLOORS.items():
-            assert {r: f for r, f in floors.items() if r in others and seconds[r] / seconds[name] < f} == {}, name
+    assert missed(seconds, floors) == {}
 
 
 @pytest.mark.parametrize("size", CANVASES)
@@ -167,13 +173,12 @@ def test_two_threads_at_once(benchmark: Callable[..., object], capsys: pytest.Ca
         for name, call in work.items():
             calls[f"{name} in turn"] = lambda call=call: [pool.submit(many, call).result() for _ in range(2)]
             calls[f"{name} at once"] = lambda call=call: list(pool.map(many, (call, call)))
-        seconds = interleaved(calls, 8.0)
+        floors = OF_A_SECOND_CORE if kernels.BACKEND == "cpp" else {}
+        seconds = interleaved(calls, floors)
         benchmark(calls["float32 at once"])
     gains = {name: seconds[f"{name} in turn"] / seconds[f"{name} at once"] for name in work}
     with capsys.disabled():
         print("\ntwo threads: " + ", ".join(f"{name} {gain:.2f}x" for name, gain in gains.items()))
     if gains["checksum"] < 1.8:
         pytest.skip(f"two cores must be free to judge this; a checksum gains {gains['checksum']:.2f}x")
-    if kernels.BACKEND == "cpp":
-        # float32 is bound by the memory that both cores share.
-        assert gains["bfloat16"] >= 1.3
+    assert missed(seconds, floors) == {}

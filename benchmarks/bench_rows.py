@@ -27,21 +27,24 @@ from dcap.data.sample import encode_sample
 from dcap.model.patches import normalised
 from dcap.records.images import decode_image
 from dcap.records.record import image_path
-from timing import interleaved
+from timing import interleaved, missed
 
 PHOTOS = Path(dcap.__file__).parent / "assets" / "photos"
 FORMATS = ("float32", "uint8")
 MIB = 2**20
+# With a worker, uint8 patches save the way to the trainer; without one, they are normalised for nothing.
+NOT_SLOWER = {("float32", "uint8"): 0.9}
+OF_A_SAMPLE = {("sample", "kinds"): 10}
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Twelve times the bundled photos."""
+    """Six times the bundled photos."""
     records = [json.loads(line) for line in (PHOTOS / "train.jsonl").read_text().splitlines()]
     for record in records:
         record["images"] = [str(PHOTOS / image) for image in record["images"]]
     path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps(record) + "\n" for record in records * 12))
+    path.write_text("".join(json.dumps(record) + "\n" for record in records * 6))
     return path
 
 
@@ -84,7 +87,8 @@ def test_rows(
         assert torch.equal(*map(at_the_door, batches))
         for name, batch in zip(FORMATS, batches, strict=True):
             size[name] += num_bytes(batch) / len(loaders[name].dataset)
-    seconds = interleaved({name: partial(epoch, loader) for name, loader in loaders.items()}, 10.0)
+    floors = NOT_SLOWER if num_workers else {}
+    seconds = interleaved({name: partial(epoch, loader) for name, loader in loaders.items()}, floors)
     benchmark.pedantic(partial(epoch, loaders["uint8"]), rounds=1)
     lines = [f"\n{count} rows of photos of {max_pixels} pixels, num_workers={num_workers}"]
     for name in FORMATS:
@@ -93,8 +97,7 @@ def test_rows(
     with capsys.disabled():
         print("\n".join(lines))
     assert size["float32"] / size["uint8"] > 7
-    if num_workers:
-        assert seconds["float32"] / seconds["uint8"] > 0.9
+    assert missed(seconds, floors) == {}
 
 
 def test_token_kinds(photos: Path, benchmark: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,10 +113,10 @@ def test_token_kinds(photos: Path, benchmark: Any, capsys: pytest.CaptureFixture
         "ids": partial(planner.encoder.answer_ids, text),
         "sample": partial(encode_sample, planner, planned, pixels, 1.0),
     }
-    seconds = interleaved(calls)
+    seconds = interleaved(calls, OF_A_SAMPLE)
     benchmark(calls["kinds"])
     share = {name: seconds["kinds"] / seconds[name] for name in ("ids", "sample")}
     with capsys.disabled():
         print(f"\nkinds of {len(ids)} tokens: {seconds['kinds'] * 1e6:.0f} us, {share['sample']:.1%} of the sample")
         print(f"  beside {seconds['ids'] * 1e6:.0f} us for the ids alone ({share['ids']:.0%})")
-    assert share["sample"] < 0.1
+    assert missed(seconds, OF_A_SAMPLE) == {}

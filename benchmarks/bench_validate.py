@@ -11,7 +11,7 @@ import pytest
 
 from dcap.audit.validation import validate_files
 
-NUM_RECORDS = 20_000
+NUM_RECORDS = 10_000
 
 
 @pytest.fixture(scope="module")
