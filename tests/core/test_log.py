@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
+from rich.table import Table
+from rich.text import Text
 
 from dcap.core import log
+from dcap.core.words import printable
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +41,30 @@ def test_an_error_is_one_line_with_its_rank(
     monkeypatch.setenv("RANK", "3")
     log.print_error("no file")
     assert capsys.readouterr().err == "dcap: no file\ndcap: [rank 3] no file\n"
+
+
+EVIL = "\x1b[31m\r\x9b2J\u202e\udcff\x07"
+SHOWN = r"\x1b[31m\r\x9b2J\u202e\udcff\x07"
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_no_text_steers_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], is_terminal: bool
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal)
+    monkeypatch.setattr(log, "console", log.SafeConsole(stderr=True, width=200, force_terminal=False))
+    log.setup()
+    log.get_logger("dcap.test").warning("file %s", EVIL)
+    log.print_error(f"file {EVIL}")
+    table = Table("name", box=None)
+    table.add_row(Text(printable(EVIL)))
+    log.output_console().print(table, EVIL, Text(EVIL))
+    log.print_json({EVIL: EVIL})
+    out, err = capsys.readouterr()
+    assert not [c for c in out + err if c != "\n" and not c.isprintable()]
+    assert err.count(SHOWN) == 2
+    assert out.count(SHOWN) == 1
+    assert json.loads(out[out.index("{") :]) == {EVIL: EVIL}
 
 
 def test_a_pipe_has_no_width(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from dcap.audit.findings import Finding
 from dcap.audit.record_counts import RecordCounts
-from dcap.core.words import counted
+from dcap.core.words import counted, printable
 from dcap.view.charts import Histogram, ranked
 from dcap.view.page import render_template
 
@@ -130,15 +130,19 @@ def _table(title: str, findings: Sequence[Finding], names: Mapping[str, str]) ->
     for found in findings:
         # One file needs no folder to be identified. Of several files, two may have the same name.
         name = names[found.file] if len(names) > 1 else Path(found.file).name
-        table.add_row(Text(f"{name}:{found.line}"), Text(found.field), Text(found.text))
+        table.add_row(*map(_cell, (f"{name}:{found.line}", found.field, found.text)))
     return table
+
+
+def _cell(text: str) -> Text:
+    return Text(printable(text))
 
 
 def _kinds(kinds: Mapping[str, int]) -> Table:
     """Return how many there are of each kind, where not all are listed."""
     table = Table("count", "kind; only the first are listed above, --json has them", box=None, pad_edge=False)
     for kind, count in kinds.items():
-        table.add_row(Text(f"{count:,}"), Text(kind))
+        table.add_row(Text(f"{count:,}"), _cell(kind))
     return table
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from rich.text import Text
 
 from dcap.cli.arguments import add_workers, require_at_least
 from dcap.cli.run_data import load_config
-from dcap.core.log import output_console
+from dcap.core.log import output_console, print_json
 from dcap.core.progress import progress_bars
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     failed = any(result.failed for result in results)
     if args.json:
         tree = {"passed": not failed, "checks": [result.to_dict() for result in results]}
-        print(json.dumps(tree, indent=2, ensure_ascii=False))
+        print_json(tree)
     else:
         _print(results, output_console())
     return 1 if failed else 0

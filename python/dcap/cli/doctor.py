@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import os
 import platform
 from typing import Any
@@ -14,7 +13,7 @@ from rich.table import Table
 
 from dcap import __version__
 from dcap.cli.packages import requirements
-from dcap.core.log import output_console
+from dcap.core.log import output_console, print_json
 
 EPILOG = """\
 examples:
@@ -42,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the report; the exit code is 1 only when the kernels cannot be loaded."""
     report = examine()
     if args.json:
-        print(json.dumps(report, indent=2, ensure_ascii=False))
+        print_json(report)
     else:
         _print(report, output_console())
     return 0 if report["kernels"]["backend"] else 1

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dcap.cli.arguments import add_overrides, require_at_least
 from dcap.core.errors import ConfigError
 from dcap.core.files import write_whole
-from dcap.core.log import get_logger, output_console
+from dcap.core.log import get_logger, output_console, print_json
 
 if TYPE_CHECKING:
     from dcap.audit.inspection import TrainingFacts
@@ -97,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
         write_whole(args.html, inspection_page(report, f"dcap inspect: {Path(args.config).name}"))
         log.info("wrote %s", args.html)
     if args.json:
-        print(json.dumps(inspection_tree(report), indent=2, ensure_ascii=False))
+        print_json(inspection_tree(report))
     else:
         print_inspection(report, output_console())
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from dcap.audit.validation import validate_files
@@ -11,7 +10,7 @@ from dcap.audit.validation_report import print_validation, validation_page
 from dcap.cli.arguments import add_workers, require_at_least
 from dcap.core.errors import ConfigError
 from dcap.core.files import write_whole
-from dcap.core.log import output_console
+from dcap.core.log import output_console, print_json
 from dcap.core.progress import progress_bars
 from dcap.geometry.canvas import MAX_PIXELS
 from dcap.records.checking import ImageRules
@@ -88,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         names = ", ".join(Path(name).name for name in args.files)
         write_whole(args.html, validation_page(report, f"dcap validate: {names}"))
     if args.json:
-        print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
+        print_json(report.to_dict())
     else:
         given = {str(resolve_data(name)): name for name in args.files}
         print_validation(report, {file: given.get(file, file) for file in report.files}, output_console())

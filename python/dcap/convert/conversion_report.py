@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dcap.core.errors import RecordError
+from dcap.core.words import printable
 
 Action = Literal["dropped", "changed", "approximated", "skipped", "note"]
 """Kind of a loss. ``skipped``: bad input. ``note``: no image lost anything, such as a licence table that records have
@@ -37,7 +38,7 @@ class SourcePlace:
         return SourcePlace(self.file, self.image, name)
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (self.file, self.image, self.object) if part)
+        return printable(": ".join(part for part in (self.file, self.image, self.object) if part))
 
 
 @dataclass(slots=True)

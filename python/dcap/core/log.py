@@ -1,21 +1,48 @@
-"""Logging: one logger tree below ``dcap``, quiet on every rank but the first."""
+"""Logging and output: one logger tree below ``dcap``, quiet on every rank but the first.
+
+Owns what reaches a terminal or a log: texts from outside lose what would steer a terminal
+(`dcap.core.words.printable`).
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
+from collections.abc import Iterable
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.logging import RichHandler
+from rich.segment import Segment
 
-console = Console(stderr=True) if os.isatty(2) else Console(stderr=True, width=160)
+from dcap.core.words import printable_lines, to_json
+
+
+class SafeConsole(Console):
+    """A console whose own styles reach the terminal, and no control character of a text."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render as `Console` does, with the texts made printable."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else printable_lines(text), style, control)
+
+
+console = SafeConsole(stderr=True) if os.isatty(2) else SafeConsole(stderr=True, width=160)
 """The terminal. Without a terminal, lines are wide enough not to break."""
 
 FILE_ONLY = {"file_only": True}
 """``extra`` of a log call for files only: the terminal shows the same in its own form."""
 PIPE_WIDTH = 100_000
 """Columns of output to a file or another program, wider than any table, so that none wraps."""
+
+
+class SafeFormatter(logging.Formatter):
+    """Formats the lines of a log; no text of them can steer the terminal that shows it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, or lines, of a record."""
+        return printable_lines(super().format(record))
 
 
 class _LineHandler(logging.Handler):
@@ -31,7 +58,12 @@ class _LineHandler(logging.Handler):
 
 def output_console() -> Console:
     """Return a console for a command's result on stdout; text is printed as it is, without markup."""
-    return Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    return SafeConsole(markup=False, highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+
+
+def print_json(tree: Any) -> None:
+    """Print plain data as JSON on stdout."""
+    print(to_json(tree))
 
 
 def rank() -> int:
@@ -58,10 +90,10 @@ def setup(level: int = logging.INFO) -> None:
     handler: logging.Handler
     if sys.stderr.isatty():
         handler = RichHandler(console=console, show_path=False, show_time=False, markup=False, rich_tracebacks=False)
-        handler.setFormatter(logging.Formatter(f"{where}%(message)s"))
+        handler.setFormatter(SafeFormatter(f"{where}%(message)s"))
     else:
         handler = _LineHandler()
-        handler.setFormatter(logging.Formatter(f"%(levelname)-8s {where}%(message)s"))
+        handler.setFormatter(SafeFormatter(f"%(levelname)-8s {where}%(message)s"))
     handler.addFilter(lambda record: not getattr(record, "file_only", False))
     root.addHandler(handler)
     root.setLevel(level if is_main() else logging.WARNING)
@@ -71,4 +103,4 @@ def setup(level: int = logging.INFO) -> None:
 def print_error(error: object) -> None:
     """Print the last line of a command that failed: `error` in one line on stderr, with the rank if it is not 0."""
     where = "" if is_main() else f"[rank {rank()}] "
-    print(f"dcap: {where}{error}", file=sys.stderr)
+    print(printable_lines(f"dcap: {where}{error}"), file=sys.stderr)

@@ -1,12 +1,17 @@
-"""Words of messages: numbers of things, and values in the words of JSON and YAML."""
+"""Words of messages: numbers of things, values as JSON and YAML have them, and texts from outside made printable."""
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
-_SHOWN_CHARS = 60
 _ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False, default=str)
+# Control characters (of a terminal too: ESC, CSI), line separators, marks that turn the direction of text around, and
+# halves of characters, which no encoding can write.
+_UNPRINTABLE = "\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff"
+_UNSAFE = re.compile(f"[{_UNPRINTABLE}]")
+_UNSAFE_IN_LINES = re.compile(f"(?![\t\n])[{_UNPRINTABLE}]")
 
 
 def counted(number: int, noun: str) -> str:
@@ -14,17 +19,42 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def show(value: Any) -> str:
-    """Return a value as a file has it, such as ``null`` and not ``None``; cut to 60 characters for a message."""
+def show(value: Any, at_most: int = 60) -> str:
+    """Return a value as a file has it, such as ``null`` and not ``None``; cut to `at_most` characters for a message."""
     text = ""
     try:
         # Piece by piece: written out, a list that holds itself has no end.
         for piece in _ENCODER.iterencode(value):
             text += piece
-            if len(text) > _SHOWN_CHARS:
-                return text[: _SHOWN_CHARS - 3] + "..."
+            if len(text) > at_most:
+                break
     except TypeError:
         return "a mapping whose keys are no texts"
     except ValueError:
         return "a number with thousands of digits"
-    return text
+    text = printable(text[: at_most + 1])
+    return text if len(text) <= at_most else text[: at_most - 3] + "..."
+
+
+def printable(text: str) -> str:
+    r"""Return a text from outside as one line that any terminal shows as it is: ``"\x1b[31m"`` for a red one.
+
+    A file name, a caption or a model's answer may hold what moves the cursor, changes colours, hides or turns text
+    around. Such characters become their escapes.
+    """
+    return _UNSAFE.sub(_escape, text)
+
+
+def printable_lines(text: str) -> str:
+    """As `printable`, but line ends and tabs stay."""
+    return _UNSAFE_IN_LINES.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    return ascii(match[0])[1:-1]
+
+
+def to_json(tree: Any) -> str:
+    """Return plain data as indented JSON that may be printed: what `printable` escapes is escaped as JSON does."""
+    text = json.dumps(tree, indent=2, ensure_ascii=False)
+    return _UNSAFE_IN_LINES.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

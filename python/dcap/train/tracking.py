@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from dcap.augment.telemetry import averages
 from dcap.core.errors import TrainingError
 from dcap.core.files import write_whole
-from dcap.core.log import console, get_logger
+from dcap.core.log import SafeFormatter, console, get_logger
 from dcap.data.collate import Batch
 from dcap.train.state import RunState
 from dcap.train.step import StepResult
@@ -146,21 +146,21 @@ def keep_until(path: Path, step: int) -> None:
     if not path.is_file():
         return
     kept = []
-    for line in path.read_text("utf-8").splitlines():
+    for line in path.read_bytes().splitlines():
         try:
-            reached = json.loads(line)["step"]
-        except ValueError:
-            continue
-        if reached <= step:
-            kept.append(line + "\n")
-    write_whole(path, "".join(kept))
+            is_kept = json.loads(line)["step"] <= step
+        except (ValueError, KeyError, TypeError, RecursionError):
+            continue  # cut or damaged
+        if is_kept:
+            kept.append(line + b"\n")
+    write_whole(path, b"".join(kept))
 
 
 @contextmanager
 def log_to_file(path: Path) -> Iterator[None]:
     """Send dcap's log to a file as well."""
     handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(SafeFormatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("dcap")
     logger.addHandler(handler)
     level = logger.level

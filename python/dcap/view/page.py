@@ -5,7 +5,6 @@ Pages are templates in ``templates/``. All text that comes from records or model
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -14,13 +13,12 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from dcap.core.words import printable_lines
 from dcap.geometry.shapes import ShapeArray
 from dcap.view.draw import Pixels
 from dcap.view.overlay import Overlay, css_color
 
 TEMPLATES = Path(__file__).with_name("templates")
-# Control characters and halves of characters, which no document may hold.
-_ILLEGAL = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +109,8 @@ def samples_page(title: str, intro: str, entries: Sequence[Entry]) -> str:
 def render_template(template: Path, **values: object) -> str:
     """Return the text that a Jinja2 template makes of some values.
 
-    The template may extend and import those of `TEMPLATES` by name. Every text is escaped. Control characters and
-    lone surrogates become U+FFFD.
+    The template may extend and import those of `TEMPLATES` by name. Every text is escaped. What no
+    document may hold, or would turn text around, is shown as its escape (`dcap.core.words.printable_lines`).
 
     Args:
         template: File of the template.
@@ -135,4 +133,4 @@ def _environment(folder: Path) -> Environment:
 
 def _legal(value: Any) -> Any:
     # Markup comes from a template, and its texts were here before.
-    return _ILLEGAL.sub("\ufffd", value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+    return printable_lines(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
