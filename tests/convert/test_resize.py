@@ -84,6 +84,14 @@ def test_shapes_stay_on_their_pixels(tmp_path: Path, name: str, orientation: int
     assert (record.summary, record.extra) == ("a card", {"mine": 1})
 
 
+@pytest.mark.parametrize("letter", ["x", "杯"])
+def test_the_longest_name_gets_no_longer(tmp_path: Path, letter: str) -> None:
+    stem = letter * (251 // len(letter.encode()))
+    record = run(data(tmp_path, f"{stem}.png"), 400)
+    assert (tmp_path / record.image).is_file()
+    assert Path(record.image).name.startswith(letter * 70)
+
+
 def test_small_images_stay_where_they_are(tmp_path: Path) -> None:
     record = run(data(tmp_path, "a.png"), 48 * 36)
     assert record.image == "a.png"

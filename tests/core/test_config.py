@@ -9,7 +9,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dcap.core.config import apply_overrides, build, differences, dump_yaml, merge, read_yaml, to_tree
+from dcap.core.config import MAX_VALUES, apply_overrides, build, differences, dump_yaml, merge, read_yaml, to_tree
 from dcap.core.errors import ConfigError
 from dcap.core.schema import field_docs, json_schema
 
@@ -35,6 +35,11 @@ class Outer:
     pair: tuple[float, float] = (0.0, 1.0)
     maybe: int | None = None
     text_or_list: tuple[str, ...] | str = ""
+
+
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 10)
+)
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -91,11 +96,21 @@ def test_extends_merges_bases_in_order(tmp_path: Path) -> None:
         ("- 1", r"must be a mapping of sections, not \[1\]"),
         ("", "must be a mapping of sections, not null"),
         ("a: [1", "self.yaml: "),
-        ("a: 1\na: 2", 'key "a" must be given once'),
-        ("? [1]\n: 2", r"self.yaml: key must be a text, not \[1\]"),
-        ("a: 2024-13-01", "self.yaml: month must be in 1..12"),
-        ("a: " + "[" * 5000, "self.yaml: YAML must not be nested so deep"),
+        ("a: 1\na: 2", 'line 2 column 1: key "a" must be given once'),
+        ("? [1]\n: 2", r"self.yaml: line 1 column 3: key must be a text, not \[1\]"),
         ("x: !!python/object:os.system {}", "self.yaml: "),
+        ("a: {x: 1, y: [1, *z]}", r"self.yaml: line 1 column \d+: text must be YAML: found undefined alias"),
+        ("a: &a [*a]", "line 1 column 4: value must not hold itself by an alias"),
+        (BOMB, f"value must hold at most {MAX_VALUES} values, those of its aliases counted"),
+        ("a: " + "[" * 5000, "line 1 column 67: value must not be nested deeper than 64 levels"),
+        ("a: " + "1" * 5000, "line 1 column 4: value must be one that YAML knows"),
+        ("a: 0x" + "f" * 5000, "line 1 column 4: number must have at most 300 digits"),
+        ("a: 2020-13-45", "line 1 column 4: value must be one that YAML knows"),
+        ("a: !!bool x", "line 1 column 4: value must be one that YAML knows"),
+        ("\x01", "self.yaml: text must be YAML: "),
+        ('extends: "a\\0.yaml"', "extends must be a path or a list of paths"),
+        ("extends: " + "x" * 5000, "config must be a regular file, not one that cannot be opened .File name too long"),
+        ("extends: .", "config must be a regular file, not a folder"),
     ],
 )
 def test_bad_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -134,7 +149,11 @@ def test_merge_replaces_lists_and_joins_mappings() -> None:
     st.builds(
         Outer,
         count=st.integers(-5, 5),
-        inner=st.builds(Inner, rate=st.floats(0, 1e6), names=st.lists(st.text(), max_size=3).map(tuple)),
+        inner=st.builds(
+            Inner,
+            rate=st.floats(0, 1e6),
+            names=st.lists(st.text(st.characters(exclude_characters="\0")), max_size=3).map(tuple),
+        ),
         maybe=st.none() | st.integers(),
         pair=st.tuples(st.floats(-1e300, 1e300), st.floats(-1e300, 1e300)),
     )

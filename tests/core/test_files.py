@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from dcap.core import files as scratch
-from dcap.core.errors import CheckpointError
+from dcap.core.errors import CheckpointError, OutputError
 from dcap.core.files import (
     folder_written_whole,
     point_at,
@@ -20,6 +24,7 @@ from dcap.core.files import (
     require_file,
     why_no_file,
     write_whole,
+    writing,
     written_whole,
 )
 
@@ -56,6 +61,64 @@ def test_the_place_is_whole_at_any_time(tmp_path: Path) -> None:
         file.write(b"x" * 100_000)
         assert not place.exists()
     assert place.read_bytes() == b"x" * 100_000
+
+
+@contextmanager
+def files_of_at_most(num_bytes: int) -> Iterator[None]:
+    """A longer file is an error of the system, as on a disk that is full."""
+    _, most = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("num_bytes", [5_000, 5_000_000], ids=["at the flush", "at the write"])
+def test_a_full_disk_is_named_and_leaves_what_was_there(tmp_path: Path, num_bytes: int) -> None:
+    place = tmp_path / "a"
+    place.write_text("old")
+    with files_of_at_most(4_000), pytest.raises(OutputError, match=r"/a: file must be writable, and is not: .* room\."):
+        write_whole(place, b"x" * num_bytes)
+    assert place.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a"]
+    folder = tmp_path / "b"
+    with (
+        files_of_at_most(4_000), pytest.raises(OutputError, match="/b: file must be writable"),
+        folder_written_whole(folder) as new,
+    ):  # fmt: skip
+        (new / "c").write_bytes(b"x" * num_bytes)
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_an_error_of_the_sync_is_named_and_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    (tmp_path / "a").write_text("old")
+    with pytest.raises(OutputError, match=r"No space left on device\. Make room"):
+        write_whole(tmp_path / "a", "new")
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a", "old")]
+
+
+@pytest.mark.parametrize("name", ["file/a", "file/folder/a", "x" * 300, "x" * 300 + "/a", "/proc/none/a"])
+def test_a_place_that_cannot_be_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"file must be writable, and is not: .* Choose another place"):
+        write_whole(tmp_path / name, "new")
+    with pytest.raises(OutputError, match="file must be writable"), folder_written_whole(tmp_path / name):
+        pass
+
+
+def test_errors_of_other_files_are_not_of_the_place(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="gone"), written_whole(tmp_path / "a"):
+        (tmp_path / "gone").read_bytes()
+    with pytest.raises(OutputError, match="/b: "), writing(tmp_path / "a"), writing(tmp_path / "b"):
+        (tmp_path / "gone").read_bytes()
+    assert os.listdir(tmp_path) == []
 
 
 def test_text_and_bytes_are_written_whole(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_damaged_meta_is_refused(path: Path, text: str) -> None:
 def test_last_line_that_is_no_prediction_is_refused(path: Path, text: str) -> None:
     with path.open("a") as file:
         file.write(text)
-    with pytest.raises(CheckpointError, match=r"pred\.jsonl:4: line must be a prediction.*--overwrite"):
+    with pytest.raises(CheckpointError, match=r"pred\.jsonl:4: .* must be .*--overwrite"):
         PredictionFile(path, MADE_WITH)
 
 

@@ -51,7 +51,7 @@ def test_error_gives_all_problems_in_one_message(write_jsonl: Write, make_record
         "  train.jsonl:2: objects must be a list, not 5\n"
         "  train.jsonl:3: column 1: line must be JSON, found expecting value\n"
         "  train.jsonl:4: objects[0] must have exactly one of bbox_2d, poly, line, not none\n"
-        "Correct them, or set data.on_bad_record: skip."
+        "Correct them, or leave bad records out (data.on_bad_record: skip, --on-bad-record skip)."
     )
 
 
@@ -60,7 +60,7 @@ def test_one_problem_is_one_sentence(write_jsonl: Write, make_record: Make) -> N
         check_records([write_jsonl([make_record(), make_record(height=0)])])
     assert str(caught.value) == (
         "train.jsonl:2: height must be a whole number of pixels >= 1, not 0. "
-        "Correct it, or set data.on_bad_record: skip."
+        "Correct it, or leave bad records out (data.on_bad_record: skip, --on-bad-record skip)."
     )
 
 

@@ -29,6 +29,10 @@ from dcap.records.json_line import MAX_DEPTH, MAX_LINE_BYTES, Problem, decode_li
         (b'{"a": "NaN", "b": NaN}', "column 19: number must be finite, not NaN"),
         (b'{"a": [1, -Infinity]}', "column 11: number must be finite, not -Infinity"),
         (b'{"a": "1e999", "b": 1e999}', "column 21: number must fit float64, not a larger one"),
+        (b'{"a": 1e100, "b": 1e999}', "column 19: number must fit float64, not a larger one"),
+        (b'{"a": 1, "b": ' + b"7" * 5000 + b"}", "column 15: number must fit float64, not a larger one"),
+        (b'{"a": "\\ud83d\\ude00 \\\\ud800", "b": "\\udc00"}',
+         "column 37: string must be Unicode text, not half of a surrogate pair"),
         (b'{"a": "\\ud800"}', "column 8: string must be Unicode text, not half of a surrogate pair"),
         ('{"a": "é", "b": "'.encode() + b'\xff"}',
          "column 18: line must be UTF-8, not byte 0xff. Save the file as UTF-8."),
@@ -50,6 +54,13 @@ def test_a_line_that_is_no_object_names_the_column(line: bytes, message: str) ->
         assert "line must be JSON, found" in str(caught.value)
         return
     assert str(caught.value) == expected
+
+
+def test_a_line_that_breaks_off_at_any_depth_is_refused() -> None:
+    """Two decoders read a broken line, and do not give up at the same depth."""
+    for depth in range(800, 1010):
+        with pytest.raises(RecordError, match=r"line must be JSON|must not be nested deeper"):
+            decode_line(b"[" * depth + b"x")
 
 
 def test_a_line_as_long_as_a_file_is_refused_without_reading_on() -> None:

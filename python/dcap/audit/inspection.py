@@ -136,14 +136,14 @@ def measured_rate(folder: Path) -> float:
     if not path.is_file():
         raise ConfigError(f"--run must be the folder of a run, with metrics.jsonl in it, not {folder}")
     before, parts = 0, []
-    for number, text in enumerate(path.read_text("utf-8").splitlines(), 1):
+    for number, text in enumerate(path.read_bytes().splitlines(), 1):
         try:
             line = json.loads(text)
-        except ValueError:
+            if "tokens_per_s" in line:
+                parts.append((int(line["tokens"]) - before, float(line["tokens_per_s"])))
+                before = int(line["tokens"])
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             raise ConfigError(f"{path}:{number} must be JSON, as a run writes it") from None
-        if "tokens_per_s" in line:
-            parts.append((line["tokens"] - before, line["tokens_per_s"]))
-            before = line["tokens"]
     parts = [(tokens, rate) for tokens, rate in parts[1:] or parts if tokens > 0 and rate > 0]
     if not parts:
         raise ConfigError(f"{path} must tell tokens_per_s of at least one step")

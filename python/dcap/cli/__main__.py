@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ from dcap import __version__
 from dcap.cli.packages import missing_package
 from dcap.core import log
 from dcap.core.errors import DcapError, nearest_hint
+from dcap.core.files import FULL
+from dcap.core.words import printable
 
 COMMANDS = (
     "doctor", "guide", "convert", "validate", "audit", "preview", "mix", "inspect", "train", "predict", "evaluate",
@@ -85,6 +88,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return EXIT_ERROR
     log.setup()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A text that the encoding of the output lacks is no reason to fail; stderr has this from the start.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = int(args.run(args))
         sys.stdout.flush()
@@ -96,10 +102,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _fail(missing)
     except BrokenPipeError:
-        # Python flushes stdout once more at exit and would complain there.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return EXIT_BROKEN_PIPE
     except OSError as error:
+        if error.filename is None and error.errno in FULL:
+            _drop_output()
+            return _fail(f"standard output must be writable, and is not: {error.strerror}")
         if error.filename is None:
             raise
         return _fail(f"{error.filename}: {error.strerror}")
@@ -116,10 +124,15 @@ def _parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Nam
     changes = [item for item in left if takes and "=" in item.lstrip("=") and not item.startswith("-")]
     unknown = [item for item in left if item not in changes]
     if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        parser.error(f"unrecognized arguments: {printable(' '.join(unknown))}")
     if changes:
         args.overrides = [*args.overrides, *changes]
     return args
+
+
+def _drop_output() -> None:
+    """Send what is left of stdout nowhere: Python flushes it once more at exit and would complain there."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(error: object) -> int:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from dcap.augment.rendering import resize_for_model
 from dcap.core.errors import ImageError
-from dcap.core.files import written_whole
+from dcap.core.files import cut_name, written_whole
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import MAX_PIXELS, Canvas
 from dcap.geometry.clipping import transform
@@ -91,7 +91,8 @@ def scaled(shapes: ShapeArray, before: Canvas, after: Canvas) -> ShapeArray:
 
 def _name(source: Path, jpeg: bool) -> str:
     digest = hashlib.sha256(os.fsencode(source.resolve())).hexdigest()[:10]
-    return f"{source.stem}-{digest}{'.jpg' if jpeg else '.png'}"
+    ending = f"-{digest}{'.jpg' if jpeg else '.png'}"
+    return cut_name(source.stem, len(ending)) + ending
 
 
 def _is_made(target: Path, source: Path, canvas: Canvas) -> bool:

@@ -24,6 +24,10 @@ from dcap.core.words import show
 C = TypeVar("C")
 
 MAX_CONFIG_BYTES = 1 << 20
+MAX_VALUES = 100_000
+"""Most values of a config, what an alias stands for counted each time."""
+MAX_DEPTH = 64
+"""Deepest nesting of a config."""
 MAX_WHOLE_NUMBER = 1 << 1000
 """Larger ones do not fit a float."""
 
@@ -31,10 +35,33 @@ MAX_WHOLE_NUMBER = 1 << 1000
 class _Loader(yaml.SafeLoader):
     """YAML where ``1e-4`` is a number and a repeated key is an error."""
 
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            place = _place(self.peek_event().start_mark)
+            raise ConfigError(f"{place}: value must not be nested deeper than {MAX_DEPTH} levels")
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            value = super().construct_object(node, deep)
+        except ConfigError:
+            raise
+        # What PyYAML raises for a date in month 13, ``!!bool x``, a list as a key or a number of 5000 digits.
+        except (ValueError, TypeError, LookupError, AttributeError):
+            raise ConfigError(f"{_place(node.start_mark)}: value must be one that YAML knows") from None
+        if type(value) is int and abs(value) >= MAX_WHOLE_NUMBER:
+            raise ConfigError(f"{_place(node.start_mark)}: number must have at most 300 digits")
+        return value
+
 
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.[\d_]+)([eE][-+]?\d+)$"),
+    re.compile(r"^[-+]?(\d[\d_]*(?:\.[\d_]*)?|\.[\d_]+)([eE][-+]?\d+)$"),
     list("-+0123456789."),
 )
 
@@ -43,16 +70,61 @@ def _unique_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
-        place = str(key_node.start_mark).strip()
+        place = _place(key_node.start_mark)
         if not isinstance(key, Hashable):
-            raise ConfigError(f"key must be a text, not {show(key)} ({place})")
+            raise ConfigError(f"{place}: key must be a text, not {show(key)}")
         if key in seen:
-            raise ConfigError(f"key {show(key)} must be given once, not twice ({place})")
+            raise ConfigError(f"{place}: key {show(key)} must be given once, not twice")
         seen.add(key)
     return dict(loader.construct_pairs(node, deep=True))
 
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+
+
+def parse_yaml(text: str) -> Any:
+    """Return the value of YAML text.
+
+    Raises:
+        ConfigError: The text is not YAML, is nested too deep, or grows beyond `MAX_VALUES` by its aliases; the message
+            has line and column.
+    """
+    loader = None
+    try:
+        loader = _Loader(text)  # it looks at the first characters
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _num_values(node, {})
+        return loader.construct_document(node)
+    except yaml.MarkedYAMLError as error:
+        place = _place(error.problem_mark) if error.problem_mark else "config"
+        raise ConfigError(f"{place}: text must be YAML: {error.problem or error.context}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"text must be YAML: {str(error).splitlines()[0]}") from None
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
+def _num_values(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
+    """Return how many values a node holds, with those of its aliases."""
+    if node in known:
+        if not known[node]:
+            raise ConfigError(f"{_place(node.start_mark)}: value must not hold itself by an alias")
+        return known[node]
+    known[node] = 0
+    inner = [n for pair in node.value for n in pair] if isinstance(node, yaml.MappingNode) else node.value
+    count = 1 + (sum(_num_values(n, known) for n in inner) if isinstance(node, yaml.CollectionNode) else 0)
+    if count > MAX_VALUES:
+        place = _place(node.start_mark)
+        raise ConfigError(f"{place}: value must hold at most {MAX_VALUES} values, those of its aliases counted")
+    known[node] = count
+    return count
+
+
+def _place(mark: Any) -> str:
+    return f"line {mark.line + 1} column {mark.column + 1}"
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -63,39 +135,43 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: The file is missing, too large, no mapping, not YAML, or extends itself.
     """
-    return _read_yaml(path.resolve(), ())
+    return _read_yaml(path.resolve(), (), {})
 
 
-def _read_yaml(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
+def _read_yaml(path: Path, chain: tuple[Path, ...], known: dict[Path, dict[str, Any]]) -> dict[str, Any]:
     if path in chain:
         names = " -> ".join(p.name for p in (*chain, path))
         raise ConfigError(f"{path}: extends must not form a cycle: {names}")
+    if path not in known:
+        tree = _parse_file(path, chain)
+        bases = tree.pop("extends", [])
+        bases = [bases] if isinstance(bases, str) else bases
+        if not isinstance(bases, list) or not all(isinstance(base, str) and "\0" not in base for base in bases):
+            raise ConfigError(f"{path}: extends must be a path or a list of paths, not {show(bases)}")
+        merged: dict[str, Any] = {}
+        for base in bases:
+            merged = merge(merged, _read_yaml((path.parent / base).resolve(), (*chain, path), known))
+        known[path] = merge(merged, tree)
+    return known[path]
+
+
+def _parse_file(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
     require_file(path, "config", ConfigError, f"{chain[-1]} extends it." if chain else "")
-    if path.stat().st_size > MAX_CONFIG_BYTES:
-        raise ConfigError(f"{path}: config must be at most {MAX_CONFIG_BYTES} bytes")
     try:
-        tree = _loaded(path.read_text("utf-8"))
-    except ValueError as error:  # an error of YAML, or bytes that are no UTF-8
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise ConfigError(f"{path}: config must be at most {MAX_CONFIG_BYTES} bytes")
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: config must be UTF-8, and byte {error.start} is not. Save it as UTF-8.") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: config must be readable, not {error.strerror}") from None
+    try:
+        tree = parse_yaml(text)
+    except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: config must be a mapping of sections, not {show(tree)}")
-    bases = tree.pop("extends", [])
-    merged: dict[str, Any] = {}
-    bases = [bases] if isinstance(bases, str) else bases
-    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
-        raise ConfigError(f"{path}: extends must be a path or a list of paths, not {show(bases)}")
-    for base in bases:
-        merged = merge(merged, _read_yaml((path.parent / base).resolve(), (*chain, path)))
-    return merge(merged, tree)
-
-
-def _loaded(text: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or a number that Python does not have
-        raise ConfigError(str(error)) from None
-    except RecursionError:
-        raise ConfigError("YAML must not be nested so deep") from None
+    return tree
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,12 +194,12 @@ def apply_overrides(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str,
     for item in overrides:
         key, sign, text = item.partition("=")
         if not sign or not key:
-            raise ConfigError(f"override must be key=value, not {item!r}")
+            raise ConfigError(f"override must be key=value, not {show(item)}")
         try:
-            value = _loaded(text)
-        except ConfigError:
-            raise ConfigError(f"override {key} must have a YAML value, not {show(text)}") from None
-        tree = _with_value(tree, re.findall(r"[^.\[\]]+|\[\d+\]", key), value, key)
+            value = parse_yaml(text)
+        except ConfigError as error:
+            raise ConfigError(f"override {key} must have a YAML value, not {show(text)} ({error})") from None
+        tree = _with_value(tree, re.findall(r"[^.\[\]]+|\[\d{1,9}\]", key), value, key)
     return tree
 
 
@@ -161,7 +237,8 @@ def build(cls: type[C], tree: Any, where: str = "") -> C:
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in tree:
         if key not in fields:
-            raise ConfigError(f"{dot}{key} is not a field of {where or 'the config'}{nearest_hint(str(key), fields)}")
+            name = key if isinstance(key, str) and len(key) <= 60 else show(key)
+            raise ConfigError(f"{dot}{name} is not a field of {where or 'the config'}{nearest_hint(str(key), fields)}")
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in tree:
@@ -219,12 +296,14 @@ def _convert_tuple(value: Any, args: tuple[Any, ...], where: str) -> tuple[Any, 
 def _convert_scalar(value: Any, hint: type, where: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value) if abs(value) < MAX_WHOLE_NUMBER else math.inf
+    if isinstance(value, str) and "\0" in value:
+        raise ConfigError(f"{where} must be text without NUL characters, not {show(value)}")
     if hint is Path and isinstance(value, str):
         return Path(value)
     if type(value) is not hint:
         raise ConfigError(f"{where} must be {_type_words(hint)}, not {show(value)}")
     if isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"{where} must be finite, not {value!r}")
+        raise ConfigError(f"{where} must be finite, not {show(value)}")
     return value
 
 
@@ -249,7 +328,7 @@ def differences(saved: Any, current: Any, name: str = "") -> Iterator[tuple[str,
         for key in sorted({*saved, *current}, key=str):
             yield from differences(saved.get(key), current.get(key), f"{name}.{key}" if name else str(key))
     elif saved != current:
-        yield name, f"{name} was {show(saved)} and is {show(current)}"
+        yield name, f"{name} was {show(saved, 400)} and is {show(current, 400)}"
 
 
 def dump_yaml(config: Any) -> str:

@@ -54,6 +54,10 @@ class CheckpointError(DcapError, RuntimeError):
     """A checkpoint that is torn, missing, or belongs to another run."""
 
 
+class OutputError(DcapError, OSError):
+    """A file that cannot be written: its folder is read-only, its disk full, or its name too long."""
+
+
 class MissingPackageError(DcapError, ImportError):
     """A package of an extra that is not installed; the message names the install command."""
 

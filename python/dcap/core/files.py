@@ -8,6 +8,7 @@ beside NAME, locked while it is written; a NAME that is too long for that is cut
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -19,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from dcap.core.errors import DcapError
+from dcap.core.errors import DcapError, OutputError
 
 LEAST_AGE_S = 60.0
 """A scratch file written to within this time is left alone, even if it is not locked: over NFS, locks of others may not
@@ -27,6 +28,8 @@ be visible."""
 _LONGEST_NAME = 255
 """Bytes of the longest name of a file on common file systems."""
 _DIGITS = 16
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk that has no room."""
 _OPEN_FILE = re.compile(r"(?:/dev|/proc/self)/fd/(\d+)|/dev/std(out|err)")
 
 
@@ -65,6 +68,13 @@ def why_no_file(path: Path) -> str:
     return "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
 
 
+def cut_name(name: str, num_further: int) -> str:
+    """Return the beginning of the name of a file, so that `num_further` bytes can be added to it."""
+    while len(os.fsencode(name)) > _LONGEST_NAME - num_further:
+        name = name[:-1]
+    return name
+
+
 def write_whole(place: Path, data: str | bytes, durable: bool = True) -> None:
     """Write a file whole or not at all; text is UTF-8.
 
@@ -74,7 +84,7 @@ def write_whole(place: Path, data: str | bytes, durable: bool = True) -> None:
         durable: As `written_whole`.
 
     Raises:
-        OSError: As `written_whole`.
+        OutputError: As `written_whole`.
     """
     with written_whole(place, durable) as file:
         file.write(data.encode("utf-8") if isinstance(data, str) else data)
@@ -94,31 +104,61 @@ def written_whole(place: Path, durable: bool = True, sweep: bool = True) -> Iter
             which is too much for each of many files.
 
     Raises:
-        OSError: The folder or the disk does not allow it.
+        OutputError: The folder or the disk does not allow it; an older file is as it was.
     """
     number = _number_of_open_file(place)
-    if number is not None or (place.exists() and not place.is_file()):
+    with writing(place):
+        is_special = number is not None or (place.exists() and not place.is_file())
+    if is_special:
         with place.open("wb") if number is None else os.fdopen(os.dup(number), "wb") as file:
             yield file
         return
-    if place.is_symlink():
-        with contextlib.suppress(FileNotFoundError):
-            place.stat()  # links in a circle are an OSError here, and a RuntimeError in `resolve`
-        place = place.resolve()
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if sweep:
-        remove_leftovers(place)
-    with _locked_scratch(place) as file:
-        scratch = Path(file.name)
-        try:
+    with writing(place):
+        if place.is_symlink():
+            with contextlib.suppress(FileNotFoundError):
+                place.stat()  # links in a circle are an OSError here, and a RuntimeError in `resolve`
+            place = place.resolve()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if sweep:
+            remove_leftovers(place)
+        file = _locked_scratch(place)
+    scratch = Path(file.name)
+    try:
+        with writing(place, only_full=True):  # a missing file that the block reads is another error
             yield file
+        with writing(place):
             file.flush()
             if durable:
                 os.fsync(file.fileno())
             scratch.replace(place)
-        finally:
-            with contextlib.suppress(OSError):
-                scratch.unlink(missing_ok=True)
+    finally:
+        with contextlib.suppress(OSError):  # what is left in the buffer, of a file that goes away anyway
+            file.close()
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(place: Path, only_full: bool = False) -> Iterator[None]:
+    """Run code that writes a file or folder. Its errors name that place.
+
+    Args:
+        place: The file or folder.
+        only_full: Only errors of a full disk are those of `place`.
+
+    Raises:
+        OutputError: The folder or the disk does not allow it.
+    """
+    try:
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        is_full = error.filename is None and error.errno in FULL
+        if not is_full and (only_full or error.errno is None):
+            raise
+        way_out = "Make room." if error.errno in FULL else "Choose another place."
+        raise OutputError(f"{place}: file must be writable, and is not: {error.strerror}. {way_out}") from None
 
 
 @contextlib.contextmanager
@@ -131,15 +171,18 @@ def folder_written_whole(place: Path) -> Iterator[Path]:
         place: Path of the folder; it has one writer at a time.
 
     Raises:
-        OSError: The folder or the disk does not allow it.
+        OutputError: The folder or the disk does not allow it.
     """
     scratch = place.with_name(f".writing-{place.name}")
     shutil.rmtree(scratch, ignore_errors=True)
     try:
-        scratch.mkdir(parents=True)
-        yield scratch
-        _flush(scratch)
-        replace_folder(scratch, place)
+        with writing(place):
+            scratch.mkdir(parents=True)
+        with writing(place, only_full=True):
+            yield scratch
+        with writing(place):
+            _flush(scratch)
+            replace_folder(scratch, place)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -187,10 +230,7 @@ def _remove_if_free(scratch: Path, newest: float) -> None:
 
 def _scratch_stem(place: Path) -> str:
     """Return how the names of scratch files of `place` begin."""
-    name = place.name
-    while len(os.fsencode(name)) > _LONGEST_NAME - len("..") - _DIGITS:
-        name = name[:-1]
-    return f".{name}."
+    return f".{cut_name(place.name, len('..') + _DIGITS)}."
 
 
 def _number_of_open_file(place: Path) -> int | None:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from dcap import __version__
 from dcap.answers.formats import ANSWER_FORMATS, JsonFormat
@@ -28,6 +29,7 @@ from dcap.records.files.saved_index import ContentKey
 SUFFIX = ".dcap-lengths"
 
 _MAGIC = b"dcaplens"
+_MAX_TOKENS = 1 << 40
 _SMALLEST = Canvas(32, 32)
 
 
@@ -52,7 +54,7 @@ class SavedLengths:
         for place in self._places:
             assert self._key is not None
             arrays = saved_index.load_arrays(place, _MAGIC, self._key)
-            if arrays is not None and arrays.shape == (2, self._count):
+            if arrays is not None and arrays.shape == (2, self._count) and _can_be(*arrays):
                 return SampleSizes(*arrays.astype(np.int64))
         return None
 
@@ -60,6 +62,11 @@ class SavedLengths:
         """Keep lengths for `load`, where that is possible."""
         arrays = [sizes.tokens, sizes.image_tokens]
         any(self._key and saved_index.save_arrays(place, _MAGIC, self._key, arrays) for place in self._places)
+
+
+def _can_be(tokens: npt.NDArray[np.int64], image_tokens: npt.NDArray[np.int64]) -> bool:
+    """Whether numbers may be lengths. Wrong ones are found when a sample is encoded."""
+    return bool(((image_tokens >= 0) & (image_tokens < tokens) & (tokens < _MAX_TOKENS)).all())
 
 
 def _content_key(records: CheckedRecords, mixture: Mixture, planners: Sequence[Planner]) -> ContentKey | None:

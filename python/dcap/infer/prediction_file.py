@@ -20,7 +20,7 @@ from dcap import __version__
 from dcap.answers.prediction import Prediction, parse_prediction
 from dcap.core.config import differences
 from dcap.core.errors import CheckpointError, RecordError
-from dcap.core.files import write_whole
+from dcap.core.files import write_whole, writing
 from dcap.records.checking import BadRecord
 from dcap.records.record import Origin
 
@@ -39,14 +39,16 @@ class PredictionFile:
 
     Raises:
         CheckpointError: The file was made with something else, nothing says with what, or another run writes it.
+        OutputError: The folder or the disk does not allow it.
     """
 
     def __init__(self, path: Path, made_with: Mapping[str, Any], overwrite: bool = False) -> None:
         self.path = path
         self.last: Origin | None = None
         self.kept = 0
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: BinaryIO = path.open("ab")
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file: BinaryIO = path.open("ab")
         try:
             self._prepare(made_with, overwrite)
         except BaseException:
@@ -69,10 +71,16 @@ class PredictionFile:
             _write_whole(meta, {"dcap": __version__, "made_with": made_with})
 
     def append(self, lines: Iterable[Prediction]) -> None:
-        """Write lines and wait until they are on disk."""
-        self._file.write(b"".join(line.to_line() for line in lines))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Write lines and wait until they are on disk.
+
+        Raises:
+            OutputError: The disk does not allow it. The next start continues after the last whole line.
+        """
+        data = b"".join(line.to_line() for line in lines)
+        with writing(self.path):
+            self._file.write(data)
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def __enter__(self) -> PredictionFile:
         return self
@@ -89,7 +97,7 @@ def _check_meta(path: Path, meta: Path, made_with: Mapping[str, Any]) -> None:
         raise CheckpointError(f"{path} must have {meta.name} beside it to be continued, but it is missing. {way_out}")
     try:
         before = json.loads(meta.read_text("utf-8"))["made_with"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise CheckpointError(f"{meta} must say what {path.name} was made with, and is damaged. {way_out}") from None
     now = json.loads(msgspec.json.encode(made_with))
     changes = list(differences(before, now))
@@ -167,7 +175,7 @@ def read_left_out(out: Path) -> list[LeftOut]:
         return []
     try:
         return msgspec.json.Decoder(LeftOut).decode_lines(path.read_bytes())
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CheckpointError(f"{path} must list records, one a line: {error}. Delete it.") from None
 
 

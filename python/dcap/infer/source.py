@@ -108,7 +108,7 @@ def _compare_base(adapter: Path, model: str) -> None:
     """Point out an adapter that was trained on another model: all its weights may fit, and its answers be wrong."""
     try:
         base = json.loads((adapter / _ADAPTER).read_text("utf-8")).get("base_model_name_or_path")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return  # said when the adapter is loaded
     if base and base != model:
         log.warning("%s was trained on %s, and --model is %s. They must hold the same weights", adapter, base, model)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dcap.core.errors import DcapError, ImageError, RecordError
-from dcap.core.files import write_whole
+from dcap.core.files import write_whole, writing
 from dcap.core.log import get_logger
 from dcap.core.parallel import map_in_order
 from dcap.core.words import counted
@@ -276,7 +276,7 @@ def _message(bad: Sequence[BadRecord], num_problems: int) -> str:
             "\nCorrect them",
         )
     stop = "" if tail[0] == "\n" or head.endswith((".", "?", "!")) else "."
-    return f"{head}{stop}{tail}, or set data.on_bad_record: skip."
+    return f"{head}{stop}{tail}, or leave bad records out (data.on_bad_record: skip, --on-bad-record skip)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +293,7 @@ class BadRecordList:
 
     def start(self, *checked: CheckedRecords) -> None:
         """Begin the list with the bad records of some files. On resume, keep the records that were added later."""
-        added = [line for line in self._lines() if "file" not in json.loads(line)]
+        added = [_as_line(item) for item in self._items() if "file" not in item]
         found = [
             _as_line(
                 {
@@ -311,10 +311,14 @@ class BadRecordList:
         else:
             self.path.unlink(missing_ok=True)
 
-    def _lines(self) -> list[bytes]:
-        """Return the whole lines; a crash may have cut the last one."""
-        lines = self.path.read_bytes().splitlines(keepends=True) if self.path.is_file() else []
-        return [line for line in lines if line.endswith(b"\n")]
+    def _items(self) -> list[dict[str, object]]:
+        """Return the whole lines; a crash may have cut the last one, and a damaged one is none."""
+        items: list[dict[str, object]] = []
+        for line in self.path.read_bytes().splitlines(keepends=True) if self.path.is_file() else []:
+            with suppress(ValueError, RecursionError):
+                item = json.loads(line) if line.endswith(b"\n") else None
+                items += [item] if isinstance(item, dict) else []
+        return items
 
     def add(self, message: str) -> None:
         """Add a record that turned out bad later, such as an image that cannot be decoded.
@@ -334,7 +338,7 @@ class BadRecordList:
 
     def _append(self, item: Mapping[str, object]) -> None:
         # One write in append mode, so that lines of several ranks do not mix.
-        with self.path.open("ab", buffering=0) as out:
+        with writing(self.path), self.path.open("ab", buffering=0) as out:
             out.write(_as_line(item))
 
 

@@ -237,7 +237,7 @@ def _size(canvas: Canvas) -> str:
 def _too_large(path: ImageSource, header: ImageHeader, max_pixels: int, origin: Origin | None) -> ImageError:
     return ImageError(
         f"{_where(origin)}image {path} must have at most {max_pixels} pixels, not {_size(header.canvas)} = "
-        f"{header.canvas.num_pixels}. Shrink it, or raise data.max_image_pixels."
+        f"{header.canvas.num_pixels}. Shrink it, or raise the bound (data.max_image_pixels, validate --max-pixels)."
     )
 
 

@@ -6,7 +6,9 @@ Owns decoding speed, positions in messages, and the refusal of repeated keys, wh
 from __future__ import annotations
 
 import json
+import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +23,10 @@ MAX_DEPTH = 64
 """Deepest nesting of a record. Recursion could not copy or write a deeper one."""
 
 _TOO_DEEP = f"column 1: line must not be nested deeper than {MAX_DEPTH} levels"
+# What a pattern names before its hit is passed over whole.
+_STRING = r'"(?:[^"\\]|\\.)*+"'
+_NUMBERS = rf"{_STRING}|(?P<hit>-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)"
+_HALVES = r"\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(?P<hit>\\u[dD][89a-fA-F]\w\w)|\\."
 _KEY_END = re.compile(rb'"[ \t\r]*:')
 _DECODER = msgspec.json.Decoder()
 
@@ -99,7 +105,7 @@ def _refuse_repeated_keys(line: bytes) -> None:
             raise RecordError(f"key {show(twice)} must be given once in an object, not {keys.count(twice)} times")
         return found
 
-    json.loads(line, object_pairs_hook=unique)
+    json.loads(line, object_pairs_hook=unique, parse_int=len)
 
 
 def _malformed(line: bytes, error: Exception) -> str:
@@ -112,16 +118,19 @@ def _malformed(line: bytes, error: Exception) -> str:
         column = len(line[: bad.start].decode("utf-8")) + 1
         return f"column {column}: line must be UTF-8, not byte 0x{line[bad.start]:02x}. Save the file as UTF-8."
     try:
-        json.loads(text, parse_constant=_refuse_constant)
+        json.loads(text, parse_constant=_refuse_constant, parse_int=len)  # `int` refuses more than 4300 digits
     except json.JSONDecodeError as bad_json:
         return f"column {bad_json.colno}: line must be JSON, found {bad_json.msg[0].lower()}{bad_json.msg[1:]}"
+    except RecursionError:
+        return _TOO_DEEP
     except RecordError as constant:
         word = str(constant)
-        return f"column {_outside_strings(text, re.escape(word))}: number must be finite, not {word}"
+        column = _first_hit(text, rf"{_STRING}|(?P<hit>{re.escape(word)})")
+        return f"column {column}: number must be finite, not {word}"
     if "out of range" in str(error):
-        column = _outside_strings(text, r"-?\d[\d.]*[eE]\+?\d{3,}")
+        column = _first_hit(text, _NUMBERS, lambda number: math.isinf(float(number)))
         return f"column {column}: number must fit float64, not a larger one"
-    column = _first_match(text, r"\\u[dD][89a-fA-F]")
+    column = _first_hit(text, _HALVES)
     return f"column {column}: string must be Unicode text, not half of a surrogate pair"
 
 
@@ -129,13 +138,7 @@ def _refuse_constant(word: str) -> Any:
     raise RecordError(word)
 
 
-def _outside_strings(text: str, pattern: str) -> int:
-    for match in re.finditer(rf'"(?:[^"\\]|\\.)*+"|(?P<hit>{pattern})', text):
-        if match["hit"]:
-            return match.start() + 1
-    return 1
-
-
-def _first_match(text: str, pattern: str) -> int:
-    match = re.search(pattern, text)
-    return match.start() + 1 if match else 1
+def _first_hit(text: str, pattern: str, wanted: Callable[[str], bool] = lambda _: True) -> int:
+    """Return the column, from 1, of the first group ``hit`` that is wanted."""
+    hits = (match for match in re.finditer(pattern, text) if match["hit"] and wanted(match["hit"]))
+    return next((match.start() + 1 for match in hits), 1)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dcap.core.errors import RecordError
-from dcap.core.words import show
+from dcap.core.words import printable, show
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
 from dcap.records.embedded_image import EmbeddedImage, ImageSource
@@ -37,7 +37,7 @@ class Origin:
     """Line from 1, blank ones counted; of a Parquet file the row, of a tar shard the sample, from 1."""
 
     def __str__(self) -> str:
-        return f"{Path(self.file).name}:{self.line}"
+        return printable(f"{Path(self.file).name}:{self.line}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,12 +206,12 @@ def image_path(record: Record, root: str | Path | None = None) -> Path:
     try:
         inside, resolved = Path(root).resolve(), path.resolve()
     except (OSError, RuntimeError) as error:
-        text = f"images[0] must be a path that resolves, not {record.image!r} ({error})"
+        text = f"images[0] must be a path that resolves, not {show(record.image)} ({error})"
         raise RecordError(f"{record.origin}: {text}") from None
     if not resolved.is_relative_to(inside):
         raise RecordError(
             f"{record.origin}: images[0] must stay inside data.root ({inside}), not lead to {resolved}. "
-            "Move the image there, or set data.root to a folder that holds it."
+            "Move the image there, or give a folder that holds it (data.root, --root)."
         )
     return resolved
 

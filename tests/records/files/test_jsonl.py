@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import pickle
 from concurrent.futures import ProcessPoolExecutor
@@ -120,6 +121,20 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         JsonlFile(tmp_path)
     with pytest.raises(RecordError, match="must be UTF-8, not UTF-16"):
         file_of(tmp_path / "a.jsonl", LINE.decode().encode("utf-16"))
+
+
+@pytest.mark.parametrize(
+    ("magic", "said"),
+    [
+        (b"PK\x03\x04", r"not a zip archive\. Unpack it"),
+        (gzip.compress(LINE), r"not one that gzip compressed\. End its name in \.jsonl\.gz"),
+        (b"\x28\xb5\x2f\xfd", r"not one that zstd compressed\. End its name in \.jsonl\.zst"),
+        (b"PAR1", r"not a Parquet file\. End its name in \.parquet"),
+    ],
+)
+def test_other_kinds_of_files_are_told_by_their_first_bytes(tmp_path: Path, magic: bytes, said: str) -> None:
+    with pytest.raises(RecordError, match=rf"a\.jsonl: file must be JSONL, {said}"):
+        file_of(tmp_path / "a.jsonl", magic + LINE)
 
 
 @pytest.mark.parametrize("data", [b"[%b, %b]", b"\n [\n%b,\n%b\n]\n", b"\xef\xbb\xbf[%b,%b]\r\n", b"[%%b]" + b" " * 9])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import tarfile
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -92,6 +93,20 @@ def test_every_problem_of_a_shard_is_listed(tmp_path: Path) -> None:
         "a.tar:3 json must be given: no member with the key of 2.png ends in .json",
         "a.tar:4 images[0] 3.png in a.tar must be one of JPEG",
     ]
+
+
+def test_names_with_several_dots_are_told(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", [("x/img.01.png", picture(0)), ("x/img.01.json", b"{}")])
+    with pytest.raises(RecordError, match=r"key is img: it ends at the first dot\. Name .* such as img_01\.json"):
+        TarShard(path)[0]
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
+def test_a_compressed_shard_is_told(tmp_path: Path, kind: str) -> None:
+    with tarfile.open(tmp_path / "a.tar", f"w:{kind}") as tar:  # type: ignore[call-overload]
+        tar.addfile(tarfile.TarInfo("0.json"))
+    with pytest.raises(RecordError, match=r"a\.tar: shard must be a plain tar file, not a compressed one"):
+        TarShard(tmp_path / "a.tar")
 
 
 def test_an_image_too_large_is_refused_unread(tmp_path: Path) -> None:

@@ -134,12 +134,22 @@ def _chunks(path: Path, file: BinaryIO) -> Iterator[bytes]:
             raise EOFError("it is empty")
         yield from read(file)
     except broken as error:
+        head = os.pread(file.fileno(), 4, 0)
+        if len(head) == 4 and not head.startswith(_MAGICS[path.suffix]):
+            raise RecordError(
+                f"{path}: file must be compressed with {_PROGRAMS[path.suffix]}, as its name says, and is not. Name it "
+                "by what it holds, or compress it."
+            ) from None
+        why = str(error).partition(" (b")[0]  # Python's gzip shows bytes
         raise RecordError(
-            f"{path}: file must be a whole {path.suffix[1:]} archive, not truncated or damaged ({error}). "
+            f"{path}: file must be a whole {path.suffix[1:]} archive, not truncated or damaged ({why}). "
             "Copy it again, or compress it again."
         ) from None
 
 
+# Of zstd there is a second one, of frames that only other programs read.
+_MAGICS = {".gz": (b"\x1f\x8b",), ".zst": (b"\x28\xb5\x2f\xfd", b"\x50", b"\x51", b"\x52", b"\x53")}
+_PROGRAMS = {".gz": "gzip", ".zst": "zstd"}
 _GZIP_ERRORS = (gzip.BadGzipFile, zlib.error, EOFError)
 
 

@@ -20,6 +20,12 @@ from dcap.records.record import Origin
 
 _TAIL_BYTES = 4096
 _BOM = b"\xef\xbb\xbf"
+_OTHER_KINDS = (
+    (b"PK\x03\x04", "a zip archive", "Unpack it, and name what is inside."),
+    (b"\x1f\x8b", "one that gzip compressed", "End its name in .jsonl.gz."),
+    (b"\x28\xb5\x2f\xfd", "one that zstd compressed", "End its name in .jsonl.zst."),
+    (b"PAR1", "a Parquet file", "End its name in .parquet."),
+)
 _OTHER_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -103,10 +109,13 @@ class JsonlFile(RecordSource):
 
 def _first_byte(fd: int, path: Path, start: int) -> int:
     """Return where the lines begin: behind a byte order mark, if there is one."""
-    head = os.pread(fd, 3, start)
+    head = os.pread(fd, 8, start)
+    for magic, name, way_out in _OTHER_KINDS:
+        if head.startswith(magic):
+            raise RecordError(f"{path}: file must be JSONL, not {name}. {way_out}")
     if head[:2] in _OTHER_BOMS:
         raise RecordError(f"{path}: file must be UTF-8, not UTF-16. Save it as UTF-8.")
-    return start + len(_BOM) if head == _BOM else start
+    return start + len(_BOM) if head[:3] == _BOM else start
 
 
 def _is_array(fd: int, start: int) -> bool:

@@ -66,7 +66,18 @@ def open_index(fd: int, path: Path, first: int, least_bytes: int = LEAST_BYTES) 
         first: Where its text begins, in bytes.
         least_bytes: Size of the smallest file whose index is saved.
     """
-    return kept(fd, path, load_lines, lambda: find_lines(fd, first), save_lines, least_bytes)
+
+    def load(place: Path, key: ContentKey) -> LineIndex | None:
+        index = load_lines(place, key)
+        return index if index is not None and _begins(index, fd, first) else None
+
+    return kept(fd, path, load, lambda: find_lines(fd, first), save_lines, least_bytes)
+
+
+def _begins(index: LineIndex, fd: int, first: int) -> bool:
+    """Whether nothing but blank lines comes before the first line of an index. What follows is seen at each line."""
+    before = int(index.starts[0]) - first if len(index) else _CHUNK_BYTES
+    return 0 <= before < _CHUNK_BYTES and not os.pread(fd, before, first).strip()
 
 
 def find_lines(

@@ -7,6 +7,7 @@ packages are imported when such a file is opened.
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Iterator, Sequence
 from importlib import resources
@@ -29,7 +30,8 @@ _TEXTS = (".jsonl", ".ndjson", ".json")
 ENDINGS = (*_TEXTS, *(text + compression for text in _TEXTS for compression in COMPRESSIONS), ".parquet", ".tar")
 """Ends of the names of files that can be read."""
 
-_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_ARCHIVES = (".zip", ".7z", ".rar", ".tgz", ".tar.gz", ".tar.xz", ".tar.zst", ".tar.bz2")
+_RANGE = re.compile(r"\{(\d{1,18})\.\.(\d{1,18})\}")
 
 
 class Records(Sequence[Record]):
@@ -97,7 +99,9 @@ def open_source(path: str | Path) -> RecordSource:
     """
     path = Path(path)
     if not is_known(path.name):
-        raise RecordError(f"{path}: name must end in {', '.join(ENDINGS)}. Rename the file by what it holds.")
+        archive = path.name.lower().endswith(_ARCHIVES)
+        way_out = "Unpack it, and name what is inside." if archive else "Rename the file by what it holds."
+        raise RecordError(f"{path}: name must end in {', '.join(ENDINGS)}. {way_out}")
     if path.suffix in COMPRESSIONS:
         from dcap.records.files.compressed import open_compressed
 
@@ -163,7 +167,8 @@ def expand_sources(names: Sequence[str | Path]) -> list[Path]:
             # A name that is written twice is meant twice. But a user may not see that a wildcard matches another name
             # too.
             if {name, before := named_by.get(path, name)} & several and path in named_by:
-                raise ConfigError(f"{name!r} must mean other files than {before!r}, not {path} again")
+                names_it = f"{name!r} twice" if before == name else f"{before!r} and by {name!r}"
+                raise ConfigError(f"{path}: file must be named once, not by {names_it}. Leave one of the names out.")
             named_by[path] = name
         out += paths
     return out
@@ -173,9 +178,9 @@ def _expand(text: str) -> list[Path]:
     path = Path(text)
     if text.startswith(PREFIX):
         return [resolve_data(text)]
-    if path.is_file():
+    if os.path.isfile(path):  # of a name that is too long, `Path.is_file` is an error
         return [path]
-    if path.is_dir():
+    if os.path.isdir(path):
         return _known(text, [p for p in path.iterdir() if not p.name.startswith(".")], "hold")
     if _RANGE.search(text):
         return _ranged(text)
@@ -185,7 +190,7 @@ def _expand(text: str) -> list[Path]:
 
 
 def _known(text: str, paths: Sequence[Path], verb: str) -> list[Path]:
-    files = sorted(path for path in paths if is_known(path.name) and path.is_file())
+    files = sorted({path for path in paths if is_known(path.name) and path.is_file()})
     if not files:
         actual = f"{counted(len(paths), 'other name')}, such as {min(paths).name}" if paths else "nothing"
         raise ConfigError(
@@ -215,7 +220,8 @@ def _numbered(text: str) -> Iterator[str]:
         first, last = match[1], match[2]
         width = max(len(first), len(last)) if "0" in (first[0], last[0]) else 0
         numbers = range(int(first), int(last) + 1)
-        if not 1 <= len(numbers) * len(names) <= MAX_FILES:
-            raise ConfigError(f"{text!r} must name 1 to {MAX_FILES} files, not {len(numbers) * len(names)}")
+        count = max(0, numbers.stop - numbers.start) * len(names)
+        if not 1 <= count <= MAX_FILES:
+            raise ConfigError(f"{text!r} must name 1 to {MAX_FILES} files, not {count}")
         names = [_RANGE.sub(f"{number:0{width}d}", name, count=1) for name in names for number in numbers]
     yield from names

@@ -34,6 +34,7 @@ _VERSION = 1
 _HEADER = struct.Struct("<8sIIqqq32s")
 _CHECKSUM = struct.Struct("<I")
 _DIGESTED_BYTES = 16 << 10
+_MAX_ARRAYS = 1024
 
 
 class ContentKey(NamedTuple):
@@ -118,7 +119,7 @@ def load_arrays(place: Path, magic: bytes, key: ContentKey) -> npt.NDArray[np.in
     found, version, num_arrays, *given_key, count, digest = _HEADER.unpack_from(data)
     if (found, version) != (magic, _VERSION) or (*given_key, digest) != key or not num_arrays:
         return None
-    if count < 0 or _HEADER.size + 8 * num_arrays * count != end:
+    if count < 0 or num_arrays > _MAX_ARRAYS or _HEADER.size + 8 * num_arrays * count != end:
         return None
     if _CHECKSUM.unpack_from(data, end) != (zlib.crc32(data[:end]),):
         return None

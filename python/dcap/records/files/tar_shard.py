@@ -39,6 +39,7 @@ _HEADER_BYTES = 1 << 20
 _NAME_BYTES = 4096
 _WHOLE = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
 _NONE = -1
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -98,8 +99,7 @@ class TarShard(RecordSource):
         """
         index, i = self._samples(), self._row(i)
         if index.spans[0, i] < 0:
-            name = index.name(i)
-            return None, (Problem("json", f"must be given: no member with the key of {name} ends in .json"),)
+            return None, (Problem("json", _no_json(index.name(i))),)
         return super().explain(i, line)
 
     def embedded(self, i: int) -> EmbeddedImage | None:
@@ -135,6 +135,16 @@ class TarShard(RecordSource):
 
     def __repr__(self) -> str:
         return f"TarShard({str(self.path)!r}, {len(self)} records)"
+
+
+def _no_json(name: str) -> str:
+    """Return why a sample has no record. A member's key ends at the first dot of its name."""
+    key, *endings = name.rpartition("/")[2].split(".")
+    text = f"must be given: no member with the key of {name} ends in .json"
+    if len(endings) > 1:
+        better = "_".join((key, *endings[:-1]))
+        text += f". That key is {key}: it ends at the first dot. Name members with one dot, such as {better}.json"
+    return text
 
 
 def _with_image(text: bytes, name: str) -> bytes:
@@ -226,7 +236,7 @@ class _Sample:
             kind = "image" if ending in IMAGE_ENDINGS else f".{ending}"
             raise RecordError(
                 f"{path}: sample {self.key!r} must have one {kind} member, and {name} at byte {member.offset} is "
-                "another. Give each image a key of its own."
+                "another. A key ends at the first dot of a name: give each image a key of its own."
             )
         self.endings.add(ending)
         if ending == "json":
@@ -262,6 +272,8 @@ def _members(fd: int, path: Path) -> Iterator[tuple[tarfile.TarInfo, str]]:
             if os.pread(fd, tarfile.BLOCKSIZE, place).strip(b"\0") or place + tarfile.BLOCKSIZE > size:
                 raise tarfile.ReadError("no end of the archive there")
     except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
+        if os.pread(fd, 6, 0).startswith(_COMPRESSED):
+            raise RecordError(f"{path}: shard must be a plain tar file, not a compressed one. Decompress it.") from None
         raise RecordError(
             f"{path}: shard must be a whole tar file, not cut or damaged at byte {place} of {size} ({error}). "
             "Copy it again, or write it again."
