@@ -12,6 +12,8 @@ from dcap.answers.prediction import Prediction, parse_prediction, read_predictio
 from dcap.core.errors import RecordError
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
+from dcap.records import json_line
+from dcap.records.files import jsonl
 from dcap.records.record import Origin, parse_record
 
 LINE: dict[str, Any] = {
@@ -89,15 +91,17 @@ def test_byte_order_mark_blank_lines_and_crlf_are_accepted(tmp_path: Path) -> No
         ({"images": []}, r"images must hold one path, not 0"),
         ({"images": ["a", "b"]}, r"images must hold one path, not 2"),
         ({"width": 0}, r"width must be an integer >= 1"),
-        ({"width": "100"}, r"\$\.width"),
+        ({"width": "100"}, r"width must be a whole number, not text$"),
         ({"objects": [{"bbox_2d": [1, 2, 3, 4]}]}, r"objects\[0\]\.desc must be a string, not null"),
         ({"objects": [{"desc": "a"}]}, r"objects\[0\]: object must have exactly one"),
         ({"objects": [{"desc": "a", "bbox_2d": [3, 2, 1, 4]}]}, r"objects\[0\]: bbox_2d must have x1 < x2"),
         ({"objects": [{**LINE["objects"][0], "score": True}]}, r"objects\[0\]\.score must be .* 0\.\.1, not true"),
         ({"objects": [{**LINE["objects"][0], "score": 1.5}]}, r"objects\[0\]\.score must be .* 0\.\.1, not 1\.5"),
-        ({"problems": "x"}, r"\$\.problems"),
-        ({"finish": "end"}, r"\$\.finish"),
-        ({"source": {"file": "a.jsonl", "line": "1"}}, r"\$\.source\.line"),
+        ({"problems": "x"}, r"problems must be a list, not text$"),
+        ({"finish": "end"}, r'finish must be stop or length, not "end"$'),
+        ({"source": {"file": "a.jsonl"}}, r"source\.line must be given$"),
+        ({"text": None}, r"text must be text, not null$"),
+        ({"source": {"file": "a.jsonl", "line": "1"}}, r"source\.line must be a whole number, not text$"),
     ],
 )
 def test_bad_line_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -106,18 +110,22 @@ def test_bad_line_is_named(tmp_path: Path, change: dict[str, Any], message: str)
         list(read_predictions(path))
 
 
-def test_a_line_without_end_is_not_read_whole(tmp_path: Path) -> None:
-    line = json.dumps(LINE).encode() + b"\n"
+def test_a_line_without_end_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = json.dumps(LINE).encode()
     path = tmp_path / "pred.jsonl"
-    path.write_bytes(line + b" " + line)
-    with pytest.raises(RecordError, match=rf"^pred\.jsonl:2: line must be at most {len(line)} bytes, not more$"):
-        list(read_predictions(path, len(line)))
+    path.write_bytes(line + b"\n" + 9 * line)
+    for module in (jsonl, json_line):
+        monkeypatch.setattr(module, "MAX_LINE_BYTES", len(line))
+    with pytest.raises(
+        RecordError, match=rf"^pred\.jsonl:2: line must be at most {len(line)} bytes, not {len(line) + 1}"
+    ):
+        list(read_predictions(path))
 
 
 def test_a_line_nested_too_deep_is_named(tmp_path: Path) -> None:
     path = tmp_path / "pred.jsonl"
     path.write_bytes(json.dumps({**LINE, "objects": ["HERE"]}).replace('"HERE"', '{"a":' * 100_000).encode())
-    with pytest.raises(RecordError, match=r"^pred\.jsonl:1: line must not be nested so deep$"):
+    with pytest.raises(RecordError, match=r"^pred\.jsonl:1: column 1: line must not be nested deeper than 64 levels$"):
         list(read_predictions(path))
 
 
@@ -125,12 +133,12 @@ def test_torn_line_and_bad_encoding_are_named(tmp_path: Path) -> None:
     path = tmp_path / "pred.jsonl"
     for tail in (b'{"images": ["a.j', b'{"images": ["\xff"]}'):
         path.write_bytes(json.dumps(LINE).encode() + b"\n" + tail)
-        with pytest.raises(RecordError, match=r"^pred\.jsonl:2: line must be a prediction"):
+        with pytest.raises(RecordError, match=r"^pred\.jsonl:2: column \d+: line must be (JSON|UTF-8)"):
             list(read_predictions(path))
 
 
 def test_missing_file_names_the_way_out(tmp_path: Path) -> None:
-    with pytest.raises(RecordError, match="Run dcap predict first"):
+    with pytest.raises(RecordError, match=r"none\.jsonl: predictions must exist\. Run dcap predict first"):
         list(read_predictions(tmp_path / "none.jsonl"))
 
 

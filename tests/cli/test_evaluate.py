@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from dcap.cli.__main__ import main
+from dcap.records.files.opening import open_source, resolve_data
 
 CUP = {"desc": "cup", "bbox_2d": [10, 10, 40, 40]}
 RECORD = {"images": ["a.png"], "width": 100, "height": 50, "objects": [CUP]}
@@ -41,8 +42,12 @@ def test_worst_may_be_left_out(files: list[str], capsys: pytest.CaptureFixture[s
 
 
 def test_bundled_truth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "pred.jsonl").write_bytes(b"")
-    assert main(["evaluate", "--truth", "builtin:photos/val.jsonl", "--pred", str(tmp_path / "pred.jsonl")]) == 0
+    pred = tmp_path / "pred.jsonl"
+    pred.write_bytes(b"")
+    assert main(["evaluate", "--truth", "builtin:photos/val.jsonl", "--pred", str(pred)]) == 2
+    assert "pred.jsonl: predictions must be at least one line" in capsys.readouterr().err
+    pred.write_bytes(open_source(resolve_data("builtin:photos/val.jsonl")).line(0) + b"\n")
+    assert main(["evaluate", "--truth", "builtin:photos/val.jsonl", "--pred", str(pred)]) == 0
     assert "no answer" in capsys.readouterr().out
 
 

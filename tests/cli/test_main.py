@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -69,7 +70,11 @@ def test_an_error_of_dcap_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: p
 def test_a_file_that_cannot_be_opened_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
     assert main(["schema", "--out", str(tmp_path / "file" / "schema.json")]) == 2
-    assert capsys.readouterr().err == f"dcap: {tmp_path / 'file'}: File exists\n"
+    said = f"dcap: {tmp_path / 'file' / 'schema.json'}: file must be writable, and is not: File exists."
+    assert capsys.readouterr().err == f"{said} Choose another place.\n"
+    with open("/dev/full", "w") as full, contextlib.redirect_stdout(full):
+        assert main(["guide", "data"]) == 2
+    assert "must have room for what is written: No space left on device" in capsys.readouterr().err
 
 
 def test_an_interrupt_has_its_code(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

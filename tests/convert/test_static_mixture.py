@@ -14,6 +14,7 @@ from dcap.core.errors import RecordError
 from dcap.data.config import DataConfig
 from dcap.data.mixture import read_mixture
 from dcap.records.files.jsonl import JsonlFile
+from dcap.records.files.opening import open_records
 from support.dataset_cases import photo, records
 
 
@@ -71,7 +72,7 @@ def test_a_failure_leaves_the_old_file_and_no_scratch(data: DataConfig, tmp_path
     assert not list(tmp_path.glob(".m.jsonl*"))
 
 
-def test_an_image_inside_a_shard_has_no_path(tmp_path: Path) -> None:
+def test_an_image_inside_a_shard_is_written_beside(tmp_path: Path) -> None:
     picture, text = photo(tmp_path), io.BytesIO()
     with tarfile.open(tmp_path / "s.tar", "w") as tar:
         tar.add(tmp_path / "a.png", "0.png")
@@ -81,5 +82,8 @@ def test_an_image_inside_a_shard_has_no_path(tmp_path: Path) -> None:
         tar.addfile(member, text)
     data = build(DataConfig, {"mixture": [{"name": "shards", "train": str(tmp_path / "s.tar")}]})
     checked, mixture = read_mixture(data, "train")
-    with pytest.raises(RecordError, match=r"s.tar:1: image must be a file of its own .* not a part of s.tar"):
-        write_epoch(checked, mixture, 0, 0, tmp_path / "m.jsonl")
+    assert write_epoch(checked, mixture, 0, 0, tmp_path / "m.jsonl") == 1
+    (image,) = (tmp_path / "m-images").iterdir()
+    assert image.read_bytes() == (tmp_path / "a.png").read_bytes()
+    (record,) = open_records(tmp_path / "m.jsonl")
+    assert record.image == f"m-images/{image.name}"

@@ -117,8 +117,8 @@ def test_tables_show_the_numbers_and_names_as_they_are(files: tuple[Path, Path])
 def test_a_mean_over_nothing_is_a_dash(files: tuple[Path, Path], tmp_path: Path) -> None:
     nothing = tmp_path / "nothing.jsonl"
     nothing.write_bytes(b"")
-    cells = [list(column.cells) for column in answer_table(evaluate([files[0]], nothing)).columns]
-    assert cells[1] == ["-", "4", "-", "-", "-", "-"]
+    cells = [list(column.cells) for column in answer_table(evaluate([nothing], nothing)).columns]
+    assert cells[1] == ["-", "0", "-", "-", "-", "-"]
     assert "-" not in [cell for column in answer_table(evaluate([files[0]], files[1])).columns for cell in column.cells]
 
 
@@ -202,7 +202,7 @@ def test_objects_of_one_image() -> None:
         (
             [{"objects": []}],
             ["pred.jsonl"],
-            r"pred\[0\] must be a record, a prediction or a dict with objects, not str",
+            r'pred\[0\] must be a record, a prediction or a dict with objects, not "pred.jsonl"',
         ),
         ("val.jsonl", [], "pred must be a file when truth is a file"),
         ([{"objects": []}], "pred.jsonl", "truth must be a file or files when pred is a file"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from dcap.core.errors import RecordError
 from dcap.evaluate.pairs import pair_up
+from support.container_cases import write_parquet, write_tar
 
 LINE = {"images": ["a.jpg"], "width": 100, "height": 80, "objects": [{"desc": "cup", "bbox_2d": [1, 2, 3, 4]}]}
 
@@ -55,4 +57,34 @@ def test_other_size_is_an_error(tmp_path: Path) -> None:
     truth = write(tmp_path / "truth.jsonl", LINE)
     pred = write(tmp_path / "pred.jsonl", {**LINE, "width": 80, "height": 100})
     with pytest.raises(RecordError, match=r"pred\.jsonl:1: size must be 100 x 80 as in truth\.jsonl:1, not 80 x 100"):
+        pair_up([truth], pred)
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz", ".parquet", ".tar", ".out", ""])
+def test_both_sides_may_be_any_file_of_records(tmp_path: Path, ending: str) -> None:
+    lines = [LINE, {**LINE, "images": ["b.jpg"]}]
+    text = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    pred = tmp_path / f"pred{ending}"
+    if ending == ".jsonl.gz":
+        pred.write_bytes(gzip.compress(text))
+    elif ending == ".parquet":
+        write_parquet(pred, lines)
+    elif ending == ".tar":
+        write_tar(pred, [(f"{i}.json", json.dumps(line).encode()) for i, line in enumerate(lines)])
+    elif ending:
+        pred.write_bytes(text)
+    else:  # a folder of several files
+        pred.mkdir()
+        for name, line in zip(("1.jsonl", "2.jsonl"), lines, strict=True):
+            write(pred / name, line)
+    truth = pred if ending != ".out" else write(tmp_path / "truth.jsonl", *lines)
+    pairs = pair_up([truth], pred)
+    assert [(pair.truth.image, pair.pred and pair.pred.image) for pair in pairs] == [("a.jpg",) * 2, ("b.jpg",) * 2]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n"])
+def test_an_empty_prediction_file_is_named(tmp_path: Path, content: bytes) -> None:
+    truth, pred = write(tmp_path / "truth.jsonl", LINE), tmp_path / "pred.jsonl"
+    pred.write_bytes(content)
+    with pytest.raises(RecordError, match=r"pred\.jsonl: predictions must be at least one line, not an empty file"):
         pair_up([truth], pred)

@@ -69,7 +69,7 @@ def test_a_question_ends_its_sentence(write_jsonl: Write, make_record: Make) -> 
     record["image"] = record.pop("images")
     with pytest.raises(RecordError) as caught:
         check_records([write_jsonl([record])])
-    assert "did you mean images? Correct it, or set" in str(caught.value)
+    assert "did you mean images? Correct it, or leave" in str(caught.value)
 
 
 def test_error_stops_at_the_first_fifty(write_jsonl: Write, make_record: Make) -> None:

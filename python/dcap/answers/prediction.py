@@ -9,11 +9,11 @@ One line is one image, in pixels of the image file as displayed. A prediction fi
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -22,7 +22,9 @@ from dcap.core.files import require_file
 from dcap.core.words import show
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
-from dcap.records.json_line import MAX_LINE_BYTES
+from dcap.records.files.jsonl import JsonlFile
+from dcap.records.files.opening import expand_sources, is_known, open_source
+from dcap.records.json_line import decode_line
 from dcap.records.record import Origin
 
 Finish = Literal["stop", "length"]
@@ -45,6 +47,11 @@ class _Line(msgspec.Struct):
     source: _Source | None = None
 
 
+_WORDS = {
+    "str": "text", "int": "a whole number", "float": "a number", "bool": "true or false", "array": "a list",
+    "object": "an object",
+}  # fmt: skip
+"""JSON's words for the types that msgspec names."""
 _DECODER = msgspec.json.Decoder(_Line)
 
 
@@ -145,10 +152,8 @@ def parse_prediction(line: bytes, where: str) -> Prediction:
             raise RecordError(f"{where}: images must hold one path, not {len(data.images)}")
         shapes = ShapeArray.from_objects(data.objects)
         canvas = Canvas(data.height, data.width)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RecordError(f"{where}: line must be a prediction: {error}") from None
-    except RecursionError:
-        raise RecordError(f"{where}: line must not be nested so deep") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RecordError(f"{where}: {_explained(line, error)}") from None
     except GeometryError as error:
         raise RecordError(f"{where}: {error}") from None
     return Prediction(
@@ -164,6 +169,24 @@ def parse_prediction(line: bytes, where: str) -> Prediction:
         source=Origin(data.source.file, data.source.line) if data.source else None,
         where=where,
     )
+
+
+def _explained(line: bytes, error: Exception) -> str:
+    """Return what keeps a line from being a prediction, in the words of JSON."""
+    try:
+        decode_line(line)
+    except RecordError as malformed:
+        return str(malformed)
+    text, _, path = str(error).partition(" - at `$")
+    field = path.strip("`.") or "line"
+    if types := re.fullmatch(r"Expected `(.+)`, got `(.+)`", text):
+        expected, got = (" or ".join(_WORDS.get(name, name) for name in group.split(" | ")) for group in types.groups())
+        return f"{field} must be {expected}, not {got}"
+    if missing := re.fullmatch(r"Object missing required field `(.+)`", text):
+        return f"{missing[1]} must be given" if field == "line" else f"{field}.{missing[1]} must be given"
+    if value := re.fullmatch(r"Invalid enum value '(.*)'", text):
+        return f"{field} must be {' or '.join(get_args(Finish))}, not {show(value[1])}"
+    return f"line must be a prediction: {text}"
 
 
 def _captions(objects: Sequence[dict[str, Any]], where: str) -> tuple[str, ...]:
@@ -183,8 +206,12 @@ def _scores(objects: Sequence[dict[str, Any]], where: str) -> tuple[float | None
     return tuple(scores) if any(score is not None for score in scores) else ()
 
 
-def read_predictions(path: Path, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[Prediction]:
-    """Read the lines of a prediction file; blank lines are skipped.
+def read_predictions(name: str | Path) -> Iterator[Prediction]:
+    """Read the lines of a prediction file, or of several; blank lines are skipped.
+
+    Args:
+        name: A file, folder or pattern, as `dcap.records.files.opening.expand_sources` takes it. Any kind of record
+            file may hold predictions. A name with an unknown ending is that of a JSONL file.
 
     Args:
         path: The file.
@@ -192,12 +219,10 @@ def read_predictions(path: Path, max_line_bytes: int = MAX_LINE_BYTES) -> Iterat
 
     Raises:
         RecordError: The file is missing, or a line is no prediction; the message names file, line and field.
+        ConfigError: The name means no file.
     """
-    require_file(path, "predictions", RecordError, "Run dcap predict first.")
-    with path.open("rb") as file:
-        for number, line in enumerate(iter(partial(file.readline, max_line_bytes + 1), b""), start=1):
-            if len(line) > max_line_bytes:
-                raise RecordError(f"{path.name}:{number}: line must be at most {max_line_bytes} bytes, not more")
-            text = line.strip().removeprefix(b"\xef\xbb\xbf")
-            if text:
-                yield parse_prediction(text, f"{path.name}:{number}")
+    for path in expand_sources([name]):
+        require_file(path, "predictions", RecordError, "Run dcap predict first.")
+        file = open_source(path) if is_known(path) else JsonlFile(path)
+        for i in range(len(file)):
+            yield parse_prediction(file.line(i), str(file.origin(i)))

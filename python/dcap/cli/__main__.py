@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from tempfile import gettempdir
 
 from dcap import __version__
 from dcap.cli.packages import missing_package
@@ -107,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.filename is None and error.errno in FULL:
             _drop_output()
-            return _fail(f"standard output must be writable, and is not: {error.strerror}")
+            return _fail(f"stdout, or {gettempdir()}, must have room for what is written: {error.strerror}")
         if error.filename is None:
             raise
         return _fail(f"{error.filename}: {error.strerror}")

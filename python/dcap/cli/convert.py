@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import os
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -21,7 +20,7 @@ from dcap.core.errors import ConfigError
 from dcap.core.files import write_whole
 from dcap.core.log import get_logger, output_console
 from dcap.core.schema import field_docs
-from dcap.core.words import counted
+from dcap.core.words import counted, printable, to_json
 from dcap.records.files.opening import resolve_data
 
 log = get_logger(__name__)
@@ -45,6 +44,7 @@ examples:
   dcap convert voc VOCdevkit/VOC2012 --split ImageSets/Main/train.txt -o train.jsonl
   dcap convert yolo data.yaml --split val -o val.jsonl
   dcap convert jsonl train.jsonl --max-pixels 1000000 -o small.jsonl     smaller images, shapes moved along
+  dcap convert jsonl train.parquet -o train.jsonl     or shards/, train.tar, 'data/*.jsonl.gz'; images beside the output
   dcap convert to-coco val.jsonl -o val.json --categories instances_train2017.json
 
 dcap convert FORMAT --help lists the options of a format. Image paths in the output are relative to its folder. Width,
@@ -154,7 +154,11 @@ def _add_to_coco(formats: Any) -> None:
         epilog="example:\n  dcap convert to-coco train.jsonl -o coco.json\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", metavar="FILE.jsonl", help="records")
+    parser.add_argument(
+        "source",
+        metavar="FILE.jsonl",
+        help="records: .jsonl, .jsonl.gz, .parquet, .tar, a folder or pattern",
+    )
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder that file_name is relative to")
     parser.add_argument("--categories", type=Path, metavar="FILE.json", help="COCO file to take category ids from")
     _add_common(parser, "FILE.json")
@@ -201,7 +205,7 @@ def run_to_coco(args: argparse.Namespace) -> int:
 def _finish(args: argparse.Namespace, report: ConversionReport, count: int | None, noun: str) -> int:
     _print(report)
     if args.report:
-        write_whole(args.report, json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n")
+        write_whole(args.report, to_json(report.to_dict()) + "\n")
     if count is None:
         log.error("nothing was written: %d lost or changed, and --strict allows none", report.total)
         return 1
@@ -217,7 +221,7 @@ def _print(report: ConversionReport) -> None:
         first = loss.examples[0]
         where = ": ".join(first[key] for key in ("file", "image", "object") if key in first)
         detail = f" ({first['detail']})" if "detail" in first else ""
-        table.add_row(Text(loss.action), Text(loss.reason), str(loss.count), Text(where + detail))
+        table.add_row(Text(loss.action), Text(printable(loss.reason)), str(loss.count), Text(printable(where + detail)))
     output_console().print(table)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from dcap.cli.arguments import require_at_least
 from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger, output_console
-from dcap.records.files.opening import expand_sources
 
 log = get_logger(__name__)
 
@@ -42,7 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--truth", required=True, nargs="+", metavar="FILE", help="files of true records")
-    parser.add_argument("--pred", required=True, type=Path, metavar="PRED.jsonl", help="file that dcap predict wrote")
+    parser.add_argument("--pred", required=True, metavar="PRED.jsonl", help="file that dcap predict wrote")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all scores as JSON, with one row per image")
     parser.add_argument(
         "--sheet", type=Path, metavar="FILE.png", help="draw truth and prediction of the worst and best images"
@@ -74,8 +73,7 @@ def run(args: argparse.Namespace) -> int:
     from dcap.view.sheet import write_png
 
     require_at_least(args, 0, "worst", "best")
-    truth = expand_sources(args.truth)
-    evaluation = evaluate(truth, args.pred, ScoreOptions(line_tolerance_px=args.line_tolerance))
+    evaluation = evaluate(args.truth, args.pred, ScoreOptions(line_tolerance_px=args.line_tolerance))
     if not evaluation.images:
         raise ConfigError("--truth must hold at least one record, not none")
     console = output_console()

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dcap.convert.conversion_report import ConversionReport
+from dcap.convert.extracted_image import extract_image, images_beside
 from dcap.convert.foreign_files import checked_numbers
 from dcap.convert.foreign_images import Frame, find_image, upright_map
 from dcap.convert.reader import FoundObject, Item, Opened
@@ -62,7 +63,10 @@ class Assembler:
             RecordError: The image or an object is broken; the message does not name the item.
         """
         folder = self.opened.images.resolve()
-        path = find_image(folder, item.images, self.opened.confined)
+        if item.embedded is None:
+            path = find_image(folder, item.images, self.opened.confined)
+        else:
+            path = extract_image(item.embedded, item.images[0], images_beside(self.out))
         header = check_header(path, None, self.max_image_pixels)
         affine, assumed = upright_map(header, item.size, self.frame)
         if assumed:

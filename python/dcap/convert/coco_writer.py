@@ -28,13 +28,13 @@ import numpy as np
 
 from dcap.convert.coco_file import Id, read_coco
 from dcap.convert.conversion_report import ConversionReport
-from dcap.convert.record_files import check_target, good_records
+from dcap.convert.record_files import check_target, common_folder, good_records
 from dcap.core.errors import RecordError
 from dcap.core.files import written_whole
 from dcap.core.progress import progress_of
 from dcap.geometry.measures import area_or_length
 from dcap.geometry.shapes import GeometryKind
-from dcap.records.files.jsonl import JsonlFile
+from dcap.records.files.opening import open_records
 from dcap.records.record import Record
 
 _SPOOL_BYTES = 16 << 20
@@ -45,7 +45,8 @@ class CocoOptions:
     """How records become COCO."""
 
     images: Path | None = None
-    """Folder that ``file_name`` starts at. `None`: the folder of the records. All images must be in it."""
+    """Folder that ``file_name`` starts at. `None`: the folder of the records. All images must be in it. The name of
+    an image inside a ``.tar`` or ``.parquet`` file is its name there."""
     categories: Path | None = None
     """COCO file whose categories keep their ids; without it texts are numbered from 1 in the order of the alphabet."""
     strict: bool = False
@@ -59,6 +60,12 @@ def to_coco(source: Path, out: Path, report: ConversionReport, options: CocoOpti
 
     Image files are not opened.
 
+    Args:
+        source: A file of records, or a folder or pattern; see `dcap.records.files.opening.open_records`.
+        out: The new file.
+        report: Collects the losses, and decides what happens at bad input.
+        options: How records become COCO.
+
     Returns:
         Number of images; None where `strict` and a loss kept the file from being written.
 
@@ -68,24 +75,26 @@ def to_coco(source: Path, out: Path, report: ConversionReport, options: CocoOpti
     """
     options = options or CocoOptions()
     check_target(out, source, options.overwrite)
-    file = JsonlFile(source)
+    records = open_records(source)
     table = list(read_coco(options.categories, report).categories.values()) if options.categories else []
     # Broken records are counted in the pass that writes.
-    ids = choose_ids((record for _, record in good_records(file, ConversionReport("skip"))), table)
-    writer = _Writer(ids, (options.images or source.parent).resolve(), source.parent.resolve())
+    ids = choose_ids((record for _, record in good_records(records, ConversionReport("skip"))), table)
+    writer = _Writer(ids, (options.images or common_folder(records)).resolve())
     with (
         tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as images,
         tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as annotations,
         tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as lines,
     ):
         lists = {"images": _Array(images), "annotations": _Array(annotations), "lines": _Array(lines)}
-        for place, record in progress_of(good_records(file, report), len(file), "convert"):
+        for place, record in progress_of(good_records(records, report), len(records), "convert"):
             try:
                 image = writer.image(record, lists["images"].count + 1)
             except RecordError as error:
                 report.refuse(error, place)
                 continue
             lists["images"].add(image)
+            if record.embedded is not None:
+                report.add("note", "image inside the file of its record: file_name is its name there", place)
             number = lists["annotations"].count + lists["lines"].count + 1
             found, found_lines = writer.annotations(record, image["id"], number)
             for annotation in found:
@@ -130,12 +139,8 @@ def _write(target: BinaryIO, lists: dict[str, _Array], categories: Sequence[Any]
 class _Writer:
     ids: Ids
     images: Path
-    base: Path
 
     def image(self, record: Record, number: int) -> dict[str, Any]:
-        path = Path(os.path.normpath(self.base / record.image))
-        if not path.is_relative_to(self.images):
-            raise RecordError(f"images[0] must lie in {self.images}, not at {path}. Give --images a folder above it.")
         metadata = dict(record.metadata)
         if self.ids.keep_images:
             number = metadata.pop("image_id")
@@ -144,9 +149,15 @@ class _Writer:
         own: dict[str, Any] = {"summary": record.summary} if record.summary is not None else {}
         own |= {"metadata": metadata} if metadata else {}
         own |= {"extra": dict(record.extra)} if record.extra else {}
-        name = path.relative_to(self.images).as_posix()
+        name = record.image if record.embedded is not None else self._file_name(record)
         size = {"width": record.canvas.width, "height": record.canvas.height}
         return {"id": number, "file_name": name, **size, **({"dcap": own} if own else {})}
+
+    def _file_name(self, record: Record) -> str:
+        path = Path(os.path.normpath(Path(record.origin.file).parent.resolve() / record.image))
+        if not path.is_relative_to(self.images):
+            raise RecordError(f"images[0] must lie in {self.images}, not at {path}. Give --images a folder above it.")
+        return path.relative_to(self.images).as_posix()
 
     def annotations(self, record: Record, image: Id, number: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Return annotations and lines of a record; without ids of their own they are numbered from `number`."""

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from dcap.convert.conversion_report import ConversionReport, SourcePlace
 from dcap.core.registry import Registry
+from dcap.records.embedded_image import EmbeddedImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ class Item:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further keys of the record."""
+    embedded: EmbeddedImage | None = None
+    """The image, where the file of dcap's own record holds it; `images` only names it then."""
 
 
 @dataclass(frozen=True, slots=True)

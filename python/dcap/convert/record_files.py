@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,33 +12,39 @@ import msgspec
 from dcap.convert.conversion_report import ConversionReport, SourcePlace
 from dcap.core.errors import ConfigError, RecordError
 from dcap.geometry.shapes import KEYS
-from dcap.records.files.source import RecordSource
+from dcap.records.files.opening import Records
 from dcap.records.json_line import MAX_LINE_BYTES
 from dcap.records.record import Record
 
 
-def good_records(file: RecordSource, report: ConversionReport) -> Iterator[tuple[SourcePlace, Record]]:
-    """Yield the good records of a file in order, each with its place.
+def common_folder(records: Records) -> Path:
+    """Return the folder, resolved, that all files of the records are in or below."""
+    return Path(os.path.commonpath([file.path.parent.resolve() for file in records.files]))
+
+
+def good_records(records: Records, report: ConversionReport) -> Iterator[tuple[SourcePlace, Record]]:
+    """Yield the good records of some files in order, each with its place.
 
     Args:
-        file: The records.
+        records: The records.
         report: Counts broken records, and shapes that were cut at the border of their image.
 
     Raises:
         RecordError: A record is broken, and `report` stops at bad input.
     """
-    for i in range(len(file)):
-        origin = file.origin(i)
-        place = SourcePlace(origin.file, f"line {origin.line}")
-        try:
-            record = file[i]
-        except RecordError as error:
-            report.refuse(str(error).removeprefix(f"{origin}: "), place)
-            continue
-        for k in record.clipped:
-            reason = "shape partly outside the image: cut at its border"
-            report.add("changed", reason, place.of(f"objects[{k}]"))
-        yield place, record
+    for file in records.files:
+        for i in range(len(file)):
+            origin = file.origin(i)
+            place = SourcePlace(origin.file, f"line {origin.line}")
+            try:
+                record = file[i]
+            except RecordError as error:
+                report.refuse(str(error).removeprefix(f"{origin}: "), place)
+                continue
+            for k in record.clipped:
+                reason = "shape partly outside the image: cut at its border"
+                report.add("changed", reason, place.of(f"objects[{k}]"))
+            yield place, record
 
 
 def record_line(data: Mapping[str, Any]) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dcap.convert.extracted_image import extract_image, images_beside
 from dcap.core.errors import RecordError
 from dcap.core.files import written_whole
 from dcap.core.progress import progress
@@ -51,7 +52,7 @@ def write_epoch(
     """Write the records of an epoch as JSONL, shuffled, whole or not at all, and return how many there are.
 
     Each gets the name of its data set as ``metadata.dataset``. Image paths below the new file's folder are relative to
-    it; others are absolute.
+    it; others are absolute. Images inside a file of records are written beside the new file.
 
     Args:
         records: Good records of all data sets.
@@ -62,25 +63,30 @@ def write_epoch(
         root: Folder that image paths must stay in.
 
     Raises:
-        RecordError: A file has changed since it was read, an image path leaves `root`, or an image is inside a shard.
+        RecordError: A file has changed since it was read, or an image path leaves `root` or is no Unicode text.
+        ImageError: An image inside a file of records is none.
+        OutputError: The folder or the disk does not allow it.
     """
     samples = mixture.samples(seed, epoch)
     order = generator(seed, epoch, _ORDER_PURPOSE).permutation(samples.index).tolist()
     with written_whole(out) as file:
         for index in progress(order, "Writing records"):
             name = mixture.parts[mixture.part_of(index)].entry.name
-            line = json.dumps(_moved(records[index], name, out.parent, root), ensure_ascii=False)
-            file.write(f"{line}\n".encode())
+            record = records[index]
+            try:
+                line = json.dumps(_moved(record, name, out, root), ensure_ascii=False).encode()
+            except UnicodeEncodeError:  # a folder's name that is no UTF-8
+                raise RecordError(f"{record.origin}: path of the image must be Unicode text to be written") from None
+            file.write(line + b"\n")
     return len(order)
 
 
-def _moved(record: Record, name: str, folder: Path, root: str | None) -> dict[str, Any]:
-    if record.embedded is not None:
-        raise RecordError(
-            f"{record.origin}: image must be a file of its own to be named in a JSONL file, not a part of "
-            f"{Path(record.origin.file).name}. Training takes data.mixture as it is, without such a file."
-        )
-    image, below = image_path(record, root).resolve(), folder.resolve()
+def _moved(record: Record, name: str, out: Path, root: str | None) -> dict[str, Any]:
+    if record.embedded is None:
+        image = image_path(record, root).resolve()
+    else:
+        image = extract_image(record.embedded, record.image, images_beside(out))
+    below = out.parent.resolve()
     path = image.relative_to(below) if image.is_relative_to(below) else image
     tree = to_dict(record)
     return {**tree, "images": [path.as_posix()], "metadata": {**tree.get("metadata", {}), "dataset": name}}

@@ -40,7 +40,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            place = _place(self.peek_event().start_mark)
+            place = _place(self.peek_event().start_mark)  # type: ignore[no-untyped-call]
             raise ConfigError(f"{place}: value must not be nested deeper than {MAX_DEPTH} levels")
         node = super().compose_node(parent, index)
         self._depth -= 1

@@ -121,19 +121,19 @@ def written_whole(place: Path, durable: bool = True, sweep: bool = True) -> Iter
         place.parent.mkdir(parents=True, exist_ok=True)
         if sweep:
             remove_leftovers(place)
-        file = _locked_scratch(place)
-    scratch = Path(file.name)
+        made = _locked_scratch(place)
+    scratch = Path(made.name)
     try:
         with writing(place, only_full=True):  # a missing file that the block reads is another error
-            yield file
+            yield made
         with writing(place):
-            file.flush()
+            made.flush()
             if durable:
-                os.fsync(file.fileno())
+                os.fsync(made.fileno())
             scratch.replace(place)
     finally:
         with contextlib.suppress(OSError):  # what is left in the buffer, of a file that goes away anyway
-            file.close()
+            made.close()
         with contextlib.suppress(OSError):
             scratch.unlink(missing_ok=True)
 

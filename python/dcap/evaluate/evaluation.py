@@ -16,7 +16,7 @@ from dcap.answers.prediction import Prediction
 from dcap.core.errors import GeometryError, RecordError
 from dcap.core.files import write_whole
 from dcap.core.progress import progress
-from dcap.core.words import counted, show
+from dcap.core.words import counted, printable, show
 from dcap.evaluate.metrics import ScoreOptions, Scores, count_image
 from dcap.evaluate.pairs import Pair, pair_up
 from dcap.geometry.shapes import ShapeArray
@@ -67,7 +67,7 @@ def score(
         files = [truth] if isinstance(truth, str | Path) else truth
         if not all(isinstance(file, str | Path) for file in files):
             raise RecordError("truth must be a file or files when pred is a file, not objects")
-        return evaluate([Path(str(file)) for file in files], Path(pred), options).total
+        return evaluate([str(file) for file in files], pred, options).total
     if isinstance(truth, str | Path):
         raise RecordError("pred must be a file when truth is a file, not objects")
     images: list[Any] = list(truth)
@@ -99,7 +99,7 @@ def _parts(item: Item, where: str) -> tuple[ShapeArray, tuple[str, ...], bool]:
     if isinstance(item, Record):
         return item.shapes, item.captions, False
     if not isinstance(item, Mapping) or not isinstance(item.get("objects"), Sequence):
-        raise RecordError(f"{where} must be a record, a prediction or a dict with objects, not {type(item).__name__}")
+        raise RecordError(f"{where} must be a record, a prediction or a dict with objects, not {show(item)}")
     objects = item["objects"]
     for i, obj in enumerate(objects):
         caption = obj.get("desc") if isinstance(obj, Mapping) else None
@@ -143,12 +143,12 @@ class Evaluation:
         return sorted(self.images, key=lambda result: result.scores.objects.f1)[:count]
 
 
-def evaluate(truth: Sequence[Path], pred: Path, options: ScoreOptions | None = None) -> Evaluation:
+def evaluate(truth: Sequence[str | Path], pred: str | Path, options: ScoreOptions | None = None) -> Evaluation:
     """Score a prediction file against true records; an image without a prediction counts as an empty answer.
 
     Args:
-        truth: Annotation files.
-        pred: What ``dcap predict`` wrote for them.
+        truth: Annotation files, folders or patterns.
+        pred: What ``dcap predict`` wrote for them: a file, folder or pattern.
         options: Tolerances, in pixels and IoU. `None`: the defaults.
 
     Raises:
@@ -251,7 +251,7 @@ def worst_table(evaluation: Evaluation, count: int) -> Table:
         first = "no answer" if not row["answered"] else shorten("; ".join(row["problems"]), 80)
         numbers = (f"{row['f1']:.3f}", str(row["truth"]), str(row["predicted"]), str(row["found"]))
         # File names and model output are data, never markup.
-        table.add_row(*numbers, Text(row["image"]), Text(first))
+        table.add_row(*numbers, Text(printable(row["image"])), Text(printable(first)))
     return table
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from dcap.answers.prediction import Prediction, read_predictions
 from dcap.core.errors import RecordError
 from dcap.core.words import counted
-from dcap.records.files.opening import open_source
+from dcap.records.files.opening import open_records
 from dcap.records.record import Record
 
 
@@ -23,20 +23,31 @@ class Pair:
     pred: Prediction | None
 
 
-def pair_up(truth: Sequence[Path], pred: Path) -> list[Pair]:
+def pair_up(truth: Sequence[str | Path], pred: str | Path) -> list[Pair]:
     """Join true records with predictions by image path.
 
     Several records may have one image, or one relative path in two files. Each then takes the prediction that names its
     file and line; the rest are joined in order.
 
+    Args:
+        truth: Files of records, folders or patterns; see `dcap.records.files.opening.expand_sources`.
+        pred: The same, of predictions.
+
     Raises:
-        RecordError: A record or prediction is malformed, a prediction's image is not in the truth, or the two
-            disagree on its size.
+        RecordError: A record or prediction is malformed, there is no prediction, a prediction's image is not in the
+            truth, or the two disagree on its size.
+        ConfigError: A name means no file.
     """
     waiting: defaultdict[str, list[Prediction]] = defaultdict(list)
     for prediction in read_predictions(pred):
         waiting[_key(prediction.image)].append(prediction)
-    pairs = [Pair(record, _named(record, waiting)) for path in truth for record in open_source(path)]
+    any_line = bool(waiting)
+    pairs = [Pair(record, _named(record, waiting)) for record in open_records(truth)]
+    if pairs and not any_line:
+        raise RecordError(
+            f"{pred}: predictions must be at least one line, not an empty file. dcap predict writes one line per "
+            f"image; {Path(pred).name}.bad_records.jsonl beside it lists those that it left out."
+        )
     for i, pair in enumerate(pairs):
         queue = waiting[_key(pair.truth.image)]
         if pair.pred is None and queue:

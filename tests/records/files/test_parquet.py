@@ -207,3 +207,12 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_nothing_is_written(tmp_path: Path) -> None:
     assert len(list(source_of(tmp_path, *parquet_rows(3)))) == 3
     assert os.listdir(tmp_path) == ["a.parquet"]
+
+
+def test_a_row_that_cannot_be_read_is_one_bad_record(tmp_path: Path) -> None:
+    """The rest of the file can still be used."""
+    text = pa.StringArray.from_buffers(2, pa.py_buffer(np.array([0, 2, 2], np.int32)), pa.py_buffer(b"\xff\xfe"))
+    row = {"images": [["0.png"]] * 2, "width": [4] * 2, "height": [4] * 2, "objects": ["[]"] * 2}
+    pa.parquet.write_table(pa.table({**row, "kind": text}), tmp_path / "a.parquet")
+    checked = check_records([tmp_path / "a.parquet"], "skip")
+    assert ([bad.origin.line for bad in checked.bad], len(checked)) == ([1], 1)

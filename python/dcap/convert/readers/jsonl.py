@@ -1,32 +1,36 @@
-"""dcap's own records: to resize their images, or to move the file."""
+"""dcap's own records: to resize their images, to move the file, or to make a JSONL file of another kind of file."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from dcap.convert.conversion_report import ConversionReport, SourcePlace
 from dcap.convert.reader import READERS, FoundObject, Item, Opened
-from dcap.convert.record_files import good_records
+from dcap.convert.record_files import common_folder, good_records
 from dcap.geometry.shapes import KEY_OF_KIND
-from dcap.records.files.jsonl import JsonlFile
+from dcap.records.files.opening import open_records
 from dcap.records.record import Record
 
 
 @READERS.register("jsonl")
 @dataclass(frozen=True)
 class Jsonl:
-    """Records as dcap reads them, one per line; image paths start at the folder of the file."""
+    """Records as dcap reads them; image paths start at the folder of their file.
+
+    Images inside a .tar or .parquet file are written into a folder beside the output.
+    """
 
     def open(self, source: Path, images: Path | None, report: ConversionReport) -> Opened:
-        """Open the file. With `images`, all images must be there."""
-        file = JsonlFile(source)
-        folder = images or source.parent
-        items = (_item(record, place) for place, record in good_records(file, report))
-        return Opened(folder, len(file), items, confined=images is not None)
+        """Open the file, or the files of a folder or pattern. With `images`, all images must be there."""
+        records = open_records(source)
+        folder = images or common_folder(records)
+        items = (_item(record, place, folder, images) for place, record in good_records(records, report))
+        return Opened(folder, len(records), items, confined=images is not None)
 
 
-def _item(record: Record, place: SourcePlace) -> Item:
+def _item(record: Record, place: SourcePlace, folder: Path, images: Path | None) -> Item:
     ids = record.metadata.get("annotation_ids")
     n = len(record.shapes)
     known = ids if isinstance(ids, list) and len(ids) == n else [None] * n
@@ -43,6 +47,9 @@ def _item(record: Record, place: SourcePlace) -> Item:
         for k, (kind, points) in enumerate(record.shapes)
     ]
     size = (record.canvas.width, record.canvas.height)
+    below = os.path.relpath(Path(record.origin.file).parent.resolve(), folder) if images is None else os.curdir
+    name = record.image if below == os.curdir else os.path.join(below, record.image)
     return Item(
-        place, (record.image,), objects, size, summary=record.summary, metadata=record.metadata, extra=record.extra
-    )
+        place, (name,), objects, size, summary=record.summary, metadata=record.metadata, extra=record.extra,
+        embedded=record.embedded,
+    )  # fmt: skip

@@ -18,9 +18,11 @@ import numpy.typing as npt
 
 from dcap.core.errors import ImageError, MissingPackageError, RecordError
 from dcap.records.embedded_image import MAX_IMAGE_BYTES, EmbeddedImage
+from dcap.records.files.hub_objects import as_record_objects, class_names, is_foreign
 from dcap.records.files.source import RecordSource
 from dcap.records.files.steady_file import Recent, SteadyFile
-from dcap.records.record import Origin
+from dcap.records.json_line import Problem, decode_line
+from dcap.records.record import Origin, Record
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,9 +45,10 @@ class ParquetRecords(RecordSource):
     """The records of one Parquet file, by index.
 
     Columns have the names of a record's keys, and a null is an absent key, inside structs too; ``objects`` and
-    ``metadata`` may be strings of JSON. The image is ``images`` (list of one path), ``image`` (path, or bytes), or one
-    of them as ``datasets`` writes it: struct of ``bytes`` and ``path``, where the path counts if the bytes are null.
-    Other columns of bytes are not read. Origins count rows from 1.
+    ``metadata`` may be strings of JSON. ``objects`` may be those of ``datasets``, see
+    `dcap.records.files.hub_objects`. The image is ``images`` (list of one path), ``image`` (path, or bytes), or one of
+    them as ``datasets`` writes it: struct of ``bytes`` and ``path``, where the path counts if the bytes are null. Other
+    columns of bytes are not read. Origins count rows from 1.
 
     Reading a row decodes its row group; records and images are decoded apart. For images in random order, use small
     groups.
@@ -68,6 +71,7 @@ class ParquetRecords(RecordSource):
         stored = _bytes_leaves(self._rows)
         self._image = next((leaf for leaf in stored if leaf.partition(".")[0] in ("image", "images")), None)
         self._keys = tuple(leaf for leaf in self._rows.leaves if leaf not in stored)
+        self._names = class_names(self._rows.schema.metadata)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -83,22 +87,47 @@ class ParquetRecords(RecordSource):
             RecordError: The file has changed or is damaged, or a row group is too large.
             IndexError: There is no such row.
         """
-        i = self._row(i)
-        row = self._values(i)
+        return self._read(self._row(i))[0]
+
+    def explain(self, i: int, line: bytes | None = None) -> tuple[Record | None, tuple[Problem, ...]]:
+        """Return record `i`, or `None` and all its problems; see `RecordSource.explain`.
+
+        Raises:
+            RecordError: The file has changed or is damaged, or a row group is too large.
+            IndexError: There is no such row.
+        """
+        record, problems = super().explain(i, line)
+        if record is None and (problem := self._read(self._row(i))[1]) is not None:
+            return None, (problem,)
+        return record, problems
+
+    def _read(self, i: int) -> tuple[bytes, Problem | None]:
+        """Return row `i` as JSON text, and what keeps it from being a record, where that text does not show it."""
+        table, problem = self._rows.row(i, self._keys) if self._keys else None, None
+        row: dict[str, Any] = {}
+        try:
+            row = table.to_pylist()[0] if table is not None else {}
+        except (ValueError, OverflowError) as error:  # text that is no UTF-8, or a date beyond Python's
+            problem = Problem("row", f"must hold values that can be read, not {error}")
         row = {key: _as_json(key, value) for key, value in row.items() if value is not None}
+        try:
+            row |= self._objects(row)
+        except RecordError as error:
+            problem = Problem.of(str(error))
         images = _image_names(row, f"{self.path.name}/{i + 1}" if self._has_bytes(i) else None)
         row.pop("image", None)
-        return msgspec.json.encode({**row, **images}, enc_hook=str)
+        return msgspec.json.encode({**row, **images}, enc_hook=str), problem
 
-    def _values(self, i: int) -> dict[str, Any]:
-        if not self._keys:
+    def _objects(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Return the objects of a row as those of a record, where the row has others."""
+        objects = row.get("objects")
+        if isinstance(objects, msgspec.Raw):
+            if not is_foreign(msgspec.json.decode(objects)):
+                return {}
+            objects = decode_line(b'{"objects": ' + bytes(objects) + b"}")["objects"]  # refuses a key given twice
+        if not is_foreign(objects):
             return {}
-        table = self._rows.row(i, self._keys)
-        try:
-            row: dict[str, Any] = table.to_pylist()[0]
-        except (ValueError, OverflowError) as error:  # text that is no UTF-8, or a date beyond Python's
-            raise RecordError(f"{self.origin(i)}: row must hold values that can be read, not {error}") from None
-        return row
+        return {"objects": as_record_objects(objects, self._names, row.get("width"), row.get("height"))}
 
     def embedded(self, i: int) -> EmbeddedImage | None:
         """Return the image of record `i`. `None`: the record names a file."""
@@ -310,7 +339,10 @@ class RowGroups:
             ) from None
         try:
             yield
-        except (ArrowException, OSError) as error:
+        except RecordError:
+            raise
+        # Not all of pyarrow's errors have its own type: of a column's name that is no UTF-8, it is Python's.
+        except (ArrowException, OSError, ValueError, LookupError, OverflowError) as error:
             raise RecordError(
                 f"{self.path}: file must be a whole Parquet file, not truncated or damaged ({error}). "
                 "Copy it again, or write it again."
