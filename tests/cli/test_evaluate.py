@@ -48,7 +48,7 @@ def test_bundled_truth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "pred.jsonl: predictions must be at least one line" in capsys.readouterr().err
     pred.write_bytes(open_source(resolve_data("builtin:photos/val.jsonl")).line(0) + b"\n")
     assert main(["evaluate", "--truth", "builtin:photos/val.jsonl", "--pred", str(pred)]) == 0
-    assert "no answer" in capsys.readouterr().out
+    assert "1 image, 1 answer" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
