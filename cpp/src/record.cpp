@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <string_view>
 
 #include "dcap/json.hpp"
@@ -32,6 +33,31 @@ constexpr Keys kPolyPoints = key("poly_points"), kLinePoints = key("line_points"
 constexpr Keys kNeeded = kImages | kWidth | kHeight | kObjects, kOfRecord = kNeeded | kSummary | kMetadata;
 constexpr Keys kShape = kBbox | kPoly | kPolyline;
 constexpr Keys kOfObject = kDesc | kShape | kPolyPoints | kLinePoints | kAttributes;
+
+// Share of its largest coordinate by which rounding may move a point.
+constexpr double kRounding = 0x1p-40;
+
+// Whether the ring passes its first corner by x, then y, once, and turns there: then it encloses something. Other rings
+// are for the slow reader, which measures them. No coordinate is above `reach`.
+bool turns_outside(const double* p, std::int64_t count, double reach) noexcept {
+    std::int64_t at = 0;
+    bool twice = false;
+    double x0 = p[0], y0 = p[1];
+    for (std::int64_t i = 1; i < count; ++i) {
+        const double x = p[2 * i], y = p[2 * i + 1];
+        if (x > x0 || (x == x0 && y > y0)) continue;
+        twice = x == x0 && y == y0;
+        if (twice) continue;
+        at = i;
+        x0 = x;
+        y0 = y;
+    }
+    const double* q = p + 2 * (at == 0 ? count - 1 : at - 1);
+    const double* r = p + 2 * (at == count - 1 ? 0 : at + 1);
+    const double ax = q[0] - x0, ay = q[1] - y0, bx = r[0] - x0, by = r[1] - y0;
+    const double steps = std::max(std::max(std::abs(ax), std::abs(ay)), std::max(std::abs(bx), std::abs(by)));
+    return !twice && std::abs(ax * by - ay * bx) > kRounding * reach * steps;
+}
 
 class Reader {
   public:
@@ -106,7 +132,8 @@ class Reader {
         const double *a = out_.xy.data() + 2 * first, *b = out_.xy.data() + 2 * last;
         if (which == kBbox) return given_ == 2 && last == first + 1 && a[0] < b[0] && a[1] < b[1];
         if (which == kPoly && last > first && a[0] == b[0] && a[1] == b[1]) --out_.num_points;
-        return out_.num_points - first >= (which == kPoly ? 3 : 2);
+        const std::int64_t count = out_.num_points - first;
+        return which == kPoly ? count >= 3 && turns_outside(a, count, std::max(right_, bottom_)) : count >= 2;
     }
 
     // Numbers in pairs, without those that repeat the pair before; all of them are counted.

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from dcap.core.errors import GeometryError
 from dcap.geometry import Canvas, GeometryKind, ShapeArray
+from dcap.geometry.measures import area_or_length
+from dcap.geometry.shapes import rings_without_area
 from support.strategies import shape_arrays
 
 XY = np.array([[0.0, 0.0], [4.0, 4.0]])
@@ -109,3 +111,70 @@ def test_concatenate_keeps_every_shape_in_order(parts: list[ShapeArray]) -> None
     whole = ShapeArray.concatenate(parts)
     assert whole.to_objects() == [item for part in parts for item in part.to_objects()]
     assert ShapeArray(whole.xy, whole.offsets, whole.kinds) == whole
+
+
+FLAT = [
+    [0, 0, 5, 5, 10, 10],
+    [0, 0, 10, 10, 5, 5],
+    [3, 0, 3, 8, 3, 4],
+    [0.1, 0.3, 0.2, 0.6, 0.7, 2.1],
+    [0, 0, 10, 0, 10, 10, 10, 0],  # there and back
+    [0, 0, 10, 0, 10, 10, 0, 0, 10, 0, 10, 10],  # twice around
+    [0, 0, 10, 0, 5, 0, 20, 0],
+]
+RINGS = [
+    [0, 0, 10, 0, 10, 10],
+    [0, 0, 10, 10, 10, 0, 0, 10],  # a bow
+    [0, 0, 10, 0, 5, 0, 5, 5],  # with a spike
+    [0, 0, 0, 10, 0, 5, 5, 5],  # that turns back at its first corner
+    [0, 0, 1e-3, 0, 0, 1e-3],
+    [9e8, 9e8, 9e8 + 1, 9e8, 9e8, 9e8 + 1],
+    [0, 0, 1000, 0.001, 2000, 0],
+]
+
+
+@pytest.mark.parametrize(("rings", "flat"), [(FLAT, True), (RINGS, False)])
+def test_rings_without_area(rings: list[list[float]], flat: bool) -> None:
+    shapes = ShapeArray.from_objects([{"poly": ring} for ring in rings])
+    assert rings_without_area(shapes.xy, shapes.offsets, shapes.kinds).tolist() == [flat] * len(rings)
+    mixed = ShapeArray.from_objects([{"line": [0, 0, 5, 5, 10, 10]}, {"bbox_2d": [0, 0, 1, 1]}, {"poly": rings[0]}])
+    assert rings_without_area(mixed.xy, mixed.offsets, mixed.kinds).tolist() == [False, False, flat]
+    assert rings_without_area(np.empty((0, 2)), np.zeros(1, np.int64), np.empty(0, np.uint8)).tolist() == []
+
+
+@given(shape_arrays())
+def test_a_ring_has_no_area_where_its_measured_area_is_none(shapes: ShapeArray) -> None:
+    areas = area_or_length(shapes)
+    flat = rings_without_area(shapes.xy, shapes.offsets, shapes.kinds)
+    assert not flat[shapes.kinds != GeometryKind.POLYGON].any()
+    assert (areas[flat] < 1e-3).all()
+    assert flat[(areas == 0) & (shapes.kinds == GeometryKind.POLYGON)].all()
+
+
+@given(
+    st.floats(0, 2 * np.pi), st.floats(0, 4000), st.floats(0, 4000), st.lists(st.floats(0, 900), min_size=3, max_size=9)
+)
+def test_points_on_one_line_enclose_nothing_whatever_its_direction(
+    angle: float, x: float, y: float, steps: list[float]
+) -> None:
+    ring = np.array([[x, y]]) + np.array(steps)[:, None] * np.array([[np.cos(angle), np.sin(angle)]])
+    assert rings_without_area(ring, np.array([0, len(ring)]), np.array([GeometryKind.POLYGON], np.uint8)).all()
+
+
+@pytest.mark.parametrize(
+    ("box", "said"),
+    [
+        ([30, 2, 1, 40], "not [30, 2, 1, 40]: x1 and x2 are swapped. Write the smaller number first"),
+        ([3, 20, 30, 4], "y1 and y2 are swapped"),
+        (
+            [30, 20, 3, 4],
+            "x1 and x2 and y1 and y2 are swapped. Write the smaller number first. [x, y, width, height] is",
+        ),
+        ([3, 2, 3, 4], "not [3, 2, 3, 4]: it has no width"),
+        ([3, 2, 3, 2], "it has no width and no height"),
+    ],
+)
+def test_a_box_that_is_none_says_why(box: list[int], said: str) -> None:
+    with pytest.raises(GeometryError) as caught:
+        ShapeArray.from_objects([{"bbox_2d": box}])
+    assert said in str(caught.value)

@@ -22,6 +22,9 @@ MIN_POINTS = (2, 3, 2)
 _LEAST_POINTS = np.array(MIN_POINTS)
 _MOST_POINTS = np.array([2, *[np.iinfo(np.int64).max] * 2])
 
+_ROUNDING = 2.0**-40
+"""Share of its largest coordinate by which rounding may move a point; about a billionth of a pixel in a photo."""
+
 _new = object.__new__
 
 
@@ -222,14 +225,75 @@ def read_shape(obj: Mapping[str, Any]) -> tuple[GeometryKind, npt.NDArray[np.flo
     kind = KEYS[key]
     points = _numbers(obj[key], key, kind).reshape(-1, 2)
     if kind is GeometryKind.BOX:
-        if not (points[0] < points[1]).all():
-            raise GeometryError(f"{key} must have x1 < x2 and y1 < y2, not {points.ravel().tolist()}")
+        if fault := box_fault(points):
+            values = obj[key]
+            given = values.ravel().tolist() if isinstance(values, np.ndarray) else list(values)
+            raise GeometryError(f"{key} must have x1 < x2 and y1 < y2, not {given}: {fault}")
         return kind, points
     points, _ = kernels.without_repeats(points, np.array([0, len(points)]), np.array([kind], np.uint8))
     least = MIN_POINTS[kind]
     if len(points) < least:
         raise GeometryError(f"{key} must have at least {least} distinct points, not {len(points)}")
     return kind, points
+
+
+def box_fault(corners: npt.NDArray[np.float64]) -> str:
+    """Return what is wrong with the corners of a box, float64 (2, 2), and the way out; nothing for a box."""
+    (x1, y1), (x2, y2) = corners.tolist()
+    swapped = [f"{axis}1 and {axis}2" for axis, low, high in (("x", x1, x2), ("y", y1, y2)) if low > high]
+    if swapped:
+        form = ". [x, y, width, height] is [x, y, x + width, y + height] here."
+        return f"{' and '.join(swapped)} are swapped. Write the smaller number first{form}"
+    flat = [word for word, low, high in (("width", x1, x2), ("height", y1, y2)) if low == high]
+    return f"it has no {' and no '.join(flat)}" if flat else ""
+
+
+def rings_without_area(
+    xy: npt.NDArray[np.float64], offsets: npt.NDArray[np.int64], kinds: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.bool_]:
+    """Return which polygons enclose nothing: their points are on one line, or their edges cancel out.
+
+    Points count as being on one line where rounding alone could have moved them off it.
+
+    Args:
+        xy: Points of all shapes, float64 (P, 2).
+        offsets: int64 (N + 1,).
+        kinds: uint8 (N,) of `GeometryKind`.
+
+    Returns:
+        bool (N,); false for boxes, lines, and polygons that cross themselves millions of times.
+    """
+    areas = np.empty(len(kinds))
+    try:
+        kernels.area_or_length(xy, offsets, kinds, areas)
+    except GeometryError:
+        areas[:] = 0.0  # one of them cannot be measured: look at each
+    reach = float(np.abs(xy).max(initial=0.0))
+    flat: npt.NDArray[np.bool_] = (kinds == GeometryKind.POLYGON) & (areas <= 2 * _ROUNDING * reach * reach)
+    for i in np.flatnonzero(flat).tolist():
+        flat[i] = _is_flat(xy[offsets[i] : offsets[i + 1]])
+    return flat
+
+
+def _is_flat(ring: npt.NDArray[np.float64]) -> bool:
+    area, reach = np.empty(1), float(np.abs(ring).max())
+    try:
+        kernels.area_or_length(ring, np.array([0, len(ring)]), np.array([GeometryKind.POLYGON], np.uint8), area)
+    except GeometryError:
+        return False
+    return bool(area[0] <= _ROUNDING * reach * np.ptp(ring, axis=0).max()) and not _turns_outside(ring.tolist(), reach)
+
+
+def _turns_outside(ring: list[list[float]], reach: float) -> bool:
+    """Return whether a ring passes its first corner by x, then y, once, and turns there by more than rounding.
+
+    That corner is outside the rest of the ring, which so encloses something. The C++ reader of records accepts these.
+    """
+    at = min(range(len(ring)), key=ring.__getitem__)
+    (x, y), before, after = ring[at], ring[at - 1], ring[(at + 1) % len(ring)]
+    ax, ay, bx, by = before[0] - x, before[1] - y, after[0] - x, after[1] - y
+    steps = max(abs(ax), abs(ay), abs(bx), abs(by))
+    return ring.count([x, y]) == 1 and abs(ax * by - ay * bx) > _ROUNDING * reach * steps
 
 
 def _numbers(values: Any, key: str, kind: GeometryKind) -> npt.NDArray[np.float64]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from dcap.core.errors import GeometryError
 from dcap.core.words import show
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.clipping import clip
-from dcap.geometry.shapes import KEY_OF_KIND, KEYS, MIN_POINTS, GeometryKind, ShapeArray, read_shape
+from dcap.geometry.shapes import KEY_OF_KIND, KEYS, MIN_POINTS, GeometryKind, ShapeArray, read_shape, rings_without_area
 from dcap.records.json_line import Problem
 from dcap.records.keys import FORMS, key_hint
 
@@ -42,6 +42,21 @@ class ObjectList:
     """Objects that are partly outside the canvas in the file."""
 
 
+class Faults(NamedTuple):
+    """What is wrong with each of N shapes."""
+
+    is_far: npt.NDArray[np.bool_]
+    """Bool (N,): a coordinate is too far out."""
+    is_bad: npt.NDArray[np.bool_]
+    """Bool (N,): too few points, or corners of a box in the wrong order."""
+    is_flat: npt.NDArray[np.bool_]
+    """Bool (N,): a ring without area."""
+
+    def any(self) -> npt.NDArray[np.bool_]:
+        """Return which shapes have a fault, bool (N,)."""
+        return self.is_far | self.is_bad | self.is_flat
+
+
 @dataclass(slots=True)
 class ShapeColumns:
     """The shapes of a record's objects while they are read: position in the record, kind, number of points, numbers."""
@@ -58,14 +73,11 @@ class ShapeColumns:
         self.counts.append(len(values) // 2)
         self.flat += values
 
-    def cleaned(self) -> tuple[ShapeArray, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        """Return the shapes without repeated points, which of them are too far out, and which are not legal.
-
-        Returns:
-            N shapes, bool (N,) and bool (N,); where one is true, the shape must not be used.
-        """
+    def cleaned(self) -> tuple[ShapeArray, Faults]:
+        """Return the shapes without repeated points, and which of them must not be used."""
         if not self.kinds:
-            return ShapeArray.empty(), np.empty(0, np.bool_), np.empty(0, np.bool_)
+            none = np.empty(0, np.bool_)
+            return ShapeArray.empty(), Faults(none, none, none)
         kinds = np.array(self.kinds, np.uint8)
         offsets = np.zeros(len(kinds) + 1, np.int64)
         np.cumsum(self.counts, out=offsets[1:])
@@ -78,7 +90,8 @@ class ShapeColumns:
         is_bad = np.diff(offsets) < np.array(MIN_POINTS)[kinds]
         corners = offsets[:-1][kinds == GeometryKind.BOX]
         is_bad[kinds == GeometryKind.BOX] = ~(xy[corners] < xy[corners + 1]).all(axis=1)
-        return ShapeArray.trusted(xy, offsets, kinds), is_far, is_bad
+        is_flat = rings_without_area(xy, offsets, kinds) & ~(is_far | is_bad)
+        return ShapeArray.trusted(xy, offsets, kinds), Faults(is_far, is_bad, is_flat)
 
 
 def read_objects(objects: Any, canvas: Canvas | None, problems: list[Problem]) -> ObjectList | None:
@@ -178,16 +191,20 @@ def _problem_of(obj: Mapping[str, Any], i: int) -> Problem:
 
 def _shapes(columns: ShapeColumns, objects: Sequence[Any], problems: list[Problem]) -> ShapeArray | None:
     """Turn the columns into cleaned shapes, or report the objects that are not legal."""
-    shapes, is_far, is_bad = columns.cleaned()
-    for k in np.flatnonzero(is_far | is_bad):
+    shapes, faults = columns.cleaned()
+    wrong = faults.any()
+    for k in np.flatnonzero(wrong):
         i = columns.index[k]
-        if is_far[k]:
+        if faults.is_flat[k]:
+            text = f"must enclose an area, not lie on one line or cancel out, as {show(objects[i]['poly'])} does"
+            problems.append(Problem(f"objects[{i}].poly", text + ". Give a line as `line`."))
+        elif faults.is_far[k]:
             key = next(key for key in KEYS if key in objects[i])
             text = f"must have coordinates within {COORDINATE_LIMIT:.0e} pixels of the image"
             problems.append(Problem(f"objects[{i}].{key}", text))
         else:
             problems.append(_problem_of(objects[i], i))
-    return None if is_far.any() or is_bad.any() else shapes
+    return None if wrong.any() else shapes
 
 
 def _to_float(value: float) -> float:

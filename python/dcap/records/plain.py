@@ -147,8 +147,8 @@ def _by_msgspec(line: bytes, max_side: int) -> PlainRecord | None:
         or count_key_ends(line) != keys
     ):
         return None
-    shapes, is_far, is_bad = columns.cleaned()
-    if (is_far | is_bad).any() or (shapes.xy < 0).any() or (shapes.xy > np.array(sides, np.float64)).any():
+    shapes, faults = columns.cleaned()
+    if faults.any().any() or (shapes.xy < 0).any() or (shapes.xy > np.array(sides, np.float64)).any():
         return None
     return PlainRecord(
         found.images[0], *sides, shapes, tuple([obj.desc for obj in found.objects]),
