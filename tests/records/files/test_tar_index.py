@@ -195,9 +195,9 @@ def test_places_outside_the_shard_are_refused(kept: Path, spans: list[int]) -> N
         key = ContentKey.of(file.fileno())
     assert tar_shard._load(place, key) is not None
     rows = np.array([*spans, 0x6170], np.int64)[:, None]
-    assert saved_index.save_arrays(place, b"dcaptars", key, list(rows))
+    assert saved_index.save_arrays(place, b"dcaptar2", key, list(rows))
     assert tar_shard._load(place, key) is None
-    assert saved_index.save_arrays(place, b"dcaptars", key, list(np.array([0, 9, -1, -1, 0x6170])[:, None]))
+    assert saved_index.save_arrays(place, b"dcaptar2", key, list(np.array([0, 9, -1, -1, 0x6170])[:, None]))
     assert len(tar_shard._load(place, key) or ()) == 1
 
 

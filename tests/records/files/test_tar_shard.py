@@ -146,3 +146,22 @@ def test_a_member_name_is_never_a_path(tmp_path: Path) -> None:
     assert record.image == "../../etc/x.png"
     assert (decode_image(image_source(record, tmp_path), record.canvas) == 5).all()
     assert sorted(os.listdir(tmp_path)) == ["a.tar"]
+
+
+def test_archives_joined_by_cat_give_the_records_of_all(tmp_path: Path) -> None:
+    one = write_tar(tmp_path / "one.tar", samples(2)).read_bytes()
+    two = write_tar(tmp_path / "two.tar", [(f"b{name}", data) for name, data in samples(3)]).read_bytes()
+    (tmp_path / "both.tar").write_bytes(one + b"\0" * 5120 + two + two[:0])
+    source = open_source(tmp_path / "both.tar")
+    assert [record.image for record in source] == ["0000.png", "0001.png", "b0000.png", "b0001.png", "b0002.png"]
+    assert [decode_image(image_source(record), record.canvas)[0, 0, 0] for record in source] == [0, 1, 0, 1, 2]
+    for damage in (b"no archive", two[:1000], b"x" + two[1:]):
+        (tmp_path / "bad.tar").write_bytes(one + damage)
+        with pytest.raises(RecordError, match=rf"not cut or damaged at byte [0-9]+ of {len(one) + len(damage)}"):
+            open_source(tmp_path / "bad.tar")
+
+
+def test_sidecars_of_macos_are_no_samples(tmp_path: Path) -> None:
+    members = [member for name, data in samples(2) for member in ((f"d/._{name}", b"\0\5\x16\7"), (f"d/{name}", data))]
+    source = open_source(write_tar(tmp_path / "a.tar", [("._x.json", b"\0"), *members]))
+    assert [record.image for record in source] == ["d/0000.png", "d/0001.png"]

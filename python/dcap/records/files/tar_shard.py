@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -32,9 +32,10 @@ IMAGE_ENDINGS = frozenset(
 )
 """Endings of the members that are images."""
 
-_MAGIC = b"dcaptars"
+_MAGIC = b"dcaptar2"
 _SAMPLE = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)", re.DOTALL)
-_META = re.compile(r"__[^/]*__($|/)")
+_META = re.compile(r"__[^/]*__($|/)|(?:.*/)?[.]_[^/]*$", re.DOTALL)
+"""Names of members that hold no data: WebDataset's own, and what macOS keeps beside a file, ``._NAME``."""
 _HEADER_BYTES = 1 << 20
 _NAME_BYTES = 4096
 _WHOLE = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
@@ -255,10 +256,21 @@ class _Headers(ByteRange):
 
 
 def _members(fd: int, path: Path) -> Iterator[tuple[tarfile.TarInfo, str]]:
-    """Yield the plain files of a shard with their names."""
-    size, place = os.fstat(fd).st_size, 0
+    """Yield the plain files of a shard with their names: of all its archives, where ``cat`` joined several."""
+    size = os.fstat(fd).st_size
+    start: int | None = 0
+    while start is not None:
+        end = yield from _archive(fd, path, start, size)
+        start = _next_archive(fd, end, size)
+
+
+def _archive(fd: int, path: Path, start: int, size: int) -> Generator[tuple[tarfile.TarInfo, str], None, int]:
+    """Yield the plain files of the archive that begins at a byte; return the byte where its end is marked."""
+    place = start
     try:
-        with tarfile.open(fileobj=_Headers(lambda: fd, 0, size), mode="r:", encoding="utf-8", errors="replace") as tar:
+        headers = cast(BinaryIO, _Headers(lambda: fd, 0, size))
+        headers.seek(start)
+        with tarfile.open(fileobj=headers, mode="r:", encoding="utf-8", errors="replace") as tar:
             while (member := tar.next()) is not None:
                 if member.offset < place or member.size < 0 or len(member.name) > _NAME_BYTES:
                     raise tarfile.ReadError("a header that cannot be")
@@ -278,6 +290,16 @@ def _members(fd: int, path: Path) -> Iterator[tuple[tarfile.TarInfo, str]]:
             f"{path}: shard must be a whole tar file, not cut or damaged at byte {place} of {size} ({error}). "
             "Copy it again, or write it again."
         ) from None
+    return place
+
+
+def _next_archive(fd: int, end: int, size: int) -> int | None:
+    """Return the byte of the first block behind an end that is not empty. `None`: the file ends there too."""
+    for start in range(end, size, _HEADER_BYTES):
+        data = os.pread(fd, _HEADER_BYTES, start)
+        if rest := len(data.lstrip(b"\0")):
+            return start + (len(data) - rest) // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
+    return None
 
 
 def _load(place: Path, key: ContentKey) -> TarIndex | None:
