@@ -22,12 +22,12 @@ MAX_LINE_BYTES = 64 << 20
 MAX_DEPTH = 64
 """Deepest nesting of a record. Recursion could not copy or write a deeper one."""
 
-_TOO_DEEP = f"column 1: line must not be nested deeper than {MAX_DEPTH} levels"
+_TOO_DEEP = f"must not be nested deeper than {MAX_DEPTH} levels"
 # What a pattern names before its hit is passed over whole.
 _STRING = r'"(?:[^"\\]|\\.)*+"'
 _NUMBERS = rf"{_STRING}|(?P<hit>-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)"
 _HALVES = r"\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(?P<hit>\\u[dD][89a-fA-F]\w\w)|\\."
-_KEY_END = re.compile(rb'"[ \t\r]*:')
+_KEY_END = re.compile(rb'"[ \t\r\n]*:')
 _DECODER = msgspec.json.Decoder()
 
 
@@ -65,12 +65,13 @@ def decode_line(line: bytes) -> dict[str, Any]:
     try:
         data = _DECODER.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RecordError(_malformed(line, error)) from None
+        column, text = fault_of(line, error, "line")
+        raise RecordError(f"column {column + 1}: {text}") from None
     count = num_keys(data, MAX_DEPTH)
     if not isinstance(data, dict):
         raise RecordError(f"column 1: line must be a JSON object, not {show(data)}")
     if count_key_ends(line) > count:
-        _refuse_repeated_keys(line)
+        refuse_repeated_keys(line)
     return data
 
 
@@ -88,50 +89,66 @@ def num_keys(value: Any, depth: int) -> int:
     if type(value) is not dict and type(value) is not list:
         return 0
     if depth == 0:
-        raise RecordError(_TOO_DEEP)
+        raise RecordError(f"column 1: line {_TOO_DEEP}")
     if isinstance(value, dict):
         return len(value) + sum([num_keys(v, depth - 1) for v in value.values()])
     return sum([num_keys(v, depth - 1) for v in value if type(v) is dict or type(v) is list])
 
 
-def _refuse_repeated_keys(line: bytes) -> None:
-    """The count of ``":`` was too high: a caption may hold one, so look properly."""
+def refuse_repeated_keys(data: bytes) -> None:
+    """Look for a key that an object gives twice. `count_key_ends` counts too many where a text looks like a key.
 
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise RecordError(f"key {show(twice)} must be given once in an object, not {keys.count(twice)} times")
-        return found
+    Args:
+        data: JSON that the fast decoder has read.
 
-    json.loads(line, object_pairs_hook=unique, parse_int=len)
+    Raises:
+        RecordError: There is one.
+    """
+    json.loads(data, object_pairs_hook=with_unique_keys, parse_int=len)
 
 
-def _malformed(line: bytes, error: Exception) -> str:
-    """Give the facts that the fast decoder does not: the column, and what was found there."""
+def with_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of pairs of a key and a value.
+
+    Raises:
+        RecordError: A key is given twice.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise RecordError(f"key {show(twice)} must be given once in an object, not {keys.count(twice)} times")
+    return found
+
+
+def fault_of(data: bytes, error: Exception, noun: str) -> tuple[int, str]:
+    """Return the facts that the fast decoder does not give: where JSON is wrong, in characters from 0, and how.
+
+    Args:
+        data: Text that is no JSON, or that holds what Python cannot.
+        error: Of the fast decoder.
+        noun: What the text is, such as ``line``.
+    """
     if isinstance(error, RecursionError):
-        return _TOO_DEEP
+        return 0, f"{noun} {_TOO_DEEP}"
     try:
-        text = line.decode("utf-8")
+        text = data.decode("utf-8")
     except UnicodeDecodeError as bad:
-        column = len(line[: bad.start].decode("utf-8")) + 1
-        return f"column {column}: line must be UTF-8, not byte 0x{line[bad.start]:02x}. Save the file as UTF-8."
+        place = len(data[: bad.start].decode("utf-8"))
+        return place, f"{noun} must be UTF-8, not byte 0x{data[bad.start]:02x}. Save the file as UTF-8."
     try:
         json.loads(text, parse_constant=_refuse_constant, parse_int=len)  # `int` refuses more than 4300 digits
     except json.JSONDecodeError as bad_json:
-        return f"column {bad_json.colno}: line must be JSON, found {bad_json.msg[0].lower()}{bad_json.msg[1:]}"
+        return bad_json.pos, f"{noun} must be JSON, found {bad_json.msg[0].lower()}{bad_json.msg[1:]}"
     except RecursionError:
-        return _TOO_DEEP
+        return 0, f"{noun} {_TOO_DEEP}"
     except RecordError as constant:
         word = str(constant)
-        column = _first_hit(text, rf"{_STRING}|(?P<hit>{re.escape(word)})")
-        return f"column {column}: number must be finite, not {word}"
+        return _first_hit(text, rf"{_STRING}|(?P<hit>{re.escape(word)})"), f"number must be finite, not {word}"
     if "out of range" in str(error):
-        column = _first_hit(text, _NUMBERS, lambda number: math.isinf(float(number)))
-        return f"column {column}: number must fit float64, not a larger one"
-    column = _first_hit(text, _HALVES)
-    return f"column {column}: string must be Unicode text, not half of a surrogate pair"
+        place = _first_hit(text, _NUMBERS, lambda number: math.isinf(float(number)))
+        return place, "number must fit float64, not a larger one"
+    return _first_hit(text, _HALVES), "string must be Unicode text, not half of a surrogate pair"
 
 
 def _refuse_constant(word: str) -> Any:
@@ -139,6 +156,6 @@ def _refuse_constant(word: str) -> Any:
 
 
 def _first_hit(text: str, pattern: str, wanted: Callable[[str], bool] = lambda _: True) -> int:
-    """Return the column, from 1, of the first group ``hit`` that is wanted."""
+    """Return the place, from 0, of the first group ``hit`` that is wanted."""
     hits = (match for match in re.finditer(pattern, text) if match["hit"] and wanted(match["hit"]))
-    return next((match.start() + 1 for match in hits), 1)
+    return next((match.start() for match in hits), 0)
