@@ -136,6 +136,14 @@ def test_broken_answer_gives_its_whole_objects_and_the_problems(generator: Any, 
     assert (line.text, line.finish) == (text, "length")
 
 
+def test_a_polygon_that_encloses_nothing_is_left_out_and_told(generator: Any, photos: Path) -> None:
+    flat = '"poly_points": 3, "poly": [[0, 0], [500, 500], [1000, 1000]]'
+    text = f'{{"object_1": {{{flat}, "desc": "cup"}}, "object_2": {{"bbox_2d": [0, 0, 500, 500], "desc": "mug"}}}}'
+    line = predict_first(make(generator.tokenizer, [text]), photos)
+    assert line.objects() == [{"desc": "mug", "bbox_2d": [0.0, 0.0, 50.0, 35.0]}]
+    assert line.problems == ("object 1 must enclose an area, and is left out",)
+
+
 def test_summary_is_kept_as_text(generator: Any, photos: Path) -> None:
     chosen = make(generator.tokenizer, ["a {cat}"], mode="summary")
     line = predict_first(chosen, photos)

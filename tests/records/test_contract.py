@@ -67,7 +67,7 @@ ROWS: list[tuple[str, dict[str, Any], str]] = [
     ("poly: 3 of them distinct", shape(poly=[*RING[:4], *RING[:2]]), "must have at least 3 distinct points, not 2"),
     ("line: even count", shape(line=RING[:5]), "objects[0].line must have an even count of at least 4 numbers, not 5"),
     ("line: 2 distinct points", shape(line=[5, 5, 5, 5]), "line must have at least 2 distinct points, not 1"),
-    ("poly: an area", shape(poly=[1, 1, 5, 5, 9, 9]), "objects[0].poly must enclose an area, not lie on one line"),
+    ("poly: an area", shape(poly=[1, 1, 5, 5, 9, 9]), "objects[0].poly must enclose an area, not [1, 1, 5, 5, 9, 9]"),
     ("poly: an area left", shape(poly=[0, 0, 9, 0, 9, 9, 9, 0]), "objects[0].poly must enclose an area"),
     ("poly_points: as given", shape(poly=RING, poly_points=4), "poly_points must be the number of points as given, 3"),
     ("line_points: as given", shape(line=RING, line_points=2), "line_points must be the number of points as given, 3"),

@@ -35,7 +35,8 @@ def errors_of(*objects: Any) -> list[str]:
 FAR = "must have coordinates within 1e+09 pixels of the image"
 ORDER = "objects[1].bbox_2d must have x1 < x2 and y1 < y2, not"
 WAY_OUT = "Write the smaller number first. [x, y, width, height] is [x, y, x + width, y + height] here."
-FLAT = "must enclose an area, not lie on one line or cancel out, as"
+FLAT = "must enclose an area, not"
+WHY = "its points are on one line, or its edges cancel out. Give a line as `line`."
 OUTSIDE = "must have some area or length inside the image (64 x 48)"
 COUNT = "must be the number of points as given,"
 GOOD = {"desc": "cup", "bbox_2d": [1, 2, 30, 40]}
@@ -97,8 +98,8 @@ def test_a_wrong_box_or_text_is_named_with_its_index(changes: dict[str, Any], me
         ({"poly": [1, 1, 5, 5, 1, 1]}, "poly must have at least 3 distinct points, not 2"),
         ({"poly": [1, 1, 1, 1, 1, 1]}, "poly must have at least 3 distinct points, not 1"),
         ({"poly": [1, 2, 3, 4, 5, False]}, "poly[5] must be a number, not false"),
-        ({"poly": [1, 1, 5, 5, 9, 9]}, f"poly {FLAT} [1, 1, 5, 5, 9, 9] does. Give a line as `line`."),
-        ({"poly": [0, 0, 9, 0, 9, 9, 9, 0]}, f"poly {FLAT} [0, 0, 9, 0, 9, 9, 9, 0] does. Give a line as `line`."),
+        ({"poly": [1, 1, 5, 5, 9, 9]}, f"poly {FLAT} [1, 1, 5, 5, 9, 9]: {WHY}"),
+        ({"poly": [0, 0, 9, 0, 9, 9, 9, 0]}, f"poly {FLAT} [0, 0, 9, 0, 9, 9, 9, 0]: {WHY}"),
         ({"poly": [90, 2, 95, 2, 95, 9]}, f"poly {OUTSIDE}"),
         ({"poly": [1, 1, 9, 1, 9, 9], "poly_points": 4}, f"poly_points {COUNT} 3, not 4"),
         ({"poly": [1, 1, 9, 1, 9, 9], "poly_points": 3.0}, f"poly_points {COUNT} 3, not 3.0"),

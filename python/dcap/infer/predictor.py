@@ -22,7 +22,7 @@ from dcap.data.encode import Encoder, grid_thw, load_tokenizer, patchify
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.clipping import transform
-from dcap.geometry.shapes import ShapeArray
+from dcap.geometry.shapes import ShapeArray, rings_without_area
 from dcap.infer.source import ModelSource, find_source
 from dcap.model.config import ModelConfig
 from dcap.model.generation import Generated, Generator, Prompt
@@ -139,6 +139,11 @@ class Predictor:
             on_canvas = to_canvas(parsed, question.seen, self.profile.answer)
             shapes, captions = to_file_pixels(on_canvas, question.seen, question.file), parsed.captions
             problems += parsed.problems
+            # The grid of answers has such polygons, records have none, and a prediction can be read as a record.
+            flat = rings_without_area(shapes.xy, shapes.offsets, shapes.kinds)
+            problems += [f"object {k + 1} must enclose an area, and is left out" for k in np.flatnonzero(flat)]
+            shapes = shapes.take(~flat)
+            captions = tuple([text for text, drop in zip(captions, flat, strict=True) if not drop])
         return Prediction(
             image=image,
             canvas=question.file,

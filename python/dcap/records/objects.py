@@ -196,8 +196,8 @@ def _shapes(columns: ShapeColumns, objects: Sequence[Any], problems: list[Proble
     for k in np.flatnonzero(wrong):
         i = columns.index[k]
         if faults.is_flat[k]:
-            text = f"must enclose an area, not lie on one line or cancel out, as {show(objects[i]['poly'])} does"
-            problems.append(Problem(f"objects[{i}].poly", text + ". Give a line as `line`."))
+            text = f"must enclose an area, not {show(objects[i]['poly'])}: its points are on one line, or its edges "
+            problems.append(Problem(f"objects[{i}].poly", text + "cancel out. Give a line as `line`."))
         elif faults.is_far[k]:
             key = next(key for key in KEYS if key in objects[i])
             text = f"must have coordinates within {COORDINATE_LIMIT:.0e} pixels of the image"
