@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
 from dcap.convert.coco_writer import CocoOptions, to_coco
 from dcap.convert.conversion_report import ConversionReport
 from dcap.core.errors import ConfigError, RecordError
+from dcap.geometry.shapes import ShapeArray, rings_without_area
 from dcap.records.files.jsonl import JsonlFile
 from dcap.records.record import Record
 from support.convert_cases import image, instances, read, write_json
@@ -48,6 +49,8 @@ def objects(draw: st.DrawFn) -> dict[str, Any]:
     else:
         points = draw(st.lists(st.tuples(numbers, numbers), min_size=3, max_size=6, unique=True))
         item[kind] = [value for point in points for value in point]
+        shape = ShapeArray.from_objects([{kind: item[kind]}])
+        assume(not rings_without_area(shape.xy, shape.offsets, shape.kinds).any())
     if draw(st.booleans()):
         item["attributes"] = draw(attributes)
     if draw(st.booleans()):

@@ -138,3 +138,10 @@ def test_a_truncated_image_is_bad_input(tmp_path: Path) -> None:
         run(source, 400)
     assert not list(tmp_path.glob("small/*"))
     assert str(caught.value).startswith(str(source))
+
+
+def test_a_name_as_long_as_the_file_system_allows_gets_a_smaller_file(tmp_path: Path) -> None:
+    source = data(tmp_path, "é" * 125 + ".png")
+    record = run(source, 500)
+    assert record.image.startswith("small/" + "é" * 120 + "-")
+    assert (tmp_path / record.image).is_file()

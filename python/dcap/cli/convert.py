@@ -50,6 +50,9 @@ examples:
 dcap convert FORMAT --help lists the options of a format. Image paths in the output are relative to its folder. Width,
 height and shapes are those of the image as displayed, after its EXIF orientation is applied.
 
+Turned boxes become polygons of four corners. An outline that encloses nothing gives way to the box of its object. Ids
+that two things share and keys that are given twice are errors, which name the place.
+
 A conversion lists what it drops, changes or approximates, by reason, with the first places of each. --report writes
 this list as JSON. With --strict nothing is written if anything is lost. A note is no loss.
 
@@ -99,6 +102,13 @@ def _add_format(formats: Any, name: str) -> None:
         default="auto",
         help="which frame the shapes of images with an EXIF orientation are in (default: auto, found out by width and "
         "height)",
+    )
+    parser.add_argument(
+        "--swapped",
+        choices=("drop", "order"),
+        default="drop",
+        help="box whose second corner is left of the first or above it: leave it out, or put its corners in order "
+        "(default: drop)",
     )
     parser.add_argument(
         "--max-pixels",
@@ -184,6 +194,7 @@ def run(args: argparse.Namespace) -> int:
     options = ConvertOptions(
         images=args.images,
         frame=args.frame,
+        swapped=args.swapped,
         resizer=resizer,
         workers=workers,
         strict=args.strict,

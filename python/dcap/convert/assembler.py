@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +25,13 @@ from dcap.core.errors import GeometryError, RecordError
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import MAX_PIXELS, Canvas
 from dcap.geometry.clipping import clip, transform
-from dcap.geometry.shapes import KEY_OF_KIND, KEYS, GeometryKind, ShapeArray, read_shape
+from dcap.geometry.shapes import KEY_OF_KIND, KEYS, GeometryKind, ShapeArray, read_shape, rings_without_area
 from dcap.records.images import check_header
 from dcap.records.objects import COORDINATE_LIMIT, check_text
 from dcap.records.record import Origin, Record, parse_record
+
+Swapped = Literal["drop", "order"]
+"""A box whose second corner is left of the first, or above it: leave it out, or put the corners in order."""
 
 _FAR_OUTSIDE = 1.0
 """Share of the side by which a normalised coordinate may be outside. A coordinate farther out is in pixels."""
@@ -44,6 +47,7 @@ class Assembler:
         report: Gets what is lost.
         frame: Where shapes are in images with an EXIF orientation.
         max_image_pixels: Bound on height x width of an image.
+        swapped: What happens to a box with x2 < x1 or y2 < y1.
     """
 
     opened: Opened
@@ -51,6 +55,7 @@ class Assembler:
     report: ConversionReport
     frame: Frame = "auto"
     max_image_pixels: int = MAX_PIXELS
+    swapped: Swapped = "drop"
 
     def __call__(self, item: Item, line: int) -> Record:
         """Return the record of an item.
@@ -76,13 +81,16 @@ class Assembler:
         objects, shapes = self._shapes(item, scale)
         if affine is not None:
             shapes = transform(shapes, affine)
-        shapes, kept = self._into_canvas(shapes, header.canvas, [item.place.of(found.name) for found in objects])
+        places = [item.place.of(found.name) for found in objects]
+        inside, kept = self._into_canvas(shapes, header.canvas, places)
         objects = [objects[k] for k in kept]
+        if inside is not shapes:  # a cut may leave a sliver
+            objects, inside = self._with_area(objects, inside, item)
         data: dict[str, Any] = {
             "images": [os.path.relpath(path, self.out.parent.resolve())],
             "width": header.canvas.width,
             "height": header.canvas.height,
-            "objects": [_object(found, shape) for found, shape in zip(objects, shapes.to_objects(), strict=True)],
+            "objects": [_object(found, shape) for found, shape in zip(objects, inside.to_objects(), strict=True)],
         }
         if item.summary is not None:
             data["summary"] = item.summary
@@ -105,16 +113,34 @@ class Assembler:
                 xy = _points(found, limit)
             except RecordError as error:
                 raise RecordError(f"{found.name}: {error}") from None
-            kind = KEYS[found.key]
-            problem_of_shape = _degenerate(xy, kind)
-            if problem_of_shape:
-                reason = "shape without area or length"
-                self.report.add("dropped", reason, item.place.of(found.name), problem_of_shape)
+            kind, place = KEYS[found.key], item.place.of(found.name)
+            if kind is GeometryKind.BOX and (xy[0] > xy[1]).any():
+                reason = "box whose corners are swapped, x2 < x1 or y2 < y1"
+                detail = f"from {_shown(xy[0])} to {_shown(xy[1])}"
+                if self.swapped == "drop":
+                    self.report.add("dropped", f"{reason}; --swapped order puts them in order", place, detail)
+                    continue
+                self.report.add("changed", f"{reason}; put in order", place, detail)
+                xy = np.sort(xy, axis=0)
+            if problem_of_shape := _degenerate(xy, kind):
+                self.report.add("dropped", "shape without area or length", place, problem_of_shape)
                 continue
             objects.append(found)
             points.append(xy if scale is None else scale.apply(xy))
             kinds.append(int(kind))
-        return objects, ShapeArray.from_points(points, kinds)
+        return self._with_area(objects, ShapeArray.from_points(points, kinds), item)
+
+    def _with_area(
+        self, objects: list[FoundObject], shapes: ShapeArray, item: Item
+    ) -> tuple[list[FoundObject], ShapeArray]:
+        """Leave out the polygons that enclose nothing."""
+        flat = rings_without_area(shapes.xy, shapes.offsets, shapes.kinds)
+        if not flat.any():
+            return objects, shapes
+        for k in np.flatnonzero(flat).tolist():
+            detail = "its points are on one line, or its edges cancel out"
+            self.report.add("dropped", "polygon without area", item.place.of(objects[k].name), detail)
+        return [found for found, drop in zip(objects, flat, strict=True) if not drop], shapes.take(~flat)
 
     def _into_canvas(self, shapes: ShapeArray, canvas: Canvas, places: list[Any]) -> tuple[ShapeArray, list[int]]:
         """Clip to the image; return the shapes that are left and their positions."""
@@ -146,7 +172,7 @@ def _points(found: FoundObject, limit: float) -> npt.NDArray[np.float64]:
 def _degenerate(xy: npt.NDArray[np.float64], kind: GeometryKind) -> str:
     """Return the reason why points are not a shape, or nothing. Repeats are removed later."""
     if kind is GeometryKind.BOX:
-        return "" if (xy[0] < xy[1]).all() else f"from {xy[0].tolist()} to {xy[1].tolist()}"
+        return "" if (xy[0] < xy[1]).all() else f"from {_shown(xy[0])} to {_shown(xy[1])}"
     # Three points in a row that differ are enough; the rare others are looked at closely.
     distinct = len(xy) >= 3 and (xy[0] != xy[1]).any() and (xy[1] != xy[2]).any() and (xy[2] != xy[0]).any()
     if distinct:
@@ -156,6 +182,10 @@ def _degenerate(xy: npt.NDArray[np.float64], kind: GeometryKind) -> str:
     except GeometryError as error:
         return str(error)
     return ""
+
+
+def _shown(point: npt.NDArray[np.float64]) -> str:
+    return "[" + ", ".join(f"{value:.10g}" for value in point.tolist()) + "]"
 
 
 def _object(found: FoundObject, shape: dict[str, list[float]]) -> dict[str, Any]:

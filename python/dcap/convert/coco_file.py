@@ -6,8 +6,7 @@ read. So memory is the size of the file plus about 200 bytes per annotation; pla
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,16 @@ Id = int | str
 _FILE_KEYS = frozenset(("images", "annotations", "categories", "lines"))
 
 
-class _ImageId(msgspec.Struct):
-    image_id: Id
+_MOST_EXACT = 1 << 53
 
 
-_IMAGE_ID = msgspec.json.Decoder(_ImageId)
+class _Ids(msgspec.Struct):
+    image_id: Any = None
+    category_id: Any = None
+    id: Any = None
+
+
+_IDS = msgspec.json.Decoder(_Ids)
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class CocoFile:
 
     images: Sequence[Any]
     """One per image; `as_object` reads one."""
+    image_ids: Set[Id]
+    """Ids of the images; one that two files share is left out."""
     annotations: Sequence[Any]
     by_image: Mapping[Id, Sequence[int]]
     """Image id to the positions of its annotations, in the order of the file."""
@@ -42,6 +48,8 @@ class CocoFile:
     """Category id to the category."""
     lines: Mapping[Id, Sequence[Mapping[str, Any]]]
     """Image id to its entries in ``lines``, which dcap adds for polylines."""
+    repeated: Mapping[int, int]
+    """Position of an annotation to that of an earlier one with its id."""
 
 
 def read_coco(path: Path, report: ConversionReport) -> CocoFile:
@@ -56,19 +64,28 @@ def read_coco(path: Path, report: ConversionReport) -> CocoFile:
         report.add("note", "key of the whole file, which records have no place for", SourcePlace(str(path), "", key))
     try:
         images, annotations = array(data, "images"), array(data, "annotations")
-        categories = _categories(array(data, "categories"), path, report)
-        lines = array(data, "lines", required=False)
+        table, lines = array(data, "categories"), array(data, "lines", required=False)
     except RecordError as error:
         raise RecordError(f"{path}: {error}") from None
+    categories = _categories(table, path, report)
     known = _image_ids(images, path, report)
     by_image: dict[Id, list[int]] = {}
+    first: dict[Any, int] = {}
+    repeated: dict[int, int] = {}
+    used: set[Any] = set()
     for k, annotation in enumerate(annotations):
-        place = SourcePlace(str(path), "", f"annotations[{k}]")
         try:
-            by_image.setdefault(_known_image(annotation, known), []).append(k)
+            ids = _ids(annotation, "annotation")
+            by_image.setdefault(_known_image(ids, known), []).append(k)
         except RecordError as error:
-            report.refuse(error, place)
-    return CocoFile(images, annotations, by_image, categories, _by_image(lines, known, path, report))
+            report.refuse(error, SourcePlace(str(path), "", f"annotations[{k}]"))
+            continue
+        if isinstance(ids.id, (int, str, float)) and first.setdefault(ids.id, k) != k:
+            repeated[k] = first[ids.id]
+        if isinstance(ids.category_id, (int, str, float)):
+            used.add(ids.category_id)
+    _tell_shared_names(categories, used, path, report)
+    return CocoFile(images, known, annotations, by_image, categories, _by_image(lines, known, path, report), repeated)
 
 
 def read_captions(path: Path, report: ConversionReport) -> dict[Id, list[str]]:
@@ -96,19 +113,22 @@ def read_captions(path: Path, report: ConversionReport) -> dict[Id, list[str]]:
 
 
 def check_id(value: Any, name: str) -> Id:
-    """Return an id: a whole number or a text.
+    """Return an id: a whole number, also one that is written as 3.0, or a text.
 
     Raises:
         RecordError: It is neither; the message begins with `name`.
     """
     if type(value) is int or isinstance(value, str):
         return value
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _MOST_EXACT:
+        return int(value)
     given = "must be given" if value is None else f"must be a whole number or a text, not {show_short(value)}"
     raise RecordError(f"{name} {given}")
 
 
 def _categories(items: Sequence[Any], path: Path, report: ConversionReport) -> dict[Id, dict[str, Any]]:
     categories: dict[Id, dict[str, Any]] = {}
+    unclear: set[Id] = set()
     for k, value in enumerate(items):
         place = SourcePlace(str(path), "", f"categories[{k}]")
         try:
@@ -118,45 +138,69 @@ def _categories(items: Sequence[Any], path: Path, report: ConversionReport) -> d
             if not isinstance(name, str) or not name.strip():
                 raise RecordError(f"name must be a text, not {show_short(name)}")
             if key in categories:
+                unclear |= {key} if categories[key].get("name") != name else set()
                 raise RecordError(f"id must be given once, not twice: {show_short(key)}")
             categories[key] = category
         except RecordError as error:
             report.refuse(error, place)
-    return categories
+    # What an id of two names means is not known: an object with it is broken too.
+    return {key: category for key, category in categories.items() if key not in unclear}
 
 
-def _image_ids(images: Sequence[Any], path: Path, report: ConversionReport) -> set[Id]:
-    known: set[Id] = set()
+def _tell_shared_names(
+    categories: Mapping[Id, Mapping[str, Any]], used: Collection[Any], path: Path, report: ConversionReport
+) -> None:
+    """Report the categories whose objects cannot be told apart in records, which have texts and no ids."""
+    first: dict[str, Id] = {}
+    for key, category in categories.items():
+        if key in used and (other := first.setdefault(category["name"], key)) != key:
+            place = SourcePlace(str(path), "", f"category {key}")
+            detail = f"{show_short(category['name'])} is category {other} too"
+            report.add("changed", "category with the name of another one: one text for both", place, detail)
+
+
+def _image_ids(images: Sequence[Any], path: Path, report: ConversionReport) -> Set[Id]:
+    """Return the ids of the images. One that two files share is none of them: its annotations could be of either."""
+    known: dict[Id, Any] = {}
+    unclear: set[Id] = set()
     for k, value in enumerate(images):
         try:
-            key = check_id(as_object(value, "image").get("id"), "id")
+            image = as_object(value, "image")
+            key = check_id(image.get("id"), "id")
             if key in known:
+                unclear |= {key} if known[key] != image.get("file_name") else set()
                 raise RecordError(f"id must be given once, not twice: {show_short(key)}")
-            known.add(key)
+            known[key] = image.get("file_name")
         except RecordError as error:
             report.refuse(error, SourcePlace(str(path), "", f"images[{k}]"))
-    return known
+    return known.keys() - unclear
 
 
-def _known_image(value: Any, known: set[Id]) -> Id:
-    key: Id | None = None
+def _ids(value: Any, name: str) -> _Ids:
+    """Return the ids of an annotation, without reading the rest of it where it is still encoded."""
     if isinstance(value, msgspec.Raw):
-        with contextlib.suppress(msgspec.ValidationError, UnicodeDecodeError):  # explained below
-            key = _IMAGE_ID.decode(value).image_id
-    if key is None:
-        key = check_id(as_object(value, "annotation").get("image_id"), "image_id")
+        try:
+            return _IDS.decode(value)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass  # said with its facts below
+    plain = as_object(value, name)
+    return _Ids(plain.get("image_id"), plain.get("category_id"), plain.get("id"))
+
+
+def _known_image(ids: _Ids, known: Set[Id]) -> Id:
+    key = check_id(ids.image_id, "image_id")
     if key not in known:
         raise RecordError(f"image_id must be the id of one of the images, not {show_short(key)}")
     return key
 
 
 def _by_image(
-    lines: Sequence[Any], known: set[Id], path: Path, report: ConversionReport
+    lines: Sequence[Any], known: Set[Id], path: Path, report: ConversionReport
 ) -> dict[Id, list[dict[str, Any]]]:
     found: dict[Id, list[dict[str, Any]]] = {}
     for k, value in enumerate(lines):
         try:
-            found.setdefault(_known_image(value, known), []).append(as_object(value, "line"))
+            found.setdefault(_known_image(_ids(value, "line"), known), []).append(as_object(value, "line"))
         except RecordError as error:
             report.refuse(error, SourcePlace(str(path), "", f"lines[{k}]"))
     return found

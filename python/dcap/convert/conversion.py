@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dcap.convert.assembler import Assembler
+from dcap.convert.assembler import Assembler, Swapped
 from dcap.convert.conversion_report import ConversionReport, SourcePlace
 from dcap.convert.foreign_images import Frame
 from dcap.convert.reader import Item, Reader
@@ -32,6 +32,8 @@ class ConvertOptions:
     """Folder that all images must be in. `None`: the folder that the format implies."""
     frame: Frame = "auto"
     """Where shapes are in images with an EXIF orientation."""
+    swapped: Swapped = "drop"
+    """What happens to a box with x2 < x1 or y2 < y1: it is left out, or its corners are put in order."""
     max_image_pixels: int = MAX_PIXELS
     """Bound on height x width of an image that is read."""
     resizer: Resizer | None = None
@@ -61,7 +63,7 @@ def read_records(
     """
     options = options or ConvertOptions()
     opened = reader.open(source, options.images, report)
-    assemble = Assembler(opened, out, report, options.frame, options.max_image_pixels)
+    assemble = Assembler(opened, out, report, options.frame, options.max_image_pixels, options.swapped)
     items = progress_of(opened.items, opened.total, "convert")
     base, resizer = out.parent.resolve(), options.resizer
 

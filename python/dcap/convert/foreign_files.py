@@ -1,17 +1,16 @@
-"""JSON and XML files of other tools, read with errors that name the place.
+"""JSON files of other tools, read with errors that name the place.
 
 Owns the accepted input. JSON may hold the word NaN, which Python's own encoder writes, so that the message can name the
-number and not the whole file. Large arrays stay encoded until an item is asked for. XML is read without its dangerous
-parts: no document type, so no entities, and a bounded size and depth.
+number and not the whole file. Large arrays stay encoded until an item is asked for.
 """
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import Element, TreeBuilder
-from xml.parsers import expat
 
 import msgspec
 import numpy as np
@@ -20,11 +19,28 @@ import numpy.typing as npt
 from dcap.core.errors import RecordError
 from dcap.core.files import require_file
 from dcap.core.words import show
+from dcap.records.json_line import (
+    MAX_DEPTH,
+    count_key_ends,
+    fault_of,
+    num_keys,
+    refuse_repeated_keys,
+    with_unique_keys,
+)
 
-MAX_XML_BYTES = 16 << 20
-MAX_XML_DEPTH = 32
 _BOM = b"\xef\xbb\xbf"
 _NUMBER_TYPES = frozenset((int, float))
+_MOST_DIGITS = 4300
+"""Of a whole number, as Python reads it."""
+_NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+_KEY = re.compile(rb'[ \t\r\n]*,?[ \t\r\n]*("(?:[^"\\]|\\.)*+")[ \t\r\n]*:[ \t\r\n]*')
+_ARCHIVES = {
+    b"PK": "a zip archive",
+    b"\x1f\x8b": "a gzip file",
+    b"\x28\xb5\x2f\xfd": "a zstd file",
+    b"Rar!": "a rar archive",
+}
+"""What a file is, by its first bytes; JSON begins with none of them."""
 
 
 def load_object(path: Path, max_bytes: int | None = None) -> dict[str, Any]:
@@ -38,25 +54,72 @@ def load_object(path: Path, max_bytes: int | None = None) -> dict[str, Any]:
         Keys to values that are still encoded (`decoded` reads them), or plain where the file has NaN or Infinity.
 
     Raises:
-        RecordError: The file is missing or too large, or holds no JSON object.
+        RecordError: The file is missing or too large, holds no JSON object, or gives a key of it twice.
     """
     data = read_bytes(path, max_bytes).removeprefix(_BOM)
+    if kind := next((kind for head, kind in _ARCHIVES.items() if data.startswith(head)), None):
+        raise RecordError(f"{path}: file must be JSON, not {kind}. Unpack it, and give the .json file.")
     try:
-        return msgspec.json.decode(data, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass
+        found = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return _plain_object(path, data, error)
     try:
-        value = json.loads(data)
-    except json.JSONDecodeError as error:
-        text = f"line {error.lineno} column {error.colno}: file must be JSON, found {error.msg}"
-        raise RecordError(f"{path}: {text}") from None
-    except UnicodeDecodeError as error:
-        raise RecordError(f"{path}: file must be UTF-8, not byte 0x{data[error.start]:02x} at {error.start}") from None
-    except RecursionError:
-        raise RecordError(f"{path}: file must not be nested so deep") from None
+        if not _each_once(data, found):
+            refuse_repeated_keys(data)
+    except RecordError as error:
+        raise RecordError(f"{path}: {error}") from None
+    return found
+
+
+def _plain_object(path: Path, data: bytes, error: Exception) -> dict[str, Any]:
+    """Read a file that the fast decoder does not take: as JSON that may hold NaN and Infinity."""
+    try:
+        value = json.loads(data, object_pairs_hook=with_unique_keys, parse_int=_whole_number)
+    except RecordError as found:
+        raise RecordError(f"{path}: {found}") from None
+    except (ValueError, RecursionError) as bad:
+        if _is_jsonl(data, bad):
+            text = "file must hold one JSON object, not one in each line. dcap convert jsonl reads records of dcap."
+            raise RecordError(f"{path}: {text}") from None
+        place, text = fault_of(data, error if isinstance(error, RecursionError) else bad, "file")
+        before = data.decode("utf-8", "replace")[:place]
+        line, column = before.count("\n") + 1, place - before.rfind("\n")
+        raise RecordError(f"{path}: line {line} column {column}: {text}{_recode(text)}") from None
     if not isinstance(value, dict):
         raise RecordError(f"{path}: file must hold a JSON object, not {show_short(value)}")
     return value
+
+
+def _each_once(data: bytes, found: Mapping[str, msgspec.Raw]) -> bool:
+    """Return whether a JSON object holds the keys and values found in it, and no others, such as those of a key again.
+
+    Only lengths are compared, so that a file of gigabytes takes no time.
+    """
+    place = data.index(b"{") + 1
+    for key, value in found.items():
+        name = _KEY.match(data, place)
+        if name is None or msgspec.json.decode(name[1]) != key:
+            return False
+        place = name.end() + memoryview(value).nbytes
+    return data[place:].strip() == b"}"
+
+
+def _is_jsonl(data: bytes, error: Exception) -> bool:
+    """Return whether the first line is a JSON object of its own, with more behind it."""
+    if not isinstance(error, json.JSONDecodeError) or error.msg != "Extra data":
+        return False
+    first = data.split(b"\n", 1)[0].strip()
+    return first.startswith(b"{") and first.endswith(b"}") and error.lineno > 1
+
+
+def _whole_number(text: str) -> float:
+    if len(text) > _MOST_DIGITS:
+        raise RecordError(f"number must fit float64, not {text[:20]}... of {len(text)} digits")
+    return int(text)
+
+
+def _recode(text: str) -> str:
+    return " iconv -f latin1 -t utf-8 OLD > NEW does so." if "must be UTF-8" in text else ""
 
 
 def read_bytes(path: Path, max_bytes: int | None = None) -> bytes:
@@ -69,21 +132,45 @@ def read_bytes(path: Path, max_bytes: int | None = None) -> bytes:
     size = path.stat().st_size
     if max_bytes is not None and size > max_bytes:
         raise RecordError(f"{path}: file must have at most {max_bytes} bytes, not {size}")
-    return path.read_bytes()
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RecordError(f"{path}: file must be readable ({error.strerror})") from None
+
+
+def is_sidecar(name: str) -> bool:
+    """Return whether a file is what macOS keeps beside ``NAME`` on foreign disks and in archives: ``._NAME``."""
+    return name.startswith("._")
+
+
+def files_below(folder: Path, ending: str) -> list[Path]:
+    """Return the files of one ending below a folder, in any case, sorted, without those of `is_sidecar`."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() == ending and not is_sidecar(path.name))
+    return sorted(path for path in found if path.is_file())
 
 
 def decoded(value: Any) -> Any:
     """Return the plain value of a result of `load_object` or `array`.
 
     Raises:
-        RecordError: It is damaged inside, which is not looked at before: text that is no UTF-8, or a number too large.
+        RecordError: It is damaged inside, which is not looked at before: text that is no UTF-8, a number too large, a
+            key that is given twice, or too many levels.
     """
     if not isinstance(value, msgspec.Raw):
         return value
+    data = bytes(value)
     try:
-        return msgspec.json.decode(value)
+        plain = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RecordError(f"value must be JSON, and is damaged inside ({error})") from None
+        _, text = fault_of(data, error, "value")
+        raise RecordError(text + _recode(text)) from None
+    try:
+        count = num_keys(plain, MAX_DEPTH)
+    except RecordError:
+        raise RecordError(f"value must not be nested deeper than {MAX_DEPTH} levels") from None
+    if count_key_ends(data) > count:
+        refuse_repeated_keys(data)
+    return plain
 
 
 def array(data: dict[str, Any], key: str, required: bool = True) -> list[Any]:
@@ -95,7 +182,8 @@ def array(data: dict[str, Any], key: str, required: bool = True) -> list[Any]:
     if key not in data:
         if not required:
             return []
-        raise RecordError(f"{key} must be given; the file has {', '.join(sorted(data)) or 'nothing'}")
+        given = ", ".join(sorted(data)) or "no key"
+        raise RecordError(f"{key} must be given; the file has {given}{other_format(data)}")
     value = data[key]
     try:
         items = msgspec.json.decode(value, type=list[msgspec.Raw]) if isinstance(value, msgspec.Raw) else value
@@ -104,6 +192,25 @@ def array(data: dict[str, Any], key: str, required: bool = True) -> list[Any]:
     if not isinstance(items, list):
         raise RecordError(f"{key} must be a list, not {show_short(decoded(value))}")
     return items
+
+
+def other_format(data: Mapping[str, Any]) -> str:
+    """Return the name of the format that has these keys, as a hint."""
+    names = ((("objects",), "jsonl"), (("shapes", "imagePath"), "labelme"), (("annotations", "categories"), "coco"))
+    name = next((name for keys, name in names if all(key in data for key in keys)), None)
+    return f". It looks like the format {name}: dcap convert {name}" if name else ""
+
+
+def named(value: Any, name: str) -> Any:
+    """Return the plain value, as `decoded` does.
+
+    Raises:
+        RecordError: As `decoded`; the message begins with `name`.
+    """
+    try:
+        return decoded(value)
+    except RecordError as error:
+        raise RecordError(f"{name}: {error}") from None
 
 
 def as_object(value: Any, name: str) -> dict[str, Any]:
@@ -146,41 +253,21 @@ def checked_numbers(values: Any, name: str, limit: float) -> npt.NDArray[np.floa
         if not len(array) or np.abs(array).max() <= limit:
             return array
     k = next(k for k, value in enumerate(values) if type(value) not in _NUMBER_TYPES or not abs(value) <= limit)
-    raise RecordError(f"{name}[{k}] must be a finite number within {limit:g}, not {show_short(values[k])}")
+    text = f"{name}[{k}] must be a finite number within {limit:g}, not {show_short(values[k])}"
+    raise RecordError(text + unquoted(values[k]))
 
 
-def load_xml(path: Path) -> Element:
-    """Read an XML file.
+def unquoted(value: Any) -> str:
+    """Return the way out where a number is given as a text."""
+    return ". Write the number without quotes." if isinstance(value, str) and _NUMBER.fullmatch(value.strip()) else ""
+
+
+def number_of(text: str) -> float:
+    """Return the number that a text is. Python's own reader takes ``1_000`` and ``nan`` for numbers too.
 
     Raises:
-        RecordError: It is missing or larger than `MAX_XML_BYTES`, nested deeper than `MAX_XML_DEPTH`, has a document
-            type, or is no XML; the message has line and column but not the file.
+        ValueError: It is none.
     """
-    builder = TreeBuilder()
-    parser = expat.ParserCreate()
-    depth = 0
-
-    def start(tag: str, attributes: dict[str, str]) -> None:
-        nonlocal depth
-        depth += 1
-        if depth > MAX_XML_DEPTH:
-            raise RecordError(f"line {parser.CurrentLineNumber}: file must not be nested deeper than {MAX_XML_DEPTH}")
-        builder.start(tag, attributes)
-
-    def end(tag: str) -> None:
-        nonlocal depth
-        depth -= 1
-        builder.end(tag)
-
-    def refuse(*_: object) -> None:
-        raise RecordError(f"line {parser.CurrentLineNumber}: file must have no DOCTYPE, whose entities are not read")
-
-    parser.StartElementHandler, parser.EndElementHandler = start, end
-    parser.CharacterDataHandler = builder.data
-    parser.StartDoctypeDeclHandler = refuse
-    try:
-        parser.Parse(read_bytes(path, MAX_XML_BYTES), True)
-    except expat.ExpatError as error:
-        text = expat.ErrorString(error.code)
-        raise RecordError(f"line {error.lineno} column {error.offset + 1}: file must be XML, found {text}") from None
-    return builder.close()
+    if _NUMBER.fullmatch(text) is None:
+        raise ValueError(text)
+    return float(text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from dcap.convert.foreign_files import is_sidecar
 from dcap.core.errors import RecordError
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import Canvas
@@ -102,5 +103,6 @@ def stored_to_displayed(header: ImageHeader) -> Affine:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Return all image files below a folder, sorted."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    """Return all image files below a folder, sorted, without those of `is_sidecar`."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not is_sidecar(path.name))
+    return sorted(path for path in found if path.is_file())

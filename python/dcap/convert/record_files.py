@@ -56,7 +56,9 @@ def record_line(data: Mapping[str, Any]) -> bytes:
     objects = [{k: _whole(v) if k in KEYS else v for k, v in item.items()} for item in data["objects"]]
     try:
         line = msgspec.json.encode({**data, "objects": objects})
-    except (TypeError, ValueError, UnicodeEncodeError) as error:
+    except UnicodeEncodeError:
+        raise RecordError("record must hold Unicode texts, not half of a surrogate pair") from None
+    except (TypeError, ValueError) as error:
         raise RecordError(f"record must be JSON data: {error}") from None
     if len(line) > MAX_LINE_BYTES:
         raise RecordError(f"record must have at most {MAX_LINE_BYTES} bytes, not {len(line)}")

@@ -162,15 +162,23 @@ def test_files_that_are_no_coco(tmp_path: Path, text: str, said: str) -> None:
         read("coco", tmp_path / "in.json")
 
 
-@pytest.mark.parametrize(("damage", "skipped"), [(b'"\xff"', 1), (b"1e999", None)])
-def test_damage_inside_an_annotation_is_bad_input(tmp_path: Path, damage: bytes, skipped: int | None) -> None:
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (b'"\xff"', "value must be UTF-8, not byte 0xff"),
+        (b"1e999", "number must fit float64"),
+        (b"9" * 5000, "number must fit float64"),
+        (b'{"a": 1, "a": 2}', 'key "a" must be given once in an object, not 2 times'),
+        (b"[" * 70 + b"]" * 70, "value must not be nested deeper than 64 levels"),
+    ],
+)
+def test_damage_inside_an_annotation_is_bad_input(tmp_path: Path, damage: bytes, said: str) -> None:
     source = instances(tmp_path, {"bbox": [1, 1, 3, 3], "score": "here"})
     source.write_bytes(source.read_bytes().replace(b'"here"', damage))
-    with pytest.raises(RecordError, match="value must be JSON, and is damaged inside"):
+    with pytest.raises(RecordError, match=rf"annotations\[0\]: {said}"):
         read("coco", source)
-    if skipped:
-        _, report = read("coco", source, on_bad="skip")
-        assert report.skipped == skipped
+    records, report = read("coco", source, on_bad="skip")
+    assert (records, report.skipped) == ([], 1)
 
 
 @pytest.mark.parametrize("name", ["../a.png", "/etc/a.png", "..\\a.png", "C:\\a.png", "link.png"])
@@ -224,3 +232,116 @@ def test_ids_must_be_given_once(tmp_path: Path) -> None:
         read("coco", source)
     records, report = read("coco", source, on_bad="skip")
     assert (len(records), report.skipped) == (1, 1)
+
+
+def test_a_shared_image_id_is_told_and_means_neither_image(tmp_path: Path) -> None:
+    source = instances(tmp_path, {"bbox": [1, 1, 3, 3]})
+    data = json.loads(source.read_text())
+    data["images"].append({**data["images"][0], "file_name": "b.png"})
+    write_json(source, data)
+    image(tmp_path / "b.png")
+    records, report = read("coco", source, on_bad="skip")
+    assert (records, report.skipped) == ([], 2)  # the second image, and the annotation of either
+
+
+def test_a_shared_annotation_id_is_an_error_with_both_places(tmp_path: Path) -> None:
+    source = instances(tmp_path, {"bbox": [1, 1, 3, 3]}, {"bbox": [2, 1, 3, 3]}, {"bbox": [3, 1, 3, 3], "id": 11.0})
+    said = r"image 3: annotations\[2\]: id must be given once, and 11 is that of annotations\[1\] too. .*need none"
+    with pytest.raises(RecordError, match=said):
+        read("coco", source)
+    records, report = read("coco", source, on_bad="skip")
+    assert (records, report.skipped) == ([], 1)
+    (record,), _ = read("coco", instances(tmp_path, *[{"bbox": [k, 1, 3, 3], "id": None} for k in range(3)]))
+    assert len(record.shapes) == 3
+
+
+def test_a_shared_category_id_is_an_error_and_means_nothing(tmp_path: Path) -> None:
+    source = instances(tmp_path, {"bbox": [1, 1, 3, 3]})
+    data = json.loads(source.read_text())
+    data["categories"].append({"id": 1, "name": "mug"})
+    write_json(source, data)
+    with pytest.raises(RecordError, match=r"categories\[2\]: id must be given once, not twice: 1") as caught:
+        read("coco", source)
+    assert str(caught.value).count(str(source)) == 1
+    records, report = read("coco", source, on_bad="skip")
+    assert (records, report.skipped) == ([], 2)
+
+
+@pytest.mark.parametrize(("used", "told"), [((1, 8), 1), ((1, 1), 0)])
+def test_two_categories_of_one_name_are_told_where_both_are_used(
+    tmp_path: Path, used: tuple[int, int], told: int
+) -> None:
+    source = instances(tmp_path, *[{"bbox": [1, 1, 3, 3], "category_id": key} for key in used])
+    data = json.loads(source.read_text())
+    data["categories"].append({"id": 8, "name": "cup"})
+    write_json(source, data)
+    (record,), report = read("coco", source)
+    assert record.captions == ("cup", "cup")
+    assert counts(report).get("category with the name of another one: one text for both", 0) == told
+
+
+def test_ids_written_as_3_0_are_whole_numbers(tmp_path: Path) -> None:
+    source = instances(tmp_path, {"bbox": [1, 1, 3, 3], "id": 5.0, "image_id": 3.0, "category_id": 1.0})
+    write_json(
+        source, json.loads(source.read_text().replace('"id": 3,', '"id": 3.0,').replace('"id": 1,', '"id": 1.0,'))
+    )
+    (record,), report = read("coco", source)
+    assert record.metadata == {"image_id": 3, "annotation_ids": [5]}
+    assert report.total == 0
+    with pytest.raises(RecordError, match=r"id must be a whole number or a text, not 5\.5"):
+        read("coco", instances(tmp_path, {"bbox": [1, 1, 3, 3], "id": 5.5}))
+
+
+@pytest.mark.parametrize(("iscrowd", "kept"), [("0", 1), (0.0, 1), (False, 1), (None, 1), ("1", 0), (1, 0), (True, 0)])
+def test_crowds_are_told_by_number_and_not_by_truth(tmp_path: Path, iscrowd: Any, kept: int) -> None:
+    (record,), _ = read("coco", instances(tmp_path, {"bbox": [1, 1, 3, 3], "iscrowd": iscrowd}))
+    assert len(record.shapes) == kept
+    with pytest.raises(RecordError, match='iscrowd must be 0 or 1, not "no"'):
+        read("coco", instances(tmp_path, {"bbox": [1, 1, 3, 3], "iscrowd": "no"}))
+
+
+def test_the_angle_of_cvat_is_in_the_shape_and_no_longer_an_attribute(tmp_path: Path) -> None:
+    turned = {"bbox": [2, 2, 4, 1], "attributes": {"rotation": 30, "occluded": False}}
+    (record,), report = read(
+        "coco", instances(tmp_path, turned, {"bbox": [2, 2, 4, 1], "attributes": {"rotation": 0.0}})
+    )
+    assert [list(shape) for shape in record.shapes.to_objects()] == [["poly"], ["bbox_2d"]]
+    assert record.attributes == (
+        {"supercategory": "kitchen", "occluded": False},
+        {"supercategory": "kitchen", "rotation": 0.0},
+    )
+    assert report.total == 0
+
+
+@pytest.mark.parametrize(
+    ("swapped", "shapes", "said"),
+    [
+        ("drop", [], "box whose corners are swapped, x2 < x1 or y2 < y1; --swapped order puts them in order"),
+        ("order", [{"bbox_2d": [2, 1, 5, 4]}], "box whose corners are swapped, x2 < x1 or y2 < y1; put in order"),
+    ],
+)
+def test_swapped_corners_are_called_so(tmp_path: Path, swapped: Any, shapes: list[Any], said: str) -> None:
+    source = instances(tmp_path, {"bbox": [5, 4, -3, -3]})
+    (record,), report = read("coco", source, swapped=swapped)
+    assert record.shapes.to_objects() == shapes
+    assert counts(report) == {said: 1}
+    assert report.found[0].examples[0]["detail"] == "from [5, 4] to [2, 1]"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            '{"images": ["a.png"], "width": 8, "height": 6, "objects": []}',
+            "looks like the format jsonl: dcap convert jsonl",
+        ),
+        ('{"shapes": [], "imagePath": "a.png"}', "looks like the format labelme: dcap convert labelme"),
+        ('{"images": ["a.png"]}\n{"images": ["b.png"]}', "one JSON object, not one in each line. dcap convert jsonl"),
+    ],
+)
+def test_other_formats_given_as_coco(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "in.json").write_text(text)
+    with pytest.raises(RecordError, match=said):
+        read("coco", tmp_path / "in.json")
+    with pytest.raises(RecordError, match=r"must be a regular file, not a folder\. Name a file in it"):
+        read("coco", tmp_path)

@@ -12,19 +12,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dcap.convert.coco_file import CocoFile, Id, check_id, read_captions, read_coco
+from dcap.convert.coco_shapes import GEOMETRY_KEYS, OTHER_GEOMETRY, annotation_shapes
 from dcap.convert.conversion_report import ConversionReport, SourcePlace
 from dcap.convert.foreign_files import as_object, checked_numbers, show_short
-from dcap.convert.foreign_shapes import Parts, decode_rle, mask_polygons, one_shape
+from dcap.convert.foreign_shapes import Parts
 from dcap.convert.reader import READERS, FoundObject, Item, Opened
 from dcap.core.errors import RecordError
-from dcap.geometry.canvas import MAX_PIXELS
 from dcap.records.objects import COORDINATE_LIMIT
 
 _IMAGE_KEYS = frozenset(("id", "file_name", "width", "height", "dcap"))
-_OWN_KEYS = frozenset(
-    ("id", "image_id", "category_id", "segmentation", "bbox", "area", "iscrowd", "attributes", "dcap", "line", "index")
+_OWN_KEYS = (
+    frozenset(("id", "image_id", "category_id", "iscrowd", "attributes", "dcap", "line", "index"))
+    | GEOMETRY_KEYS
+    | OTHER_GEOMETRY
 )
-_OTHER_GEOMETRY = frozenset(("keypoints", "num_keypoints", "segments_info"))
 
 
 @READERS.register("coco")
@@ -58,15 +59,15 @@ class Coco:
                 image = as_object(value, "image")
                 key = check_id(image.get("id"), "id")
             except RecordError:
-                continue  # said when the file was loaded
-            if key in seen:
+                continue  # said when the file was loaded, as an id that is given twice
+            if key in seen or key not in data.image_ids:
                 continue
             seen.add(key)
             try:
                 place = SourcePlace(str(source), f"image {key}")
                 size = (_side(image, "width"), _side(image, "height"))
                 objects = self._objects(data, key, size, place, report)
-                item = self._item(image, objects, size, captions.get(key, ()), place, data)
+                item = self._item({**image, "id": key}, objects, size, captions.get(key, ()), place, data)
             except RecordError as error:
                 report.refuse(error, place)
                 continue
@@ -116,14 +117,16 @@ class Coco:
         for k in data.by_image.get(key, ()):
             try:
                 annotation = as_object(data.annotations[k], "annotation")
-                number = annotation.get("id")
+                number = _own_id(annotation, data.repeated.get(k))
                 name = f"annotations[{k}]" if number is None else f"annotation {number}"
                 found += self._shapes(annotation, name, data, size, place.of(name), report)
             except RecordError as error:
                 raise RecordError(f"annotations[{k}]: {error}") from None
         for line in data.lines.get(key, ()):
             number = check_id(line.get("id"), "lines: id")
-            shape = _described(line, f"line {number}", data, "line", _numbers(line.get("line"), "line"))
+            values: Any = line.get("line")
+            checked_numbers(values, "line", COORDINATE_LIMIT)
+            shape = _described(line, f"line {number}", data, "line", list(values))
             index = line.get("index")
             found.insert(index if type(index) is int and 0 <= index <= len(found) else len(found), shape)
         return found
@@ -139,55 +142,31 @@ class Coco:
     ) -> list[FoundObject]:
         if "category_id" not in annotation and "caption" in annotation:
             raise RecordError("category_id must be given; this is a caption. Give captions as --captions")
-        for key in sorted(_OTHER_GEOMETRY & annotation.keys()):
+        for key in sorted(OTHER_GEOMETRY & annotation.keys()):
             report.add("dropped", f"{key}, which records have no shape for", place)
-        if annotation.get("iscrowd") and self.crowd == "drop":
+        if _is_crowd(annotation) and self.crowd == "drop":
             report.add("dropped", "region with iscrowd 1; crowd: keep keeps it", place)
             return []
-        shapes = self._found(annotation, size, place, report)
-        return [_described(annotation, name, data, key, values) for key, values in shapes]
-
-    def _found(
-        self, annotation: dict[str, Any], size: tuple[int, int], place: SourcePlace, report: ConversionReport
-    ) -> list[tuple[str, list[Any]]]:
-        segmentation = annotation.get("segmentation")
-        if isinstance(segmentation, dict):
-            found = mask_polygons(decode_rle(segmentation, size, MAX_PIXELS))
-            if not found.rings:
-                report.add("dropped", "mask without pixels", place)
-            if found.hole_pixels:
-                report.add("changed", "mask with holes: they are filled", place, f"{found.hole_pixels} pixels")
-            return one_shape([ring.ravel().tolist() for ring in found.rings], self.parts, report, place)
-        if segmentation:
-            if not isinstance(segmentation, list) or not all(isinstance(part, list) for part in segmentation):
-                raise RecordError("segmentation must be a list of polygons [[x1, y1, x2, y2, ...]] or an RLE object")
-            parts = [_numbers(part, f"segmentation[{k}]") for k, part in enumerate(segmentation)]
-            if as_object(annotation.get("dcap", {}), "dcap").get("shape") == "bbox_2d" and len(parts[0]) == 8:
-                return [("bbox_2d", [*parts[0][:2], *parts[0][4:6]])]
-            return one_shape(parts, self.parts, report, place)
-        return [("bbox_2d", box_from_xywh(annotation.get("bbox")))]
+        shapes, turned = annotation_shapes(annotation, size, self.parts, report, place)
+        return [_described(annotation, name, data, key, values, turned) for key, values in shapes]
 
 
-def box_from_xywh(bbox: Any) -> list[float]:
-    """Return ``[x1, y1, x2, y2]``, to a millionth of a pixel, of COCO's ``[x, y, width, height]``.
-
-    Raises:
-        RecordError: It is no list of four finite numbers.
-    """
-    if bbox is None:
-        raise RecordError("segmentation or bbox must be given")
-    values = _numbers(bbox, "bbox")
-    if len(values) != 4:
-        raise RecordError(f"bbox must be [x, y, width, height], not {len(values)} numbers")
-    x, y, width, height = values
-    return [x, y, round(x + width, 6), round(y + height, 6)]  # 0.1 + 0.2 is 0.3
+def _own_id(annotation: Mapping[str, Any], earlier: int | None) -> Id | None:
+    number = annotation.get("id")
+    if number is None:
+        return None
+    number = check_id(number, "id")
+    if earlier is not None:
+        text = f"id must be given once, and {show_short(number)} is that of annotations[{earlier}] too"
+        raise RecordError(f"{text}. Number them anew, or leave the ids out: annotations need none.")
+    return number
 
 
-def _numbers(values: Any, name: str) -> list[Any]:
-    checked_numbers(values, name, COORDINATE_LIMIT)
-    if len(values) % 2:
-        raise RecordError(f"{name} must have an even count of numbers, not {len(values)}")
-    return list(values)
+def _is_crowd(annotation: Mapping[str, Any]) -> bool:
+    value = annotation.get("iscrowd")
+    if value not in (None, 0, 1, "0", "1"):
+        raise RecordError(f"iscrowd must be 0 or 1, not {show_short(value)}")
+    return value in (1, "1")
 
 
 def _side(image: Mapping[str, Any], name: str) -> int:
@@ -199,8 +178,10 @@ def _side(image: Mapping[str, Any], name: str) -> int:
     return value
 
 
-def _described(annotation: Mapping[str, Any], name: str, data: CocoFile, key: str, values: list[Any]) -> FoundObject:
-    """Return the object with its category's name and all its other data."""
+def _described(
+    annotation: Mapping[str, Any], name: str, data: CocoFile, key: str, values: list[Any], turned: bool = False
+) -> FoundObject:
+    """Return the object with its category's name and all its other data, without an angle that is in its shape."""
     category = data.categories.get(check_id(annotation.get("category_id"), "category_id"))
     if category is None:
         number = show_short(annotation["category_id"])
@@ -209,11 +190,14 @@ def _described(annotation: Mapping[str, Any], name: str, data: CocoFile, key: st
     attributes: dict[str, Any] = {}
     if category.get("supercategory") is not None:
         attributes["supercategory"] = category["supercategory"]
-    attributes |= {k: v for k, v in annotation.items() if k not in _OWN_KEYS and k not in _OTHER_GEOMETRY}
-    if annotation.get("iscrowd"):
+    attributes |= {k: v for k, v in annotation.items() if k not in _OWN_KEYS}
+    if _is_crowd(annotation):
         attributes["iscrowd"] = 1
     given = annotation.get("attributes")
     attributes |= given if isinstance(given, dict) else {} if given is None else {"attributes": given}
+    if turned:
+        attributes.pop("rotation", None)
     extra = as_object(own.get("extra", {}), "dcap.extra")
     shown = own.get("attributes", attributes or None)
-    return FoundObject(name, category["name"], key, values, shown, extra, annotation.get("id"))
+    own_id = None if annotation.get("id") is None else check_id(annotation["id"], "id")
+    return FoundObject(name, category["name"], key, values, shown, extra, own_id)

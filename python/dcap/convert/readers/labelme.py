@@ -1,18 +1,17 @@
 """Labelme: one JSON file per image, with the image beside it or inside.
 
-Owns what Labelme's shapes become: polygons and masks are polygons, rectangles boxes, lines and linestrips lines, a
-circle the regular polygon of 32 corners that has its area; points have no extent and are dropped.
+Owns what Labelme's shapes become: polygons and masks are polygons, rectangles boxes or, turned, polygons, lines and
+linestrips lines, a circle the regular polygon of 32 corners that has its area; points have no extent and are dropped.
+Shapes of X-AnyLabeling are read too.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import io
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,12 +19,31 @@ import numpy as np
 from PIL import Image
 
 from dcap.convert.conversion_report import ConversionReport, SourcePlace
-from dcap.convert.foreign_files import as_object, decoded, load_object, show_short
-from dcap.convert.foreign_shapes import Parts, mask_polygons, one_shape
+from dcap.convert.foreign_files import (
+    array,
+    as_object,
+    decoded,
+    files_below,
+    load_object,
+    named,
+    other_format,
+    show_short,
+)
+from dcap.convert.foreign_images import find_image
+from dcap.convert.foreign_shapes import (
+    Parts,
+    Shape,
+    corners_of,
+    mask_polygons,
+    one_shape,
+    report_faults,
+    shapes_of,
+    sound_parts,
+)
+from dcap.convert.inside_image import InsideImage, from_base64
 from dcap.convert.reader import READERS, FoundObject, Item, Opened
-from dcap.core.errors import ImageError, RecordError
-from dcap.core.files import written_whole
-from dcap.records.images import read_header
+from dcap.core.errors import RecordError
+from dcap.core.words import show
 
 MAX_BYTES = 256 << 20
 """Largest file; the image may be inside."""
@@ -37,17 +55,25 @@ _FILE_KEYS = frozenset(
     ("version", "flags", "shapes", "imagePath", "imageData", "imageHeight", "imageWidth", "lineColor", "fillColor")
 )
 _SHAPE_KEYS = frozenset(("label", "points", "shape_type", "mask", "line_color", "fill_color"))
-_NUM_POINTS = {"rectangle": (2, 4), "line": (2,), "circle": (2,)}
-_HEADS = {
-    b"\xff\xd8": ".jpg",
-    b"\x89PNG": ".png",
-    b"BM": ".bmp",
-    b"RIFF": ".webp",
-    b"II*\0": ".tif",
-    b"MM\0*": ".tif",
-    b"GIF8": ".gif",
+_NUM_POINTS = {
+    "rectangle": (2, 4),
+    "rotation": (4,),
+    "oriented_rectangle": (4,),
+    "quadrilateral": (4,),
+    "line": (2,),
+    "circle": (2,),
 }
-"""Ending of an image file by its first bytes."""
+_FOUR_CORNERS = frozenset(("rectangle", "rotation", "oriented_rectangle", "quadrilateral"))
+"""Shapes whose four points are corners: of Labelme, and of X-AnyLabeling, which adds a direction to ``rotation``."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """An object, or a part of one."""
+
+    found: FoundObject
+    group: tuple[str, str] | None
+    """Label and group of an object of several shapes."""
 
 
 @READERS.register("labelme")
@@ -58,9 +84,11 @@ class Labelme:
     text: Literal["label", "description"] = "label"
     """The text of an object: its label, or its description. An empty description is replaced by the label."""
     parts: Parts = "largest"
-    """Rule for a mask of several parts: keep its largest polygon, make one object for each, or the box around all."""
+    """Rule for a mask of several parts, and for shapes of one label and group_id: keep the largest, make one object for
+    each, or the box around all."""
     extract: bool = False
-    """Write the image that a file has inside (imageData) into the folder of images where it is not there."""
+    """Write the image that a file has inside (imageData) into the folder of images where it is not there, or shows
+    another picture."""
 
     def open(self, source: Path, images: Path | None, report: ConversionReport) -> Opened:
         """Find the files; without `images` their own folder holds the images.
@@ -68,7 +96,7 @@ class Labelme:
         Raises:
             RecordError: There is no JSON file.
         """
-        files = sorted(source.rglob("*.json")) if source.is_dir() else [source]
+        files = files_below(source, ".json") if source.is_dir() else [source]
         if not files:
             raise RecordError(f"{source} must hold Labelme's .json files, and has none")
         folder = images or (source if source.is_dir() else source.parent)
@@ -90,28 +118,50 @@ class Labelme:
             data = load_object(path, MAX_BYTES)
         except RecordError as error:
             raise RecordError(str(error).removeprefix(f"{path}: ")) from None
-        plain = {key: value if key == "imageData" else decoded(value) for key, value in data.items()}
-        shapes, name = plain.get("shapes"), plain.get("imagePath")
-        if not isinstance(shapes, list):
-            raise RecordError(f"shapes must be a list, not {show_short(shapes)}; is this a file of Labelme?")
+        if "shapes" not in data:
+            keys = ", ".join(sorted(data)) or "no key"
+            raise RecordError(f"shapes must be given; the file has {keys}{other_format(data)}")
+        plain = {key: named(value, key) for key, value in data.items() if key not in ("shapes", "imageData")}
+        name = plain.get("imagePath")
         if not isinstance(name, str) or not name.strip() or "\0" in name:
             raise RecordError(f"imagePath must be a path, not {show_short(name)}")
-        names = _names(path, name, folder)
         size = _size(plain)
-        objects: list[FoundObject] = []
-        for k, value in enumerate(shapes):
-            objects += self._objects(as_object(value, f"shapes[{k}]"), f"shapes[{k}]", place, report)
-        if self.extract and not any((folder / each).is_file() for each in names):
-            names = (_extract(decoded(plain.get("imageData")), folder, names[-1]),)
+        objects: list[_Part] = []
+        for k, value in enumerate(array(data, "shapes")):
+            shape = named(value, f"shapes[{k}]")
+            objects += self._objects(as_object(shape, f"shapes[{k}]"), f"shapes[{k}]", place, report)
+        names = self._image(_names(path, name, folder), data.get("imageData"), folder)
         metadata = {key: value for key, value in plain.items() if key not in _FILE_KEYS}
         flags = {key: value for key, value in as_object(plain.get("flags") or {}, "flags").items() if value}
         if flags:
             metadata["flags"] = flags
-        return Item(place, names, objects, size, metadata=metadata)
+        return Item(place, names, self._joined(objects, place, report), size, metadata=metadata)
 
-    def _objects(
-        self, shape: dict[str, Any], name: str, place: SourcePlace, report: ConversionReport
-    ) -> list[FoundObject]:
+    def _image(self, names: tuple[str, ...], encoded: Any, folder: Path) -> tuple[str, ...]:
+        """Return the possible paths of the picture that Labelme shows: the one inside the file, where there is one."""
+        text = decoded(encoded)
+        holds = text is not None and text != ""
+        there = None
+        try:
+            there = find_image(folder, names)
+        except RecordError as error:
+            if not holds and self.extract:
+                raise RecordError(f"imageData must be given: there is no image {names[-1]} in {folder}") from None
+            if not self.extract:
+                hint = " The file holds the image too (imageData): --extract writes it." if holds else ""
+                raise RecordError(f"{error}{hint}") from None
+        if not holds:
+            return names
+        inside = InsideImage.of(text, "imageData")
+        if there is not None and inside.shows(there):
+            return names
+        if not self.extract:
+            text = f"imagePath must be the picture inside (imageData), which Labelme shows, and {there} is another one"
+            way = "Write the one inside with --extract, or put null in its place where the file is right."
+            raise RecordError(f"{text}. {way}")
+        return (inside.write(folder, names),)
+
+    def _objects(self, shape: dict[str, Any], name: str, place: SourcePlace, report: ConversionReport) -> list[_Part]:
         desc = shape.get("label")
         attributes = {k: v for k, v in shape.items() if k not in _SHAPE_KEYS and v not in (None, "", {}, [])}
         if self.text == "description" and str(shape.get("description") or "").strip():
@@ -121,11 +171,34 @@ class Labelme:
             found = self._shapes(shape, place.of(name), report)
         except RecordError as error:
             raise RecordError(f"{name}: {error}") from None
-        return [FoundObject(name, desc, key, values, attributes or None) for key, values in found]
+        group = shape.get("group_id")
+        key = None if group in (None, "") else (show(shape.get("label")), show(group))
+        return [_Part(FoundObject(name, desc, *each, attributes or None), key) for each in found]
 
-    def _shapes(
-        self, shape: dict[str, Any], place: SourcePlace, report: ConversionReport
-    ) -> list[tuple[str, list[Any]]]:
+    def _joined(self, parts: Sequence[_Part], place: SourcePlace, report: ConversionReport) -> list[FoundObject]:
+        """Return the objects. Shapes of one label and one group_id are parts of one, as in Labelme's own exports."""
+        groups: dict[Any, list[_Part]] = {}
+        for part in parts:
+            groups.setdefault(part.group or id(part), []).append(part)
+        found: list[FoundObject] = []
+        for group in groups.values():
+            members = [part.found for part in group]
+            at = place.of(", ".join(dict.fromkeys(member.name for member in members)))
+            if len(members) == 1:
+                found += members
+            elif any(member.key == "line" for member in members):
+                report.add("changed", "object of several shapes (group_id): one object for each", at)
+                found += members
+            else:
+                shapes: list[Shape] = [(member.key, list(member.values)) for member in members]
+                sound, faults = sound_parts(shapes)
+                report_faults(faults, report, at)
+                for shape in one_shape(sound, self.parts, report, at):
+                    like = next((m for m, each in zip(members, shapes, strict=True) if each is shape), members[0])
+                    found.append(replace(like, key=shape[0], values=shape[1]))
+        return found
+
+    def _shapes(self, shape: dict[str, Any], place: SourcePlace, report: ConversionReport) -> list[Shape]:
         kind = shape.get("shape_type") or "polygon"
         if not isinstance(kind, str):
             raise RecordError(f"shape_type must be one of Labelme's, not {show_short(kind)}")
@@ -137,9 +210,11 @@ class Labelme:
             return [("poly", flat)]
         if kind in ("line", "linestrip"):
             return [("line", flat)]
-        if kind == "rectangle":
+        if kind == "rectangle" and len(xy) == 2:
             xs, ys = flat[::2], flat[1::2]
             return [("bbox_2d", [min(xs), min(ys), max(xs), max(ys)])]
+        if kind in _FOUR_CORNERS:
+            return [corners_of(flat)]
         if kind == "circle":
             corners = f"circle: a polygon of {CIRCLE_CORNERS} corners and the same area"
             report.add("approximated", corners, place)
@@ -153,19 +228,23 @@ class Labelme:
 
     def _mask(
         self, shape: dict[str, Any], xy: Sequence[Sequence[float]], place: SourcePlace, report: ConversionReport
-    ) -> list[tuple[str, list[Any]]]:
-        mask = _decode_mask(shape.get("mask"))
-        found = mask_polygons(mask)
+    ) -> list[Shape]:
         if len(xy) != 2:
             raise RecordError(f"points of a mask must be 2, not {len(xy)}")
-        if not found.rings:
-            report.add("dropped", "mask without pixels", place)
+        (x1, y1), (x2, y2) = np.sort(np.array(xy, np.float64), axis=0).tolist()
+        mask = _decode_mask(shape.get("mask"))
+        height, width = mask.shape
+        # Both corners are pixels of the mask. After a mask has been moved they are between pixels, and its size counts.
+        if max(abs(x2 - x1 + 1 - width), abs(y2 - y1 + 1 - height)) >= 1:
+            size = f"{x2 - x1 + 1:g} x {y2 - y1 + 1:g} pixels from corner to corner"
+            raise RecordError(f"mask must fit its points, {size}, not have {width} x {height}")
+        found = mask_polygons(mask)
         if found.hole_pixels:
             report.add("changed", "mask with holes: they are filled", place, f"{found.hole_pixels} pixels")
-        left, top = min(xy[0][0], xy[1][0]), min(xy[0][1], xy[1][1])
-        corner = np.array([left, top], np.float64)
-        rings = [(ring + corner).ravel().tolist() for ring in found.rings]
-        return one_shape(rings, self.parts, report, place)
+        left, top = round(x1), round(y1)
+        rings = [(ring + np.array([left, top], np.float64)).ravel().tolist() for ring in found.rings]
+        box = None if rings else ("bbox_2d", [left, top, left + width, top + height])
+        return shapes_of(rings, box, self.parts, report, place)
 
 
 def _names(path: Path, name: str, folder: Path) -> tuple[str, ...]:
@@ -191,7 +270,7 @@ def _points(points: Any) -> list[list[float]]:
     for k, point in enumerate(points):
         good = isinstance(point, list) and len(point) == 2 and all(type(v) in (int, float) for v in point)
         if not good or not all(abs(value) <= _MOST for value in point):
-            raise RecordError(f"points[{k}] must be two finite numbers, not {point!r:.60}")
+            raise RecordError(f"points[{k}] must be two finite numbers, not {show(point)}")
     return points
 
 
@@ -204,17 +283,8 @@ def _circle(center: Sequence[float], border: Sequence[float]) -> list[float]:
     return np.round(xy, 6).ravel().tolist()
 
 
-def _from_base64(text: Any, name: str) -> bytes:
-    if not isinstance(text, str):
-        raise RecordError(f"{name} must be a text in base64, not {show_short(text)}")
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise RecordError(f"{name} must be a text in base64, and is damaged") from None
-
-
 def _decode_mask(text: Any) -> Any:
-    data = _from_base64(text, "mask")
+    data = from_base64(text, "mask")
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             if image.width * image.height > MAX_MASK_PIXELS:
@@ -224,24 +294,3 @@ def _decode_mask(text: Any) -> Any:
         raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise RecordError(f"mask must be a PNG image ({error})") from None
-
-
-def _extract(text: Any, folder: Path, name: str) -> str:
-    """Write the image inside a Labelme file; return its name, whose ending is that of its format."""
-    if text is None:
-        raise RecordError(f"imageData must be given: there is no image {name} in {folder}")
-    data = _from_base64(text, "imageData")
-    ending = next((end for head, end in _HEADS.items() if data.startswith(head)), None)
-    if ending is None:
-        raise RecordError(f"imageData must be an image of {', '.join(dict.fromkeys(_HEADS.values()))}")
-    same = Path(name).suffix.lower() in (ending, ".jpeg" if ending == ".jpg" else ending)
-    target = folder / (name if same else f"{name}{ending}")
-    if not target.is_file():
-        with written_whole(target, sweep=False) as file:
-            file.write(data)
-        try:
-            read_header(target)
-        except ImageError:
-            target.unlink()
-            raise
-    return target.name
