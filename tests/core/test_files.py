@@ -104,6 +104,12 @@ def test_an_error_of_the_sync_is_named_and_leaves_what_was_there(
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a", "old")]
 
 
+def test_a_link_that_leads_nowhere_is_told(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("gone")
+    with pytest.raises(CheckpointError, match=r"/link: file must exist, and is a link to gone, which does not\."):
+        require_file(tmp_path / "link", "file", CheckpointError)
+
+
 @pytest.mark.parametrize("name", ["file/a", "file/folder/a", "x" * 300, "x" * 300 + "/a", "/proc/none/a"])
 def test_a_place_that_cannot_be_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()

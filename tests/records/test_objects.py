@@ -46,7 +46,7 @@ GOOD = {"desc": "cup", "bbox_2d": [1, 2, 30, 40]}
     ("changes", "message"),
     [
         ({"desc": ...}, "objects[1].desc must be given"),
-        ({"desc": None}, "objects[1].desc must be given"),
+        ({"desc": None}, "objects[1].desc must be a string, not null"),
         ({"desc": ""}, 'objects[1].desc must not be empty, not ""'),
         ({"desc": " \t\u3000"}, 'objects[1].desc must not be empty, not " \\t\u3000"'),
         ({"desc": 5}, "objects[1].desc must be a string, not 5"),
@@ -74,7 +74,7 @@ GOOD = {"desc": "cup", "bbox_2d": [1, 2, 30, 40]}
          "objects[1] must have exactly one of bbox_2d, poly, line, not none; "
          '"bbox" is given: did you mean bbox_2d, which is [x1, y1, x2, y2]?'),
         ({"desc": ..., "label": "cup"}, 'objects[1].desc must be given; "label" is given: did you mean desc?'),
-        ({"desc": None, "label": "cup"}, "objects[1].desc must be given"),
+        ({"desc": None, "label": "cup"}, "objects[1].desc must be a string, not null"),
         ({"bbox_2d": [1, 2, float("inf"), 4]}, f"objects[1].bbox_2d {FAR}"),
         ({"bbox_2d": [1, 2, float("nan"), 4]}, f"objects[1].bbox_2d {FAR}"),
         ({"bbox_2d": [1, 2, 10**400, 4]}, f"objects[1].bbox_2d {FAR}"),

@@ -83,7 +83,7 @@ class Replay:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ConfigError(f"{path} must be at most {MAX_FILE_BYTES} bytes")
         try:
-            tree = build(_ReplayTree, json.loads(path.read_text("utf-8")), str(path))
+            tree = build(_ReplayTree, json.loads(path.read_text("utf-8")), "replay")
             shapes = ShapeArray.from_objects(item.shape for item in tree.objects)
             # JSON can spell half a character, which no file can hold. The error is clearer here than at the write.
             "".join((tree.answer, tree.name, tree.image, *(item.desc for item in tree.objects))).encode("utf-8")

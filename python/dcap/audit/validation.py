@@ -22,7 +22,9 @@ from dcap.records.files.source import RecordSource
 from dcap.records.keys import misspelt
 from dcap.records.record import Record
 
-NO_RECORDS = "must hold at least one record, not none; a record is one line of JSON"
+NO_RECORDS = "must hold at least one record, not none"
+_RECORD_IS = {".parquet": "row", ".tar": "member KEY.json with its image KEY.jpg"}
+"""What a record is in files of some endings; in others it is a line of JSON."""
 MISSING = "must be a readable file, not missing"
 HEADERS = ImageRules()
 
@@ -83,7 +85,8 @@ def validate_files(
     problems = Findings()
     for file in opened:
         if not len(file):
-            problems.add(Finding(str(file.path), 1, "file", NO_RECORDS))
+            what = _RECORD_IS.get(file.path.suffix, "line of JSON")
+            problems.add(Finding(str(file.path), 1, "file", f"{NO_RECORDS}; a record is one {what}"))
     whole = tuple(problem for _, problem in problems.kept)
     problems.update(found.problems)
     counts = found.counts

@@ -46,6 +46,8 @@ def require_file(path: Path, what: str, error: type[DcapError], if_missing: str 
         DcapError: Of the kind `error`: nothing is there, or it is a folder or a device, or its path cannot be followed.
     """
     problem = why_no_file(path)
+    if problem == "missing" and path.is_symlink():
+        raise error(f"{path}: {what} must exist, and is a link to {os.readlink(path)}, which does not.")
     if problem == "missing":
         raise error(f"{path}: {what} must exist." + (f" {if_missing}" if if_missing else ""))
     if problem:

@@ -117,6 +117,8 @@ def read_objects(objects: Any, canvas: Canvas | None, problems: list[Problem]) -
         problem = check_text(obj.get("desc"), f"objects[{i}].desc")
         if problem and "desc" not in obj:
             problem = Problem(problem.field, problem.text + key_hint(obj, ("desc",)))
+        elif problem and obj["desc"] is None:
+            problem = Problem(problem.field, "must be a string, not null")
         if problem:
             problems.append(problem)
         _read_one(obj, i, columns, problems)

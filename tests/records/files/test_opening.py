@@ -121,7 +121,8 @@ def test_a_file_with_signs_in_its_name(folder: Path) -> None:
     [
         (["d/*.csv"], "'d/*.csv' must match at least one file whose name ends in .jsonl, .* not nothing. Relative"),
         (["d/*.txt"], "not 1 other name, such as readme.txt"),
-        (["empty"], "'empty' must hold at least one file"),
+        (["empty"], "'empty' must hold at least one file .* not nothing. Name another folder"),
+        (["zips"], "not 1 other name, such as a.zip. Unpack the archives"),
         (["d/t-{07..10}.tar"], "1 of 4 do not, such as d/t-07.tar"),
         (["d/{1..1}*.tar"], "'d/1[*].tar' must match at least one file"),
         (["d/t-{9..8}.tar"], "must name 1 to 100000 files, not 0"),
@@ -135,6 +136,8 @@ def test_a_file_with_signs_in_its_name(folder: Path) -> None:
 )
 def test_names_that_cannot_be_meant(folder: Path, names: list[str], said: str) -> None:
     (folder / "empty").mkdir()
+    (folder / "zips").mkdir()
+    (folder / "zips" / "a.zip").touch()
     with pytest.raises(ConfigError, match=said.replace("*.csv' must", "[*].csv' must")):
         expand_sources(names)
 

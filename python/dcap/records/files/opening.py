@@ -193,9 +193,12 @@ def _known(text: str, paths: Sequence[Path], verb: str) -> list[Path]:
     files = sorted({path for path in paths if is_known(path.name) and path.is_file()})
     if not files:
         actual = f"{counted(len(paths), 'other name')}, such as {min(paths).name}" if paths else "nothing"
+        if any(path.name.lower().endswith(_ARCHIVES) for path in paths):
+            way_out = "Unpack the archives."
+        else:
+            way_out = "Relative paths start at the current folder." if verb == "match" else "Name another folder."
         raise ConfigError(
-            f"{text!r} must {verb} at least one file whose name ends in {', '.join(ENDINGS)}, not {actual}. "
-            "Relative paths start at the current folder."
+            f"{text!r} must {verb} at least one file whose name ends in {', '.join(ENDINGS)}, not {actual}. {way_out}"
         )
     return files
 
