@@ -159,7 +159,7 @@ def test_problems_are_counted_by_kind(write_jsonl: Write, make_record: Make) -> 
     bad += [make_record(objects=[{"desc": "a", "poly": [0] * n}]) for n in (1, 3)]
     kinds = validate_files([write_jsonl(bad)]).problem_kinds
     assert list(kinds.values()) == [3, 2]
-    assert [kind.split(" must ")[0] for kind in kinds] == ["images[#] …", "objects[#].poly has # numbers,"]
+    assert [kind.split(" must ")[0] for kind in kinds] == ["images[#] …", "objects[#].poly"]
 
 
 def test_what_is_there_twice_is_noted(write_jsonl: Write, make_record: Make, photo: Path) -> None:
