@@ -1,0 +1,130 @@
+"""The marker of a folder: a JSON file with the size and the digest of every other file, so that damage is noticed.
+
+::
+
+    {"step": 100, "files": {"rng.safetensors": {"size": 5128, "sha256": "9f.."}, ...}, "sha256": "41.."}
+
+The last entry is the digest of the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from dcap.core.errors import CheckpointError
+
+STATE_MARKER = "trainer_state.json"
+"""Marker of a checkpoint."""
+FINAL_MARKER = "final.json"
+"""Marker of the final weights."""
+
+
+def seal(folder: Path, marker: str) -> None:
+    """Add to a marker what makes damage noticed.
+
+    Args:
+        folder: Holds all its files.
+        marker: JSON file in it, an object.
+
+    Raises:
+        OSError: A file cannot be read or written.
+    """
+    meta = json.loads((folder / marker).read_text("utf-8"))
+    names = [name for name in _sizes(folder) if name != marker]
+    digests = _digests(folder, names)
+    meta["files"] = {name: {"size": (folder / name).stat().st_size, "sha256": digests[name]} for name in names}
+    (folder / marker).write_text(json.dumps(meta | {"sha256": _own_digest(meta)}, indent=2) + "\n", "utf-8")
+
+
+def read_marker(folder: Path, marker: str) -> dict[str, Any]:
+    """Return the marker of a whole folder, without what `seal` added.
+
+    Sizes are compared, and the marker's own digest; `check_digests` compares those of the files.
+
+    Raises:
+        CheckpointError: The marker is missing or damaged, or a file is missing or has another size.
+    """
+    meta = _read(folder, marker)
+    sizes = _sizes(folder)
+    for name, file in meta.pop("files").items():
+        if sizes.get(name) != file["size"]:
+            found = f"{sizes[name]} bytes" if name in sizes else "nothing"
+            raise CheckpointError(
+                f"checkpoint {folder} must be whole: {name} must be {file['size']} bytes, not {found}"
+            )
+    return meta
+
+
+def check_digests(folder: Path, marker: str, below: str | tuple[str, ...] = "") -> dict[str, Any]:
+    """Read every file of a folder, compare it with what was written, and return the marker as `read_marker` does.
+
+    Args:
+        folder: With its marker.
+        marker: Name of the marker.
+        below: Only files whose names begin like this, or like one of these.
+
+    Raises:
+        CheckpointError: The marker is missing or damaged, or a file is missing or damaged.
+    """
+    meta = _read(folder, marker)
+    files = {name: file for name, file in meta.pop("files").items() if name.startswith(below)}
+    try:
+        digests = _digests(folder, files)
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {folder} must be readable: {error.filename}: {error.strerror}") from None
+    for name, file in files.items():
+        if digests[name] != file["sha256"]:
+            raise CheckpointError(
+                f"checkpoint {folder} must be whole: the bytes of {name} must be those that were written, and differ. "
+                "The file is damaged, or was changed"
+            )
+    return meta
+
+
+def digest_file(path: Path) -> str:
+    """Return the SHA-256 of a whole file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read(folder: Path, marker: str) -> dict[str, Any]:
+    try:
+        meta = json.loads((folder / marker).read_text("utf-8"))
+        own = meta.pop("sha256")
+        sizes = [(file["size"], file["sha256"]) for file in meta["files"].values()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"checkpoint {folder} must hold a readable {marker}: {_words(error)}") from None
+    if own != _own_digest(meta) or not all(isinstance(size, int) for size, _ in sizes):
+        raise CheckpointError(
+            f"checkpoint {folder} must be whole: {marker} must be as it was written, and differs. "
+            "The file is damaged, or was changed"
+        )
+    return dict(meta)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError | ValueError):
+        return str(error)
+    return "it lacks what this version of dcap writes"
+
+
+def _own_digest(meta: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
+
+
+def _digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """Return the SHA-256 of files, several at a time."""
+    names = list(names)
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        return dict(zip(names, pool.map(digest_file, [folder / name for name in names]), strict=True))
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
