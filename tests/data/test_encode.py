@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import copy
+import json
+import shutil
 from pathlib import Path
 from types import MethodType, SimpleNamespace
 from typing import Any
@@ -15,9 +18,11 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLModel
 from transformers.processing_utils import ProcessorMixin
 
+from dcap.answers.formats import PartKind
 from dcap.augment.rendering import resize_for_model
 from dcap.core.errors import ConfigError, GeometryError
 from dcap.data.encode import Encoder, grid_thw, load_tokenizer, mrope_positions, num_image_tokens, patchify
+from dcap.data.tokens import TokenKind
 from dcap.geometry import Canvas
 
 PROCESSOR = Qwen2VLImageProcessorPil(
@@ -101,8 +106,79 @@ def test_a_leading_newline_cannot_merge_with_the_prompt(tokenizer: Any) -> None:
 
 
 def test_a_folder_without_a_tokenizer_is_a_config_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"model.name_or_path: no tokenizer could be loaded"):
-        load_tokenizer(str(tmp_path / "none"))
+    with pytest.raises(
+        ConfigError, match=r"model.name_or_path: no tokenizer could be loaded .* must have a tokenizer.json"
+    ):
+        load_tokenizer(str(tmp_path))
+
+
+def changed(tiny_folder: Path, folder: Path, *without: str, **added: str) -> str:
+    """A copy of the tiny model's folder without some files, and with others; weights are left out."""
+    shutil.copytree(tiny_folder, folder, ignore=shutil.ignore_patterns("*.safetensors", *without))
+    for name, text in added.items():
+        (folder / f"{name}.json").write_text(text)
+    return str(folder)
+
+
+def test_a_template_in_chat_template_json_is_taken(tiny_folder: Path, tokenizer: Any, tmp_path: Path) -> None:
+    text = json.dumps({"chat_template": tokenizer.chat_template})
+    folder = changed(tiny_folder, tmp_path / "m", "chat_template.jinja", chat_template=text)
+    again = Encoder(load_tokenizer(folder))
+    assert again.prompt_ids(None, "x", None).tolist() == Encoder(tokenizer).prompt_ids(None, "x", None).tolist()
+
+
+@pytest.mark.parametrize(
+    ("without", "added", "message"),
+    [
+        ("chat_template.jinja", {}, "must have a chat template, in chat_template.jinja, chat_template.json or"),
+        (
+            "chat_template.jinja",
+            {"chat_template": "[1]"},
+            r"chat_template\.json must be a JSON object with a chat_templ",
+        ),
+        ("chat_template.jinja", {"chat_template": "{"}, r"chat_template\.json must be a JSON object with a chat_templ"),
+        (
+            "tokenizer.json",
+            {},
+            r"the tokenizer of Qwen3-VL, which has 151643 tokens .*, not 1\. .* a tokenizer\.json, or",
+        ),
+        ("none", {"tokenizer": '{"version": "1.0'}, "no tokenizer could be loaded from .* must have a tokenizer.json"),
+    ],
+)
+def test_a_folder_that_lacks_something_says_so_in_one_line(
+    tiny_folder: Path, tmp_path: Path, without: str, added: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_tokenizer(changed(tiny_folder, tmp_path / "m", without, **added))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_vocabulary_without_the_control_tokens_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    """They would get the next free numbers, in another order than the model knows them by."""
+    model = json.loads((tiny_folder / "tokenizer.json").read_text())["model"]
+    folder = changed(tiny_folder, tmp_path / "m", "tokenizer.json", vocab=json.dumps(model["vocab"]))
+    (Path(folder) / "merges.txt").write_text("\n".join(" ".join(pair) for pair in model["merges"]))
+    with pytest.raises(ConfigError, match=r"which has <\|endoftext\|> as token 151643, not 151644"):
+        load_tokenizer(folder)
+
+
+def test_an_answer_is_not_inside_the_reasoning_that_a_template_opens(tokenizer: Any) -> None:
+    thinking = copy.deepcopy(tokenizer)
+    assistant = '"<|im_start|>assistant\\n"'
+    assert assistant in tokenizer.chat_template
+    thinking.chat_template = tokenizer.chat_template.replace(assistant, '"<|im_start|>assistant\\n<think>\\n"')
+    plain, encoder = Encoder(tokenizer), Encoder(thinking)
+    assert (plain.opens_reasoning, encoder.opens_reasoning) == (False, True)
+    text = '{"object_1": {"bbox_2d": [1, 2, 3, 4], "desc": "a </think> b"}}'
+    prompt, answer = encoder.prompt_ids(None, "List.", Canvas(64, 64)), encoder.answer_ids(text)
+    assert tokenizer.decode(prompt).endswith("<|im_start|>assistant\n<think>\n"), "what any runtime asks"
+    assert tokenizer.decode(answer) == f"\n</think>\n\n{text}<|im_end|>"
+    assert (answer == tokenizer.convert_tokens_to_ids("</think>")).sum() == 1, "the caption's is text"
+    assert answer[-len(plain.answer_ids(text)) :].tolist() == plain.answer_ids(text).tolist()
+    assert encoder.num_answer_tokens(text) == len(answer)
+    parts = [(text[:-16], PartKind.STRUCTURE), (text[-16:], PartKind.CAPTION)]
+    kinds = encoder.answer_kinds(parts, answer)
+    assert kinds.tolist() == [TokenKind.STRUCTURE] * 3 + plain.answer_kinds(parts, plain.answer_ids(text)).tolist()
 
 
 @given(st.integers(2, 8), st.integers(2, 8), st.integers(0, 2**32 - 1))

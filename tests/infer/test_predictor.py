@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +31,7 @@ from dcap.geometry.shapes import ShapeArray
 from dcap.infer import predictor as predictor_module
 from dcap.infer.predictor import Predictor, choose_device, load_predictor, predict_image, to_file_pixels
 from dcap.infer.run import PredictOptions, ask_record, predict_records
+from dcap.infer.source import find_source
 from dcap.model.generation import Generated, Prompt
 from dcap.records.files.jsonl import JsonlFile
 from dcap.records.record import Origin, Record
@@ -150,6 +154,39 @@ def test_summary_is_kept_as_text(generator: Any, photos: Path) -> None:
     assert (line.summary, line.captions, line.problems) == ("a {cat}", (), ())
     oracle: Any = chosen.generator
     assert chosen.profile.prompts.summary in generator.tokenizer.decode(oracle.asked[0].input_ids.tolist())
+
+
+def thinking(tokenizer: Any) -> Any:
+    """The tokenizer with the chat template of a thinking model, which opens reasoning."""
+    other = copy.deepcopy(tokenizer)
+    other.chat_template = tokenizer.chat_template.replace("assistant\\n", "assistant\\n<think>\\n")
+    return other
+
+
+def test_what_a_thinking_model_drafts_is_no_prediction(generator: Any, photos: Path) -> None:
+    draft, answer = (json.dumps({"object_1": {"bbox_2d": [0, 0, 500, 500], "desc": name}}) for name in ("draft", "cup"))
+    tokenizer = thinking(generator.tokenizer)
+    line = predict_first(make(tokenizer, [f"Is it {draft}?\n</think>\n\n{answer}"]), photos)
+    assert (line.captions, line.problems) == (("cup",), ())
+    line = predict_first(make(tokenizer, [f"Is it {draft}?"], finished=False), photos)
+    assert (line.captions, line.problems[1:]) == (
+        (),
+        ("character 0: reasoning must end with </think> before the answer",),
+    )
+    line = predict_first(make(tokenizer, ["Hm.\n</think>\n\na cat"], mode="summary"), photos)
+    assert (line.summary, line.problems) == ("a cat", ())
+    line = predict_first(make(tokenizer, ["Hm."], mode="summary"), photos)
+    assert (line.summary, line.problems) == (None, ("reasoning must end with </think> before the answer",))
+
+
+def test_an_adapter_of_other_weights_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    source = dataclasses.replace(
+        find_source(str(tiny_folder), None), adapter=tmp_path / "adapter", base_digest="another"
+    )
+    with pytest.raises(
+        ConfigError, match=r"adapter must be given the weights that it was trained on, and .* has others"
+    ):
+        Predictor.load(source, device=torch.device("cpu"), dtype="float32")
 
 
 def test_bad_image_is_an_error_or_left_out(generator: Any, photos: Path) -> None:

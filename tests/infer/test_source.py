@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from dcap.answers.profile import AnswerProfile, save_profile
+from dcap.answers.profile import FILE_NAME, AnswerProfile, save_profile
 from dcap.core.config import build
 from dcap.core.errors import CheckpointError, ConfigError
+from dcap.core.manifest import seal
 from dcap.data.config import DataConfig, resolve_profile
-from dcap.infer.source import digest_file, digest_folder, find_source
+from dcap.infer.source import digest_folder, find_source
 
 PROFILE = dataclasses.replace(resolve_profile(DataConfig()), answer=AnswerProfile(format="qwen", emit_norm="norm100"))
 
@@ -119,6 +120,20 @@ def test_adapter_of_another_model_is_pointed_out(
     assert "was trained on" not in caplog.text
 
 
+@pytest.mark.parametrize("damaged", ["adapter/adapter_model.safetensors", "adapter/adapter_config.json", FILE_NAME])
+def test_a_damaged_file_of_a_run_is_named_with_a_way_out(tmp_path: Path, damaged: str) -> None:
+    model, final = make_model(tmp_path / "base"), tmp_path / "final"
+    make_adapter(final / "adapter")
+    save_profile(final, PROFILE)
+    (final / "final.json").write_text('{"base_digest": "abc"}')
+    seal(final, "final.json")
+    assert find_source(str(model), final).base_digest == "abc"
+    path = final / damaged
+    path.write_bytes(path.read_bytes()[::-1])
+    with pytest.raises(CheckpointError, match=rf"the bytes of {damaged} must .*on purpose, delete .*final\.json"):
+        find_source(str(model), final)
+
+
 def test_fingerprint_sees_weights_configs_and_profile(tmp_path: Path) -> None:
     model, adapter = make_model(tmp_path / "base"), make_adapter(tmp_path / "adapter")
     first = find_source(str(model), adapter).fingerprint()
@@ -141,11 +156,6 @@ def test_digest_of_large_weights_sees_both_ends(tmp_path: Path, place: int) -> N
     data[place] = 1
     (model / "model.safetensors").write_bytes(data)
     assert digest_folder(model, end_bytes=1000) != before
-
-
-def test_digest_of_a_file(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"abc")
-    assert digest_file(tmp_path / "a").startswith("ba7816bf")
 
 
 def test_a_data_set_of_a_mixture_is_asked_as_in_training(

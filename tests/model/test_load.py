@@ -59,12 +59,12 @@ def test_what_is_neither_folder_nor_hub_id(name: str) -> None:
 def test_hub_without_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ConfigError, match=r"no model could be read from some-org/none: .*Without a network"):
+    with pytest.raises(ConfigError, match=r"no model could be read from some-org/none: .* without a network"):
         load("some-org/none")
 
 
 def test_folder_without_config(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no model could be read from"):
+    with pytest.raises(ConfigError, match=r"no model could be read from .*: it has no config\.json$"):
         load(tmp_path)
 
 
@@ -98,3 +98,39 @@ def test_missing_weights(tiny_folder: Path, tmp_path: Path) -> None:
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ConfigError, match=r"1 are missing, first model.visual.merger.linear_fc1.weight"):
         load(folder)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"quant_method": "awq", "bits": 4},
+        {"quant_method": "bitsandbytes", "load_in_4bit": True},
+        {"quant_method": "fp8"},
+    ],
+)
+def test_quantised_weights(tiny_folder: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    folder = tmp_path / "m"
+    folder.mkdir()
+    config = json.loads((tiny_folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "quantization_config": settings}))
+    with pytest.raises(ConfigError, match=rf"not quantised ones \({settings['quant_method']}\)\. Give the model that"):
+        load(folder)
+
+
+def test_a_folder_that_is_missing_is_not_asked_for_at_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(ConfigError, match=r"not runs/stage1: the folder runs is here, and stage1 is not in it\."):
+        load("runs/stage1")
+    for name in ("runs/stage1/final", "~/models", "./gone", f"/{'x' * 300}"):
+        with pytest.raises(ConfigError, match=r"a hub id or builtin:tiny, not .*\. There is no such folder"):
+            load(name)
+    with monkeypatch.context() as patch:  # but what the cache has is a hub id
+        patch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: "cached")
+        patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+        with pytest.raises(ConfigError, match="no model could be read from runs/stage1"):
+            load("runs/stage1")
+    with pytest.raises(ConfigError) as caught:
+        load("x" * 5000)
+    assert len(str(caught.value)) < 400

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +48,20 @@ def test_a_resume_keeps_what_was_found_later(write_jsonl: Write, make_record: Ma
     listed.path.write_bytes(whole + b'{"errors": ["cut by a cra')
     listed.start(checked)
     assert listed.path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("damaged", [b'{"errors": \xff}', b"[1", b"7", b"[" * 5000])
+def test_a_damaged_line_is_named_and_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, damaged: bytes
+) -> None:
+    monkeypatch.setattr(logging.getLogger("dcap"), "propagate", True)
+    listed = BadRecordList(tmp_path)
+    listed.add("r.jsonl:1: image must be whole")
+    whole = listed.path.read_bytes()
+    listed.path.write_bytes(damaged + b"\n" + whole)
+    listed.start()
+    assert listed.path.read_bytes() == whole
+    assert f"{listed.path}:1: line must be a JSON object, and is damaged; left out" in caplog.messages
 
 
 def test_a_full_disk_leaves_the_list_as_it_was(

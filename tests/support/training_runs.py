@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file
 
 from dcap.train import loop
-from dcap.train.checkpoint import all_checkpoints
 from dcap.train.config import RunConfig
 from dcap.train.loop import train
+from dcap.train.resume import all_checkpoints
 
 RunMaker = Callable[..., RunConfig]
 

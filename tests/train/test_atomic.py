@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from dcap.core.errors import CheckpointError
-from dcap.train.atomic import read_marker, whole_folder
+from dcap.core.manifest import read_marker
+from dcap.train.atomic import whole_folder
 
 
 def write(target: Path, text: str = "hello") -> None:

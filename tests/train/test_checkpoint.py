@@ -14,17 +14,12 @@ from dcap.answers.profile import load_profile
 from dcap.core.config import build
 from dcap.core.errors import CheckpointError
 from dcap.core.files import point_at
+from dcap.core.manifest import STATE_MARKER
 from dcap.data.config import resolve_profile
-from dcap.train import checkpoint
-from dcap.train.checkpoint import (
-    MARKER,
-    Checkpoints,
-    all_checkpoints,
-    delete_surplus,
-    newest_checkpoint,
-    set_aside,
-)
+from dcap.train import resume
+from dcap.train.checkpoint import Checkpoints, delete_surplus, set_aside
 from dcap.train.config import RunConfig
+from dcap.train.resume import all_checkpoints, find_start, newest_checkpoint
 from dcap.train.state import RunState
 from dcap.train.step import Learner
 
@@ -40,6 +35,11 @@ def checkpoints(
 
 def steps(output: Path) -> list[str]:
     return [path.name for path in all_checkpoints(output)]
+
+
+def restored(checkpoints: Checkpoints) -> RunState:
+    """Go on as a run does: find the checkpoint, check it, load it."""
+    return checkpoints.restore(find_start(checkpoints.config, checkpoints.learner.accelerator.num_processes))
 
 
 def state(step: int) -> RunState:
@@ -60,15 +60,15 @@ def test_a_checkpoint_holds_all_that_is_promised_and_no_pickle(checkpoints: Chec
         "trainer_state.json",
     }
     assert load_profile(folder) == checkpoints.profile
-    meta = json.loads((folder / MARKER).read_text())
-    assert set(meta["files"]) == files - {MARKER}
+    meta = json.loads((folder / STATE_MARKER).read_text())
+    assert set(meta["files"]) == files - {STATE_MARKER}
 
 
 def test_state_and_random_numbers_come_back(checkpoints: Checkpoints) -> None:
     checkpoints.save(state(3))
     expected = torch.rand(4)
     torch.rand(9)
-    assert checkpoints.restore() == state(3)
+    assert restored(checkpoints) == state(3)
     assert torch.equal(torch.rand(4), expected)
 
 
@@ -76,7 +76,7 @@ def test_the_best_of_another_metric_is_forgotten(checkpoints: Checkpoints) -> No
     checkpoints.save(state(3))
     training = replace(checkpoints.config.training, best_metric="eval/token_accuracy")
     other = replace(checkpoints, config=replace(checkpoints.config, training=training))
-    assert other.restore() == replace(state(3), best_value=None)
+    assert restored(other) == replace(state(3), best_value=None)
 
 
 def test_the_best_over_other_records_is_forgotten(checkpoints: Checkpoints) -> None:
@@ -84,11 +84,11 @@ def test_the_best_over_other_records_is_forgotten(checkpoints: Checkpoints) -> N
     config = checkpoints.config
     for val, best in ((config.data.val, 0.25), (config.data.train, None)):
         other = replace(checkpoints, config=replace(config, data=replace(config.data, val=val)))
-        assert other.restore() == replace(state(3), best_value=best)
+        assert restored(other) == replace(state(3), best_value=best)
 
 
 def test_a_new_run_starts_at_nothing(checkpoints: Checkpoints) -> None:
-    assert checkpoints.restore() == RunState()
+    assert restored(checkpoints) == RunState()
 
 
 def test_the_newest_and_the_best_are_kept(checkpoints: Checkpoints) -> None:
@@ -114,10 +114,10 @@ def test_a_limit_of_one_keeps_the_best_beside(tmp_path: Path) -> None:
 def test_saving_a_step_again_replaces_it(checkpoints: Checkpoints) -> None:
     checkpoints.save(state(2))
     checkpoints.save(RunState(step=2, tokens=5))
-    assert checkpoints.restore().tokens == 5
+    assert restored(checkpoints).tokens == 5
 
 
-@pytest.mark.parametrize("damage", ["optimizer.safetensors", "adapter/adapter_model.safetensors", MARKER])
+@pytest.mark.parametrize("damage", ["optimizer.safetensors", "adapter/adapter_model.safetensors", STATE_MARKER])
 def test_a_torn_checkpoint_is_passed_over(checkpoints: Checkpoints, damage: str) -> None:
     good, torn = checkpoints.save(state(2)), checkpoints.save(state(4))
     data = (torn / damage).read_bytes()
@@ -125,14 +125,14 @@ def test_a_torn_checkpoint_is_passed_over(checkpoints: Checkpoints, damage: str)
     (checkpoints.output / "checkpoints" / ".writing-step-000006").mkdir()
     assert newest_checkpoint(checkpoints.output) == good
     with pytest.raises(CheckpointError, match=r"step-000004 must"):
-        checkpoints.load(torn)
-    assert checkpoints.restore().step == 2
+        restored(resumed(checkpoints, resume=str(torn)))
+    assert restored(checkpoints).step == 2
     assert steps(checkpoints.output) == ["step-000002"], "a torn one must not count as the newest"
 
 
 def test_all_torn_is_a_new_start(checkpoints: Checkpoints) -> None:
-    (checkpoints.save(state(2)) / MARKER).unlink()
-    assert checkpoints.restore() == RunState()
+    (checkpoints.save(state(2)) / STATE_MARKER).unlink()
+    assert restored(checkpoints) == RunState()
 
 
 def resumed(checkpoints: Checkpoints, **training: Any) -> Checkpoints:
@@ -145,9 +145,9 @@ def resumed(checkpoints: Checkpoints, **training: Any) -> Checkpoints:
 def test_a_path_resumes_an_older_checkpoint(checkpoints: Checkpoints, tmp_path: Path) -> None:
     older = checkpoints.save(state(2))
     checkpoints.save(state(4))
-    assert resumed(checkpoints, resume=str(older)).restore().step == 2
+    assert restored(resumed(checkpoints, resume=str(older))).step == 2
     shutil.copytree(older, tmp_path / "elsewhere")
-    assert resumed(checkpoints, resume=str(tmp_path / "elsewhere")).restore().step == 2
+    assert restored(resumed(checkpoints, resume=str(tmp_path / "elsewhere"))).step == 2
 
 
 def test_going_back_leaves_the_newer_checkpoints_behind(checkpoints: Checkpoints) -> None:
@@ -155,7 +155,7 @@ def test_going_back_leaves_the_newer_checkpoints_behind(checkpoints: Checkpoints
     older = checkpoints.save(state(2))
     checkpoints.save(state(4), best=True)
     back = resumed(checkpoints, resume=str(older), save_total_limit=1)
-    assert back.restore().step == 2
+    assert restored(back).step == 2
     assert steps(output) == ["step-000002"]
     assert steps(output / "previous-001") == ["step-000004"]
     assert not (output / "best").is_symlink()
@@ -166,35 +166,35 @@ def test_going_back_leaves_the_newer_checkpoints_behind(checkpoints: Checkpoints
 
 def test_a_path_that_is_none(checkpoints: Checkpoints) -> None:
     with pytest.raises(CheckpointError, match=r"must be auto, none or a checkpoint's folder, not latest"):
-        resumed(checkpoints, resume="latest").restore()
+        restored(resumed(checkpoints, resume="latest"))
 
 
 def test_resuming_as_another_run_is_refused(checkpoints: Checkpoints) -> None:
     checkpoints.save(state(2))
     other = replace(checkpoints, config=replace(checkpoints.config, seed=9))
     with pytest.raises(CheckpointError, match=r"seed was 3 and is 9"):
-        other.restore()
+        restored(other)
 
 
 def test_a_state_of_another_version_is_refused(checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints.save(state(2))
     saved = {"state": {"step": 2, "segments": []}, "world_size": 1}
-    monkeypatch.setattr(checkpoint, "read_marker", lambda *_: saved)
+    monkeypatch.setattr(resume, "read_marker", lambda *_: saved)
     with pytest.raises(CheckpointError, match=r"must hold the state of a run as this version .*state\.segments is not"):
-        checkpoints.restore()
+        restored(checkpoints)
 
 
 def test_steps_of_another_size_are_remembered(checkpoints: Checkpoints) -> None:
     checkpoints.save(state(2))
     larger = resumed(checkpoints, effective_batch_size=4)
-    restored = larger.restore()
-    assert restored == state(2).regrouped(2)
-    assert restored.parts == ((2, 2),)
-    larger.save(replace(restored, step=3, step_in_epoch=3))
-    again = larger.restore()
+    found = restored(larger)
+    assert found == state(2).regrouped(2)
+    assert found.parts == ((2, 2),)
+    larger.save(replace(found, step=3, step_in_epoch=3))
+    again = restored(larger)
     assert again.parts == ((2, 2),), "what is read back is what was written"
-    assert (again.since_step, again.since_epochs) == (restored.since_step, restored.since_epochs)
-    assert resumed(larger, effective_batch_size=6).restore().parts == ((2, 2), (4, 1))
+    assert (again.since_step, again.since_epochs) == (found.since_step, found.since_epochs)
+    assert restored(resumed(larger, effective_batch_size=6)).parts == ((2, 2), (4, 1))
 
 
 def test_a_rank_that_is_new_starts_with_its_own_random_numbers(
@@ -205,7 +205,7 @@ def test_a_rank_that_is_new_starts_with_its_own_random_numbers(
     expected = torch.rand(3)
     torch.manual_seed(8)
     monkeypatch.setattr(type(checkpoints.learner.accelerator), "process_index", 1)
-    assert checkpoints.load(all_checkpoints(checkpoints.output)[0]).step == 2
+    assert restored(checkpoints).step == 2
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -213,7 +213,7 @@ def test_none_moves_an_earlier_run_aside(checkpoints: Checkpoints) -> None:
     output = checkpoints.output
     checkpoints.save(state(2), best=True)
     (output / "metrics.jsonl").write_text('{"step": 2}\n')
-    assert resumed(checkpoints, resume="none").restore() == RunState()
+    assert restored(resumed(checkpoints, resume="none")) == RunState()
     assert not (output / "checkpoints").exists()
     assert not (output / "best").is_symlink()
     aside = output / "previous-001"
@@ -232,3 +232,75 @@ def test_final_holds_adapter_and_profile(checkpoints: Checkpoints) -> None:
     assert (folder / "adapter" / "adapter_model.safetensors").is_file()
     assert load_profile(folder) == checkpoints.profile
     assert checkpoints.save_final(state(3)) == folder, "it may be written again"
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+
+
+def test_a_flipped_bit_of_any_file_is_noticed(checkpoints: Checkpoints) -> None:
+    good, damaged = checkpoints.save(state(2)), checkpoints.save(state(4))
+    by_path = resumed(checkpoints, resume=str(damaged))
+    for path in sorted(p for p in damaged.rglob("*") if p.is_file()):
+        whole, name = path.read_bytes(), path.relative_to(damaged).as_posix()
+        flip(path)
+        assert newest_checkpoint(checkpoints.output) == good, name
+        with pytest.raises(CheckpointError, match=name):
+            find_start(by_path.config, 1)
+        path.write_bytes(whole)
+    assert newest_checkpoint(checkpoints.output) == damaged
+
+
+def test_a_damaged_final_is_written_again(checkpoints: Checkpoints) -> None:
+    folder = checkpoints.save_final(state(3))
+    assert checkpoints.has_final(state(3))
+    assert not checkpoints.has_final(state(2))
+    flip(folder / "adapter" / "adapter_model.safetensors")
+    assert not checkpoints.has_final(state(3))
+
+
+def test_an_adapter_of_another_base_is_refused(checkpoints: Checkpoints) -> None:
+    checkpoints.save(state(2))
+    other = replace(checkpoints, learner=replace(checkpoints.learner, base_digest="another"))
+    with pytest.raises(CheckpointError, match=r"step-000002 must be an adapter of the weights in builtin:tiny, but"):
+        restored(other)
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"max_steps": 3}, r"max_steps must be at least 4, as the run in .* has made 4 steps, 1\.50 epochs, not 3\. "),
+        ({"max_steps": None, "num_epochs": 1}, r"num_epochs must be at least 2, as the run in .* has made 4 steps"),
+    ],
+)
+def test_an_end_that_lies_behind_is_refused(checkpoints: Checkpoints, training: dict[str, Any], message: str) -> None:
+    checkpoints.save(state(4))
+    with pytest.raises(CheckpointError, match=message):
+        find_start(resumed(checkpoints, **training).config, 1)
+    find_start(resumed(checkpoints, max_steps=None, num_epochs=2).config, 1)
+
+
+FILES = [{"file": "a.jsonl", "size": 5, "sha256": "1"}]
+OTHERS = [{"file": "a.jsonl", "size": 5, "sha256": "2"}]
+
+
+def test_other_training_data_are_refused_or_begin_the_epoch_anew(checkpoints: Checkpoints) -> None:
+    replace(checkpoints, data={"train": FILES}).save(state(3))
+    assert find_start(checkpoints.config, 1, {"train": FILES}).state == state(3)
+    with pytest.raises(CheckpointError, match=r"with the data it began with, but a\.jsonl has other bytes"):
+        find_start(checkpoints.config, 1, {"train": OTHERS})
+    anew = resumed(checkpoints, on_changed_data="restart_epoch").config
+    assert find_start(anew, 1, {"train": FILES}).state == state(3)
+    found = find_start(anew, 1, {"train": OTHERS}).state
+    assert found == replace(state(3), step_in_epoch=0, epochs_done=1.0, since_step=3, since_epochs=1.0)
+    assert (found.first_step, found.total_steps(2, 5)) == (3, 3 + 5)
+
+
+def test_the_best_over_other_bytes_of_a_validation_file_is_forgotten(checkpoints: Checkpoints) -> None:
+    data = checkpoints.config.data
+    checkpoints = replace(checkpoints, config=replace(checkpoints.config, data=replace(data, val=data.train)))
+    replace(checkpoints, data={"train": FILES, "val": FILES}).save(state(3))
+    assert find_start(checkpoints.config, 1, {"train": FILES, "val": FILES}).state.best_value == 0.25
+    assert find_start(checkpoints.config, 1, {"train": FILES, "val": OTHERS}).state.best_value is None

@@ -17,6 +17,7 @@ from dcap.core.errors import TrainingError
 from dcap.train import loop
 from dcap.train.loop import train
 from dcap.train.setup import Run
+from dcap.train.state import Due
 from support.training_runs import (
     RunMaker,
     assert_same_run,
@@ -86,7 +87,7 @@ sys.exit(main([sys.argv[1]]))
         # In the middle of step 4, after the update of step 3 that no checkpoint holds.
         ("step", "set_learning_rates", 4, ["step-000002"]),
         # While the checkpoint of step 4 is being written.
-        pytest.param("atomic", "_flush", 2, ["step-000002"], marks=pytest.mark.slow),
+        pytest.param("atomic", "seal", 2, ["step-000002"], marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_run_resumes_to_the_same_bits(
@@ -166,6 +167,28 @@ def test_a_finished_run_is_left_as_it_is(reference: dict[str, Any], run_config: 
     assert_same_run(config, reference)
     last = (photo_file.parent / "reference" / "train.log").read_text().splitlines()[-1]
     assert "was finished before (5 steps, 2.50 epochs). To train on, raise training.max_steps; " in last
+
+
+def test_a_longer_run_says_what_the_learning_rate_does(
+    run_config: RunMaker, photo_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = run_config(training={"max_steps": 2, "save_steps": 1})
+    monkeypatch.setattr(Due, "end", lambda self, state: state.step >= 1)
+    train(config)
+    monkeypatch.undo()
+    train(config)
+    log = Path(config.training.output_dir) / "train.log"
+    assert "the learning rate is that of" not in log.read_text(), "nothing was changed"
+    longer = run_config(training={"max_steps": 4, "save_steps": 1})
+    state = train(longer)
+    assert (
+        "the learning rate is that of a run of 4 steps from now on: it was 0.1 of its peak in step 2, and is 0.325 in "
+        "step 3. To go on at the old rate: training.lr_schedule=constant training.learning_rate=0.001\n"
+    ) in log.read_text()
+    assert state.lr_factor == pytest.approx(0.1)
+    held = run_config(training={"max_steps": 5, "lr_schedule": "constant", "learning_rate": 0.001})
+    train(held)
+    assert metrics(held)[-1]["lr/llm"] == pytest.approx(0.001)
 
 
 def test_another_number_of_steps_than_planned_is_said(run_config: RunMaker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from dcap.data.config import DataConfig
 from dcap.data.epoch import EpochRules, plan_epoch
 from dcap.data.mixture import EpochSamples
 from dcap.geometry.canvas import Canvas
-from dcap.train.checkpoint import check_same_run
+from dcap.train.resume import check_same_run
 from dcap.train.state import RunState
 from support.epoch_cases import bare_plan
 

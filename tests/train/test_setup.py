@@ -115,13 +115,31 @@ def test_precision_is_decided_in_one_place(run_config: RunMaker, monkeypatch: py
         build_accelerator(run_config())
 
 
+@pytest.mark.parametrize(
+    ("processes", "seen", "refused"), [("2", 1, True), ("2", 2, False), ("1", 1, False), ("", 1, False)]
+)
+def test_processes_of_a_launch_that_do_not_see_each_other_are_refused(
+    run_config: RunMaker, monkeypatch: pytest.MonkeyPatch, processes: str, seen: int, refused: bool
+) -> None:
+    fake = SimpleNamespace(
+        distributed_type=DistributedType.NO, mixed_precision="no", num_processes=seen, device=torch.device("cpu")
+    )
+    monkeypatch.setattr(setup, "Accelerator", lambda **_: fake)
+    monkeypatch.setenv("WORLD_SIZE", processes)
+    if refused:
+        with pytest.raises(ConfigError, match=r"the 2 processes of a launch \(WORLD_SIZE\) must work together, but"):
+            build_accelerator(run_config())
+    else:
+        assert build_accelerator(run_config()) is fake
+
+
 @pytest.mark.parametrize(("frozen", "expected"), [(True, False), (False, True)])
 def test_unused_parameters_are_looked_for_only_where_there_can_be_any(
     run_config: RunMaker, monkeypatch: pytest.MonkeyPatch, frozen: bool, expected: bool
 ) -> None:
     seen: list[Any] = []
 
-    def fake(kwargs_handlers: list[Any]) -> Any:
+    def fake(cpu: bool, kwargs_handlers: list[Any]) -> Any:
         seen.extend(kwargs_handlers)
         return SimpleNamespace(distributed_type=DistributedType.NO, mixed_precision="no")
 
@@ -139,6 +157,7 @@ def test_a_prepared_run_is_the_one_the_config_describes(run_config: RunMaker) ->
         assert run.total_steps(RunState()) == 3 * len(run.loader.plan.steps) == 6
         assert [len(step.rows) for step in run.loader.plan.steps] == [2, 2]
         assert run.val_loader is None
+    with ExitStack() as closing:
         again = prepare(config, closing)
         assert all(torch.equal(first[name], p) for name, p in again.learner.parameters.items())
     assert not (Path(config.training.output_dir) / "config.yaml").exists(), "a refused resume must not replace it"

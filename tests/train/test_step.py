@@ -61,6 +61,7 @@ def test_the_update_does_not_depend_on_the_layout(make_learner: MakeLearner, nam
     moved, result = step(LAYOUTS[name](list(SAMPLES)))
     assert result.loss == pytest.approx(reference.loss, rel=1e-6)
     assert result.token_accuracy == reference.token_accuracy
+    assert result.totals.tokens == reference.totals.tokens, "a filler has none"
     assert result.totals.weight == pytest.approx(3 + 8 + 2.5 + 4)
     for key, value in expected.items():
         # Sums in another order: up to 1.1e-5 of the largest change, on the processor that shows most.
@@ -144,7 +145,7 @@ def test_a_step_of_images_that_were_all_left_out_changes_nothing(make_learner: M
     before = weights(learner)
     filler = replace(SAMPLES[1], name="filler", weight=0.0)
     result = optimizer_step(learner, [packed([filler])], step=1, lr_factor=1.0, stop=lambda: True)
-    assert (result.loss, result.totals.samples, result.stop) == (0.0, 0, True)
+    assert (result.loss, result.totals.samples, result.totals.tokens, result.stop) == (0.0, 0, 0, True)
     assert all(torch.equal(p, before[name]) for name, p in learner.parameters.items())
     assert optimizer_step(learner, [packed(SAMPLES)], step=2, lr_factor=1.0).loss > 0
 

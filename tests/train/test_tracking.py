@@ -12,7 +12,7 @@ from dcap.core.errors import TrainingError
 from dcap.train import tracking
 from dcap.train.state import RunState
 from dcap.train.step import StepResult, Totals
-from dcap.train.tracking import Tracker, keep_until, log_to_file
+from dcap.train.tracking import Tracker, keep_until
 from support.training_runs import files_of_at_most
 
 
@@ -108,6 +108,27 @@ def test_resuming_cuts_what_lies_beyond_and_what_a_crash_tore(tmp_path: Path) ->
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
+@pytest.fixture
+def dcap_log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+    monkeypatch.setattr(logging.getLogger("dcap"), "propagate", True)
+    caplog.set_level(logging.INFO, "dcap")
+    return caplog
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [b'{"step": 2, "loss": \xff}', b'{"stup": 2}', b"[2]", b'{"step": null}', b"2", b'{"step": 2', b"[" * 5000],
+)
+def test_a_damaged_line_is_named_and_left_out(
+    tmp_path: Path, dcap_log: pytest.LogCaptureFixture, damaged: bytes
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n' + damaged + b'\n{"step": 2}\n')
+    keep_until(path, 2)
+    assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
+    assert dcap_log.messages == [f"{path}:2: line must be a JSON object with a step, and is damaged; left out"]
+
+
 def test_a_started_tracker_goes_on_in_the_file(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n')
     track = Tracker(tmp_path, active=True, tensorboard=False)
@@ -128,13 +149,6 @@ def test_tensorboard_gets_the_same_numbers(tmp_path: Path) -> None:
     assert [(e.step, e.value) for e in events.Scalars("train/loss")] == [(1, 3.0)]
     assert [e.value for e in events.Scalars("eval/loss")] == [1.5]
     assert "lr/aligner" in events.Tags()["scalars"]
-
-
-@pytest.fixture
-def dcap_log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
-    monkeypatch.setattr(logging.getLogger("dcap"), "propagate", True)
-    caplog.set_level(logging.INFO, "dcap")
-    return caplog
 
 
 def test_without_a_terminal_there_are_lines(
@@ -160,11 +174,3 @@ def test_on_a_terminal_there_is_a_bar(
     assert "4/10" in text
     assert "loss 2.5000  100 tokens/s  waiting 50%" in text
     assert not dcap_log.messages
-
-
-def test_the_log_goes_to_a_file_too(tmp_path: Path) -> None:
-    logger = logging.getLogger("dcap.test")
-    with log_to_file(tmp_path / "train.log"):
-        logger.info("said")
-    logger.warning("said later")
-    assert (tmp_path / "train.log").read_text().endswith("INFO said\n")

@@ -25,6 +25,7 @@ from dcap import kernels
 from dcap.answers.formats import ANSWER_FORMATS, BETWEEN_NUMBERS, BETWEEN_POINTS, AnswerObject, JsonFormat, TextPart
 from dcap.answers.profile import AnswerProfile
 from dcap.answers.reader import Notes
+from dcap.answers.reasoning import CLOSING, answer_start
 from dcap.core.errors import PluginError
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.grid import SPANS, from_grid, grid_span, to_grid
@@ -231,7 +232,7 @@ def write(shapes: ShapeArray, captions: Sequence[str], canvas: Canvas, profile: 
     return write_answer(to_answer(shapes, captions, canvas, profile), profile)
 
 
-def parse(text: str, profile: AnswerProfile, strict: bool = True) -> Parsed:
+def parse(text: str, profile: AnswerProfile, strict: bool = True, reasoning: bool = False) -> Parsed:
     """Read an answer text back to the grid; ``parse(write(x))`` equals `to_answer` of x.
 
     Args:
@@ -239,13 +240,21 @@ def parse(text: str, profile: AnswerProfile, strict: bool = True) -> Parsed:
         profile: Format and grid.
         strict: True: anything that `write` would not write is an error (training data). False: every complete and legal
             object is kept, all problems are listed in `problems`, and no text raises (a model's answer). Numbers are
-            then rounded and clamped to the grid, and swapped box corners are put in order, each with a note.
+            then rounded and clamped to the grid, and swapped box corners are put in order, each with a note. Objects in
+            reasoning before the answer do not count.
+        reasoning: Whether the prompt ended inside reasoning, so that `text` begins in it; for ``strict=False``.
 
     Raises:
         AnswerError: Strict only; the message has the character position.
         ConfigError: The profile's format is not registered.
     """
     notes = Notes(strict)
+    if not strict:
+        start = answer_start(text, reasoning)
+        if start is None:
+            notes.add(0, f"reasoning must end with {CLOSING} before the answer")
+            return Parsed(ShapeArray.empty(), (), notes.finished())
+        text = " " * start + text[start:]  # places stay what they are
     found = ANSWER_FORMATS.get(profile.format, "data.answer.format").parse_objects(text, notes)
     span = SPANS.get(profile.emit_norm, MAX_COORDINATE)  # a text does not tell how large its canvas is
     kinds, points, captions = [], [], []

@@ -266,5 +266,6 @@ def _counted(planner: Planner, planned: PlannedSample) -> I64:
         ids = planner.encoder.answer_ids("".join([text for text, _ in parts]))
         kinds += np.bincount(planner.encoder.answer_kinds(parts, ids), minlength=len(TokenKind))
     else:  # a summary is a caption as a whole
-        kinds[TokenKind.CAPTION], kinds[TokenKind.STRUCTURE] = planned.num_answer_tokens - 1, 1
+        others = planner.encoder.num_answer_tokens("")
+        kinds[TokenKind.CAPTION], kinds[TokenKind.STRUCTURE] = planned.num_answer_tokens - others, others
     return np.array([*kinds.tolist(), len(planned.result.scene.shapes), canvas.num_pixels // PATCH**2], np.int64)

@@ -206,7 +206,8 @@ def tokens(sample: AuditedSample) -> list[Found] | None:
     if placeholders != wanted:
         found.append(Found(f"prompt must have {wanted} image placeholders, not {placeholders}"))
     control = control_ids(sample.dataset)
-    if control.intersection(answer[:-1].tolist()) or answer[-1] != planner.encoder.tokenizer.convert_tokens_to_ids(END):
+    written = answer[len(planner.encoder.reasoning_end) : -1]
+    if control.intersection(written.tolist()) or answer[-1] != planner.encoder.tokenizer.convert_tokens_to_ids(END):
         found.append(Found(f"answer must end with {END} and hold no other control token"))
     return found
 

@@ -11,7 +11,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -30,6 +30,26 @@ MAX_DEPTH = 64
 """Deepest nesting of a config."""
 MAX_WHOLE_NUMBER = 1 << 1000
 """Larger ones do not fit a float."""
+
+
+class UnknownFieldError(ConfigError):
+    """A key that is no field.
+
+    Args:
+        key: The key as written.
+        section: Dotted path of its section; empty at the top.
+        known: The fields there are.
+    """
+
+    def __init__(self, key: str, section: str, known: Iterable[str]) -> None:
+        self.key, self.section, self.known = key, section, tuple(known)
+        self.problem = (
+            f"{section}.{key} is not a field of {section}" if section else f"{key} is not a field of the config"
+        )
+        super().__init__(self.problem + nearest_hint(key, self.known))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.key, self.section, self.known)
 
 
 class _Loader(yaml.SafeLoader):
@@ -228,7 +248,8 @@ def build(cls: type[C], tree: Any, where: str = "") -> C:
         where: Dotted path so far, for messages.
 
     Raises:
-        ConfigError: An unknown or missing key, a wrong type, or a value that the dataclass refuses.
+        UnknownFieldError: An unknown key.
+        ConfigError: A missing key, a wrong type, or a value that the dataclass refuses.
     """
     dot = f"{where}." if where else ""
     if not isinstance(tree, Mapping):
@@ -238,7 +259,7 @@ def build(cls: type[C], tree: Any, where: str = "") -> C:
     for key in tree:
         if key not in fields:
             name = key if isinstance(key, str) and len(key) <= 60 else show(key)
-            raise ConfigError(f"{dot}{name} is not a field of {where or 'the config'}{nearest_hint(str(key), fields)}")
+            raise UnknownFieldError(name, where, fields)
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in tree:

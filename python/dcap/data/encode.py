@@ -7,10 +7,12 @@ control tokens as text, so a caption cannot inject any.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +20,7 @@ import numpy.typing as npt
 
 from dcap.answers.codec import Outline
 from dcap.answers.formats import TextPart
+from dcap.answers.reasoning import CLOSING, OPENING
 from dcap.augment.patches import PATCH, to_patches
 from dcap.core.errors import ConfigError, MissingPackageError
 from dcap.data.tokens import TokenCounter, TokenKind, TokenStarts, byte_kinds
@@ -30,6 +33,10 @@ IMAGE_PAD = "<|image_pad|>"
 END = "<|im_end|>"
 PAD_ID = 151_643
 """Id of ``<|endoftext|>``, which Qwen3-VL pads with."""
+VOCABULARY_SIZE = 151_643
+"""Tokens of all Qwen3-VL models, without control tokens."""
+CONTROL_IDS = {"<|endoftext|>": PAD_ID, "<|im_start|>": 151_644, END: 151_645, IMAGE_PAD: 151_655}
+"""Control tokens that dcap writes, and their ids in all Qwen3-VL models."""
 
 
 class Tokenizer(Protocol):
@@ -79,14 +86,55 @@ def _loaded(name_or_path: str, revision: str | None) -> Tokenizer:
 
     try:
         tokenizer: Tokenizer = AutoTokenizer.from_pretrained(name_or_path, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ConfigError(f"model.name_or_path: no tokenizer could be loaded from {name_or_path}: {first}") from None
-    if tokenizer("<|image_pad|>", add_special_tokens=False)["input_ids"] != [
-        tokenizer.convert_tokens_to_ids(IMAGE_PAD)
-    ]:
-        raise ConfigError(f"model.name_or_path: {name_or_path} must hold a Qwen3-VL tokenizer; {IMAGE_PAD} is no token")
+    except (OSError, ValueError, TypeError, KeyError, ImportError) as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ConfigError(
+            f"model.name_or_path: no tokenizer could be loaded from {name_or_path}: {first}. It must have a "
+            "tokenizer.json, or vocab.json and merges.txt"
+        ) from None
+    _give_template(tokenizer, name_or_path, revision)
+    _check_vocabulary(tokenizer, name_or_path)
     return tokenizer
+
+
+def _check_vocabulary(tokenizer: Tokenizer, name_or_path: str) -> None:
+    """Refuse a tokenizer that would give the model other tokens than it knows: transformers makes one out of little."""
+    size = tokenizer.backend_tokenizer.get_vocab_size(with_added_tokens=False)
+    wrong = f"{VOCABULARY_SIZE} tokens beside the control tokens, not {size}" if size != VOCABULARY_SIZE else None
+    for token, number in CONTROL_IDS.items():
+        if wrong is None and tokenizer(token, add_special_tokens=False)["input_ids"] != [number]:
+            wrong = f"{token} as token {number}, not {tokenizer.convert_tokens_to_ids(token)}"
+    if wrong is not None:
+        raise ConfigError(
+            f"model.name_or_path: {name_or_path} must hold the tokenizer of Qwen3-VL, which has {wrong}. Give the "
+            "folder a tokenizer.json, or vocab.json and merges.txt with tokenizer_config.json, of the published model"
+        )
+
+
+def _give_template(tokenizer: Any, name_or_path: str, revision: str | None) -> None:
+    """Give a tokenizer the chat template of the processor's own file, which it does not read itself."""
+    from transformers.utils import cached_file
+
+    if tokenizer.chat_template is not None:
+        return
+    found = cached_file(
+        name_or_path,
+        "chat_template.json",
+        revision=revision,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    try:
+        tokenizer.chat_template = json.loads(Path(found).read_text("utf-8"))["chat_template"] if found else None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"model.name_or_path: {found} must be a JSON object with a chat_template, and is not ({error})"
+        ) from None
+    if not isinstance(tokenizer.chat_template, str):
+        raise ConfigError(
+            f"model.name_or_path: {name_or_path} must have a chat template, in chat_template.jinja, chat_template.json "
+            "or tokenizer_config.json, and has none. Copy it from the published model"
+        )
 
 
 @dataclass(frozen=True)
@@ -132,11 +180,14 @@ class Encoder:
         return self.tokenizer.convert_tokens_to_ids("<|endoftext|>")
 
     def answer_ids(self, text: str) -> npt.NDArray[np.int64]:
-        """Return the ids of an answer and its ``<|im_end|>``; control tokens inside `text` stay text."""
+        """Return the ids of an answer and its ``<|im_end|>``; control tokens inside `text` stay text.
+
+        They begin with `reasoning_end`.
+        """
         end = self.tokenizer.convert_tokens_to_ids(END)
         # A leading newline would merge with the newline of the prompt and change the prefix.
         ids = _without_added_tokens(self.tokenizer).encode(text.lstrip("\n")).ids
-        return np.append(np.asarray(ids, np.int64), end)
+        return np.concatenate([self.reasoning_end, np.asarray(ids, np.int64), np.array([end], np.int64)])
 
     def answer_kinds(self, parts: Iterable[TextPart], ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         """Return the `TokenKind` of every token of an answer, uint8.
@@ -148,9 +199,24 @@ class Encoder:
         # What the tokenizer cuts into bytes is the normalised text.
         normalizer = _without_added_tokens(self.tokenizer).normalizer
         of_bytes = byte_kinds(parts, str if normalizer is None else normalizer.normalize_str)
-        starts = _starts(self.tokenizer)(ids)
+        num_before = len(self.reasoning_end)
+        starts = _starts(self.tokenizer)(ids[num_before:])
         # Newlines in front are no tokens, see `answer_ids`; the last token, <|im_end|>, is no text.
-        return np.append(of_bytes[len(of_bytes) - starts[-1] :], np.uint8(TokenKind.STRUCTURE))[starts]
+        kinds = np.append(of_bytes[len(of_bytes) - starts[-1] :], np.uint8(TokenKind.STRUCTURE))[starts]
+        return np.concatenate([np.full(num_before, TokenKind.STRUCTURE, np.uint8), kinds]) if num_before else kinds
+
+    @property
+    def opens_reasoning(self) -> bool:
+        """Whether the chat template opens reasoning at the end of a prompt, as that of a thinking model does."""
+        return len(self.reasoning_end) > 0
+
+    @property
+    def reasoning_end(self) -> npt.NDArray[np.int64]:
+        """The ids that end the reasoning which the chat template opens: every answer begins with them. Mostly none.
+
+        An answer inside of open reasoning would be taken for a draft.
+        """
+        return _reasoning_end(self.tokenizer)
 
     @property
     def counts_outlines(self) -> bool:
@@ -164,7 +230,8 @@ class Encoder:
             answer: Its text, or its outline, which is faster still.
         """
         counter = _counter(self.tokenizer)
-        return (counter(answer.lstrip("\n")) if isinstance(answer, str) else counter.of_outline(answer)) + 1
+        count = counter(answer.lstrip("\n")) if isinstance(answer, str) else counter.of_outline(answer)
+        return len(self.reasoning_end) + count + 1
 
 
 class Uncounted(Encoder):
@@ -225,13 +292,29 @@ def _prompt_parts(
     messages: list[dict[str, Any]] = [{"role": "user", "content": [*image, {"type": "text", "text": user}]}]
     if system is not None:
         messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
-    text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    text = _rendered(tokenizer, messages)
     before, _, after = text.partition(IMAGE_PAD) if with_image else (text, "", "")
     # Special tokens split the text before anything else does, so the two halves tokenise as the whole would.
     ids = [np.asarray(tokenizer(part, add_special_tokens=False)["input_ids"], np.int64) for part in (before, after)]
     for part in ids:
         part.setflags(write=False)
     return ids[0], ids[1]
+
+
+def _rendered(tokenizer: Tokenizer, messages: list[dict[str, Any]]) -> str:
+    text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    return text
+
+
+@lru_cache(maxsize=4)
+def _reasoning_end(tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
+    prompt = _rendered(tokenizer, [{"role": "user", "content": [{"type": "text", "text": "?"}]}])
+    opened = prompt.rstrip().endswith(OPENING)
+    # As Qwen writes reasoning that is empty: <think>, two line breaks, </think>, two line breaks.
+    text = f"\n{CLOSING}\n\n" if opened else ""
+    ids = np.asarray(tokenizer(text, add_special_tokens=False)["input_ids"], np.int64)
+    ids.setflags(write=False)
+    return ids
 
 
 def num_image_tokens(canvas: Canvas) -> int:

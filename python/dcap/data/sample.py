@@ -151,7 +151,7 @@ def text_filler(planner: Planner) -> Sample:
         labels=np.concatenate([np.full(len(prompt), IGNORE_INDEX), answer]),
         mm_token_type_ids=kinds,
         position_ids=mrope_positions(kinds, []),
-        token_kinds=np.append(np.full(len(prompt), TokenKind.PROMPT, np.uint8), np.uint8(TokenKind.STRUCTURE)),
+        token_kinds=np.repeat(np.array([TokenKind.PROMPT, TokenKind.STRUCTURE], np.uint8), [len(prompt), len(answer)]),
         grid_thw=None,
         dataset=FILLER,
         sample_id=FILLER,

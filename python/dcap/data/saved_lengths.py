@@ -98,6 +98,7 @@ def _tree_of(planner: Planner) -> dict[str, Any]:
         "tokenizer": encoder.tokenizer_digest(),
         # What a chat template does to lengths.
         "prompts": [encoder.num_prompt_tokens(prompts.system, text, _SMALLEST) for text in asked],
+        "no answer": encoder.num_answer_tokens(""),
         "profile": to_tree(planner.profile),
         "augmentation": to_tree(planner.pipeline.config),
         "limits": [data.global_max_length, data.overlong, data.on_bad_record],

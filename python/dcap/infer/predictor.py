@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 from dcap.answers.codec import parse, to_canvas
 from dcap.answers.prediction import Prediction
 from dcap.answers.profile import ResolvedProfile
+from dcap.answers.reasoning import CLOSING, answer_start
 from dcap.augment.fit import fit_canvas
 from dcap.augment.rendering import resize_for_model
 from dcap.core.errors import ConfigError, GeometryError, ImageError
@@ -25,6 +26,7 @@ from dcap.geometry.clipping import transform
 from dcap.geometry.shapes import ShapeArray, rings_without_area
 from dcap.infer.source import ModelSource, find_source
 from dcap.model.config import ModelConfig
+from dcap.model.fingerprint import weights_digest
 from dcap.model.generation import Generated, Generator, Prompt
 from dcap.model.load import load_model
 from dcap.model.lora import bare_model, load_adapter
@@ -87,6 +89,7 @@ class Predictor:
         config = ModelConfig(source.model, revision=revision, dtype=dtype)
         model = load_model(config, device, for_generation=True)
         if source.adapter is not None:
+            _check_base(model, source, dtype)
             model = bare_model(load_adapter(model, source.adapter)).eval()
         tokenizer = load_tokenizer(source.model, revision)
         return cls(
@@ -134,8 +137,15 @@ class Predictor:
         problems = [] if answer.finished else [f"stopped after {answer.num_tokens} tokens, before the answer ended"]
         shapes = ShapeArray.empty()
         captions: tuple[str, ...] = ()
-        if self.mode == "dense":
-            parsed = parse(answer.text, self.profile.answer, strict=False)
+        reasons, summary = self.encoder.opens_reasoning, None
+        if self.mode == "summary":
+            start = answer_start(answer.text, reasons)
+            if start is None:
+                problems.append(f"reasoning must end with {CLOSING} before the answer")
+            else:
+                summary = answer.text[start:].lstrip("\n") if start else answer.text
+        else:
+            parsed = parse(answer.text, self.profile.answer, strict=False, reasoning=reasons)
             on_canvas = to_canvas(parsed, question.seen, self.profile.answer)
             shapes, captions = to_file_pixels(on_canvas, question.seen, question.file), parsed.captions
             problems += parsed.problems
@@ -149,11 +159,21 @@ class Predictor:
             canvas=question.file,
             shapes=shapes,
             captions=captions,
-            summary=answer.text if self.mode == "summary" else None,
+            summary=summary,
             text=answer.text,
             problems=tuple(problems),
             finish="stop" if answer.finished else "length",
             source=source,
+        )
+
+
+def _check_base(model: Any, source: ModelSource, dtype: DType) -> None:
+    """Refuse an adapter of other weights: all of it would fit, and its answers would be wrong."""
+    # In float16, some weights of a model are not what they were in training.
+    if dtype != "float16" and source.base_digest not in (None, weights_digest(model)):
+        raise ConfigError(
+            f"{source.adapter} must be given the weights that it was trained on, and {source.model} has others. Give "
+            "the model of the training as --model"
         )
 
 

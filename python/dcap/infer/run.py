@@ -10,12 +10,13 @@ from typing import Literal
 from dcap.answers.prediction import Prediction, read_predictions
 from dcap.core.errors import CheckpointError, ConfigError, RecordError
 from dcap.core.log import get_logger
+from dcap.core.manifest import digest_file
 from dcap.core.progress import LoggedProgress
 from dcap.core.words import counted
 from dcap.geometry.canvas import MAX_PIXELS
 from dcap.infer.prediction_file import LeftOut, PredictionFile, read_left_out, write_left_out
 from dcap.infer.predictor import AskedMode, DType, Predictor, Question, choose_device
-from dcap.infer.source import digest_file, find_source
+from dcap.infer.source import find_source
 from dcap.records.checking import CheckedRecords, ImageRules, check_records
 from dcap.records.files.opening import open_source
 from dcap.records.images import decode_image

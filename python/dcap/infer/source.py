@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 from dcap.answers.profile import FILE_NAME, ResolvedProfile, load_profile
 from dcap.core.config import to_tree
-from dcap.core.errors import ConfigError
+from dcap.core.errors import CheckpointError, ConfigError
 from dcap.core.log import get_logger
+from dcap.core.manifest import FINAL_MARKER, STATE_MARKER, check_digests
 from dcap.data.config import DataConfig, resolve_profile
-from dcap.demo import resolve_model
+from dcap.demo import base_name, resolve_model
 
 log = get_logger(__name__)
 
@@ -29,11 +30,14 @@ class ModelSource:
         model: Folder or hub id of the base model, or of one tuned in full.
         adapter: Folder with ``adapter_config.json``, if any.
         profile: How answers are written; the one saved with the weights, or the defaults.
+        base_digest: Digest of the weights that the adapter was trained on, if a run wrote it; see
+            `dcap.model.fingerprint`.
     """
 
     model: str
     adapter: Path | None
     profile: ResolvedProfile
+    base_digest: str | None = None
 
     @property
     def mode(self) -> Literal["dense", "summary"]:
@@ -60,7 +64,7 @@ def find_source(model: str, adapter: Path | None, dataset: str | None = None) ->
 
     Raises:
         ConfigError: A folder holds no model or no safetensors adapter, or the model knows no such data set.
-        CheckpointError: The answer profile is torn or unknown.
+        CheckpointError: The answer profile is torn or unknown, or a file that a run wrote is damaged.
     """
     base = Path(resolve_model(model))
     found = _inside(base, "model", "config.json") if base.is_dir() else None
@@ -70,6 +74,7 @@ def find_source(model: str, adapter: Path | None, dataset: str | None = None) ->
     attached = _find_adapter(adapter) if adapter is not None else None
     if attached is not None:
         _compare_base(attached, model)
+    marks = [_checked_mark(folder) for folder in (attached, found) if folder is not None]
     places = [folder for folder in (adapter, attached, base, found) if folder is not None]
     # If the inner folder itself is given, the profile is beside it.
     places += [folder.parent for folder in places if folder.name in ("adapter", "model")]
@@ -82,7 +87,21 @@ def find_source(model: str, adapter: Path | None, dataset: str | None = None) ->
     elif not profile.is_trained:
         names = ", ".join(profile.datasets)
         log.warning("every data set had prompts or answers of its own in training; give --dataset, one of %s", names)
-    return ModelSource(str(found) if found else resolve_model(model), attached, profile)
+    base_digest = marks[0].get("base_digest") if attached is not None else None
+    return ModelSource(str(found) if found else resolve_model(model), attached, profile, base_digest)
+
+
+def _checked_mark(folder: Path) -> dict[str, Any]:
+    """Return what the run that wrote weights left beside them, after a look at every byte; empty if no run did."""
+    for marker in (FINAL_MARKER, STATE_MARKER):
+        if folder.name in ("adapter", "model") and (folder.parent / marker).is_file():
+            try:
+                return check_digests(folder.parent, marker, (f"{folder.name}/", FILE_NAME))
+            except CheckpointError as error:
+                raise CheckpointError(
+                    f"{error}. If it was changed on purpose, delete {folder.parent / marker}"
+                ) from None
+    return {}
 
 
 _ADAPTER = "adapter_config.json"
@@ -110,7 +129,7 @@ def _compare_base(adapter: Path, model: str) -> None:
         base = json.loads((adapter / _ADAPTER).read_text("utf-8")).get("base_model_name_or_path")
     except (ValueError, AttributeError, RecursionError):
         return  # said when the adapter is loaded
-    if base and base != model:
+    if base and base not in (model, base_name(model)):
         log.warning("%s was trained on %s, and --model is %s. They must hold the same weights", adapter, base, model)
 
 
@@ -131,9 +150,3 @@ def digest_folder(folder: Path, end_bytes: int = END_BYTES) -> str:
                 file.seek(max(end_bytes, size - end_bytes))
                 digest.update(file.read())
     return digest.hexdigest()
-
-
-def digest_file(path: Path) -> str:
-    """Return the SHA-256 of a whole file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

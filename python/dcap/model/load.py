@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +53,7 @@ def load_model(config: ModelConfig, device: torch.device, for_generation: bool =
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         raise ConfigError(f"{WHERE}: {source} must hold loadable safetensors weights: {_first_line(error)}") from None
     if report["missing_keys"]:
         names = sorted(report["missing_keys"])
@@ -89,22 +88,33 @@ def check_source(config: ModelConfig) -> str:
     """Return the folder or hub id of the model, and check that it is a Qwen3-VL before any weight is read.
 
     Raises:
-        ConfigError: It is no folder and no hub id, the hub does not answer, or it is another model.
+        ConfigError: It is no folder and no hub id, the hub does not answer, it is another model, or it is quantised.
         MissingPackageError: ``builtin:tiny`` is asked for without the package that holds the vocabulary.
     """
     from transformers import AutoConfig
 
     source, revision = resolve_model(config.name_or_path), config.revision
-    is_hub_id = re.fullmatch(r"[\w.-]+/[\w.-]+", source) is not None and not source.startswith(".")
-    if not Path(source).is_dir() and not is_hub_id:
-        raise ConfigError(f"{WHERE} must be an existing folder, a hub id or builtin:tiny, not {source}")
+    if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
+        raise ConfigError(f"{WHERE}: no model could be read from {source}: it has no config.json")
     try:
         found = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        hint = "" if Path(source).is_dir() else ". Without a network, give the folder of a downloaded copy"
-        raise ConfigError(f"{WHERE}: no model could be read from {source}: {_first_line(error)}{hint}") from None
+        hint = "" if Path(source).is_dir() else (
+            ". There is no folder of that name here, and without a network the hub cannot be asked: give the folder of "
+            "a downloaded copy"
+        )  # fmt: skip
+        raise ConfigError(
+            f"{WHERE}: no model could be read from {source}: {_first_line(error).rstrip('.')}{hint}"
+        ) from None
     if found.model_type != "qwen3_vl":
         raise ConfigError(f"{WHERE}: {source} must be a Qwen3-VL (model type qwen3_vl), not {found.model_type}")
+    quantised = getattr(found, "quantization_config", None) or getattr(found.text_config, "quantization_config", None)
+    if quantised:
+        settings = quantised if isinstance(quantised, dict) else quantised.to_dict()
+        raise ConfigError(
+            f"{WHERE}: {source} must hold weights in float32, bfloat16 or float16, not quantised ones "
+            f"({settings.get('quant_method', 'unknown method')}). Give the model that they were made from"
+        )
     return source
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from dcap.core.errors import ConfigError
+from dcap.demo import base_name
 from dcap.model.config import AdapterConfig, ModelConfig
 from dcap.model.towers import LINEAR, MODULES, TOWERS, check_training_towers, count_parameters, frozen_towers, tower_of
 
@@ -81,8 +82,8 @@ def _with_adapter(model: Any, config: ModelConfig) -> Any:
             adapted = get_peft_model(model, settings)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"model.adapter: {str(error).strip().splitlines()[0]}") from None
-    # The path of the training machine would be useless elsewhere.
-    adapted.peft_config["default"].base_model_name_or_path = config.name_or_path
+    # PEFT itself looks there for the base: the folder that a run wrote would not do, as the model is inside it.
+    adapted.peft_config["default"].base_model_name_or_path = base_name(config.name_or_path)
     return adapted
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -312,12 +312,14 @@ class BadRecordList:
             self.path.unlink(missing_ok=True)
 
     def _items(self) -> list[dict[str, object]]:
-        """Return the whole lines; a crash may have cut the last one, and a damaged one is none."""
+        """Return what the list holds. A crash may have cut the last line; another damaged one is named."""
+        lines = self.path.read_bytes().split(b"\n")[:-1] if self.path.is_file() else []
         items: list[dict[str, object]] = []
-        for line in self.path.read_bytes().splitlines(keepends=True) if self.path.is_file() else []:
-            with suppress(ValueError, RecursionError):
-                item = json.loads(line) if line.endswith(b"\n") else None
-                items += [item] if isinstance(item, dict) else []
+        for number, line in enumerate(lines, 1):
+            try:
+                items.append(dict(json.loads(line)))
+            except (ValueError, TypeError, RecursionError):
+                log.warning("%s:%d: line must be a JSON object, and is damaged; left out", self.path, number)
         return items
 
     def add(self, message: str) -> None:

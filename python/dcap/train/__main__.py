@@ -35,9 +35,7 @@ USAGE = """\
 launch:
   python -m dcap.train configs/demo.yaml                               one process
   accelerate launch --multi_gpu --num_processes 8 -m dcap.train configs/x.yaml
-  ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m dcap.train configs/x.yaml
-                                                                       two CPU processes (accelerate launch --cpu
-                                                                       would start one, without a word)
+  torchrun --nproc_per_node 2 -m dcap.train configs/x.yaml             two processes on a machine without GPUs
 
 fields (set in the YAML, or as key=value here; null: no value):
 """

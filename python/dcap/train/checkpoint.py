@@ -8,9 +8,9 @@
         rng.safetensors          random states of every rank
         config.yaml              the resolved config
         answer_profile.json      how answers are written and read
-        trainer_state.json       position and counters; the sizes of all files
+        trainer_state.json       position and counters, data files; sizes and digests of all files
     OUT/best -> checkpoints/step-000060
-    OUT/final/                   adapter/ or model/ in the config's dtype, and answer_profile.json
+    OUT/final/                   adapter/ or model/ in the config's dtype, answer_profile.json, final.json
 """
 
 from __future__ import annotations
@@ -18,51 +18,37 @@ from __future__ import annotations
 import json
 import math
 import random
-import re
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import gather_object
 from safetensors.torch import load_file, save_file
 
 from dcap.answers.profile import ResolvedProfile, save_profile
-from dcap.core.config import build, differences, dump_yaml, to_tree
-from dcap.core.errors import CheckpointError, ConfigError
+from dcap.core.config import dump_yaml
+from dcap.core.errors import CheckpointError
 from dcap.core.files import point_at
 from dcap.core.log import get_logger
+from dcap.core.manifest import FINAL_MARKER, STATE_MARKER, check_digests
 from dcap.core.words import counted
 from dcap.records.checking import BAD_RECORDS_FILE
-from dcap.train.atomic import read_marker, whole_folder
+from dcap.train.atomic import whole_folder
 from dcap.train.config import RunConfig
+from dcap.train.data_files import Files
 from dcap.train.optimizer import optimizer_tensors, restore_optimizer
+from dcap.train.ranks import on_first_rank
+from dcap.train.resume import Start, all_checkpoints, step_of
 from dcap.train.state import RunState
 from dcap.train.step import Learner
-from dcap.train.weights import load_weights, save_weights
+from dcap.train.weights import BaseFiles, load_weights, save_weights
 
 log = get_logger(__name__)
-
-MARKER = "trainer_state.json"
-
-# A change of these would make other samples, other rows or another model: the run would be neither old nor new.
-BINDING = (
-    "seed",
-    "model",
-    "data",
-    "augmentation",
-    "training.per_device_batch_size",
-)
-# With a curriculum in percent, these make other samples too; the last one only where it decides on the steps.
-LENGTH = ("training.num_epochs", "training.max_steps", "training.effective_batch_size")
-# Inside those, these change neither samples nor what trains.
-FREE = ("data.num_workers", "data.val", "data.root", "model.attention")
 
 
 @dataclass(frozen=True)
@@ -74,12 +60,14 @@ class Checkpoints:
         profile: Answer profile, saved beside the weights.
         source: Folder or hub id of the base model, for its tokenizer files.
         learner: Model and optimiser to save and restore.
+        data: The data files of each split, saved so that a resumed run notices others.
     """
 
     config: RunConfig
     profile: ResolvedProfile
     source: str
     learner: Learner
+    data: Mapping[str, Files] = field(default_factory=dict)
 
     @property
     def output(self) -> Path:
@@ -94,22 +82,27 @@ class Checkpoints:
         """Write a checkpoint of `state`, point ``best`` at it if asked, and delete what is over the limit.
 
         All ranks call it; the first one writes.
+
+        Raises:
+            CheckpointError: It cannot be written; on every rank.
         """
         target = self.output / "checkpoints" / f"step-{state.step:06d}"
         states = gather_object([rng_tensors()])
-        if self._accelerator.is_main_process:
-            with whole_folder(target, MARKER) as folder:
+
+        def write() -> None:
+            with whole_folder(target, STATE_MARKER) as folder:
                 self._write(folder, state, states)
             if best:
                 point_at(self.output / "best", target)
             delete_surplus(self.output, self.config.training.save_total_limit)
             log.info("saved %s%s", target, ", the best so far" if best else "")
-        self._accelerator.wait_for_everyone()
+
+        on_first_rank(self._accelerator, write)
         return target
 
     def _write(self, folder: Path, state: RunState, rng: list[dict[str, torch.Tensor]]) -> None:
         learner = self.learner
-        save_weights(learner.bare_module.model, folder, self.source, revision=self.config.model.revision)
+        save_weights(learner.bare_module.model, folder, self._base)
         save_file(optimizer_tensors(learner.optimizer, learner.parameters), folder / "optimizer.safetensors")
         save_file(
             {f"rank{i}/{name}": value for i, tensors in enumerate(rng) for name, value in tensors.items()},
@@ -117,59 +110,80 @@ class Checkpoints:
         )
         (folder / "config.yaml").write_text(dump_yaml(self.config), "utf-8")
         save_profile(folder, self.profile)
-        meta = {"state": asdict(state), "world_size": self._accelerator.num_processes}
-        (folder / MARKER).write_text(json.dumps(meta), "utf-8")
+        meta = {
+            "state": asdict(state),
+            "world_size": self._accelerator.num_processes,
+            "base": self.config.model.name_or_path,
+            "base_digest": learner.base_digest,
+            "data": self.data,
+        }
+        (folder / STATE_MARKER).write_text(json.dumps(meta), "utf-8")
 
     def has_final(self, state: RunState) -> bool:
         """Whether ``final/`` holds the weights of `state`, as the first rank sees it; all ranks must ask."""
-        found: list[Any] = [None]
-        if self._accelerator.is_main_process:
-            with suppress(CheckpointError):
-                found = [read_marker(self.output / "final", "final.json").get("step")]
-        broadcast_object_list(found)
-        return bool(found[0] == state.step)
+
+        def step_of_final() -> Any:
+            try:
+                return check_digests(self.output / "final", FINAL_MARKER).get("step")
+            except CheckpointError:
+                return None
+
+        return bool(on_first_rank(self._accelerator, step_of_final) == state.step)
 
     def save_final(self, state: RunState) -> Path:
-        """Write ``final/``: the weights at `state`, ready for prediction and export."""
+        """Write ``final/``: the weights at `state`, ready for prediction and export.
+
+        Raises:
+            CheckpointError: It cannot be written; on every rank.
+        """
         target = self.output / "final"
-        if self._accelerator.is_main_process:
-            with whole_folder(target, "final.json") as folder:
+
+        def write() -> None:
+            with whole_folder(target, FINAL_MARKER) as folder:
                 dtype = getattr(torch, self.config.model.dtype)
-                save_weights(self.learner.bare_module.model, folder, self.source, dtype, self.config.model.revision)
+                save_weights(self.learner.bare_module.model, folder, self._base, dtype)
                 save_profile(folder, self.profile)
-                meta = {"base": self.config.model.name_or_path, "step": state.step}
-                (folder / "final.json").write_text(json.dumps(meta), "utf-8")
+                meta = {
+                    "base": self.config.model.name_or_path,
+                    "base_digest": self.learner.base_digest,
+                    "step": state.step,
+                }
+                (folder / FINAL_MARKER).write_text(json.dumps(meta), "utf-8")
             log.info("wrote %s", target)
-        self._accelerator.wait_for_everyone()
+
+        on_first_rank(self._accelerator, write)
         return target
 
-    def restore(self) -> RunState:
-        """Load the checkpoint that `training.resume` asks for, on every rank, and return its state or a new one.
+    @property
+    def _base(self) -> BaseFiles:
+        return BaseFiles(self.source, self.config.model.revision, self.profile.answer)
+
+    def restore(self, start: Start) -> RunState:
+        """Load the checkpoint of `start`, on every rank, and move what is in the way of the run aside.
 
         Raises:
-            CheckpointError: The given path is no whole checkpoint, or the checkpoint is that of another run.
+            CheckpointError: The checkpoint is that of another model, or cannot be read.
         """
-        found: list[Any] = [self._find() if self._accelerator.is_main_process else None]
-        broadcast_object_list(found)
-        if found[0] is None:
-            return RunState()
-        state = self.load(Path(found[0]))
-        if self._accelerator.is_main_process:
-            set_newer_aside(self.output, state.step)
-        self._accelerator.wait_for_everyone()
-        return state
+        if start.folder is not None:
+            self._load(start.folder, start)
 
-    def load(self, folder: Path) -> RunState:
-        """Load one checkpoint.
+        def clear() -> None:
+            if self.config.training.resume == "none":
+                set_aside(self.output)
+            elif start.folder is not None:
+                set_newer_aside(self.output, start.state.step)
 
-        Raises:
-            CheckpointError: It is torn, that of another run, or that of another version of dcap.
-        """
-        meta = read_marker(folder, MARKER)
-        saved = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))
-        world_size = self._accelerator.num_processes
-        check_same_run(saved | {"world_size": meta["world_size"]}, to_tree(self.config) | {"world_size": world_size})
-        load_weights(self.learner.bare_module.model, folder)
+        on_first_rank(self._accelerator, clear)
+        return start.state
+
+    def _load(self, folder: Path, start: Start) -> None:
+        model = self.learner.bare_module.model
+        if hasattr(model, "peft_config") and start.base_digest != self.learner.base_digest:
+            raise CheckpointError(
+                f"{folder} must be an adapter of the weights in {self.config.model.name_or_path}, but it was trained "
+                "on others. Restore the model that the run began with, or start anew with training.resume=none"
+            )
+        load_weights(model, folder)
         tensors = load_file(folder / "optimizer.safetensors")
         restore_optimizer(self.learner.optimizer, self.learner.parameters, tensors)
         prefix = f"rank{self._accelerator.process_index}/"
@@ -177,67 +191,7 @@ class Checkpoints:
         mine = {name.removeprefix(prefix): v for name, v in rng.items() if name.startswith(prefix)}
         if mine:  # a rank that did not exist begins as it is; dropout is seeded in every step
             restore_rng(mine)
-        state = _read_state(folder, meta)
-        rows = saved["training"]["effective_batch_size"] // self.config.training.per_device_batch_size
-        if rows != self.config.training.rows_per_step:
-            state = state.regrouped(rows)
-            log.warning(
-                "the steps had %s and have %d from now on; the samples left of epoch %d are shared out anew",
-                counted(rows, "row"),
-                self.config.training.rows_per_step,
-                state.epoch,
-            )
-        current = to_tree(self.config)
-        validation = (("training", "best_metric"), ("training", "best_mode"), ("data", "val"))
-        if any(saved[section].get(key) != current[section][key] for section, key in validation):
-            # The best of one metric, or over some records, says nothing about another.
-            state = replace(state, best_value=None, best_step=None)
-        log.info("resumed from %s at step %d", folder, state.step)
-        return state
-
-    def _find(self) -> str | None:
-        resume = self.config.training.resume
-        if resume == "none":
-            set_aside(self.output)
-            return None
-        if resume == "auto":
-            newest = newest_checkpoint(self.output)
-            return None if newest is None else str(newest)
-        if not Path(resume).is_dir():
-            raise CheckpointError(f"training.resume must be auto, none or a checkpoint's folder, not {resume}")
-        return str(Path(resume).resolve())
-
-
-def _read_state(folder: Path, meta: Mapping[str, Any]) -> RunState:
-    try:
-        return build(RunState, meta.get("state", {}), "state")
-    except ConfigError as error:
-        raise CheckpointError(
-            f"{folder / MARKER} must hold the state of a run as this version of dcap writes it, but {error}. "
-            "Go on with the version that wrote it, or start anew with training.resume=none"
-        ) from None
-
-
-def all_checkpoints(output: Path) -> list[Path]:
-    """Return the checkpoints of a run folder, oldest first, whole or not."""
-    found = (output / "checkpoints").glob("step-*")
-    return sorted((p for p in found if re.fullmatch(r"step-\d+", p.name)), key=_step_of)
-
-
-def _step_of(folder: Path) -> int:
-    return int(folder.name.removeprefix("step-"))
-
-
-def newest_checkpoint(output: Path) -> Path | None:
-    """Return the newest whole checkpoint of a run folder. A torn one is reported and skipped."""
-    for folder in reversed(all_checkpoints(output)):
-        try:
-            read_marker(folder, MARKER)
-        except CheckpointError as error:
-            log.warning("%s; passed over", error)
-            continue
-        return folder
-    return None
+        log.info("resumed from %s at step %d", folder, start.state.step)
 
 
 def delete_surplus(output: Path, limit: int) -> None:
@@ -269,7 +223,7 @@ def set_newer_aside(output: Path, step: int) -> None:
     If they stayed, they would count as the newest. New checkpoints would be deleted as surplus, and the next resume
     would load a checkpoint that this run went back from.
     """
-    newer = [folder for folder in all_checkpoints(output) if _step_of(folder) > step]
+    newer = [folder for folder in all_checkpoints(output) if step_of(folder) > step]
     if not newer:
         return
     folder = _make_previous(output) / "checkpoints"
@@ -286,34 +240,6 @@ def _make_previous(output: Path) -> Path:
     folder = output / f"previous-{number:03d}"
     folder.mkdir()
     return folder
-
-
-def check_same_run(saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
-    """Compare two resolved configs (`dcap.core.config.to_tree`, plus ``world_size``).
-
-    A change that keeps samples, rows and model, such as the number of epochs, of processes or of rows per step, is
-    logged and followed.
-
-    Raises:
-        CheckpointError: A binding field differs; the message names every one with both values.
-    """
-    changes = sorted(differences(saved, current))
-    in_percent = any(phase.get("until_percent") for phase in current["augmentation"].get("curriculum", ()))
-    decisive = LENGTH[:-1] if current["training"].get("max_steps") else LENGTH
-    binding_names = (*BINDING, *decisive) if in_percent else BINDING
-    binding = [text for name, text in changes if _below(name, binding_names) and not _below(name, FREE)]
-    if binding:
-        raise CheckpointError(
-            f"a run must be resumed with the config it began with, but {'; '.join(binding)}. "
-            "Restore the value, or start anew with training.resume=none"
-        )
-    for name, text in changes:
-        if name != "training.resume":
-            log.warning("resuming with a change: %s", text)
-
-
-def _below(name: str, prefixes: tuple[str, ...]) -> bool:
-    return any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)
 
 
 def rng_tensors() -> dict[str, torch.Tensor]:

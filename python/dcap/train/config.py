@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Sequence
+import typing
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
@@ -11,13 +13,14 @@ from typing import Any, Literal, Protocol, TypeVar
 from dcap.answers.formats import ANSWER_FORMATS
 from dcap.augment.config import AugmentConfig
 from dcap.augment.pipeline import Pipeline
-from dcap.core.config import apply_overrides, build, read_yaml
+from dcap.core.config import UnknownFieldError, apply_overrides, build, read_yaml
 from dcap.core.errors import ConfigError
 from dcap.data.config import DataConfig, resolve_profile
 from dcap.data.epoch import EpochRules
 from dcap.data.steps import RowCost
 from dcap.model.config import ModelConfig
 from dcap.records.preprocess import Chain
+from dcap.train.other_names import OTHER_NAMES
 
 Schedule = Literal["cosine_warmup_with_min_lr", "linear", "constant"]
 
@@ -84,6 +87,9 @@ class TrainingConfig:
     resume: str = "auto"
     """``auto``: go on from the newest checkpoint in `output_dir`, if there is one. ``none``: start anew. A path: go on
     from that checkpoint."""
+    on_changed_data: Literal["error", "restart_epoch"] = "error"
+    """A training file changed between a run and its resume. ``error``: stop. ``restart_epoch``: go on from the
+    checkpoint, and begin its epoch anew with the new records."""
     tensorboard: bool = True
     """Write TensorBoard events too, beside metrics.jsonl."""
 
@@ -223,8 +229,27 @@ def build_checked(cls: type[C], tree: dict[str, Any], overrides: Sequence[str], 
     except ConfigError as error:
         blamed = [item for item in overrides if _is_about(str(error), item.partition("=")[0])]
         origin = f"override {blamed[-1]}" if blamed else source
-        raise ConfigError(f"{origin}: {error}") from None
+        raise ConfigError(f"{origin}: {_with_name_meant(error, cls)}") from None
     return config
+
+
+def _with_name_meant(error: ConfigError, cls: type) -> str:
+    """Return a message that names the field which was meant: of another section, or known elsewhere by that name."""
+    if isinstance(error, UnknownFieldError):
+        places = [path for path in field_paths(cls) if path.split(".")[-1] == error.key]
+        meant = places[0] if len(places) == 1 else OTHER_NAMES.get(error.key)
+        if meant is not None:
+            return f"{error.problem}; did you mean {meant}?"
+    return str(error)
+
+
+def field_paths(cls: type, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted paths of all fields of a config dataclass that are not sections."""
+    for name, hint in typing.get_type_hints(cls).items():
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            yield from field_paths(hint, f"{prefix}{name}.")
+        else:
+            yield prefix + name
 
 
 def _check_named(data: DataConfig, augmentation: AugmentConfig) -> None:

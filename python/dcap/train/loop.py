@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -20,6 +22,7 @@ from dcap.data.workers import deaths_explained
 from dcap.train.config import RunConfig
 from dcap.train.loss_parts import LossParts
 from dcap.train.optimizer import lr_factor
+from dcap.train.run_folder import disk_errors_named
 from dcap.train.setup import Run, prepare, write_run_files
 from dcap.train.state import RunState, metric_value
 from dcap.train.step import StepResult, on_some_rank, optimizer_step, validate
@@ -37,7 +40,7 @@ def train(config: RunConfig) -> RunState:
         StoppedError: SIGTERM came, and the run is saved.
         DcapError: As `dcap.train.setup.prepare` and `dcap.train.step.optimizer_step`.
     """
-    with ExitStack() as closing, deaths_explained():
+    with disk_errors_named(Path(config.training.output_dir)), ExitStack() as closing, deaths_explained():
         return fit(prepare(config, closing))
 
 
@@ -47,8 +50,9 @@ def fit(run: Run) -> RunState:
     Raises:
         StoppedError: The run was asked to stop before, and is saved.
     """
-    state = run.checkpoints.restore()
+    state = run.checkpoints.restore(run.start)
     write_run_files(run)
+    _tell_new_schedule(run, state)
     run.tracker.start(state, run.total_steps(state))
     if run.due.end(state) and not state.unvalidated and run.checkpoints.has_final(state):
         _tell_finished_before(run, state)
@@ -63,7 +67,8 @@ def fit(run: Run) -> RunState:
             run.tally.add(step.batches)
             more = _more(run, step, result) if run.due.log(state) else None
             run.tracker.step(state, result, step.waited, more)
-            state = replace(state, unvalidated=run.val_loader is not None and run.due.validate(state))
+            validates = run.val_loader is not None and run.due.validate(state)
+            state = replace(state, unvalidated=validates, lr_factor=factor)
             if result.stop and not run.due.end(state):
                 _stop(run, state)
             state = _finish_step(run, state, stop, saves=run.due.save(state))
@@ -114,6 +119,26 @@ def _more(run: Run, step: _LoadedStep, result: StepResult) -> dict[str, float]:
         "data/bytes_per_sample": sum(map(num_bytes, step.batches)) / samples,
         "data/imbalance": step.plan.steps[step.index].imbalance(run.loader.num_ranks),
     }
+
+
+def _tell_new_schedule(run: Run, state: RunState) -> None:
+    """Say what the learning rate does where a run was planned for another number of steps, or with another schedule."""
+    training, total = run.config.training, run.total_steps(state)
+    if not state.step or run.due.end(state) or not run.learner.accelerator.is_main_process:
+        return
+    planned = lr_factor(state.step, total, training)
+    if math.isclose(planned, state.lr_factor, rel_tol=1e-9):
+        return
+    log.warning(
+        "the learning rate is that of a run of %s from now on: it was %.3g of its peak in step %d, and is %.3g in step "
+        "%d. To go on at the old rate: training.lr_schedule=constant training.learning_rate=%.3g",
+        counted(total, "step"),
+        state.lr_factor,
+        state.step,
+        lr_factor(state.step + 1, total, training),
+        state.step + 1,
+        state.lr_factor * training.learning_rate,
+    )
 
 
 def _made(state: RunState) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -32,17 +33,22 @@ from dcap.data.encode import load_tokenizer
 from dcap.data.epoch import EpochPlan, follows_curriculum, plan_epoch
 from dcap.data.loader import EpochLoader
 from dcap.model.attention import self_test
+from dcap.model.fingerprint import weights_digest
 from dcap.model.load import check_source, load_model
 from dcap.model.lora import attach, enable_activation_checkpointing, trainable
 from dcap.model.towers import count_parameters, frozen_towers, parameter_table
 from dcap.records.checking import BadRecordList
 from dcap.train.checkpoint import Checkpoints
 from dcap.train.config import RunConfig
+from dcap.train.data_files import Files, data_files
 from dcap.train.loss import SupervisedLoss
 from dcap.train.optimizer import build_optimizer, peak_rates
+from dcap.train.ranks import on_first_rank, watched
+from dcap.train.resume import Start, find_start
+from dcap.train.run_folder import run_folder
 from dcap.train.state import Due, RunState, check_metric
 from dcap.train.step import Learner
-from dcap.train.tracking import AugmentTally, Tracker, log_to_file
+from dcap.train.tracking import AugmentTally, Tracker
 
 log = get_logger(__name__)
 
@@ -65,6 +71,8 @@ class Run:
     tracker: Tracker
     tally: AugmentTally
     due: Due
+    start: Start
+    """Where it begins."""
 
     def total_steps(self, state: RunState) -> int:
         """Return the steps that learning rate and curriculum are planned for.
@@ -79,7 +87,7 @@ class Run:
         """Yield the plan of the epoch that `state` is in, and those of the epochs after it."""
         dataset, rules = self.loader.dataset, self.config.epoch_rules(self.total_steps(state))
         plan = self.loader.plan
-        if state.epoch or state.parts or follows_curriculum(dataset, rules):
+        if state.first_step or state.parts or follows_curriculum(dataset, rules):
             plan = plan_epoch(dataset, state.epoch, rules, first_step=state.first_step, parts=state.parts)
         while True:
             yield plan
@@ -95,16 +103,15 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
 
     Raises:
         ConfigError: The config asks for something that cannot work here.
+        CheckpointError: The run folder belongs to another process, or its checkpoint to another run.
         TrainingError: The self-test failed, there is nothing to train on, or ranks read different records.
         RecordError: A file is missing, or a record breaks the contract.
     """
     accelerator = build_accelerator(config)
-    closing.callback(accelerator.end_training)
+    closing.enter_context(watched(accelerator))
     check_metric(config.training.best_metric)
     output = Path(config.training.output_dir)
-    if accelerator.is_main_process:
-        output.mkdir(parents=True, exist_ok=True)
-        closing.enter_context(log_to_file(output / "train.log"))
+    on_first_rank(accelerator, lambda: closing.enter_context(run_folder(output)))
     # The weights come last: a large model takes minutes to load, and the rest fails in seconds.
     source = check_source(config.model)
     bad_records = BadRecordList(output)
@@ -112,7 +119,9 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
     if accelerator.is_main_process:
         closing.callback(_tell_bad_records, bad_records)
     check_metric(config.training.best_metric, () if val_loader is None else _planned_names(val_loader))
-    check_ranks_agree([each for each in (loader, val_loader) if each is not None])
+    loaders = [each for each in (loader, val_loader) if each is not None]
+    check_ranks_agree(loaders)
+    data, start = on_first_rank(accelerator, lambda: _data_and_start(config, accelerator.num_processes, loaders))
     learner = build_learner(config, accelerator)
     tracker = Tracker(output, active=accelerator.is_main_process, tensorboard=config.training.tensorboard)
     closing.callback(tracker.close)
@@ -121,11 +130,20 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
         learner=learner,
         loader=loader,
         val_loader=val_loader,
-        checkpoints=Checkpoints(config, loader.dataset.profile, source, learner),
+        checkpoints=Checkpoints(config, loader.dataset.profile, source, learner, data),
         tracker=tracker,
         tally=AugmentTally(),
         due=Due(config.training),
+        start=start,
     )
+
+
+def _data_and_start(
+    config: RunConfig, num_ranks: int, loaders: Sequence[EpochLoader]
+) -> tuple[dict[str, Files], Start]:
+    """Return the data files of each split, and where the run begins."""
+    data: dict[str, Files] = {each.dataset.split: data_files(each.dataset.records.files) for each in loaders}
+    return data, find_start(config, num_ranks, data)
 
 
 def write_run_files(run: Run) -> None:
@@ -142,12 +160,21 @@ def build_accelerator(config: RunConfig) -> Accelerator:
     """Return the Accelerator; gradients are exchanged by DDP.
 
     Raises:
-        ConfigError: Accelerate was configured for DeepSpeed, FSDP or another engine, or for its own mixed precision.
+        ConfigError: Accelerate was configured for DeepSpeed, FSDP or another engine, or for its own mixed precision; or
+            it does not see the other processes of a launch.
     """
     # Rows of text alone leave the vision side without gradients, which DDP must then look for.
     sees_vision = not (config.model.freeze_vit and config.model.freeze_aligner)
     ddp = DistributedDataParallelKwargs(find_unused_parameters=sees_vision, broadcast_buffers=False)
-    accelerator = Accelerator(kwargs_handlers=[ddp])
+    # Without this, the processes of a launch on a machine without accelerators would each make a run of their own.
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available(), kwargs_handlers=[ddp])
+    launched = int(os.environ.get("WORLD_SIZE") or 1)
+    if launched > 1 and accelerator.num_processes == 1:
+        raise ConfigError(
+            f"the {launched} processes of a launch (WORLD_SIZE) must work together, but accelerate sees this one "
+            f"alone, on {accelerator.device}. Start them with torchrun or accelerate launch; for CPUs on a machine "
+            "with other devices, set ACCELERATE_USE_CPU=true"
+        )
     engine = accelerator.distributed_type
     known = (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU)
     if engine not in known:
@@ -171,6 +198,7 @@ def build_learner(config: RunConfig, accelerator: Accelerator) -> Learner:
         TrainingError: Packed samples see each other.
     """
     model = load_model(config.model, accelerator.device)
+    base_digest = weights_digest(model)
     log.info("packed = separate: hidden states differ by %.1e", self_test(model))
     # The same on every rank: adapters start equal everywhere, and the same however many ranks there are.
     torch.manual_seed(config.seed)
@@ -201,6 +229,7 @@ def build_learner(config: RunConfig, accelerator: Accelerator) -> Learner:
         max_grad_norm=config.training.max_grad_norm,
         seed=config.seed,
         unproven={count.tower for count in counts if count.trainable},
+        base_digest=base_digest,
     )
 
 

@@ -48,6 +48,8 @@ class RunState:
     """Steps made before the number of rows per step last changed."""
     since_epochs: float = 0.0
     """Passes over the data made before it last changed."""
+    lr_factor: float = 0.0
+    """Share of the peak learning rate at which the last step was made."""
 
     @property
     def first_step(self) -> int:
@@ -101,6 +103,21 @@ class RunState:
     def with_best(self, value: float) -> RunState:
         """Return the state with a new best at the current step."""
         return replace(self, best_value=value, best_step=self.step)
+
+    def without_best(self) -> RunState:
+        """Return the state as if no validation had been made so far."""
+        return replace(self, best_value=None, best_step=None)
+
+    def with_epoch_begun_anew(self) -> RunState:
+        """Return the state at the beginning of the current epoch; the steps made in it stay counted."""
+        return replace(
+            self,
+            step_in_epoch=0,
+            epochs_done=float(self.epoch),
+            parts=(),
+            since_step=self.step,
+            since_epochs=float(self.epoch),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,7 @@ class Learner:
         max_grad_norm: The global gradient norm is clipped to this.
         seed: Of dropout.
         unproven: Towers that train but had no gradient yet; the first steps empty it.
+        base_digest: Digest of the weights that training began with; see `dcap.model.fingerprint`.
     """
 
     accelerator: Accelerator
@@ -79,6 +80,7 @@ class Learner:
     max_grad_norm: float
     seed: int
     unproven: set[Tower]
+    base_digest: str = ""
 
     @property
     def bare_module(self) -> SupervisedLoss:
@@ -211,8 +213,11 @@ def _weights(batch: Batch) -> tuple[float, int]:
 
 
 def _num_tokens(batch: Batch) -> int:
-    """Return the tokens of a batch without its padding, whose text position is 0 like each sample's first."""
-    return int((batch["position_ids"][0] > 0).sum()) + len(batch["samples"])
+    """Return the tokens of the samples of a batch that count; padding and fillers are none."""
+    # Padding has position 0, like the first token of a sample.
+    padded = (batch["position_ids"][0] > 0).sum(dim=1) + 1
+    lengths = batch["cu_seqlens"].diff() if "cu_seqlens" in batch else padded
+    return int(lengths[torch.tensor([sample.weight > 0 for sample in batch["samples"]])].sum())
 
 
 def _totals(accelerator: Accelerator, batches: Sequence[Batch], step: int) -> Totals:

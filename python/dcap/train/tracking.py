@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from dcap.augment.telemetry import averages
 from dcap.core.errors import TrainingError
 from dcap.core.files import write_whole
-from dcap.core.log import SafeFormatter, console, get_logger
+from dcap.core.log import console, get_logger
 from dcap.data.collate import Batch
 from dcap.train.state import RunState
 from dcap.train.step import StepResult
@@ -146,32 +144,17 @@ def keep_until(path: Path, step: int) -> None:
     if not path.is_file():
         return
     kept = []
-    for line in path.read_bytes().splitlines():
+    lines = path.read_bytes().splitlines(keepends=True)
+    for number, line in enumerate(lines, 1):
         try:
-            is_kept = json.loads(line)["step"] <= step
+            reached = int(json.loads(line)["step"])
         except (ValueError, KeyError, TypeError, RecursionError):
-            continue  # cut or damaged
-        if is_kept:
-            kept.append(line + b"\n")
+            if number < len(lines) or line.endswith(b"\n"):
+                log.warning("%s:%d: line must be a JSON object with a step, and is damaged; left out", path, number)
+            continue
+        if reached <= step:
+            kept.append(line)
     write_whole(path, b"".join(kept))
-
-
-@contextmanager
-def log_to_file(path: Path) -> Iterator[None]:
-    """Send dcap's log to a file as well."""
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(SafeFormatter("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("dcap")
-    logger.addHandler(handler)
-    level = logger.level
-    # A program that calls the trainer without `dcap.core.log.setup` gets a full log file all the same.
-    logger.setLevel(level or logging.INFO)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        logger.removeHandler(handler)
-        handler.close()
 
 
 class AugmentTally:
