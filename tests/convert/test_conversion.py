@@ -12,7 +12,7 @@ from dcap.convert.conversion_report import ConversionReport
 from dcap.convert.readers import READERS
 from dcap.core.errors import ConfigError, RecordError
 from dcap.records.checking import ImageRules
-from support.convert_cases import instances
+from support.convert_cases import image, instances, read
 
 BOX = {"bbox": [1, 1, 3, 3]}
 
@@ -54,3 +54,16 @@ def test_strict_writes_nothing_where_something_is_lost(tmp_path: Path) -> None:
     assert report.total == 1
     assert not (tmp_path / "out.jsonl").exists()
     assert run(instances(tmp_path, BOX), tmp_path / "out.jsonl", strict=True) == 1
+
+
+def test_what_is_not_there_is_told_and_no_loss(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        image(tmp_path / "JPEGImages" / f"{name}.png")
+    (tmp_path / "Annotations").mkdir()
+    (tmp_path / "Annotations" / "a.xml").write_text("<annotation><filename>a.png</filename></annotation>")
+    records, report = read("voc", tmp_path)
+    assert (len(records), report.total) == (1, 0)
+    assert {loss.reason: loss.examples[0]["file"] for loss in report.found} == {
+        "image without objects: a record of none": str(tmp_path / "Annotations" / "a.xml"),
+        "image below the folder of images that no record is made of": str(tmp_path / "JPEGImages" / "b.png"),
+    }

@@ -48,7 +48,12 @@ def read(
 ) -> tuple[list[Record], ConversionReport]:
     """Return all records of a data set, and the losses."""
     report = ConversionReport("skip" if on_bad == "skip" else "error")
-    options = ConvertOptions(images=images, frame=fields.pop("frame", "auto"), swapped=fields.pop("swapped", "drop"))
+    options = ConvertOptions(
+        images,
+        fields.pop("follow_links", False),
+        frame=fields.pop("frame", "auto"),
+        swapped=fields.pop("swapped", "drop"),
+    )
     folder = source if source.is_dir() else source.parent
     records = list(read_records(READERS.get(name)(**fields), source, folder / "out.jsonl", report, options))
     return records, report

@@ -43,12 +43,17 @@ examples:
   dcap convert labelme labels/ -o train.jsonl
   dcap convert voc VOCdevkit/VOC2012 --split ImageSets/Main/train.txt -o train.jsonl
   dcap convert yolo data.yaml --split val -o val.jsonl
+  dcap convert yolo labels/train --classes classes.txt --images images/train -o train.jsonl
   dcap convert jsonl train.jsonl --max-pixels 1000000 -o small.jsonl     smaller images, shapes moved along
   dcap convert jsonl train.parquet -o train.jsonl     or shards/, train.tar, 'data/*.jsonl.gz'; images beside the output
   dcap convert to-coco val.jsonl -o val.json --categories instances_train2017.json
 
 dcap convert FORMAT --help lists the options of a format. Image paths in the output are relative to its folder. Width,
 height and shapes are those of the image as displayed, after its EXIF orientation is applied.
+
+An image is the file that its path leads to below the folder of images, however it is written: absolute, with .. or with
+backslashes. A path from another machine means the one file of its name there. Letter case, the form of Unicode letters
+and a missing ending do not count. --follow-links lets links lead out of the folder, as in caches of model hubs or DVC.
 
 Turned boxes become polygons of four corners. An outline that encloses nothing gives way to the box of its object. Ids
 that two things share and keys that are given twice are errors, which name the place.
@@ -92,6 +97,9 @@ def _add_format(formats: Any, name: str) -> None:
     parser.add_argument("source", metavar=shown, help="file or folder to read")
     parser.add_argument(
         "--images", type=Path, metavar="DIR", help="folder of the images; an image outside it is an error"
+    )
+    parser.add_argument(
+        "--follow-links", action="store_true", help="let symbolic links lead out of the folder of images"
     )
     _add_common(parser, "FILE.jsonl")
     if dataclasses.is_dataclass(maker):
@@ -193,6 +201,7 @@ def run(args: argparse.Namespace) -> int:
     workers = min(8, os.cpu_count() or 1)
     options = ConvertOptions(
         images=args.images,
+        follow_links=args.follow_links,
         frame=args.frame,
         swapped=args.swapped,
         resizer=resizer,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dcap.convert.coco_writer import CocoOptions, to_coco
     from dcap.convert.conversion import ConvertOptions, convert, read_records
     from dcap.convert.conversion_report import ConversionReport, Loss, SourcePlace
+    from dcap.convert.image_folder import ImageFolder, ImageSearch
     from dcap.convert.reader import FoundObject, Item, Opened, Reader
     from dcap.convert.readers import READERS
     from dcap.convert.resize import Resizer
@@ -25,6 +26,8 @@ __all__ = [
     "ConversionReport",
     "ConvertOptions",
     "FoundObject",
+    "ImageFolder",
+    "ImageSearch",
     "Item",
     "Loss",
     "Opened",
@@ -42,6 +45,7 @@ __getattr__, __dir__ = lazy(
         "coco_writer": ("CocoOptions", "to_coco"),
         "conversion": ("ConvertOptions", "convert", "read_records"),
         "conversion_report": ("ConversionReport", "Loss", "SourcePlace"),
+        "image_folder": ("ImageFolder", "ImageSearch"),
         "reader": ("FoundObject", "Item", "Opened", "Reader"),
         "readers": ("READERS",),
         "resize": ("Resizer",),

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from dcap.convert.conversion_report import ConversionReport
 from dcap.convert.extracted_image import extract_image, images_beside
 from dcap.convert.foreign_files import checked_numbers
-from dcap.convert.foreign_images import Frame, find_image, upright_map
+from dcap.convert.image_frame import Frame, upright_map
 from dcap.convert.reader import FoundObject, Item, Opened
 from dcap.convert.record_files import record_line
 from dcap.core.errors import GeometryError, RecordError
@@ -67,16 +67,14 @@ class Assembler:
         Raises:
             RecordError: The image or an object is broken; the message does not name the item.
         """
-        folder = self.opened.images.resolve()
-        if item.embedded is None:
-            path = find_image(folder, item.images, self.opened.confined)
-        else:
-            path = extract_image(item.embedded, item.images[0], images_beside(self.out))
+        path = self._image(item)
         header = check_header(path, None, self.max_image_pixels)
         affine, assumed = upright_map(header, item.size, self.frame)
         if assumed:
             reason = "image with an EXIF orientation: shapes taken in the displayed frame, the sizes do not tell"
             self.report.add("approximated", reason, item.place, f"orientation {header.orientation}")
+        if not item.objects:
+            self.report.add("note", "image without objects: a record of none", item.place)
         scale = self._scale(item, header.stored if affine else header.canvas)
         objects, shapes = self._shapes(item, scale)
         if affine is not None:
@@ -98,6 +96,21 @@ class Assembler:
         if metadata:
             data["metadata"] = metadata
         return parse_record(record_line(_with_further(data, item.extra)), Origin(str(self.out), line))
+
+    def _image(self, item: Item) -> Path:
+        if item.embedded is not None:
+            return extract_image(item.embedded, item.images[0], images_beside(self.out))
+        found = self.opened.images.find(item.images)
+        if found.by != "path":
+            root = self.opened.images.root
+            detail = f"{found.written} is taken for {found.path.relative_to(root).as_posix()}"
+            if found.by == "name":
+                reason = "image found by its name: its path as written is not below the folder of images"
+                self.report.add("note", reason, item.place, detail)
+            else:
+                reason = "image found by its file name alone, in a folder that is called otherwise"
+                self.report.add("approximated", reason, item.place, detail)
+        return found.path
 
     def _scale(self, item: Item, canvas: Canvas) -> Affine | None:
         return Affine.scaling(canvas.width, canvas.height) if item.normalised else None

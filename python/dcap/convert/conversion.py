@@ -13,7 +13,8 @@ from pathlib import Path
 
 from dcap.convert.assembler import Assembler, Swapped
 from dcap.convert.conversion_report import ConversionReport, SourcePlace
-from dcap.convert.foreign_images import Frame
+from dcap.convert.image_folder import ImageSearch
+from dcap.convert.image_frame import Frame
 from dcap.convert.reader import Item, Reader
 from dcap.convert.record_files import check_target, record_line
 from dcap.convert.resize import Resizer
@@ -30,6 +31,8 @@ class ConvertOptions:
 
     images: Path | None = None
     """Folder that all images must be in. `None`: the folder that the format implies."""
+    follow_links: bool = False
+    """Whether symbolic links may lead out of the folder of images."""
     frame: Frame = "auto"
     """Where shapes are in images with an EXIF orientation."""
     swapped: Swapped = "drop"
@@ -62,7 +65,7 @@ def read_records(
         RecordError: The input is broken, and `report` stops at bad input; or it cannot be read at all.
     """
     options = options or ConvertOptions()
-    opened = reader.open(source, options.images, report)
+    opened = reader.open(source, ImageSearch(options.images, options.follow_links), report)
     assemble = Assembler(opened, out, report, options.frame, options.max_image_pixels, options.swapped)
     items = progress_of(opened.items, opened.total, "convert")
     base, resizer = out.parent.resolve(), options.resizer
@@ -82,6 +85,10 @@ def read_records(
             continue
         line += 1
         yield replace(record, origin=Origin(str(out), line))
+    if opened.complete:
+        for name in opened.images.unused():
+            reason = "image below the folder of images that no record is made of"
+            report.add("note", reason, SourcePlace(str(opened.images.root / name)))
 
 
 def convert(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dcap.convert.conversion_report import ConversionReport, SourcePlace
+from dcap.convert.image_folder import ImageFolder, ImageSearch
 from dcap.core.registry import Registry
 from dcap.records.embedded_image import EmbeddedImage
 
@@ -42,7 +43,7 @@ class Item:
 
     place: SourcePlace
     images: tuple[str, ...]
-    """Possible paths of the image below the folder of images. The first that exists is used."""
+    """Possible paths of the image, as written; `ImageFolder.find` says which file they mean."""
     objects: Sequence[FoundObject]
     size: tuple[int, int] | None = None
     """Width and height that the file states. `None`: it states none."""
@@ -60,25 +61,26 @@ class Item:
 class Opened:
     """A foreign data set that has been opened."""
 
-    images: Path
+    images: ImageFolder
     """Folder that all images must be in."""
     total: int
     """Number of items, for a progress bar."""
     items: Iterator[Item]
     """The items, each read on request."""
-    confined: bool = True
-    """Whether images must stay inside the folder; false only for dcap's own records."""
+    complete: bool = False
+    """Whether the source should name each image of the folder. The report then notes those that it leaves out."""
 
 
 class Reader(Protocol):
     """The interface of a reader. Its fields are its options, also on the command line."""
 
-    def open(self, source: Path, images: Path | None, report: ConversionReport) -> Opened:
+    def open(self, source: Path, images: ImageSearch, report: ConversionReport) -> Opened:
         """Open a data set.
 
         Args:
             source: File or folder that the user named.
-            images: Folder of images. `None`: the folder that the format implies.
+            images: What the user says about the place of images; `images.within(folder)` is the folder of images,
+                where `folder` is the one that the format implies.
             report: Collects the losses. Broken input goes to its `refuse`.
         """
         ...

@@ -111,7 +111,7 @@ def test_captions_without_an_image_are_listed_in_the_order_of_the_file(tmp_path:
     names = [f"gone {k}" for k in range(12)]
     texts = [{"image_id": name, "caption": "a cup"} for name in names]
     _, report = read("coco", instances(tmp_path), captions=write_json(tmp_path / "c.json", {"annotations": texts}))
-    (loss,) = report.found
+    loss = report.found[0]
     assert [example["object"] for example in loss.examples] == [f"image {name}" for name in names[:EXAMPLES]]
 
 

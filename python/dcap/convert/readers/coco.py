@@ -16,6 +16,7 @@ from dcap.convert.coco_shapes import GEOMETRY_KEYS, OTHER_GEOMETRY, annotation_s
 from dcap.convert.conversion_report import ConversionReport, SourcePlace
 from dcap.convert.foreign_files import as_object, checked_numbers, show_short
 from dcap.convert.foreign_shapes import Parts
+from dcap.convert.image_folder import ImageSearch
 from dcap.convert.reader import READERS, FoundObject, Item, Opened
 from dcap.core.errors import RecordError
 from dcap.records.objects import COORDINATE_LIMIT
@@ -42,12 +43,12 @@ class Coco:
     crowd: Literal["drop", "keep"] = "drop"
     """Whether regions with iscrowd 1, which hold many things, are kept, with iscrowd in their attributes."""
 
-    def open(self, source: Path, images: Path | None, report: ConversionReport) -> Opened:
+    def open(self, source: Path, images: ImageSearch, report: ConversionReport) -> Opened:
         """Load the file. Without `images`, the images are beside it."""
         data = read_coco(source, report)
         captions = read_captions(self.captions, report) if self.captions else {}
         items = self._items(data, captions, source, report)
-        return Opened(images or source.parent, len(data.images), items)
+        return Opened(images.within(source.parent), len(data.images), items)
 
     def _items(
         self, data: CocoFile, captions: Mapping[Id, Sequence[str]], source: Path, report: ConversionReport

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dcap.convert.conversion_report import ConversionReport, SourcePlace
+from dcap.convert.image_folder import ImageFolder, ImageSearch
 from dcap.convert.reader import READERS, FoundObject, Item, Opened
 from dcap.convert.record_files import common_folder, good_records
 from dcap.geometry.shapes import KEY_OF_KIND
@@ -22,15 +23,16 @@ class Jsonl:
     Images inside a .tar or .parquet file are written into a folder beside the output.
     """
 
-    def open(self, source: Path, images: Path | None, report: ConversionReport) -> Opened:
+    def open(self, source: Path, images: ImageSearch, report: ConversionReport) -> Opened:
         """Open the file, or the files of a folder or pattern. With `images`, all images must be there."""
         records = open_records(source)
-        folder = images or common_folder(records)
-        items = (_item(record, place, folder, images) for place, record in good_records(records, report))
-        return Opened(folder, len(records), items, confined=images is not None)
+        base = common_folder(records)
+        folder = images.within(base) if images.folder else ImageFolder(base, confined=False)
+        items = (_item(record, place, folder) for place, record in good_records(records, report))
+        return Opened(folder, len(records), items)
 
 
-def _item(record: Record, place: SourcePlace, folder: Path, images: Path | None) -> Item:
+def _item(record: Record, place: SourcePlace, folder: ImageFolder) -> Item:
     ids = record.metadata.get("annotation_ids")
     n = len(record.shapes)
     known = ids if isinstance(ids, list) and len(ids) == n else [None] * n
@@ -47,7 +49,8 @@ def _item(record: Record, place: SourcePlace, folder: Path, images: Path | None)
         for k, (kind, points) in enumerate(record.shapes)
     ]
     size = (record.canvas.width, record.canvas.height)
-    below = os.path.relpath(Path(record.origin.file).parent.resolve(), folder) if images is None else os.curdir
+    here = folder.root if folder.confined else Path(record.origin.file).parent.resolve()
+    below = os.path.relpath(here, folder.root)
     name = record.image if below == os.curdir else os.path.join(below, record.image)
     return Item(
         place, (name,), objects, size, summary=record.summary, metadata=record.metadata, extra=record.extra,

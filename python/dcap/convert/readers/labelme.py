@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +30,6 @@ from dcap.convert.foreign_files import (
     other_format,
     show_short,
 )
-from dcap.convert.foreign_images import find_image
 from dcap.convert.foreign_shapes import (
     Parts,
     Shape,
@@ -40,6 +40,7 @@ from dcap.convert.foreign_shapes import (
     shapes_of,
     sound_parts,
 )
+from dcap.convert.image_folder import ImageFolder, ImageSearch, path_parts
 from dcap.convert.inside_image import InsideImage, from_base64
 from dcap.convert.reader import READERS, FoundObject, Item, Opened
 from dcap.core.errors import RecordError
@@ -90,7 +91,7 @@ class Labelme:
     """Write the image that a file has inside (imageData) into the folder of images where it is not there, or shows
     another picture."""
 
-    def open(self, source: Path, images: Path | None, report: ConversionReport) -> Opened:
+    def open(self, source: Path, images: ImageSearch, report: ConversionReport) -> Opened:
         """Find the files; without `images` their own folder holds the images.
 
         Raises:
@@ -99,10 +100,10 @@ class Labelme:
         files = files_below(source, ".json") if source.is_dir() else [source]
         if not files:
             raise RecordError(f"{source} must hold Labelme's .json files, and has none")
-        folder = images or (source if source.is_dir() else source.parent)
-        return Opened(folder, len(files), self._items(files, folder.resolve(), report))
+        folder = images.within(source if source.is_dir() else source.parent)
+        return Opened(folder, len(files), self._items(files, folder, report), complete=source.is_dir())
 
-    def _items(self, files: Sequence[Path], folder: Path, report: ConversionReport) -> Iterator[Item]:
+    def _items(self, files: Sequence[Path], folder: ImageFolder, report: ConversionReport) -> Iterator[Item]:
         for path in files:
             place = SourcePlace(str(path))
             try:
@@ -112,7 +113,7 @@ class Labelme:
                 continue
             yield item
 
-    def _item(self, path: Path, folder: Path, place: SourcePlace, report: ConversionReport) -> Item:
+    def _item(self, path: Path, folder: ImageFolder, place: SourcePlace, report: ConversionReport) -> Item:
         # Written out, since a file that is no JSON already names itself.
         try:
             data = load_object(path, MAX_BYTES)
@@ -130,36 +131,36 @@ class Labelme:
         for k, value in enumerate(array(data, "shapes")):
             shape = named(value, f"shapes[{k}]")
             objects += self._objects(as_object(shape, f"shapes[{k}]"), f"shapes[{k}]", place, report)
-        names = self._image(_names(path, name, folder), data.get("imageData"), folder)
+        name = self._image(*_names(path, name, folder.root), data.get("imageData"), folder)
         metadata = {key: value for key, value in plain.items() if key not in _FILE_KEYS}
         flags = {key: value for key, value in as_object(plain.get("flags") or {}, "flags").items() if value}
         if flags:
             metadata["flags"] = flags
-        return Item(place, names, self._joined(objects, place, report), size, metadata=metadata)
+        return Item(place, (name,), self._joined(objects, place, report), size, metadata=metadata)
 
-    def _image(self, names: tuple[str, ...], encoded: Any, folder: Path) -> tuple[str, ...]:
-        """Return the possible paths of the picture that Labelme shows: the one inside the file, where there is one."""
+    def _image(self, name: str, target: str, encoded: Any, folder: ImageFolder) -> str:
+        """Return the path of the picture that Labelme shows: the one inside the file, where there is one."""
         text = decoded(encoded)
         holds = text is not None and text != ""
         there = None
         try:
-            there = find_image(folder, names)
+            there = folder.find((name,)).path
         except RecordError as error:
             if not holds and self.extract:
-                raise RecordError(f"imageData must be given: there is no image {names[-1]} in {folder}") from None
+                raise RecordError(f"imageData must be given: there is no image {target} in {folder.root}") from None
             if not self.extract:
                 hint = " The file holds the image too (imageData): --extract writes it." if holds else ""
                 raise RecordError(f"{error}{hint}") from None
         if not holds:
-            return names
+            return name
         inside = InsideImage.of(text, "imageData")
         if there is not None and inside.shows(there):
-            return names
+            return name
         if not self.extract:
             text = f"imagePath must be the picture inside (imageData), which Labelme shows, and {there} is another one"
             way = "Write the one inside with --extract, or put null in its place where the file is right."
             raise RecordError(f"{text}. {way}")
-        return (inside.write(folder, names),)
+        return inside.write(folder.root, (target,))
 
     def _objects(self, shape: dict[str, Any], name: str, place: SourcePlace, report: ConversionReport) -> list[_Part]:
         desc = shape.get("label")
@@ -247,12 +248,17 @@ class Labelme:
         return shapes_of(rings, box, self.parts, report, place)
 
 
-def _names(path: Path, name: str, folder: Path) -> tuple[str, ...]:
-    """Return the possible paths of the image below the folder: from its own file, as in Labelme; then by name alone."""
+def _names(path: Path, name: str, folder: Path) -> tuple[str, str]:
+    """Return the path of the image, and the name below the folder that a new file for it gets.
+
+    Labelme's paths start at its own file. One that leads into the folder starts there from now on.
+    """
     spelling = name.replace("\\", "/")
-    meant = (path.parent / spelling).resolve()
-    inside = [meant.relative_to(folder).as_posix()] if meant.is_relative_to(folder) else []
-    return tuple(dict.fromkeys([*inside, spelling.rsplit("/", 1)[-1]]))
+    meant = Path(os.path.normpath(path.parent.resolve() / spelling))
+    if folder in meant.parents:
+        below = meant.relative_to(folder).as_posix()
+        return below, below
+    return spelling, (path_parts(spelling) or [path.stem])[-1]
 
 
 def _size(plain: dict[str, Any]) -> tuple[int, int] | None:

@@ -17,9 +17,9 @@ import numpy as np
 
 from dcap.convert.conversion_report import ConversionReport, SourcePlace
 from dcap.convert.foreign_files import files_below, number_of, show_short
-from dcap.convert.foreign_images import SUFFIXES
 from dcap.convert.foreign_shapes import Parts, Shape, check_box, corners_of, degrees_of, shapes_of, turned_box
 from dcap.convert.foreign_xml import load_xml
+from dcap.convert.image_folder import ImageSearch
 from dcap.convert.reader import READERS, FoundObject, Item, Opened
 from dcap.core.errors import RecordError
 from dcap.core.files import require_file
@@ -50,7 +50,7 @@ class Voc:
     """Text file with the names of the annotations to take, one a line, such as ImageSets/Main/train.txt;
     from the current folder, or from the source."""
 
-    def open(self, source: Path, images: Path | None, report: ConversionReport) -> Opened:
+    def open(self, source: Path, images: ImageSearch, report: ConversionReport) -> Opened:
         """Find the files. Without `images`, the images are in JPEGImages, or beside the annotations.
 
         Raises:
@@ -65,7 +65,8 @@ class Voc:
             raise RecordError(f"{source} must hold Pascal VOC's .xml files, and has none")
         base = folder if folder.is_dir() else folder.parent
         places = [place for place in (base / "JPEGImages", base.parent / "JPEGImages") if place.is_dir()]
-        return Opened(images or (places[0] if places else base), len(files), self._items(files, report))
+        found = images.within(places[0] if places else base)
+        return Opened(found, len(files), self._items(files, report), complete=not self.split and source.is_dir())
 
     def _items(self, files: Sequence[Path], report: ConversionReport) -> Iterator[Item]:
         for path in files:
@@ -89,9 +90,7 @@ class Voc:
             except RecordError as error:
                 raise RecordError(f"object {k + 1}: {error}") from None
         metadata = _by_tag(child for child in root if child.tag not in _FILE_TAGS)
-        # Some tools leave the ending out.
-        names = (name,) if Path(name).suffix.lower() in SUFFIXES else (name, *(name + end for end in SUFFIXES))
-        return Item(place, names, objects, _size(root), metadata=metadata)
+        return Item(place, (name,), objects, _size(root), metadata=metadata)
 
     def _object(self, item: Element, name: str, place: SourcePlace, report: ConversionReport) -> list[FoundObject]:
         at = place.of(name)

@@ -1,219 +1,259 @@
 """YOLO: one text file per image, one object per line, shares of width and height.
 
-Owns how data.yaml, classes and files belong together: the labels of ``images/train/a.jpg`` are in
-``labels/train/a.txt``, or beside the image; an image without a file has no objects.
+Owns the three forms that a data set comes in: a data.yaml, Darknet's obj.data, or a folder of labels with a list of
+classes. An image whose file of labels is empty has no objects. One without a file counts as one without objects, as in
+Ultralytics, and the report notes it.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import NamedTuple
 
 from dcap.convert.conversion_report import ConversionReport, SourcePlace
-from dcap.convert.foreign_files import read_bytes, show_short
-from dcap.convert.foreign_images import SUFFIXES, list_images
+from dcap.convert.image_folder import SUFFIXES, FileTree, ImageFolder, ImageSearch, folded, is_within, path_below
 from dcap.convert.reader import READERS, FoundObject, Item, Opened
+from dcap.convert.yolo_data import read_classes, read_data, read_text
+from dcap.convert.yolo_labels import LabelFolder
+from dcap.convert.yolo_lines import LineKind, LineReader, check_kind
 from dcap.core.errors import RecordError
 
-MAX_BYTES = 16 << 20
-"""Largest data.yaml, list of images or file of labels."""
+_LABEL_FOLDERS = ("labels", "labeltxt")
+"""Folders of labels, in lower case, whose images are in the folder ``images`` beside it."""
 
 
-_MOST_OF_NAME = 255
-"""Bytes of a name between slashes that file systems allow."""
-_LISTS = frozenset(("classes.txt", "train.txt", "val.txt", "test.txt"))
+class _Listed(NamedTuple):
+    """An image of the split."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    root: Path
-    """Folder that all images must be in."""
-    files: Sequence[Path]
-    """Images."""
-    names: Mapping[int, str]
-    keypoints: int
-    """Numbers of a line behind those of its box."""
-    labels: Path | None = None
-    """Folder of labels, if the path of an image does not give it."""
+    names: tuple[str, ...]
+    """Possible paths of it, as written."""
+    path: Path
+    place: SourcePlace
+    """Where it is named."""
 
 
 @READERS.register("yolo")
 @dataclass(frozen=True)
 class Yolo:
-    """A YOLO data.yaml, or a folder of label files together with a list of classes and the folder of images."""
+    """A YOLO data.yaml, Darknet's obj.data, or a folder of label files with a list of classes."""
 
     split: str = "train"
-    """Which images of data.yaml: train, val or test."""
+    """Which images of data.yaml or obj.data: train, val or test."""
     classes: Path | None = None
-    """Text file with the names of the classes, one a line; for a folder of label files."""
+    """Names of the classes: a text file with one a line, or a data.yaml. For a folder of label files; classes.txt in it
+    or beside it is found."""
+    lines: LineKind = "auto"
+    """What the lines of label files are. Auto: boxes with keypoints where data.yaml has kpt_shape, else boxes of 4
+    numbers and polygons of 6 or more; lines that can be both are an error. Dota: four corners in pixels, then the class
+    by its name."""
 
-    def open(self, source: Path, images: Path | None, report: ConversionReport) -> Opened:
-        """Find images and labels. `images` replaces the path of data.yaml: the folder that all images must be in.
+    def open(self, source: Path, images: ImageSearch, report: ConversionReport) -> Opened:
+        """Find images and labels.
 
         Raises:
-            RecordError: The data set is not laid out as YOLO's.
+            RecordError: The data set is not laid out as YOLO's, no image has labels, or nothing says what lines are.
         """
-        layout = self._from_folder(source, images) if source.is_dir() else self._from_yaml(source, images)
-        if not layout.files:
-            raise RecordError(f"{source} must name images, and none were found in {layout.root}")
-        _find_orphans(layout, report)
-        return Opened(layout.root, len(layout.files), _items(layout, report))
+        if source.is_dir():
+            reader = LineReader(self._class_names(source), self.lines)
+            folder = images.within(_image_folder(source))
+            labels = LabelFolder(source.resolve(), folder, only=True)
+            listed = _in_folder(folder.root, folder, SourcePlace(str(source)), report)
+        else:
+            data = read_data(source, self.split)
+            if data.keypoints and self.lines not in ("auto", "pose"):
+                raise RecordError(f"{source}: --lines must be pose, as kpt_shape says, not {self.lines}")
+            names = read_classes(self.classes) if self.classes else data.names
+            reader = LineReader(names, self.lines, data.keypoints)
+            root = _root(source, data.path, images.folder)
+            folder = images.within(root)
+            labels = LabelFolder(root, folder)
+            listed = [one for entry in data.entries for one in _listed(entry, source, root, folder, report)]
+        if not listed:
+            raise RecordError(f"{source} must name images, and none were found in {folder.root}")
+        found = _paired(_once(listed, report), labels, report)
+        if reader.kind == "auto" and not reader.keypoints:
+            check_kind(line for _, path in found if path for line in _lines_of(path))
+        return Opened(folder, len(found), _items(found, reader, report))
 
-    def _from_folder(self, source: Path, images: Path | None) -> _Layout:
-        classes = self.classes or source / "classes.txt"
-        lines = _text(classes, " Give the names of the classes as --classes.").splitlines()
-        names = dict(enumerate(line.strip() for line in lines if line.strip()))
-        beside = source.parent / "images"
-        root = images or (beside if source.name == "labels" and beside.is_dir() else source)
-        return _Layout(root.resolve(), list_images(root.resolve()), names, 0, source)
-
-    def _from_yaml(self, source: Path, images: Path | None) -> _Layout:
-        try:
-            data = yaml.safe_load(_text(source))
-        except (yaml.YAMLError, RecursionError, ValueError) as error:
-            raise RecordError(f"{source}: file must be YAML ({' '.join(str(error).split())})") from None
-        if not isinstance(data, dict):
-            raise RecordError(f"{source}: file must hold names, train and val, not {type(data).__name__}")
-        root = (images or _root(source, data)).resolve()
-        entries = data.get(self.split)
-        if not entries:
-            raise RecordError(f"{source}: {self.split} must be given. Choose another --split.")
-        files: list[Path] = []
-        for entry in entries if isinstance(entries, list) else [entries]:
-            files += _listed(root, entry, source)
-        shape = data.get("kpt_shape")
-        good = isinstance(shape, list) and len(shape) == 2 and all(type(n) is int and 0 < n < 1000 for n in shape)
-        if shape is not None and not good:
-            raise RecordError(f"{source}: kpt_shape must be two whole numbers, not {show_short(shape)}")
-        return _Layout(root, files, _names(data.get("names"), source), math.prod(shape or [0]))
+    def _class_names(self, source: Path) -> dict[int, str]:
+        if self.lines == "dota":
+            return {}
+        near = (source / "classes.txt", source.parent / "classes.txt")
+        path = self.classes or next((path for path in near if path.is_file()), near[0])
+        if not path.is_file() and (source / "data.yaml").is_file():
+            raise RecordError(f"{source} holds a data.yaml. Convert {source / 'data.yaml'}.")
+        return read_classes(path, " Give the names of the classes as --classes.")
 
 
-def _root(source: Path, data: Mapping[str, Any]) -> Path:
-    path = _path(data.get("path") or "", source)
+def _image_folder(labels: Path) -> Path:
+    """Return the folder of images that belongs to a folder of labels: its counterpart, or the folder itself."""
+    parts = labels.resolve().parts
+    for k in reversed([k for k, part in enumerate(parts) if folded(part) in _LABEL_FOLDERS]):
+        for name in ("images", "Images", "JPEGImages"):
+            folder = Path(*parts[:k], name, *parts[k + 1 :])
+            if folder.is_dir():
+                return folder
+    return labels
+
+
+def _root(source: Path, written: str, images: Path | None) -> Path:
+    """Return the folder that the paths of a data.yaml start at.
+
+    One that is not there was written on another machine: then it is the folder of that name below data.yaml, or the
+    folder of data.yaml itself.
+    """
     folder = source.parent.resolve()
-    root = (folder / path).resolve()
-    if not root.is_relative_to(folder) or not root.is_dir():
+    path = Path(os.path.normpath(folder / written))
+    if os.path.isdir(path) and path.is_relative_to(folder):
+        return path
+    if os.path.isdir(path):
+        if images:
+            return images.resolve()
         raise RecordError(
-            f"{source}: path must be a folder below {folder}, not {path!r}. Give the folder of the data as --images."
+            f"{source}: path must be a folder below {folder}, not {written!r}. Give the folder of the data as --images."
         )
-    return root
+    below = path_below(folder, written)
+    return below if below and below.is_dir() else folder
 
 
-def _path(value: Any, source: Path) -> str:
-    parts = value.split("/") if isinstance(value, str) else ["\0"]
-    if any("\0" in part or len(part.encode("utf-8", "replace")) > _MOST_OF_NAME for part in parts):
-        raise RecordError(f"{source}: images must be given by a path, not {show_short(value)}")
-    return str(value)
-
-
-def _listed(root: Path, entry: Any, source: Path) -> list[Path]:
-    """Return the images of one entry: a folder, or a text file with one path a line."""
-    entry = _path(entry, source)
-    place = (root / entry).resolve()
-    if not place.is_relative_to(root) and entry.startswith("../"):
-        place = (root / entry.removeprefix("../")).resolve()  # as Roboflow writes it
-    if not place.is_relative_to(root):
-        raise RecordError(f"{source}: images must lie inside {root}, not at {entry!r}. Give --images a folder above.")
-    if place.is_dir():
-        return list_images(place)
-    if place.suffix != ".txt":
-        raise RecordError(f"{source}: {entry!r} must be a folder or a list of images in {root}")
-    lines = [_path(line.strip(), place) for line in _text(place).splitlines() if line.strip()]
-    return [(place.parent / line if line.startswith("./") else root / line) for line in lines]
-
-
-def _names(names: Any, source: Path) -> dict[int, str]:
-    found = dict(enumerate(names)) if isinstance(names, list) else names
-    if not isinstance(found, dict) or not all(type(k) is int for k in found):
-        raise RecordError(f"{source}: names must be a list or map numbers to names, not {type(names).__name__}")
-    for k, name in found.items():
-        if not isinstance(name, str | int | float):  # a list may be endless when it is written out
-            raise RecordError(f"{source}: names must be texts, not {show_short(name)} for {k}")
-    return {k: str(v) for k, v in found.items()}
-
-
-def _items(layout: _Layout, report: ConversionReport) -> Iterator[Item]:
-    for image in layout.files:
-        labels = _labels_of(image, layout)
-        place = SourcePlace(str(labels))
+def _listed(entry: str, source: Path, root: Path, folder: ImageFolder, report: ConversionReport) -> list[_Listed]:
+    """Return the images of one entry: a folder, a text file with one path a line, or an image."""
+    entry = entry.strip()
+    place, path = SourcePlace(str(source), "", entry), _place_of(entry, source, root, folder)
+    if path.is_dir():
+        return _in_folder(path, folder, place, report)
+    if path.suffix.lower() in SUFFIXES:
+        return [_Listed((path.relative_to(folder.root).as_posix(),), path, place)]
+    found: list[_Listed] = []
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        name = line.strip()
+        if not name:
+            continue
+        at_list = (str(path.parent / name),) if name.startswith(".") and path.parent != folder.root else ()
+        where = SourcePlace(str(path), f"line {number}")
         try:
-            name = image.relative_to(layout.root).as_posix() if image.is_relative_to(layout.root) else str(image)
-            lines = _text(labels).splitlines() if labels.is_file() else []
-            objects = [
-                _object(line, f"line {number}", layout, place, report)
-                for number, line in enumerate(lines, start=1)
-                if line.strip()
-            ]
+            found.append(_Listed((*at_list, name), folder.find((*at_list, name)).path, where))
+        except RecordError as error:
+            report.refuse(error, where)
+    return found
+
+
+def _place_of(entry: str, source: Path, root: Path, folder: ImageFolder) -> Path:
+    """Return the file or folder that an entry means: below the folder of images, or a list below that of the data."""
+    spelling = entry.replace("\\", "/")
+    inside = folder.inside(spelling)
+    path = inside if inside and os.path.exists(inside) else path_below(folder.root, spelling)
+    if path is None:
+        listed = path_below(root, spelling)
+        path = listed if listed and listed.is_file() and listed.suffix.lower() not in SUFFIXES else None
+    if path is None and spelling.rstrip("/").rsplit("/", 1)[-1] == folder.root.name:
+        path = folder.root
+    if path is None:
+        if inside is None:
+            text = f"images must lie inside {folder.root}, not at {entry!r}. Give --images a folder above."
+            raise RecordError(f"{source}: {text}")
+        raise RecordError(f"{source}: {entry!r} must be a folder or a list of images in {folder.root}")
+    target = os.path.realpath(path)
+    if not folder.follow_links and not any(is_within(target, str(top)) for top in (folder.root, root)):
+        raise RecordError(
+            f"{source}: images must lie inside {folder.root}, and {entry!r} is a link to {target}. "
+            "Give --follow-links to use it."
+        )
+    return path
+
+
+def _in_folder(path: Path, folder: ImageFolder, place: SourcePlace, report: ConversionReport) -> list[_Listed]:
+    tree = folder.tree if path == folder.root else FileTree(path, SUFFIXES, folder.follow_links, folder.root)
+    found = [path / name for name in tree.files]
+    for name in tree.links_out:
+        report.refuse(
+            f"images must lie inside {folder.root}, and {path / name} is a link that leads out. "
+            "Give --follow-links to follow it.",
+            place,
+        )
+    return [_Listed((image.relative_to(folder.root).as_posix(),), image, place) for image in found]
+
+
+def _once(listed: Sequence[_Listed], report: ConversionReport) -> list[_Listed]:
+    found: dict[Path, _Listed] = {}
+    for one in listed:
+        if found.setdefault(one.path, one) is not one:
+            report.add("note", "image that is named more than once: taken once", one.place, one.names[-1])
+    return list(found.values())
+
+
+def _paired(
+    listed: Sequence[_Listed], labels: LabelFolder, report: ConversionReport
+) -> list[tuple[_Listed, Path | None]]:
+    """Return images with their files of labels.
+
+    Images that share one are refused, since it belongs to one of them, and so are files that no image has.
+
+    Raises:
+        RecordError: No image has labels.
+    """
+    found: list[tuple[_Listed, Path | None]] = []
+    owners: dict[Path, list[Path]] = {}
+    for one in listed:
+        try:
+            path = labels.find(one.path, one.names)
+        except RecordError as error:
+            report.refuse(error, SourcePlace(str(one.path)))
+            continue
+        found.append((one, path))
+        if path is None:
+            reason = "image without a file of labels: taken as one without objects"
+            report.add("note", reason, SourcePlace(str(one.path)), f"no {labels.places(one.path)[0]}")
+        else:
+            owners.setdefault(path, []).append(one.path)
+    if listed and not owners:
+        raise RecordError(f"{labels.root} must have labels, and {labels.none_found([one.path for one in listed])}")
+    labels.refuse_others(owners.keys(), [one.path for one in listed], report)
+    shared = {path: images for path, images in owners.items() if len(images) > 1}
+    for path, images in shared.items():
+        shown = " and ".join(str(image) for image in images[:3])
+        report.refuse(f"labels must belong to one image, not to {len(images)}: {shown}", SourcePlace(str(path)))
+    return [(one, path) for one, path in found if path not in shared]
+
+
+def _lines_of(path: Path) -> list[str]:
+    """Return the lines of a file that can be read; one that cannot is refused when its turn comes."""
+    try:
+        return read_text(path).splitlines()
+    except RecordError:
+        return []
+
+
+def _items(
+    found: Sequence[tuple[_Listed, Path | None]], reader: LineReader, report: ConversionReport
+) -> Iterator[Item]:
+    for one, path in found:
+        place = SourcePlace(str(path or one.path))
+        try:
+            objects = _objects(path, reader, place, report) if path else []
         except RecordError as error:
             report.refuse(error, place)
             continue
-        yield Item(place, (name,), objects, normalised=True)
+        yield Item(place, one.names, objects, normalised=reader.kind != "dota")
 
 
-def _labels_of(image: Path, layout: _Layout) -> Path:
-    if layout.labels is not None:
-        inside = image.relative_to(layout.root).with_suffix(".txt")
-        return layout.labels / inside
-    parts = list(image.parts)
-    where = [k for k, part in enumerate(parts) if part == "images"]
-    if where:
-        parts[where[-1]] = "labels"
-    return Path(*parts).with_suffix(".txt")
-
-
-def _object(line: str, name: str, layout: _Layout, place: SourcePlace, report: ConversionReport) -> FoundObject:
-    words = line.split()
-    try:
-        number, values = int(words[0]), [float(word) for word in words[1:]]
-    except ValueError:
-        raise RecordError(f"{name}: line must be a class and numbers, not {show_short(line.strip())}") from None
-    if number not in layout.names:
-        raise RecordError(f"{name}: class must be one of the {len(layout.names)} names, not {number}")
-    if layout.keypoints and len(values) == 4 + layout.keypoints:
-        report.add("dropped", "keypoints, which records have no shape for", place.of(name))
-        values = values[:4]
-    if len(values) == 4:
-        x, y, w, h = values
-        box = [x - w / 2, y - h / 2, x + w / 2, y + h / 2]
-        # A box that touches the border does so in spite of rounding.
-        return FoundObject(name, layout.names[number], "bbox_2d", [round(value, 12) for value in box])
-    if len(values) < 6 or len(values) % 2:
-        text = "a box of 4 numbers or a polygon of at least 3 pairs"
-        raise RecordError(f"{name}: line must hold {text} behind the class, not {len(values)} numbers")
-    return FoundObject(name, layout.names[number], "poly", values)
-
-
-def _find_orphans(layout: _Layout, report: ConversionReport) -> None:
-    """Refuse files of labels that belong to no image; those of another split in the same folder belong to one."""
-    known = {_labels_of(image, layout) for image in layout.files}
-    folders = [layout.labels] if layout.labels else sorted({path.parent for path in known})
-    for folder in folders:
-        others = set() if layout.labels else _image_stems(folder)
-        pattern = folder.rglob("*.txt") if layout.labels else folder.glob("*.txt")
-        for path in sorted(pattern):
-            if path not in known and path.name not in _LISTS and path.stem not in others:
-                report.refuse("labels must belong to an image, and there is none of this name", SourcePlace(str(path)))
-
-
-def _image_stems(labels: Path) -> set[str]:
-    """Return the names, without endings, of all images whose labels are in a folder."""
-    parts = list(labels.parts)
-    where = [k for k, part in enumerate(parts) if part == "labels"]
-    if where:
-        parts[where[-1]] = "images"
-    folder = Path(*parts)
-    return {path.stem for path in folder.iterdir() if path.suffix.lower() in SUFFIXES} if folder.is_dir() else set()
-
-
-def _text(path: Path, advice: str = "") -> str:
-    try:
-        return read_bytes(path, MAX_BYTES).decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise RecordError(f"{path}: file must be UTF-8 text") from None
-    except RecordError as error:
-        raise RecordError(f"{error}{advice}") from None
+def _objects(path: Path, reader: LineReader, place: SourcePlace, report: ConversionReport) -> list[FoundObject]:
+    objects: list[FoundObject] = []
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if not line.strip():
+            continue
+        name = f"line {number}"
+        try:
+            parsed = reader.parse(line)
+        except RecordError as error:
+            raise RecordError(f"{name}: {error}") from None
+        if parsed is None:
+            continue
+        if parsed.keypoints:
+            report.add("dropped", "keypoints, which records have no shape for", place.of(name))
+        attributes = {"difficult": parsed.difficult} if parsed.difficult else None
+        objects.append(FoundObject(name, parsed.desc, parsed.key, parsed.values, attributes))
+    return objects

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dcap.convert.foreign_images import stored_to_displayed
+from dcap.convert.image_frame import stored_to_displayed
 from dcap.core.errors import RecordError
 from dcap.geometry import ShapeArray, transform
 from dcap.records.images import decode_image, read_header
