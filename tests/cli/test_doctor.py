@@ -37,7 +37,7 @@ def test_a_forced_backend_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_kernels_that_cannot_be_loaded_are_reported_and_fail() -> None:
     program = (
-        "import sys; sys.modules['dcap.kernels'] = None; "
+        "import sys; sys.modules['dcap.kernels'] = sys.modules['torch'] = None; "
         "from dcap.cli.__main__ import main; sys.exit(main(['doctor', '--json']))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
