@@ -132,12 +132,16 @@ def expected(pipeline: Pipeline, shapes: ShapeArray, seed: int) -> dict[int, lis
                 scale = part.share / size_of(mapped(part.shape, affine))
                 found = pieces(part.shape, region)
                 left += [Part(piece, scale * size_of(mapped(piece, affine))) for piece in found]
-            if pipeline.config.split_policy == "largest" and left:
-                left = [max(left, key=lambda part: part.share)]
             out[i] = left
-            if not left or sum(part.share for part in left) < least:
+            if not left or sum(part.share for part in labelled(left, pipeline)) < least:
                 del out[i]
-    return out
+    return {i: labelled(parts, pipeline) for i, parts in out.items()}
+
+
+def labelled(parts: list[Part], pipeline: Pipeline) -> list[Part]:
+    """A rule looks at the parts that would be labels now; the others stay, since a later cut may take those away."""
+    largest = pipeline.config.split_policy == "largest"
+    return [max(parts, key=lambda part: part.share)] if largest else parts
 
 
 def check_polygons(got: list[shapely.Geometry], want: list[shapely.Geometry]) -> None:

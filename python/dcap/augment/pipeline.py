@@ -110,7 +110,7 @@ class Pipeline:
         bypassed = bool(rng.random() < rules.bypass_prob)
         for stage in () if bypassed else self.stages:
             walk = done.draw(stage, walk, rng)
-        walk = walk.cut()
+        walk = walk.cut().labelled()
         walk = walk if fit is None else walk.resized(fit(walk.canvas))
         plan = Plan(
             source=canvas,

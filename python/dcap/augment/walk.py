@@ -15,36 +15,51 @@ from dcap.augment.policy import NO_RULES, Copy, DropRules, Skip, Warp
 from dcap.core.words import counted
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import MAX_PIXELS, Canvas
-from dcap.geometry.clipping import Clipped, Rect, clip, transform, transform_and_clip, visible_fraction
+from dcap.geometry.clipping import Clipped, Rect, clip, difference, transform, transform_and_clip
 from dcap.geometry.measures import area_or_length
 from dcap.geometry.shapes import GeometryKind, ShapeArray
 
 _IDENTITY = Affine.identity()
 _NOISE = 1e-9
 """A shape that lost less than this share is not cut: float noise moved it over the border."""
+_PER_PART = ("source_index", "instance", "visible_fraction", "part_share", "shown_share")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Layer:
+    """A paste, and how many instances are below it: it hides those with a smaller number."""
+
+    paste: Paste
+    instances_below: int
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Walk:
     """Shapes, map and visible region after the ops so far, in the frame of `canvas`. Ops see it as `View`.
 
+    All visible parts of a cut object stay until the end, even if ``split_policy`` is ``largest``: a later op may cut
+    the part that is the largest so far. `labelled` chooses. Until then `base`, `texts` and the arrays have one entry
+    per part, in the order of `instance`, and `shapes` and `captions` show what the labels would be now.
+
     Shapes are mapped only when they are read: `base` holds them as they were before the ops of `since`. `source_index`
     and `visible_fraction` refer to the input objects. `dropped` holds a reason for each input object that is gone.
-    `part_share` is the share of one part in its object's area (length); `visible_fraction` is the share of all kept
-    parts together. `instance` separates the parts of an object from the parts of its copies.
+    `part_share` is the share of one part in its object's area (length), hidden or not; `shown_share` is what no layer
+    hides of it; `visible_fraction` is the share that the labelled parts of the object show. `instance` separates the
+    parts of an object from the parts of its copies.
     """
 
     canvas: Canvas
     base: ShapeArray
     since: Affine
-    captions: tuple[str, ...]
+    texts: tuple[str, ...]
     source_index: npt.NDArray[np.int64]
     instance: npt.NDArray[np.int64]
     visible_fraction: npt.NDArray[np.float64]
     part_share: npt.NDArray[np.float64]
+    shown_share: npt.NDArray[np.float64]
     affine: Affine
     region: npt.NDArray[np.float64]
-    pastes: tuple[Paste, ...]
+    layers: tuple[Layer, ...]
     dropped: Mapping[int, str]
     box_policy: Literal["polygon", "aabb"]
     split_policy: Literal["largest", "all"]
@@ -55,7 +70,19 @@ class Walk:
     @property
     def shapes(self) -> ShapeArray:
         """One per caption."""
-        return self._mapped(self.base)
+        chosen = self._chosen()
+        return self._mapped(self.base if chosen is None else self.base.take(chosen))
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """One per labelled part."""
+        chosen = self._chosen()
+        return self.texts if chosen is None else tuple(self.texts[i] for i in chosen.tolist())
+
+    @property
+    def pastes(self) -> tuple[Paste, ...]:
+        """From the lowest to the uppermost."""
+        return tuple(layer.paste for layer in self.layers)
 
     def _mapped(self, shapes: ShapeArray) -> ShapeArray:
         return shapes if self.since == _IDENTITY else transform(shapes, self.since, self.box_policy)
@@ -78,14 +105,15 @@ class Walk:
             canvas=canvas,
             base=shapes,
             since=_IDENTITY,
-            captions=captions,
+            texts=captions,
             source_index=np.arange(count),
             instance=np.arange(count),
             visible_fraction=np.ones(count),
             part_share=np.ones(count),
+            shown_share=np.ones(count),
             affine=_IDENTITY,
             region=region,
-            pastes=(),
+            layers=(),
             dropped={},
             box_policy=box_policy,
             split_policy=split_policy,
@@ -108,7 +136,7 @@ class Walk:
             since=warp.affine @ self.since,
             affine=warp.affine @ self.affine,
             region=warp.affine.apply(self.region),
-            pastes=tuple(paste.mapped(warp.affine) for paste in self.pastes),
+            layers=_mapped_layers(self.layers, warp.affine),
             is_cut=False,
         )
         if not cut:
@@ -131,36 +159,38 @@ class Walk:
         return self if self.is_cut else self._cut(self.canvas.rect, rules, name)
 
     def _cut(self, rect: Rect, rules: DropRules, name: str) -> Walk:
-        clipped = transform_and_clip(self.base, self.since, rect, self.split_policy, self.box_policy)
-        source = self.source_index[clipped.source_index]
-        visible, part_share = self._shares(clipped)
+        clipped = transform_and_clip(self.base, self.since, rect, "all", self.box_policy)
+        before = clipped.source_index
+        layers = _cut_layers(self.layers, rect)
+        share = self._part_share(clipped)
+        shown = share * _uncovered(clipped.shapes, self.instance[before], layers)
+        visible = self._of_objects(self.instance[before], shown)
         visible[visible > 1.0 - _NOISE] = 1.0
-        keep = visible >= rules.min_coverage
-        kept = source[keep]
-        captions = [self.captions[i] for i in clipped.source_index[keep]]
+        keep = (visible >= rules.min_coverage) & (shown > 0.0)
+        kept = before[keep]
+        texts = [self.texts[i] for i in kept.tolist()]
         if self.completeness is not None:
             for i in np.flatnonzero(visible[keep] < rules.completeness_threshold):
-                captions[i] = self.completeness.rewrite(captions[i])
+                texts[i] = self.completeness.rewrite(texts[i])
         return replace(
             self,
             base=clipped.shapes if keep.all() else clipped.shapes.take(keep),
             since=_IDENTITY,
-            captions=tuple(captions),
-            source_index=kept,
-            instance=self.instance[clipped.source_index][keep],
+            texts=tuple(texts),
+            source_index=self.source_index[kept],
+            instance=self.instance[kept],
             visible_fraction=visible[keep],
-            part_share=part_share[keep],
+            part_share=share[keep],
+            shown_share=shown[keep],
             region=_cut_region(self.region, rect),
-            pastes=_cut_pastes(self.pastes, rect),
-            dropped={**self.dropped, **self._reasons(clipped, visible, kept, rules, name)},
+            layers=layers,
+            dropped={**self.dropped, **self._reasons(clipped, visible, self.source_index[kept], rules, name)},
             is_cut=True,
         )
 
-    def _shares(self, clipped: Clipped) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Return visible fraction and part share of each clipped shape."""
+    def _part_share(self, clipped: Clipped) -> npt.NDArray[np.float64]:
+        """Return the share of each clipped part in its object, whether something hides it or not."""
         before = clipped.source_index
-        # A cut may remove one part of an object and keep another, or the rules keep only the largest part. So each part
-        # counts by itself, and an object counts by its labelled parts.
         share = self.part_share[before]
         cut = np.flatnonzero(clipped.visible_fraction < 1.0)
         if len(cut):
@@ -169,12 +199,41 @@ class Walk:
                 area_or_length(clipped.shapes.take(cut)),
             )
             share[cut] *= np.divide(new, old, out=np.ones_like(new), where=old > 0.0)
-        return _summed(self.instance[before], share), share
+        return share
+
+    def _of_objects(self, instance: npt.NDArray[np.int64], shown: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return for each part the share that its object shows: by its largest part, or by all of them."""
+        if self.split_policy == "all":
+            return np.minimum(np.bincount(instance, shown)[instance], 1.0) if len(instance) else shown
+        if not _has_parts(instance):
+            return shown.copy()
+        first = _starts(instance)
+        return np.maximum.reduceat(shown, first).repeat(np.diff(first, append=len(instance)))
+
+    def _chosen(self) -> npt.NDArray[np.int64] | None:
+        """Return which parts are labels now. `None`: all."""
+        if self.split_policy == "all" or not _has_parts(self.instance):
+            return None
+        # Float noise must not decide between equal parts: the first of them stays.
+        large = np.flatnonzero(self.shown_share >= (1.0 - _NOISE) * self.visible_fraction)
+        return large[_starts(self.instance[large])]
+
+    def labelled(self) -> Walk:
+        """Return the state in which every part is a label."""
+        chosen = self._chosen()
+        if chosen is None:
+            return self
+        return replace(
+            self,
+            base=self.base.take(chosen),
+            texts=tuple(self.texts[i] for i in chosen.tolist()),
+            **{name: getattr(self, name)[chosen] for name in _PER_PART},
+        )
 
     def copied(self, copy: Copy, name: str) -> Walk:
         """Return the state with patches and their objects pasted over it. Each patch is a window of this state.
 
-        An object under a patch keeps its label; its visible fraction falls.
+        An object under a patch keeps its label, unless the patch hides all of it; its visible fraction falls.
 
         Args:
             copy: The effect.
@@ -182,31 +241,38 @@ class Walk:
         """
         after = self
         for patch in copy.patches:
-            part = self._cut(patch.window, copy.rules, name)
-            layers = (Paste(self.affine, part.region), *part.pastes)
-            # Sorted, so that the parts of one object share the number of its copy.
-            instance = np.unique(part.instance, return_inverse=True)[1] + after.instance.max(initial=-1) + 1
-            covered = after._covered(patch.target)
-            after = replace(
-                covered,
-                base=ShapeArray.concatenate([after.shapes, transform(part.base, patch.affine, self.box_policy)]),
-                since=_IDENTITY,
-                captions=after.captions + part.captions,
-                source_index=np.concatenate([after.source_index, part.source_index]),
-                instance=np.concatenate([after.instance, instance]),
-                visible_fraction=np.concatenate([covered.visible_fraction, part.visible_fraction]),
-                part_share=np.concatenate([covered.part_share, part.part_share]),
-                pastes=after.pastes + tuple(layer.mapped(patch.affine) for layer in layers if len(layer.region)),
-                # A copy as large as the canvas may reach over it by float noise.
-                is_cut=False,
-            )
+            after = after._pasted(self._cut(patch.window, copy.rules, name), patch.affine)
         return after
 
-    def _covered(self, rect: Rect) -> Walk:
-        """Return the state with everything inside `rect` hidden; no shape changes."""
-        left = 1.0 - visible_fraction(self.shapes, rect)
-        share = self.part_share * left
-        return replace(self, visible_fraction=_summed(self.instance, share), part_share=share)
+    def _pasted(self, part: Walk, affine: Affine) -> Walk:
+        """Return the state with a window of this one or of an earlier one pasted over it, mapped by `affine`."""
+        below = max([int(self.instance.max(initial=-1)) + 1, *(layer.instances_below for layer in self.layers)])
+        # Sorted, so that the parts of one object share the number of its copy.
+        originals, copies = np.unique(part.instance, return_inverse=True)
+        own = [Layer(Paste(part.affine, part.region), below)] if len(part.region) else []
+        own += [
+            replace(layer, instances_below=below + int(np.searchsorted(originals, layer.instances_below)))
+            for layer in part.layers
+        ]
+        layers = self.layers + _mapped_layers(tuple(own), affine)
+        base = ShapeArray.concatenate([self._mapped(self.base), transform(part.base, affine, self.box_policy)])
+        instance = np.concatenate([self.instance, below + copies])
+        part_share = np.concatenate([self.part_share, part.part_share])
+        shown = part_share * _uncovered(base, instance, layers)
+        return replace(
+            self,
+            base=base,
+            since=_IDENTITY,
+            texts=self.texts + part.texts,
+            source_index=np.concatenate([self.source_index, part.source_index]),
+            instance=instance,
+            visible_fraction=self._of_objects(instance, shown),
+            part_share=part_share,
+            shown_share=shown,
+            layers=layers,
+            # A copy as large as the canvas may reach over it by float noise.
+            is_cut=False,
+        )
 
     def _reasons(
         self,
@@ -220,19 +286,14 @@ class Walk:
         if not gone:
             return {}
         share = dict(zip(self.source_index[clipped.source_index].tolist(), visible.tolist(), strict=True))
-        return {
-            i: f"{share[i]:.0%} visible after {name}, less than {rules.min_coverage:.0%}"
-            if i in share
-            else f"outside the canvas after {name}"
-            for i in gone
-        }
+        return {i: _reason(share.get(i), rules, name) for i in gone}
 
     def resized(self, canvas: Canvas) -> Walk:
         """Return the state scaled to another canvas; nothing is cut."""
         if canvas == self.canvas:
             return self
         scale = Affine.scaling(canvas.width / self.canvas.width, canvas.height / self.canvas.height)
-        shapes = self.shapes
+        shapes = self._mapped(self.base)
         xy = scale.apply(shapes.xy)
         np.maximum(xy, 0.0, out=xy)
         np.minimum(xy, np.array([canvas.width, canvas.height], np.float64), out=xy)
@@ -243,7 +304,7 @@ class Walk:
             since=_IDENTITY,
             affine=scale @ self.affine,
             region=scale.apply(self.region),
-            pastes=tuple(paste.mapped(scale) for paste in self.pastes),
+            layers=_mapped_layers(self.layers, scale),
         )
 
     @property
@@ -272,14 +333,48 @@ def _cut_region(region: npt.NDArray[np.float64], rect: Rect) -> npt.NDArray[np.f
     return left.points(0) if len(left) else np.empty((0, 2))
 
 
-def _cut_pastes(pastes: tuple[Paste, ...], rect: Rect) -> tuple[Paste, ...]:
-    cut = (replace(paste, region=_cut_region(paste.region, rect)) for paste in pastes)
-    return tuple(paste for paste in cut if len(paste.region))
+def _cut_layers(layers: tuple[Layer, ...], rect: Rect) -> tuple[Layer, ...]:
+    cut = (replace(x, paste=replace(x.paste, region=_cut_region(x.paste.region, rect))) for x in layers)
+    return tuple(layer for layer in cut if len(layer.paste.region))
 
 
-def _summed(instance: npt.NDArray[np.int64], share: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """For each part: the share of its object that all parts together show."""
-    return np.minimum(np.bincount(instance, share)[instance], 1.0) if len(instance) else share
+def _mapped_layers(layers: tuple[Layer, ...], affine: Affine) -> tuple[Layer, ...]:
+    return tuple(replace(layer, paste=layer.paste.mapped(affine)) for layer in layers)
+
+
+def _uncovered(
+    shapes: ShapeArray, instance: npt.NDArray[np.int64], layers: tuple[Layer, ...]
+) -> npt.NDArray[np.float64]:
+    """Return the share of each shape that no layer above it hides."""
+    share = np.ones(len(shapes))
+    if not layers:
+        return share
+    lowest = np.searchsorted([layer.instances_below for layer in layers], instance, side="right")
+    for k in np.unique(lowest[lowest < len(layers)]).tolist():
+        under = np.flatnonzero(lowest == k)
+        covers = ShapeArray.concatenate([_polygon(layer.paste.region) for layer in layers[k:]])
+        left = difference(shapes.take(under), covers, "largest")
+        share[under] = 0.0
+        share[under[left.source_index]] = left.visible_fraction
+    return share
+
+
+def _has_parts(instance: npt.NDArray[np.int64]) -> bool:
+    """Whether any object has several parts; they are neighbours."""
+    return bool((instance[1:] == instance[:-1]).any())
+
+
+def _starts(instance: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return where each object begins among its parts."""
+    return np.flatnonzero(np.diff(instance, prepend=-1))
+
+
+def _reason(visible: float | None, rules: DropRules, name: str) -> str:
+    if visible is None:
+        return f"outside the canvas after {name}"
+    if visible == 0.0:
+        return f"hidden by copies after {name}"
+    return f"{visible:.0%} visible after {name}, less than {rules.min_coverage:.0%}"
 
 
 def _line_lengths_left(walk: Walk) -> float:
