@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +124,14 @@ def test_a_profile_that_no_data_set_was_trained_with_is_told_apart() -> None:
     assert not resolve_profile(mixture(own)).is_trained
     assert resolve_profile(mixture(own, {"name": "plain"})).is_trained
     assert resolve_profile(DataConfig(train="x.jsonl")).is_trained
+
+
+def test_the_range_of_sixteen_bit_images_is_saved_for_all_data_sets(tmp_path: Path) -> None:
+    config = replace(mixture({"name": "a", "train": "a.jsonl"}), sixteen_bit="percentile")
+    save_profile(tmp_path, resolve_profile(config))
+    loaded = load_profile(tmp_path)
+    assert loaded.sixteen_bit == loaded.of_dataset("a").sixteen_bit == "percentile"
+    tree = json.loads((tmp_path / FILE_NAME).read_text())
+    del tree["sixteen_bit"]
+    (tmp_path / FILE_NAME).write_text(json.dumps(tree))
+    assert load_profile(tmp_path).sixteen_bit == "full", "an older profile decodes as before"

@@ -154,3 +154,15 @@ def test_a_summary_holds_no_objects(preview: Load) -> None:
 def test_the_whole_answer_is_shown(preview: Load) -> None:
     shown = preview(1)
     assert tiles(shown, 200)[1].notes[-1] == entry(shown).panels[1].text == shown.draws[0].answer
+
+
+def test_a_nearly_black_picture_says_so(records: Path, preview: Load) -> None:
+    Image.fromarray(np.linspace(0, 4095, 20_000).reshape(100, 200).astype(np.uint16)).save(records.parent / "a.png")
+    dark = preview(1)
+    assert dark.image.max() == 15
+    assert dark.notes[0].startswith("the image decodes to a nearly black picture")
+    assert dark.notes[0] in tiles(dark, 200)[0].notes
+    assert entry(dark).panels[0].notes == dark.notes
+    shown = preview(1, "data.sixteen_bit=percentile")
+    assert shown.notes == ()
+    assert shown.image.max() == shown.draws[0].pixels.max() == 255

@@ -12,7 +12,7 @@ from dcap.audit.replay import Replay
 from dcap.core.errors import ConfigError, ImageError
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.sample import SampleKey
-from support.dataset_cases import make_dataset
+from support.dataset_cases import make_dataset, photo, records
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +59,14 @@ def test_what_is_no_replay(dataset: DenseCaptionDataset, tmp_path: Path) -> None
     path.write_text(json.dumps({**good, "image": "none.jpg"}))
     with pytest.raises(ImageError, match=r"none\.jpg"):
         Replay.read(path).pixels()
+
+
+def test_a_sixteen_bit_image_is_replayed_as_it_was_trained_on(tiny_folder: Path, tmp_path: Path) -> None:
+    item = photo(tmp_path)
+    Image.fromarray(np.linspace(0, 4095, 120 * 80).reshape(80, 120).astype(np.uint16)).save(tmp_path / "a.png")
+    made = Replay.of_sample(
+        make_dataset(tiny_folder, train=records(tmp_path, item), sixteen_bit="minmax"), SampleKey(0, 0)
+    )
+    assert made.pixels().max() > 200
+    made.write(tmp_path / "out")
+    assert np.array_equal(Replay.read(tmp_path / "out" / "plan.json").pixels(), made.pixels())

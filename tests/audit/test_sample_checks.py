@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dcap.audit import sample_checks as audit_checks
 from dcap.audit.sample_checks import SAMPLE_CHECKS, AuditedSample, Check, illegal
@@ -191,3 +192,21 @@ def test_shapes_that_are_none() -> None:
     assert "at least 3 points, not 2" in one(1, (5, 0), (5, 9))[0]
     for bad in (-0.1, 9.1, np.nan, np.inf):
         assert "must lie inside the image (9 x 9)" in one(2, (5, 0), (5, bad))[0]
+
+
+def test_coordinates_that_look_like_fractions_are_a_note(make: Make) -> None:
+    sample = make(item={"objects": [{"desc": "a", "bbox_2d": [0.1, 0.2, 0.9, 1]}]})
+    (found,) = audit_checks.pixels(sample) or ()
+    assert not found.fails
+    assert found.text.startswith("all coordinates are at most 1; coordinates must be pixels")
+
+
+@pytest.mark.parametrize("rule", ["full", "minmax"])
+def test_a_nearly_black_picture_is_a_note(make: Make, tmp_path: Path, rule: str) -> None:
+    sample = make(sixteen_bit=rule)
+    Image.fromarray(np.linspace(0, 4095, 120 * 80).reshape(80, 120).astype(np.uint16)).save(tmp_path / "a.png")
+    found = audit_checks.images(sample)
+    assert found is not None
+    assert [(item.text[:42], item.fails) for item in found] == [
+        ("image decodes to a nearly black picture: n", False)
+    ] * (rule == "full")

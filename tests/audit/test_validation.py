@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -181,3 +182,35 @@ def test_what_is_there_twice_is_noted(write_jsonl: Write, make_record: Make, pho
         ("second.jsonl", 2, "images[0]", "has the bytes of the image of first.jsonl:1"),
     ]
     assert validate_files([first, second], images=None).duplicates["image_bytes"] == 0
+
+
+def test_what_the_border_splits_is_noted_and_counted(write_jsonl: Write, make_record: Make, photo: Path) -> None:
+    road = {"desc": "road", "line": [10, 10, 10, -5, 30, -5, 30, 20, 50, 20, 50, -5, 60, -5, 60, 2]}
+    path = write_jsonl([make_record(objects=[road, {"desc": "cut", "line": [4, 5, -9, 5]}])])
+    assert photo.exists()
+    report = validate_files([path])
+    (note, _) = report.notes
+    text = "is in the image (64 x 48) in 3 parts; the largest is used, or all by augmentation.split_policy"
+    assert note == Finding(str(path), 1, "objects[0].line", text)
+    assert (report.clipped, report.split) == (2, 1)
+
+
+def test_fractions_are_noted_once_per_file(write_jsonl: Write, make_record: Make, photo: Path) -> None:
+    shares = make_record(objects=[{"desc": "a", "bbox_2d": [0.1, 0.2, 0.9, 1]}])
+    path = write_jsonl([make_record(), shares, {**shares, "summary": "more"}, make_record(summary="pixels")])
+    assert photo.exists()
+    text = "all coordinates of 2 records are at most 1; coordinates must be pixels, and these may be fractions of the"
+    for workers in (0, 2):
+        report = validate_files([path], None, num_workers=workers)
+        assert [(note.line, note.field) for note in report.notes if note.text.startswith(text)] == [(2, "objects")]
+
+
+def test_pictures_that_decode_nearly_black_are_noted(write_jsonl: Write, make_record: Make, tmp_path: Path) -> None:
+    values = np.linspace(0, 4095, 64 * 48).reshape(48, 64).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    path = write_jsonl([make_record()])
+    assert validate_files([path]).notes == ()
+    (note,) = validate_files([path], ImageRules(decode=True)).notes
+    assert note.field == "images[0]"
+    assert note.text.startswith("decodes to a nearly black picture: no value is above 15 of 255")
+    assert validate_files([path], ImageRules(decode=True, sixteen_bit="minmax")).notes == ()

@@ -155,10 +155,10 @@ def test_a_label_counts_by_what_it_shows() -> None:
     up = Warp(Affine.translation(0, -20), CANVAS, "")
     leg = walk.warped(up, "up", cut=True)
     assert isinstance(leg, Walk)
-    assert leg.visible_fraction == pytest.approx([40 * 30 / whole]), "the smaller leg has no label"
+    assert leg.labelled().visible_fraction == pytest.approx([40 * 30 / whole]), "the smaller leg has no label"
     half = leg.warped(up, "up", cut=True)
     assert isinstance(half, Walk)
-    assert half.visible_fraction == pytest.approx([40 * 10 / whole])
+    assert half.labelled().visible_fraction == pytest.approx([40 * 10 / whole])
     # Both legs together would be enough.
     least = walk.warped(replace(up, rules=DropRules(min_coverage=0.6)), "up", cut=True)
     assert isinstance(least, Walk)

@@ -141,6 +141,17 @@ def test_pycocotools_agrees(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
             assert annotation["area"] == 96
 
 
+def test_parts_that_the_border_of_the_image_splits_off_are_a_loss(tmp_path: Path) -> None:
+    road = {"desc": "road", "line": [5, 5, 5, -5, 10, -5, 10, 20]}
+    record = {"images": ["a.png"], "width": WIDTH, "height": HEIGHT, "objects": [road]}
+    report = ConversionReport()
+    to_coco(write_jsonl(tmp_path / "in.jsonl", [record]), tmp_path / "coco.json", report)
+    assert [(found.action, found.reason, found.examples[0].get("detail")) for found in report.found] == [
+        ("dropped", "shape that the border of its image splits: only the largest part is kept", "1 of 2 parts is kept"),
+        ("changed", "shape partly outside the image: cut at its border", None),
+    ]
+
+
 def test_coco_comes_back_with_its_ids(tmp_path: Path) -> None:
     square, wide = [1.0, 1, 3, 1, 3, 3, 1, 3], [4.0, 1, 8, 1, 8, 4, 4, 4]
     source = instances(

@@ -19,7 +19,7 @@ from dcap.convert.resize import Resizer, fitting, scaled
 from dcap.core.errors import RecordError
 from dcap.geometry import Canvas, ShapeArray
 from dcap.records.images import decode_image, read_header
-from dcap.records.record import Record
+from dcap.records.record import Origin, Record, parse_record
 
 sides = st.integers(1, 5000)
 
@@ -145,3 +145,15 @@ def test_a_name_as_long_as_the_file_system_allows_gets_a_smaller_file(tmp_path: 
     record = run(source, 500)
     assert record.image.startswith("small/" + "é" * 120 + "-")
     assert (tmp_path / record.image).is_file()
+
+
+def test_a_sixteen_bit_image_is_written_by_the_rule(tmp_path: Path) -> None:
+    Image.fromarray(np.linspace(0, 4095, 36 * 48).reshape(36, 48).astype(np.uint16)).save(tmp_path / "a.png")
+    record = parse_record(
+        json.dumps({"images": ["a.png"], "width": 48, "height": 36, "objects": []}).encode(),
+        Origin(str(tmp_path / "a.jsonl"), 1),
+    )
+    made = {rule: Resizer(400, tmp_path / "small", sixteen_bit=rule)(record, tmp_path) for rule in ("full", "minmax")}
+    assert made["full"].image != made["minmax"].image, "a file of another rule is not taken for this one"
+    assert decode_image(tmp_path / made["full"].image, None).max() == 15
+    assert decode_image(tmp_path / made["minmax"].image, None).max() > 230

@@ -68,9 +68,43 @@ def test_planned_length_holds_for_any_prompt(tiny_folder: Path, prompt: str) -> 
 def test_an_image_too_narrow_for_the_model_is_named(tiny_folder: Path, tmp_path: Path) -> None:
     narrow = {**photo(tmp_path), "width": 900, "height": 4, "objects": []}
     Image.fromarray(np.zeros((4, 900, 3), np.uint8)).save(tmp_path / "a.png")
-    dataset = make_dataset(tiny_folder, {}, train=records(tmp_path, narrow))
-    with pytest.raises(RecordError, match=r"r.jsonl:1: canvas must have an aspect ratio of at most 200"):
+    with pytest.raises(RecordError, match=r"r.jsonl:1: width, height must have an aspect ratio of at most 200"):
+        make_dataset(tiny_folder, {}, train=records(tmp_path, narrow))
+
+
+def test_a_crop_too_narrow_for_the_model_is_named(tiny_folder: Path, tmp_path: Path) -> None:
+    narrow = {**photo(tmp_path), "width": 900, "height": 6, "objects": []}
+    Image.fromarray(np.zeros((6, 900, 3), np.uint8)).save(tmp_path / "a.png")
+    crop = {"name": "random_crop", "params": {"scale": [0.2, 0.2], "aspect_ratio": [5, 5], "min_objects": 0}}
+    dataset = make_dataset(tiny_folder, {"ops": [crop]}, train=records(tmp_path, narrow))
+    with pytest.raises(RecordError, match=r"r.jsonl:1: width, height must have an aspect ratio of at most 200"):
         sample_sizes(dataset, 0)
+
+
+def test_sixteen_bit_images_are_decoded_as_the_config_says(tiny_folder: Path, tmp_path: Path) -> None:
+    item = photo(tmp_path)
+    Image.fromarray(np.linspace(0, 4095, 120 * 80).reshape(80, 120).astype(np.uint16)).save(tmp_path / "a.png")
+    brightest = {}
+    for rule in ("full", "minmax", "percentile"):
+        dataset = make_dataset(tiny_folder, {}, train=records(tmp_path, item), sixteen_bit=rule)
+        pixels = dataset[0].pixel_values
+        assert pixels is not None
+        brightest[rule] = float(pixels.max())
+        assert dataset.profile.sixteen_bit == rule
+    assert brightest["full"] < -0.8
+    assert brightest["minmax"] > 0.9
+    assert brightest["percentile"] > 0.9
+
+
+@pytest.mark.parametrize(("policy", "count"), [("largest", 1), ("all", 2)])
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_the_split_policy_holds_for_records_too(
+    tiny_folder: Path, tmp_path: Path, policy: str, count: int, split: Any
+) -> None:
+    road = {"desc": "road", "line": [10, 10, 10, -5, 30, -5, 30, 20]}
+    file = records(tmp_path, {**photo(tmp_path), "objects": [road]})
+    dataset = make_dataset(tiny_folder, {"split_policy": policy}, split=split, **{split: file})
+    assert dataset.plan(0, 0).result.scene.captions == ("road",) * count
 
 
 def test_labels_are_the_answer_and_its_end(dataset: DenseCaptionDataset) -> None:

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from dcap.answers.prediction import Prediction
 from dcap.answers.profile import AnswerProfile
 from dcap.answers.prompts import PromptConfig
 from dcap.augment.fit import fit_canvas
-from dcap.core.errors import ConfigError, ImageError
+from dcap.core.errors import ConfigError, ImageError, RecordError
 from dcap.data.config import DataConfig, resolve_profile
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import IGNORE_INDEX, Encoder
@@ -205,8 +206,23 @@ def test_bad_image_is_an_error_or_left_out(generator: Any, photos: Path) -> None
 def test_image_too_narrow_for_the_model_is_a_bad_record(generator: Any, photos: Path) -> None:
     Image.new("RGB", (900, 2)).save(photos.parent / "0.png")
     photos.write_text('{"images": ["0.png"], "width": 900, "height": 2, "objects": []}\n')
-    with pytest.raises(ImageError, match=r"photos\.jsonl:1: .*aspect ratio of at most 200"):
+    with pytest.raises(RecordError, match=r"photos\.jsonl:1: width, height must have an aspect ratio of at most 200"):
         predict_first(make(generator.tokenizer), photos)
+    with pytest.raises(ImageError, match=r"width, height must have an aspect ratio of at most 200, not 900 x 2"):
+        predict_image(make(generator.tokenizer), photos.parent / "0.png")
+
+
+def test_a_sixteen_bit_image_is_seen_as_in_training(generator: Any, photos: Path) -> None:
+    values = np.linspace(0, 4095, 70 * 100).reshape(70, 100).astype(np.uint16)
+    Image.fromarray(values).save(photos.parent / "0.png")
+    data = DataConfig(train=(str(photos),), val=(str(photos),), sixteen_bit="minmax")
+    chosen = replace(make(generator.tokenizer, ["{}"]), profile=resolve_profile(data))
+    sample = DenseCaptionDataset(data, "val", generator.tokenizer)[0]
+    question = ask_record(chosen, JsonlFile(photos)[0], options(photos))
+    assert np.array_equal(question.prompt.pixel_values, sample.pixel_values)
+    predict_image(chosen, photos.parent / "0.png")
+    oracle: Any = chosen.generator
+    assert np.array_equal(oracle.asked[0].pixel_values, sample.pixel_values)
 
 
 def test_a_batch_of_bad_images_asks_nothing(generator: Any, photos: Path) -> None:

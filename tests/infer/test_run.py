@@ -128,7 +128,7 @@ def test_skipped_records_are_named_and_the_run_continues_past_them(options: Pred
     assert predict(skip).left_out == outcome.left_out
     assert options.out.read_bytes() == whole_file
     # Nothing is tried again, and what was left out before is still said.
-    assert predict(skip) == Outcome(0, 3, 0, outcome.left_out)
+    assert predict(skip) == Outcome(0, 3, 0, outcome.left_out, "full")
     assert read_left_out(options.out) == list(outcome.left_out)
 
 

@@ -199,3 +199,26 @@ def test_each_record_is_in_one_range(write_jsonl: Write, make_record: Make) -> N
         (f, i) for f, n in ((0, 5), (2, 4)) for i in range(n)
     ]
     assert max(len(part.rows) for part in ranges) == 2
+
+
+ROAD = {"desc": "road", "line": [10, 10, 10, -5, 30, -5, 30, 20]}
+"""It enters the image twice."""
+
+
+def test_the_policy_decides_about_parts_and_the_note_counts_them(write_jsonl: Write, make_record: Make) -> None:
+    path = write_jsonl([make_record(objects=[ROAD]), make_record(objects=[ROAD, ROAD]), make_record()])
+    largest, every = (check_records([path], split_policy=policy) for policy in ("largest", "all"))
+    assert [len(largest[k].shapes) for k in range(3)] == [1, 2, 1]
+    assert [len(every[k].shapes) for k in range(3)] == [2, 4, 1]
+    assert every[0].captions == ("road", "road")
+    assert (largest.clipped, largest.split) == (every.clipped, every.split) == (3, 3)
+    assert largest.summary().endswith("3 of them split by its border, only the largest part of each is kept")
+    assert every.summary().endswith("3 of them split by its border, all parts are kept")
+
+
+def test_preprocessors_see_what_the_policy_leaves(write_jsonl: Write, make_record: Make) -> None:
+    path = write_jsonl([make_record(objects=[ROAD])])
+    chain = Chain.from_config([PreprocessorConfig("min_objects", {"count": 2})])
+    assert len(check_records([path], chain=chain)) == 0
+    records = check_records([path], chain=chain, split_policy="all")
+    assert len(records[0].shapes) == 2

@@ -11,13 +11,23 @@ import warnings
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageFile, ImageOps
 
 from dcap.core.errors import ImageError
 from dcap.geometry.canvas import Canvas
-from dcap.records.images import FORMATS, MAX_PIXELS, ImageHeader, check_header, decode_image, read_header
+from dcap.records.images import (
+    FORMATS,
+    MAX_PIXELS,
+    MOST_PIXELS,
+    ImageHeader,
+    check_header,
+    decode_image,
+    find_darkness,
+    read_header,
+)
 from dcap.records.record import Origin
 
 ORIGIN = Origin("train.jsonl", 7)
@@ -126,7 +136,7 @@ class TestBombs:
         path = tmp_path / "bomb.png"
         path.write_bytes(png_header(100_000, 100_000))
         with pytest.raises(ImageError, match=f"train.jsonl:7: image .*bomb.png must have at most {MAX_PIXELS} pixels"):
-            read_header(path, ORIGIN)
+            check_header(path, None, origin=ORIGIN)
 
     def test_between_pillow_s_warning_and_its_bound_there_is_no_warning(self, tmp_path: Path) -> None:
         path = tmp_path / "large.png"
@@ -290,3 +300,69 @@ def test_what_cannot_be_decoded_smaller_comes_whole(tmp_path: Path) -> None:
     assert decode_image(even, None, shrink=2).shape == (24, 16, 3)
     tiny = save(tmp_path / "c.jpg", Image.fromarray(noise(3, 48)))
     assert decode_image(tiny, None, shrink=4).shape == (3, 48, 3)
+
+
+def ramp(path: Path, bits: int, dtype: str = "uint16") -> Path:
+    """A grey picture whose values fill so many bits."""
+    values = np.linspace(0, 2**bits - 1, 64 * 48).reshape(48, 64).astype(dtype)
+    return save(path, Image.fromarray(values))
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_sixteen_bit_images_are_decoded_by_the_rule(tmp_path: Path, name: str) -> None:
+    path = ramp(tmp_path / name, 12)
+    assert read_header(path).is_deep
+    assert decode_image(path, None).max() == 15
+    for rule in ("minmax", "percentile"):
+        shown = decode_image(path, None, sixteen_bit=rule)
+        assert (shown.min(), shown.max()) == (0, 255)
+        assert (shown[..., 0] == shown[..., 2]).all()
+
+
+@pytest.mark.parametrize("bits", range(8, 17))
+def test_nearly_black_pictures_are_told_apart(tmp_path: Path, bits: int) -> None:
+    path = ramp(tmp_path / "a.png", bits)
+    dark = find_darkness(decode_image(path, None), path)
+    assert (dark is not None) == (bits <= 14)
+    if dark:
+        assert dark.startswith(f"decodes to a nearly black picture: no value is above {2**bits - 1 >> 8} of 255")
+        assert dark.endswith("Set data.sixteen_bit: minmax or percentile.")
+    assert find_darkness(decode_image(path, None, sixteen_bit="minmax"), path) is None
+
+
+def test_a_dark_photo_of_8_bits_is_as_dark_as_it_is(tmp_path: Path) -> None:
+    path = save(tmp_path / "night.png", Image.fromarray(noise(40, 40) // 16))
+    assert not read_header(path).is_deep
+    assert find_darkness(decode_image(path, None), path) is None
+
+
+def test_16_bit_colour_that_is_dark_has_another_way_out(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), noise(8, 8).astype(np.uint16))
+    path = tmp_path / "a.png"
+    assert read_header(path).mode == "RGB"
+    dark = find_darkness(decode_image(path, None, sixteen_bit="minmax"), path)
+    assert dark is not None
+    assert dark.endswith("Save it with 8 bits.")
+
+
+def test_a_bound_above_that_of_pillow_takes_effect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path / "a.png", Image.fromarray(noise(20, 30)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    before = pillow_state()
+    assert decode_image(path, None, 600).shape == (20, 30, 3)
+    assert read_header(path).canvas == Canvas(height=20, width=30)
+    with pytest.raises(ImageError, match=r"at most 599 pixels, not 30 x 20 = 600. Shrink it, or raise the bound"):
+        decode_image(path, None, 599)
+    assert pillow_state() == before
+
+
+@pytest.mark.parametrize(("width", "height"), [(20_000, 20_000), (40_000, 40_000), (100_000, 100_000)])
+def test_a_size_is_checked_before_pixels_are_allocated(tmp_path: Path, width: int, height: int) -> None:
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png_header(width, height))
+    size = f"not {width} x {height} = {width * height}"
+    with pytest.raises(ImageError, match=f"at most {MAX_PIXELS} pixels, {size}. Shrink it, or raise"):
+        decode_image(path, None)
+    if width * height > MOST_PIXELS:
+        with pytest.raises(ImageError, match=f"at most {MOST_PIXELS} pixels, {size}. Shrink it.$"):
+            decode_image(path, None, 10**12)

@@ -214,3 +214,13 @@ def test_the_array_path_agrees_with_the_one_object_reader(items: list[tuple[str,
         assert result.shapes == ShapeArray.from_points(points, kinds)
         assert result.shapes.xy.flags.c_contiguous
         assert result.shapes.xy.dtype == np.float64
+
+
+def test_the_other_parts_of_what_the_border_splits_are_kept_aside() -> None:
+    there_and_back = {"desc": "road", "line": [10, 10, 10, -5, 30, -5, 30, 40, 50, 40, 50, -9, 60, -9, 60, 3]}
+    result = read({"desc": "box", "bbox_2d": [1, 1, 2, 2]}, there_and_back, {"desc": "cut", "line": [4, 5, -9, 5]})
+    assert result.clipped == (1, 2)
+    assert result.shapes.points(1).tolist() == [[30, 0], [30, 40], [50, 40], [50, 0]]
+    ((index, parts),) = result.other_parts
+    assert index == 1
+    assert [points.tolist() for _, points in parts] == [[[10, 10], [10, 0]], [[60, 0], [60, 3]]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import pickle
@@ -14,10 +15,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcap.core.errors import RecordError
+from dcap.augment.fit import fit_canvas
+from dcap.core.errors import GeometryError, RecordError
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import GeometryKind, ShapeArray
-from dcap.records.record import Origin, Record, image_path, parse_record, read_or_explain, to_dict
+from dcap.records.record import (
+    Origin,
+    Record,
+    has_fractions,
+    image_path,
+    parse_record,
+    read_or_explain,
+    to_dict,
+    with_all_parts,
+)
 
 ORIGIN = Origin("/data/train.jsonl", 1841)
 Make = Callable[..., dict[str, Any]]
@@ -206,3 +217,48 @@ class TestImagePath:
         (tmp_path / "b.jpg").symlink_to(tmp_path / "a.jpg")
         with pytest.raises(RecordError, match=r"train.jsonl:7: images\[0\] must be a path that resolves"):
             image_path(self.record(tmp_path, "a.jpg"), tmp_path)
+
+
+def test_all_parts_of_a_split_object_become_objects(make_record: Make) -> None:
+    objects = [
+        {"desc": "cup", "bbox_2d": [1, 2, 30, 40], "score": 1},
+        {"desc": "road", "line": [10, 10, 10, -5, 30, -5, 30, 20], "attributes": {"lanes": 2}},
+    ]
+    record = parse(make_record(objects=objects))
+    assert record.captions == ("cup", "road")
+    whole = with_all_parts(record)
+    assert whole.captions == ("cup", "road", "road")
+    assert whole.attributes == (None, {"lanes": 2}, {"lanes": 2})
+    assert whole.extras == ({"score": 1}, {}, {})
+    assert [points.tolist() for _, points in whole.shapes][1:] == [[[30, 0], [30, 20]], [[10, 10], [10, 0]]]
+    assert whole.other_parts == ()
+    assert with_all_parts(whole) is whole
+
+
+@pytest.mark.parametrize(("width", "height", "fits"), [(200, 1, True), (201, 1, False), (2, 401, False)])
+@pytest.mark.parametrize("objects", [[], [{"desc": "a", "bbox_2d": [0, 0, 1, 9], "note": 1}]])
+def test_what_planning_refuses_is_no_record(
+    make_record: Make, width: int, height: int, fits: bool, objects: list[dict[str, Any]]
+) -> None:
+    line = json.dumps(make_record(width=width, height=height, objects=objects)).encode()
+    record, problems = read_or_explain(line, Origin("a.jsonl", 1))
+    assert (record is not None) == fits
+    with contextlib.nullcontext() if fits else pytest.raises(GeometryError) as planned:
+        fit_canvas(Canvas(height=height, width=width), 1024, 4096)
+    if not fits:
+        assert [str(problem) for problem in problems] == [str(planned.value)]
+        assert str(planned.value).startswith("width, height must have an aspect ratio of at most 200, not")
+
+
+@pytest.mark.parametrize(
+    ("box", "size", "looks"),
+    [
+        ([0, 0, 1, 1], 640, True),
+        ([0.2, 0.1, 0.9, 0.8], 640, True),
+        ([0, 0, 1, 1.5], 640, False),
+        ([0, 0, 1, 1], 1, False),
+    ],
+)
+def test_coordinates_that_look_like_fractions(make_record: Make, box: list[float], size: int, looks: bool) -> None:
+    assert has_fractions(parse(make_record(width=size, height=size, objects=[{"desc": "a", "bbox_2d": box}]))) == looks
+    assert not has_fractions(parse(make_record(objects=[])))

@@ -16,6 +16,7 @@ from dcap.core.errors import CheckpointError, ConfigError, nearest_hint
 from dcap.core.files import require_file, write_whole
 from dcap.core.words import show
 from dcap.geometry.grid import Norm
+from dcap.records.sixteen_bit import SixteenBit
 
 Mode = Literal["dense", "summary", "mixed"]
 FILE_NAME = "answer_profile.json"
@@ -81,6 +82,8 @@ class ResolvedProfile:
     """What the model was trained to answer."""
     datasets: dict[str, DatasetProfile] = field(default_factory=dict)
     """The profile of each data set of a mixture, by name."""
+    sixteen_bit: SixteenBit = "full"
+    """How images of 16 bits are decoded; see `dcap.records.sixteen_bit.to_bytes`."""
 
     @property
     def is_trained(self) -> bool:
@@ -97,7 +100,7 @@ class ResolvedProfile:
             known = nearest_hint(name, self.datasets) if self.datasets else "; the model was not trained on a mixture"
             raise ConfigError(f"data set must be one of the mixture that the model was trained on, not {name!r}{known}")
         own = self.datasets[name]
-        return ResolvedProfile(own.answer, own.prompts, own.mode)
+        return ResolvedProfile(own.answer, own.prompts, own.mode, sixteen_bit=self.sixteen_bit)
 
 
 def save_profile(folder: str | Path, profile: ResolvedProfile) -> Path:

@@ -21,7 +21,7 @@ from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import Uncounted, num_image_tokens
 from dcap.data.planning import PlannedSample
 from dcap.geometry.shapes import ShapeArray
-from dcap.records.images import decode_image
+from dcap.records.images import decode_image, find_darkness
 from dcap.records.record import Record, image_source
 from dcap.view.draw import Pixels, draw_shapes, scaled_to
 from dcap.view.page import Drop, Entry, Panel
@@ -110,11 +110,13 @@ class Preview:
         record: As in the file.
         image: Its decoded image, uint8 (H, W, 3).
         draws: The record as epochs 0, 1, ... train on it.
+        notes: What is worth a look in the image.
     """
 
     record: Record
     image: Pixels
     draws: tuple[Draw, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def crossed(self) -> Mapping[int, str]:
@@ -141,17 +143,24 @@ def load_preview(dataset: DenseCaptionDataset, index: int, draws: int, when: Tra
         RecordError: As the dataset.
         ImageError: The image cannot be decoded.
     """
-    record, data = dataset.records[index], dataset.data
-    image = decode_image(image_source(record, data.root), record.canvas, data.max_image_pixels, record.origin)
-    return Preview(record, image, tuple(_draw(dataset, index, epoch, when) for epoch in range(draws)))
+    record = dataset.records[index]
+    image = _decoded(dataset, record)
+    dark = find_darkness(image, image_source(record, dataset.data.root))
+    notes = () if dark is None else (f"the image {dark}",)
+    return Preview(record, image, tuple(_draw(dataset, index, epoch, when) for epoch in range(draws)), notes)
+
+
+def _decoded(dataset: DenseCaptionDataset, record: Record, shrink: int = 1) -> Pixels:
+    data = dataset.data
+    source = image_source(record, data.root)
+    return decode_image(source, record.canvas, data.max_image_pixels, record.origin, shrink, data.sixteen_bit)
 
 
 def _draw(dataset: DenseCaptionDataset, index: int, epoch: int, when: TrainingStep | None) -> Draw:
     planned, planner = dataset.plan(epoch, index, when), dataset.planner_of(index)
     record, plan = planned.record, planned.result.plan
-    source, most = image_source(record, dataset.data.root), dataset.data.max_image_pixels
     try:
-        pixels = render(decode_image(source, record.canvas, most, record.origin, plan.decode_shrink), plan)
+        pixels = render(_decoded(dataset, record, plan.decode_shrink), plan)
     except GeometryError as error:
         raise RecordError(f"{record.origin}: {error}") from None
     objects = answer_objects(planned, planner.profile.answer)
@@ -181,7 +190,7 @@ def tiles(preview: Preview, side: int) -> list[Tile]:
     crossed = dict.fromkeys(preview.crossed, "")
     image, shapes = scaled_to(preview.image, record.shapes, side)
     title = f"{record.origin}  {record.canvas.width}x{record.canvas.height}"
-    notes = (record.image, *([record.summary] if record.summary else []))
+    notes = (record.image, *preview.notes, *([record.summary] if record.summary else []))
     out = [Tile(draw_shapes(image, shapes, record.captions, dropped=crossed), title, notes)]
     for epoch, draw in enumerate(preview.draws):
         canvas, objects = draw.planned.result.scene.canvas, draw.objects
@@ -198,7 +207,8 @@ def entry(preview: Preview) -> Entry:
     record = preview.record
     image, shapes = scaled_to(preview.image, record.shapes, PAGE_SIDE)
     title = f"as annotated, {record.canvas.width}x{record.canvas.height}"
-    panels = [Panel(title, image, shapes, record.captions, preview.crossed, text=record.summary or "")]
+    text = record.summary or ""
+    panels = [Panel(title, image, shapes, record.captions, preview.crossed, text=text, notes=preview.notes)]
     for epoch, draw in enumerate(preview.draws):
         canvas = draw.planned.result.scene.canvas
         image, shapes = scaled_to(draw.pixels, draw.objects.shapes, PAGE_SIDE)

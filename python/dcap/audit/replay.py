@@ -16,11 +16,12 @@ from dcap.core.errors import ConfigError, GeometryError
 from dcap.core.files import require_file, write_whole
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.sample import SampleKey
-from dcap.geometry.canvas import MAX_PIXELS
+from dcap.geometry.canvas import MOST_PIXELS
 from dcap.geometry.shapes import ShapeArray
 from dcap.records.embedded_image import EmbeddedImage
 from dcap.records.images import decode_image
 from dcap.records.record import image_path
+from dcap.records.sixteen_bit import SixteenBit
 from dcap.view.draw import Pixels, draw_shapes
 from dcap.view.sheet import write_png
 
@@ -39,6 +40,7 @@ class Replay:
         captions: One per shape.
         numbers: Number of each object in the record, from 1.
         answer: The supervised text.
+        sixteen_bit: Range of 16-bit values that the source image is decoded with.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Replay:
     captions: tuple[str, ...]
     numbers: tuple[int, ...]
     answer: str
+    sixteen_bit: SixteenBit = "full"
 
     @classmethod
     def of_sample(cls, dataset: DenseCaptionDataset, key: SampleKey) -> Replay:
@@ -70,6 +73,7 @@ class Replay:
             captions=seen.captions,
             numbers=seen.numbers,
             answer=planner.answer_text(planned),
+            sixteen_bit=dataset.data.sixteen_bit,
         )
 
     @classmethod
@@ -99,13 +103,14 @@ class Replay:
             tuple(item.desc for item in tree.objects),
             tuple(item.number for item in tree.objects),
             tree.answer,
+            tree.sixteen_bit,
         )
 
     def to_json(self) -> str:
         """Return the file's text."""
         rows = zip(self.numbers, self.captions, self.shapes.to_objects(), strict=True)
         objects = [{"number": number, "desc": desc, "shape": shape} for number, desc, shape in rows]
-        head = {"name": self.name, "image": str(self.image), "answer": self.answer}
+        head = {"name": self.name, "image": str(self.image), "answer": self.answer, "sixteen_bit": self.sixteen_bit}
         tree = {**head, "plan": self.plan.to_tree(), "objects": objects}
         return json.dumps(tree, ensure_ascii=False, indent=1) + "\n"
 
@@ -115,7 +120,9 @@ class Replay:
         Raises:
             ImageError: The image is missing, damaged or of another size than the plan's source.
         """
-        image = decode_image(self.image, self.plan.source, MAX_PIXELS, shrink=self.plan.decode_shrink)
+        # The bound is that of the run; the plan knows the image's size.
+        shrink = self.plan.decode_shrink
+        image = decode_image(self.image, self.plan.source, MOST_PIXELS, None, shrink, self.sixteen_bit)
         return render(image, self.plan)
 
     def write(self, folder: Path) -> None:
@@ -156,3 +163,4 @@ class _ReplayTree:
     answer: str
     plan: dict[str, Any]
     objects: tuple[_ObjectTree, ...]
+    sixteen_bit: SixteenBit = "full"

@@ -18,8 +18,8 @@ from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import END, num_image_tokens
 from dcap.data.planning import PlannedSample, Planner
 from dcap.geometry.shapes import MIN_POINTS, GeometryKind, ShapeArray
-from dcap.records.images import check_header, decode_image
-from dcap.records.record import Record, image_source
+from dcap.records.images import check_header, decode_image, find_darkness
+from dcap.records.record import Record, has_fractions, image_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,17 +127,29 @@ def objects(sample: AuditedSample) -> list[Found] | None:
     return [Found(text.format(*pair), fails=False) for pair in same_objects(sample.record)]
 
 
+def pixels(sample: AuditedSample) -> list[Found] | None:
+    """Not all coordinates are at most 1, as fractions of the image's sides are; a note."""
+    if isinstance(sample.record, DcapError):
+        return None
+    text = "all coordinates are at most 1; coordinates must be pixels, and these may be fractions of the image's sides"
+    return [Found(text, fails=False)] if has_fractions(sample.record) else []
+
+
 def images(sample: AuditedSample) -> list[Found] | None:
-    """The image decodes to the size that its record gives."""
+    """The image decodes to the size that its record gives, and is not nearly black for want of bits (a note)."""
     if isinstance(sample.record, DcapError):
         return None
     data, record = sample.dataset.data, sample.record
-    look = decode_image if sample.decode else check_header
     try:
-        look(image_source(record, data.root), record.canvas, data.max_image_pixels)
+        source = image_source(record, data.root)
+        if not sample.decode:
+            check_header(source, record.canvas, data.max_image_pixels)
+            return []
+        image = decode_image(source, record.canvas, data.max_image_pixels, sixteen_bit=data.sixteen_bit)
+        dark = find_darkness(image, source)
     except DcapError as error:
         return [Found(str(error), fails=not sample.skips)]
-    return []
+    return [] if dark is None else [Found(f"image {dark}", fails=False)]
 
 
 def plans(sample: AuditedSample) -> list[Found] | None:
@@ -212,7 +224,7 @@ def tokens(sample: AuditedSample) -> list[Found] | None:
     return found
 
 
-RECORD_CHECKS: tuple[Check, ...] = (preprocessors, shapes, objects, images)
+RECORD_CHECKS: tuple[Check, ...] = (preprocessors, shapes, objects, pixels, images)
 """Checks of the record: run on the first sample of each record only."""
 SAMPLE_CHECKS: tuple[Check, ...] = (*RECORD_CHECKS, plans, canvases, answers, supervised, tokens)
 """In the order in which they are shown. The first line of each docstring says what must hold."""

@@ -20,7 +20,7 @@ from dcap.records.checking import ImageRules, RecordRange, range_length, read_ra
 from dcap.records.files.opening import open_source
 from dcap.records.files.source import RecordSource
 from dcap.records.keys import misspelt
-from dcap.records.record import Record
+from dcap.records.record import Record, has_fractions
 
 NO_RECORDS = "must hold at least one record, not none"
 _RECORD_IS = {".parquet": "row", ".tar": "member KEY.json with its image KEY.jpg"}
@@ -41,6 +41,8 @@ class _Tally:
     notes: Findings = field(default_factory=lambda: Findings(NOTES_KEPT))
     misspelt: dict[tuple[str, str, str], Finding] = field(default_factory=dict)
     """By file, key and the key that is meant."""
+    fractions: dict[str, list[int]] = field(default_factory=dict)
+    """By file: how many records have no coordinate above 1, and the line of the first."""
     statistics: RecordCounts = field(default_factory=RecordCounts)
     prints: list[Fingerprints] = field(default_factory=list)
 
@@ -49,6 +51,8 @@ class _Tally:
         for name in ("problems", "notes", "statistics"):
             getattr(self, name).update(getattr(later, name))
         self.misspelt = {**later.misspelt, **self.misspelt}
+        for file, (count, first) in later.fractions.items():
+            self.fractions.setdefault(file, [0, first])[0] += count
         self.prints += later.prints
 
 
@@ -82,6 +86,8 @@ def validate_files(
     duplicates = _note_duplicates(found, opened, num_workers, told)
     for note in found.misspelt.values():
         found.notes.add(note)
+    for name, (count, first) in found.fractions.items():
+        found.notes.add(Finding(name, first, "objects", fractions_note(count)))
     problems = Findings()
     for file in opened:
         if not len(file):
@@ -93,7 +99,8 @@ def validate_files(
     return ValidationReport(
         files=tuple(str(file.path) for file in opened), records=counts["records"], bad=counts["bad"],
         objects={key: counts[key] for key in KEY_OF_KIND.values()}, negatives=counts["negatives"],
-        summaries=counts["summaries"], clipped=counts["clipped"], images_missing=counts["missing"],
+        summaries=counts["summaries"], clipped=counts["clipped"], split=counts["split"],
+        images_missing=counts["missing"],
         problem_kinds=dict(problems.kinds.most_common()), note_kinds=dict(found.notes.kinds.most_common()),
         duplicates=duplicates, statistics=found.statistics,
         problems=whole + tuple(problem for _, problem in found.problems.kept), notes=found.notes.in_order(names),
@@ -103,7 +110,10 @@ def validate_files(
 def _look(files: Sequence[RecordSource], images: ImageRules | None, span: RecordRange) -> _Tally:
     """Return what there is in one range of records."""
     file, found, good = files[span.file], _Tally(), list[tuple[int, int, bytes, Record]]()
-    for row, line, record, problems in read_range(files, images, span):
+    for row, line, record, problems, note in read_range(files, images, span):
+        if note is not None:
+            origin = file.origin(row)
+            found.notes.add(Finding(origin.file, origin.line, note.field, note.text))
         if record is None:
             origin = file.origin(row)
             for p in problems:
@@ -128,10 +138,19 @@ def _look_at_record(record: Record, found: _Tally) -> None:
     counts["negatives"] += not len(record.shapes)
     counts["summaries"] += record.summary is not None
     counts["clipped"] += len(record.clipped)
-    text = f"lies partly outside the image ({record.canvas.width} x {record.canvas.height}); the inner part is used"
+    counts["split"] += len(record.other_parts)
+    size, parts = f"{record.canvas.width} x {record.canvas.height}", dict(record.other_parts)
     for k in record.clipped:
         key = KEY_OF_KIND[GeometryKind(int(record.shapes.kinds[k]))]
+        text = f"lies partly outside the image ({size}); the inner part is used"
+        if k in parts:
+            count = 1 + len(parts[k])
+            text = (
+                f"is in the image ({size}) in {count} parts; the largest is used, or all by augmentation.split_policy"
+            )
         found.notes.add(Finding(origin.file, origin.line, f"objects[{k}].{key}", text))
+    if has_fractions(record):
+        found.fractions.setdefault(origin.file, [0, origin.line])[0] += 1
     for k, first in same_objects(record):
         counts["same objects"] += 1
         text = f"has the caption and the points of objects[{first}]"
@@ -140,6 +159,12 @@ def _look_at_record(record: Record, found: _Tally) -> None:
         text = f"is not a known key; did you mean {meant}?"
         note = Finding(origin.file, origin.line, place + key, text)
         found.misspelt.setdefault((origin.file, key, meant), note)
+
+
+def fractions_note(count: int) -> str:
+    """Return what to say about records all of whose coordinates are at most 1."""
+    which = "all coordinates of 1 record are" if count == 1 else f"all coordinates of {count} records are"
+    return f"{which} at most 1; coordinates must be pixels, and these may be fractions of the image's sides"
 
 
 def _note_duplicates(found: _Tally, files: Sequence[RecordSource], num_workers: int, told: OnRead) -> dict[str, int]:

@@ -51,6 +51,9 @@ class ValidationReport:
     """Good records with a summary."""
     clipped: int
     """Shapes that are partly outside their image. They are clipped; this is a note, not a problem."""
+    split: int
+    """Number of these that the border splits into parts. All but the largest part are lost, unless
+    ``augmentation.split_policy`` is ``all``."""
     images_missing: int
     """Records whose image file does not exist."""
     problem_kinds: Mapping[str, int]
@@ -65,8 +68,9 @@ class ValidationReport:
     problems: tuple[Finding, ...]
     """All problems: first those of whole files, then those of records, by file and line."""
     notes: tuple[Finding, ...]
-    """Notes, legal but worth a look: clipped shapes, duplicates, unknown keys that resemble a known one (once per file
-    and key). The first `NOTES_KEPT` of each kind."""
+    """Notes, legal but worth a look: clipped shapes, duplicates, images that decode nearly black, coordinates that look
+    like fractions (once per file), unknown keys that resemble a known one (once per file and key). The first
+    `NOTES_KEPT` of each kind."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain JSON data."""
@@ -171,6 +175,8 @@ def _summary(report: ValidationReport) -> list[str]:
         lines.append(
             f"clipped   {counted(report.clipped, 'shape')} partly outside {whose}; only the inner part is used"
         )
+    if report.split:
+        lines.append(f"split     {report.split} of them, in parts of which only the largest is used")
     if report.images_missing:
         lines.append(f"images    {report.images_missing} missing")
     lines.append(f"problems  {len(report.problems)}" if report.problems else "no problems")

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from dcap.core.errors import GeometryError
-from dcap.geometry.canvas import Canvas
+from dcap.geometry.canvas import Canvas, check_aspect
 
 MULTIPLE = 32
 """Patch size 16 times merge size 2."""
-MAX_ASPECT_RATIO = 200
 
 
 def fit_canvas(canvas: Canvas, min_pixels: int, max_pixels: int) -> Canvas:
@@ -26,9 +24,8 @@ def fit_canvas(canvas: Canvas, min_pixels: int, max_pixels: int) -> Canvas:
 
     Source: ``smart_resize`` of Qwen2-VL's image processor; checked against it in the tests.
     """
+    check_aspect(canvas)
     height, width = canvas.height, canvas.width
-    if max(height, width) > MAX_ASPECT_RATIO * min(height, width):
-        raise GeometryError(f"canvas must have an aspect ratio of at most {MAX_ASPECT_RATIO}, not {width}x{height}")
     fit_h, fit_w = round(height / MULTIPLE) * MULTIPLE, round(width / MULTIPLE) * MULTIPLE
     if fit_h * fit_w > max_pixels:
         shrink = math.sqrt(height * width / max_pixels)

@@ -15,7 +15,7 @@ from dcap.augment.telemetry import Telemetry
 from dcap.core.config import build, to_tree
 from dcap.core.errors import ConfigError, GeometryError
 from dcap.geometry.affine import Affine
-from dcap.geometry.canvas import MAX_PIXELS, Canvas
+from dcap.geometry.canvas import MAX_PIXELS, MOST_PIXELS, Canvas
 
 Interpolation = Literal["linear", "cubic", "model"]
 
@@ -171,9 +171,9 @@ def _points(region: tuple[tuple[float, float], ...]) -> npt.NDArray[np.float64]:
 
 
 def _check_bounds(tree: _PlanTree, where: str) -> None:
-    for name, canvas in (("source", tree.source), ("canvas", tree.canvas)):
-        if canvas.num_pixels > MAX_PIXELS:
-            raise ConfigError(f"{where}.{name} must have at most {MAX_PIXELS} pixels, not {canvas.num_pixels}")
+    for name, canvas, most in (("source", tree.source, MOST_PIXELS), ("canvas", tree.canvas, MAX_PIXELS)):
+        if canvas.num_pixels > most:
+            raise ConfigError(f"{where}.{name} must have at most {most} pixels, not {canvas.num_pixels}")
         if max(canvas.height, canvas.width) > MAX_SIDE:
             raise ConfigError(f"{where}.{name} must have sides of at most {MAX_SIDE} pixels, not {canvas}")
     if len(tree.color) > MAX_STEPS:

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from rich.table import Table
 from rich.text import Text
 
+from dcap.cli.arguments import add_max_image_pixels, add_sixteen_bit, require_image_bound
 from dcap.convert.coco_writer import CocoOptions, to_coco
 from dcap.convert.conversion import ConvertOptions, convert
 from dcap.convert.conversion_report import ConversionReport
@@ -128,6 +129,8 @@ def _add_format(formats: Any, name: str) -> None:
     parser.add_argument(
         "--resized", type=Path, metavar="DIR", help="folder of the smaller images (default: images-N beside the output)"
     )
+    add_sixteen_bit(parser, "with --max-pixels")
+    add_max_image_pixels(parser)
     parser.set_defaults(run=run, format=name)
 
 
@@ -187,8 +190,9 @@ def run(args: argparse.Namespace) -> int:
     """Convert to records and print what was lost; the exit code is 1 when that is a problem.
 
     Raises:
-        ConfigError: An option needs another one.
+        ConfigError: An option needs another one, or the bound on pixels is none.
     """
+    require_image_bound(args, "max_image_pixels")
     if args.resized and not args.max_pixels:
         raise ConfigError("--resized must come with --max-pixels, which says how small images become")
     maker: Any = READERS.get(args.format)
@@ -197,13 +201,14 @@ def run(args: argparse.Namespace) -> int:
     resizer = None
     if args.max_pixels:
         folder = args.resized or args.out.parent / f"images-{args.max_pixels}"
-        resizer = Resizer(args.max_pixels, folder, args.overwrite)
+        resizer = Resizer(args.max_pixels, folder, args.overwrite, args.max_image_pixels, args.sixteen_bit)
     workers = min(8, os.cpu_count() or 1)
     options = ConvertOptions(
         images=args.images,
         follow_links=args.follow_links,
         frame=args.frame,
         swapped=args.swapped,
+        max_image_pixels=args.max_image_pixels,
         resizer=resizer,
         workers=workers,
         strict=args.strict,

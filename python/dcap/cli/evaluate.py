@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dcap.cli.arguments import require_at_least
+from dcap.cli.arguments import add_sixteen_bit, require_at_least
 from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger, output_console
 
@@ -47,6 +47,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--sheet", type=Path, metavar="FILE.png", help="draw truth and prediction of the worst and best images"
     )
     parser.add_argument("--root", type=Path, metavar="DIR", help="with --sheet: stop at an image outside this folder")
+    add_sixteen_bit(parser, "with --sheet")
     parser.add_argument(
         "--worst", type=int, default=5, metavar="N", help="number of worst images to list and draw (default: 5)"
     )
@@ -85,6 +86,6 @@ def run(args: argparse.Namespace) -> int:
         write_json(evaluation, args.json)
         log.info("scores are in %s", args.json)
     if args.sheet and args.worst + args.best:
-        write_png(args.sheet, score_sheet(evaluation, args.worst, args.best, args.root))
+        write_png(args.sheet, score_sheet(evaluation, args.worst, args.best, args.root, args.sixteen_bit))
         log.info("the worst and best images are drawn in %s", args.sheet)
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from dcap.cli.arguments import add_max_image_pixels, require_image_bound
 from dcap.core.log import get_logger
 from dcap.core.words import counted
 from dcap.records.files.opening import expand_sources
@@ -70,6 +71,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default="error",
         help="bad record or image: stop, or leave it out and list it (default: error)",
     )
+    add_max_image_pixels(parser)
     parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="draw truth and prediction of the first images")
     parser.add_argument(
         "--sheet-images", type=int, default=8, metavar="N", help="number of images on the sheet (default: 8)"
@@ -78,7 +80,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predict; the exit code is 1 when records were left out."""
+    """Predict; the exit code is 1 when records were left out.
+
+    Raises:
+        ConfigError: The bound on pixels is none.
+    """
+    require_image_bound(args, "max_image_pixels")
     # torch and transformers take seconds to import.
     from dcap.infer.prediction_file import left_out_path
     from dcap.infer.run import PredictOptions, predict, prediction_sheet
@@ -99,6 +106,7 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
         root=args.root,
         on_bad_record=args.on_bad_record,
+        max_image_pixels=args.max_image_pixels,
         overwrite=args.overwrite,
     )
     outcome = predict(options)
@@ -107,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     if outcome.unclean:
         log.warning('%d of the new answers had a problem; see "problems" in their lines', outcome.unclean)
     if args.sheet:
-        sheet = prediction_sheet(args.out, options.data, args.sheet_images, args.root)
+        sheet = prediction_sheet(args.out, options.data, args.sheet_images, args.root, outcome.sixteen_bit)
         if sheet is not None:
             write_png(args.sheet, sheet)
             log.info("truth and prediction are drawn in %s", args.sheet)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dcap.audit.validation import validate_files
 from dcap.audit.validation_report import print_validation, validation_page
-from dcap.cli.arguments import add_workers, require_at_least
+from dcap.cli.arguments import add_workers, require_at_least, require_image_bound
 from dcap.core.errors import ConfigError
 from dcap.core.files import write_whole
 from dcap.core.log import output_console, print_json
@@ -33,9 +33,9 @@ A record is one line of JSON:
 Width, height and coordinates are pixels of the image as displayed, after its EXIF orientation is applied. A .parquet
 file has the same keys as columns. A .tar shard holds the image KEY.jpg beside each record KEY.json.
 
-Notes are about legal things that are worth a look: shapes partly outside their image, keys that look misspelt, and
-duplicates (of records, of image files by path or content, of objects in one record). A file without records is a
-problem.
+Notes are about legal things that are worth a look: shapes partly outside their image, keys that look misspelt,
+coordinates that look like fractions, 16-bit images that decode nearly black (with --decode), and duplicates (of
+records, of image files by path or content, of objects in one record). A file without records is a problem.
 
 exit codes: 0 no problems, 1 problems were listed, 2 a file could not be read at all.
 """
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: ``--decode`` is given with ``--no-images``, a number is too small, or there is no such file.
     """
     require_at_least(args, 0, "workers")
-    require_at_least(args, 1, "max_pixels")
+    require_image_bound(args, "max_pixels")
     if args.decode and args.no_images:
         raise ConfigError("--decode must not be given with --no-images")
     files = expand_sources(args.files)

@@ -160,6 +160,10 @@ class Assembler:
         everything = list(range(len(shapes)))
         if ((shapes.xy >= 0.0) & (shapes.xy <= (canvas.width, canvas.height))).all():
             return shapes, everything
+        num_parts = np.bincount(clip(shapes, canvas).source_index, minlength=len(shapes))
+        for k in np.flatnonzero(num_parts > 1).tolist():
+            reason = "shape that the border of its image splits: only the largest part is kept"
+            self.report.add("dropped", reason, places[k], f"1 of {num_parts[k]} parts is kept")
         visible = clip(shapes, canvas, split_policy="largest")
         size = f"{canvas.width} x {canvas.height}"
         kept: list[int] = visible.source_index.tolist()

@@ -41,10 +41,17 @@ def good_records(records: Records, report: ConversionReport) -> Iterator[tuple[S
             except RecordError as error:
                 report.refuse(str(error).removeprefix(f"{origin}: "), place)
                 continue
-            for k in record.clipped:
-                reason = "shape partly outside the image: cut at its border"
-                report.add("changed", reason, place.of(f"objects[{k}]"))
+            _tell_cuts(record, place, report)
             yield place, record
+
+
+def _tell_cuts(record: Record, place: SourcePlace, report: ConversionReport) -> None:
+    for k in record.clipped:
+        reason = "shape partly outside the image: cut at its border"
+        report.add("changed", reason, place.of(f"objects[{k}]"))
+    for k, parts in record.other_parts:
+        reason = "shape that the border of its image splits: only the largest part is kept"
+        report.add("dropped", reason, place.of(f"objects[{k}]"), f"1 of {1 + len(parts)} parts is kept")
 
 
 def record_line(data: Mapping[str, Any]) -> bytes:

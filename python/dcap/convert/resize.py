@@ -25,6 +25,7 @@ from dcap.geometry.clipping import transform
 from dcap.geometry.shapes import ShapeArray
 from dcap.records.images import decode_image, read_header
 from dcap.records.record import Record
+from dcap.records.sixteen_bit import SixteenBit
 
 JPEG_QUALITY = 95
 
@@ -35,16 +36,18 @@ class Resizer:
 
     Attributes:
         max_pixels: Bound on height x width; an image within it is left alone, where it is.
-        folder: Where smaller files are written, as ``NAME-<hash of the path>.jpg`` or ``.png``.
+        folder: Where smaller files are written, as ``NAME-<hash of path and rule>.jpg`` or ``.png``.
         overwrite: Make each file anew. Otherwise a file is kept if it has the wanted size and the time stamp of its
             source. A finished file gets that time stamp.
         max_image_pixels: Bound on the images that are read.
+        sixteen_bit: Range of 16-bit values that the 8-bit files keep.
     """
 
     max_pixels: int
     folder: Path
     overwrite: bool = False
     max_image_pixels: int = MAX_PIXELS
+    sixteen_bit: SixteenBit = "full"
 
     def __call__(self, record: Record, base: Path) -> Record:
         """Return the record with its image within the bound.
@@ -61,9 +64,10 @@ class Resizer:
             return record
         source = base / record.image
         header = read_header(source)
-        target = self.folder / _name(source, header.format in ("JPEG", "MPO"))
+        target = self.folder / _name(source, header.format in ("JPEG", "MPO"), self.sixteen_bit)
         if self.overwrite or not _is_made(target, source, small):
-            image = decode_image(source, record.canvas, self.max_image_pixels)
+            rule = self.sixteen_bit
+            image = decode_image(source, record.canvas, self.max_image_pixels, sixteen_bit=rule)
             _save(Image.fromarray(resize_for_model(image, small)), target)
             status = source.stat()
             os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -89,8 +93,9 @@ def scaled(shapes: ShapeArray, before: Canvas, after: Canvas) -> ShapeArray:
     return ShapeArray.trusted(np.ascontiguousarray(xy), moved.offsets, moved.kinds)
 
 
-def _name(source: Path, jpeg: bool) -> str:
-    digest = hashlib.sha256(os.fsencode(source.resolve())).hexdigest()[:10]
+def _name(source: Path, jpeg: bool, sixteen_bit: SixteenBit) -> str:
+    rule = "" if sixteen_bit == "full" else f"\0{sixteen_bit}"
+    digest = hashlib.sha256(os.fsencode(source.resolve()) + rule.encode()).hexdigest()[:10]
     ending = f"-{digest}{'.jpg' if jpeg else '.png'}"
     return cut_name(source.stem, len(ending)) + ending
 

@@ -11,8 +11,9 @@ from dcap.answers.profile import AnswerProfile, DatasetProfile, Mode, ResolvedPr
 from dcap.answers.prompts import PromptConfig, resolve
 from dcap.core.config import build, merge, to_tree
 from dcap.core.errors import ConfigError, nearest_hint
-from dcap.geometry.canvas import MAX_PIXELS
+from dcap.geometry.canvas import MAX_PIXELS, MOST_PIXELS
 from dcap.records.preprocess import PreprocessorConfig
+from dcap.records.sixteen_bit import SixteenBit
 
 Split = Literal["train", "val"]
 
@@ -113,8 +114,12 @@ class DataConfig:
     check_images: bool = True
     """Read the header of every image at the start, to find missing or wrong files before training."""
     max_image_pixels: int = MAX_PIXELS
-    """Refuse images with more pixels (height x width). The check reads only the header, so a huge image takes no
-    memory."""
+    """Refuse images with more pixels (height x width), at most 715 827 882. The check reads only the header, so a huge
+    image takes no memory."""
+    sixteen_bit: SixteenBit = "full"
+    """Which values of a 16-bit grey image become black and white. ``full``: 0 and 65535; an image that uses 12 of its
+    bits is nearly black. ``minmax``: the smallest and the largest value of the image. ``percentile``: its 1st and 99th
+    percentile. Prediction does the same as training."""
     mode: Mode = "dense"
     """What the answer is. ``dense``: the located objects. ``summary``: the summary of the record. ``mixed``: one of
     both, drawn for each sample."""
@@ -155,7 +160,11 @@ class DataConfig:
         ):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}, not {getattr(self, name)}")
-
+        if self.max_image_pixels > MOST_PIXELS:
+            raise ConfigError(
+                f"max_image_pixels must be at most {MOST_PIXELS}, not {self.max_image_pixels}. Larger images cannot be "
+                "augmented; shrink them first"
+            )
         if self.mixture:
             self._check_mixture()
 
@@ -224,7 +233,8 @@ def resolve_profile(config: DataConfig, base_dir: str | Path = ".") -> ResolvedP
     for entry in config.mixture:
         own = config.of_entry(entry)
         datasets[entry.name] = DatasetProfile(own.answer, resolve(own.answer.prompts, base_dir), own.mode)
-    return ResolvedProfile(config.answer, resolve(config.answer.prompts, base_dir), config.mode, datasets)
+    prompts = resolve(config.answer.prompts, base_dir)
+    return ResolvedProfile(config.answer, prompts, config.mode, datasets, config.sixteen_bit)
 
 
 def dataset_name(file: str) -> str:

@@ -71,9 +71,11 @@ class DenseCaptionDataset:
         self.profile = resolve_profile(data)
         found = load_tokenizer(tokenizer) if isinstance(tokenizer, str) else tokenizer
         encoder = Uncounted() if found is None else Encoder(found)
-        self.pipeline = Pipeline.from_config(augmentation or () if split == "train" else ())
+        training = Pipeline.from_config(augmentation or ())
+        self.pipeline = training if split == "train" else Pipeline.from_config(())
         self.planners = tuple(self._planner(entry, encoder) for entry in data.entries(split))
-        self.records, self.mixture = read_mixture(data, split)
+        # Validation has no augmentation, but its records are read as those of training.
+        self.records, self.mixture = read_mixture(data, split, training.config.split_policy)
 
     def _planner(self, entry: MixtureEntry, encoder: Encoder) -> Planner:
         """Return what plans the samples of one data set of a mixture."""
@@ -150,7 +152,8 @@ class DenseCaptionDataset:
         record = planned.record
         source = image_source(record, self.data.root)
         shrink = planned.result.plan.decode_shrink
-        image = decode_image(source, record.canvas, self.data.max_image_pixels, record.origin, shrink)
+        most, rule = self.data.max_image_pixels, self.data.sixteen_bit
+        image = decode_image(source, record.canvas, most, record.origin, shrink, rule)
         return encode_sample(self.planner_of(key.index), planned, image, weight=0.0 if key.filler else 1.0)
 
     def filler(self) -> Sample:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from dcap.core.random import generator
 from dcap.data.config import DataConfig, MixtureEntry, Split
+from dcap.geometry.clipping import SplitPolicy
 from dcap.records.checking import CheckedRecords, ImageRules, check_records
 from dcap.records.files.opening import expand_sources
 from dcap.records.preprocess import Chain
@@ -123,8 +124,15 @@ class Mixture:
         return EpochSamples(index, np.arange(len(index)) - first)
 
 
-def read_mixture(data: DataConfig, split: Split) -> tuple[CheckedRecords, Mixture]:
+def read_mixture(
+    data: DataConfig, split: Split, split_policy: SplitPolicy = "largest"
+) -> tuple[CheckedRecords, Mixture]:
     """Read the records of all data sets of a split, in order, and return them with the mixture.
+
+    Args:
+        data: The data sets.
+        split: Which split.
+        split_policy: What remains of a shape that the border of its image splits.
 
     Raises:
         RecordError: As `dcap.records.checking.check_records`.
@@ -135,6 +143,11 @@ def read_mixture(data: DataConfig, split: Split) -> tuple[CheckedRecords, Mixtur
     rules = ImageRules(data.root, data.max_image_pixels) if data.check_images else None
     chain = Chain.from_config(data.preprocessors)
     records = check_records(
-        [file for each in files for file in each], data.on_bad_record, rules, chain, num_workers=data.num_workers
+        [file for each in files for file in each],
+        data.on_bad_record,
+        rules,
+        chain,
+        num_workers=data.num_workers,
+        split_policy=split_policy,
     )
     return records, Mixture.of_counts(entries, records.counts([len(each) for each in files]))

@@ -21,6 +21,7 @@ from dcap.evaluate.metrics import ScoreOptions, Scores, count_image
 from dcap.evaluate.pairs import Pair, pair_up
 from dcap.geometry.shapes import ShapeArray
 from dcap.records.record import Record
+from dcap.records.sixteen_bit import SixteenBit
 from dcap.view.draw import Pixels, shorten
 from dcap.view.sheet import Tile, answer_note, compare, contact_sheet
 
@@ -255,7 +256,13 @@ def worst_table(evaluation: Evaluation, count: int) -> Table:
     return table
 
 
-def score_sheet(evaluation: Evaluation, num_worst: int, num_best: int, root: Path | None = None) -> Pixels:
+def score_sheet(
+    evaluation: Evaluation,
+    num_worst: int,
+    num_best: int,
+    root: Path | None = None,
+    sixteen_bit: SixteenBit = "full",
+) -> Pixels:
     """Return a contact sheet of the worst images, then the best, truth beside prediction; an image is shown once.
 
     Args:
@@ -263,6 +270,7 @@ def score_sheet(evaluation: Evaluation, num_worst: int, num_best: int, root: Pat
         num_worst: How many of the worst.
         num_best: How many of the best.
         root: Folder that the images must be in. `None`: any folder.
+        sixteen_bit: How images of 16 bits are decoded.
 
     Raises:
         RecordError: An image is missing, or not what its record says.
@@ -271,10 +279,11 @@ def score_sheet(evaluation: Evaluation, num_worst: int, num_best: int, root: Pat
     ranked = evaluation.worst(len(evaluation.images))
     worst = ranked[:num_worst]
     best = [] if num_best < 1 else ranked[len(worst) :][-num_best:][::-1]
-    return contact_sheet([tile for result in (*worst, *best) for tile in _tiles(result, root)], 2, SIDE)
+    tiles = [tile for result in (*worst, *best) for tile in _tiles(result, root, sixteen_bit)]
+    return contact_sheet(tiles, 2, SIDE)
 
 
-def _tiles(result: ImageResult, root: Path | None) -> list[Tile]:
+def _tiles(result: ImageResult, root: Path | None, sixteen_bit: SixteenBit) -> list[Tile]:
     pred, objects = result.pair.pred, result.scores.objects
     shapes, captions = (pred.shapes, pred.captions) if pred else (ShapeArray.empty(), ())
     notes = [f"F1 {objects.f1:.2f}, precision {objects.precision:.2f}, recall {objects.recall:.2f}"]
@@ -282,4 +291,4 @@ def _tiles(result: ImageResult, root: Path | None) -> list[Tile]:
         notes.append("no answer")
     elif pred.problems:
         notes += [*pred.problems, answer_note(pred.text)]
-    return compare(result.pair.truth, shapes, captions, notes, SIDE, root)
+    return compare(result.pair.truth, shapes, captions, notes, SIDE, root, sixteen_bit)

@@ -9,7 +9,11 @@ import numpy as np
 from dcap.core.errors import GeometryError
 
 MAX_PIXELS = 178_956_970
-"""Largest area that is decoded or rendered by default; Pillow refuses larger images."""
+"""Largest area that is decoded or rendered by default; the bound of Pillow."""
+MOST_PIXELS = (2**31 - 1) // 3
+"""Largest bound that can be set: an image that is warped has fewer than 2^31 values."""
+MAX_ASPECT_RATIO = 200
+"""Longest side that the vision tower's processor takes, as a multiple of the other one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +49,16 @@ class Canvas:
     def num_pixels(self) -> int:
         """Height times width."""
         return self.height * self.width
+
+
+def check_aspect(canvas: Canvas) -> None:
+    """Refuse what is too narrow for the vision tower.
+
+    Raises:
+        GeometryError: One side is more than `MAX_ASPECT_RATIO` times the other.
+    """
+    if max(canvas.height, canvas.width) > MAX_ASPECT_RATIO * min(canvas.height, canvas.width):
+        raise GeometryError(
+            f"width, height must have an aspect ratio of at most {MAX_ASPECT_RATIO}, not {canvas.width} x "
+            f"{canvas.height}"
+        )

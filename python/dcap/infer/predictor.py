@@ -32,6 +32,7 @@ from dcap.model.load import load_model
 from dcap.model.lora import bare_model, load_adapter
 from dcap.records.images import decode_image, to_rgb
 from dcap.records.record import Origin
+from dcap.records.sixteen_bit import SixteenBit
 
 DType = Literal["float32", "bfloat16", "float16"]
 AskedMode = Literal["dense", "summary"]
@@ -236,18 +237,18 @@ def predict_image(predictor: Predictor, image: str | Path | Image.Image | npt.ND
         ImageError: The image cannot be decoded, is no uint8 (H, W, 3) array, or is too narrow for the model.
     """
     path = str(image) if isinstance(image, str | Path) else ""
-    question = predictor.question(_as_rgb(image))
+    question = predictor.question(_as_rgb(image, predictor.profile.sixteen_bit))
     (answer,) = predictor.answers([question])
     return predictor.prediction(question, answer, path)
 
 
-def _as_rgb(image: str | Path | Image.Image | npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def _as_rgb(image: str | Path | Image.Image | npt.NDArray[np.uint8], sixteen_bit: SixteenBit) -> npt.NDArray[np.uint8]:
     if isinstance(image, str | Path):
-        return decode_image(Path(image), None)
+        return decode_image(Path(image), None, sixteen_bit=sixteen_bit)
     if isinstance(image, Image.Image):
         try:
             upright = ImageOps.exif_transpose(image)
-            return np.asarray(to_rgb(upright), np.uint8)
+            return np.asarray(to_rgb(upright, sixteen_bit), np.uint8)
         except (OSError, ValueError) as error:
             raise ImageError(f"image must be one that Pillow can turn into RGB: {error}") from None
     array = np.asarray(image)

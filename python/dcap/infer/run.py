@@ -21,6 +21,7 @@ from dcap.records.checking import CheckedRecords, ImageRules, check_records
 from dcap.records.files.opening import open_source
 from dcap.records.images import decode_image
 from dcap.records.record import Origin, Record, image_source
+from dcap.records.sixteen_bit import SixteenBit
 from dcap.view.draw import Pixels
 from dcap.view.sheet import Tile, answer_note, compare, contact_sheet
 
@@ -83,12 +84,14 @@ class Outcome:
         kept: Lines that were there from an earlier run.
         unclean: Of the written ones, answers with a problem.
         left_out: Records without a prediction, those of an earlier run included.
+        sixteen_bit: How images of 16 bits were decoded: as in training.
     """
 
     written: int
     kept: int
     unclean: int
     left_out: tuple[LeftOut, ...]
+    sixteen_bit: SixteenBit
 
 
 def predict(options: PredictOptions) -> Outcome:
@@ -125,7 +128,7 @@ def predict(options: PredictOptions) -> Outcome:
         write_left_out(options.out, left_out)
         if first >= total:
             log.info("%s is complete: %s", options.out, counted(file.kept, "prediction"))
-            return Outcome(0, file.kept, 0, tuple(left_out))
+            return Outcome(0, file.kept, 0, tuple(left_out), source.profile.sixteen_bit)
         if file.kept:
             log.info("%s is continued after %s", options.out, counted(file.kept, "prediction"))
         predictor = Predictor.load(
@@ -144,7 +147,7 @@ def predict(options: PredictOptions) -> Outcome:
             file.append(lines)
             written += len(lines)
             unclean += sum(bool(line.problems) for line in lines)
-    return Outcome(written, file.kept, unclean, tuple(left_out))
+    return Outcome(written, file.kept, unclean, tuple(left_out), source.profile.sixteen_bit)
 
 
 def _places(records: CheckedRecords) -> dict[Origin, int]:
@@ -215,11 +218,18 @@ def ask_record(predictor: Predictor, record: Record, options: PredictOptions) ->
         RecordError: The image's path leaves `root`.
     """
     source = image_source(record, options.root)
-    image = decode_image(source, record.canvas, options.max_image_pixels, record.origin)
+    rule = predictor.profile.sixteen_bit
+    image = decode_image(source, record.canvas, options.max_image_pixels, record.origin, sixteen_bit=rule)
     return predictor.question(image, record.origin)
 
 
-def prediction_sheet(out: Path, data: Sequence[Path], num_images: int, root: Path | None = None) -> Pixels | None:
+def prediction_sheet(
+    out: Path,
+    data: Sequence[Path],
+    num_images: int,
+    root: Path | None = None,
+    sixteen_bit: SixteenBit = "full",
+) -> Pixels | None:
     """Return a contact sheet of the first predictions of a file beside the truth. `None`: the file is empty.
 
     Args:
@@ -227,6 +237,7 @@ def prediction_sheet(out: Path, data: Sequence[Path], num_images: int, root: Pat
         data: The records it was made from.
         num_images: Number of images to draw.
         root: Folder that the images must be in. `None`: any folder.
+        sixteen_bit: How images of 16 bits are decoded.
 
     Raises:
         RecordError: A line is no prediction of a record of `data`, or an image is missing or not what its record says.
@@ -238,5 +249,5 @@ def prediction_sheet(out: Path, data: Sequence[Path], num_images: int, root: Pat
             raise RecordError(f"{line.where}: source must name a record of the data, not {line.source}")
         file, i = records[line.source]
         notes = [*line.problems, *([] if line.captions else [answer_note(line.text)])]
-        tiles += compare(file[i], line.shapes, line.captions, notes, SHEET_SIDE, root)
+        tiles += compare(file[i], line.shapes, line.captions, notes, SHEET_SIDE, root, sixteen_bit)
     return contact_sheet(tiles, 2, SHEET_SIDE) if tiles else None

@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -25,12 +25,14 @@ from dcap.core.log import get_logger
 from dcap.core.parallel import map_in_order
 from dcap.core.words import counted
 from dcap.geometry.canvas import MAX_PIXELS
+from dcap.geometry.clipping import SplitPolicy
 from dcap.records.files.opening import open_source
 from dcap.records.files.source import RecordSource, names_of, row_of
-from dcap.records.images import check_header, decode_image
+from dcap.records.images import check_header, decode_image, find_darkness
 from dcap.records.json_line import Problem
 from dcap.records.preprocess import NO_CHAIN, Chain
-from dcap.records.record import Origin, Record, image_source
+from dcap.records.record import Origin, Record, image_source, with_all_parts
+from dcap.records.sixteen_bit import SixteenBit
 
 log = get_logger(__name__)
 
@@ -54,6 +56,8 @@ class ImageRules:
     """Bound on height x width."""
     decode: bool = False
     """Decode the pixels too; false reads headers only."""
+    sixteen_bit: SixteenBit = "full"
+    """Range of 16-bit values that decoded images show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,10 @@ class CheckedRecords:
     """Number of records that each preprocessor dropped."""
     clipped: int = 0
     """Number of shapes that are partly outside their image."""
+    split: int = 0
+    """Number of these that the border of the image splits."""
+    split_policy: SplitPolicy = "largest"
+    """What remains of those: the largest part, or all parts, each as an object."""
 
     def __len__(self) -> int:
         return len(self.row_index)
@@ -104,7 +112,7 @@ class CheckedRecords:
         """
         k = row_of(k, len(self), names_of(self.files))
         read = self.files[self.file_index[k]][int(self.row_index[k])]
-        record, dropped_by = self.chain.apply(read)
+        record, dropped_by = self.chain.apply(_with_parts(read, self.split_policy))
         if record is None:
             text = f"preprocessor {dropped_by!r} must give the same result each time it sees a record"
             raise RecordError(f"{read.origin}: {text}")
@@ -117,11 +125,13 @@ class CheckedRecords:
         return counts
 
     def summary(self) -> str:
-        """Return one sentence about what was read, skipped, dropped and clipped."""
+        """Return one sentence about what was read, skipped, dropped, clipped and split."""
         parts = [counted(len(self), "record")]
         parts += [counted(len(self.bad), "bad one") + " skipped"] if self.bad else []
         parts += [f"{count} dropped by {name}" for name, count in self.dropped.items()]
         parts += [counted(self.clipped, "shape") + " clipped to the image"] if self.clipped else []
+        kept = "only the largest part of each is" if self.split_policy == "largest" else "all parts are"
+        parts += [f"{self.split} of them split by its border, {kept} kept"] if self.split else []
         return ", ".join(parts)
 
 
@@ -132,6 +142,7 @@ def check_records(
     chain: Chain = NO_CHAIN,
     on_read: Callable[[int, int], None] | None = None,
     num_workers: int = 0,
+    split_policy: SplitPolicy = "largest",
 ) -> CheckedRecords:
     """Read every record once and keep the places of the good ones.
 
@@ -143,6 +154,8 @@ def check_records(
         chain: Preprocessors. Records that they drop are counted and left out.
         on_read: Called with the number of records read and their total.
         num_workers: Processes that share the work where there is much of it; the result is the same.
+        split_policy: What remains of a shape that the border of its image splits, such as a line that enters it twice:
+            its largest part, or all parts, each as an object. Preprocessors see the records as that leaves them.
 
     Raises:
         RecordError: A file cannot be read; or ``error`` and at least one record is bad.
@@ -152,8 +165,8 @@ def check_records(
     rows: list[tuple[int, int]] = []
     bad: list[BadRecord] = []
     dropped: Counter[str] = Counter({name: 0 for name, _ in chain.steps})
-    clipped = num_problems = 0
-    for done, (f, row, outcome) in enumerate(_outcomes(opened, images, chain, num_workers), 1):
+    clipped = split = num_problems = 0
+    for done, (f, row, outcome) in enumerate(_outcomes(opened, images, chain, num_workers, split_policy), 1):
         if on_read is not None:
             on_read(done, total)
         if isinstance(outcome, BadRecord):
@@ -165,27 +178,46 @@ def check_records(
             dropped[outcome] += 1
         else:
             rows.append((f, row))
-            clipped += outcome
+            clipped, split = clipped + outcome.clipped, split + outcome.split
     if bad and on_bad_record == "error":
         raise RecordError(_message(bad, num_problems))
     index = np.array(rows, np.int64).reshape(-1, 2)
     return CheckedRecords(
         opened, index[:, 0].astype(np.int32), index[:, 1].copy(), tuple(bad), chain,
-        {name: count for name, count in dropped.items() if count}, clipped,
+        {name: count for name, count in dropped.items() if count}, clipped, split, split_policy,
     )  # fmt: skip
 
 
-Outcome = BadRecord | str | int
-"""Outcome of a record: it is bad, a preprocessor (by name) dropped it, or some of its shapes (a number) were cut."""
+class Cut(NamedTuple):
+    """How many shapes of a good record its border cuts."""
+
+    clipped: int
+    split: int
+
+
+Outcome = BadRecord | str | Cut
+"""Outcome of a record: it is bad, a preprocessor (by name) dropped it, or it is good."""
+
+
+def _with_parts(record: Record, split_policy: SplitPolicy) -> Record:
+    # A preprocessor may change the shapes, and could not change parts that it does not know of.
+    if not record.other_parts:
+        return record
+    return with_all_parts(record) if split_policy == "all" else replace(record, other_parts=())
 
 
 def _outcomes(
-    files: Sequence[RecordSource], images: ImageRules | None, chain: Chain, num_workers: int
+    files: Sequence[RecordSource],
+    images: ImageRules | None,
+    chain: Chain,
+    num_workers: int,
+    split_policy: SplitPolicy,
 ) -> Iterator[tuple[int, int, Outcome]]:
     """Yield file, row and outcome of every record in order, and raise what a record raised once its turn comes."""
     ranges = record_ranges(files, range_length(images))
     # An error that is raised holds this frame; closed, it does not hold worker processes.
-    with closing(map_in_order(partial(_outcomes_of_range, files, images, chain), ranges, num_workers)) as made:
+    look = partial(_outcomes_of_range, files, images, chain, split_policy)
+    with closing(map_in_order(look, ranges, num_workers)) as made:
         for part, (found, error) in zip(ranges, made, strict=True):
             for row, outcome in zip(part.rows, found, strict=False):  # after an error there are fewer
                 yield part.file, row, outcome
@@ -194,17 +226,22 @@ def _outcomes(
 
 
 def _outcomes_of_range(
-    files: Sequence[RecordSource], images: ImageRules | None, chain: Chain, part: RecordRange
+    files: Sequence[RecordSource],
+    images: ImageRules | None,
+    chain: Chain,
+    split_policy: SplitPolicy,
+    part: RecordRange,
 ) -> tuple[list[Outcome], DcapError | None]:
     file, found = files[part.file], list[Outcome]()
     try:
-        for row, line, record, problems in read_range(files, images, part):
+        for row, line, record, problems, _ in read_range(files, images, part):
             if record is None:
                 text = line[:_TEXT_KEPT].decode("utf-8", "replace")
                 found.append(BadRecord(file.origin(row), problems, text))
                 continue
-            _, dropped_by = chain.apply(record)
-            found.append(len(record.clipped) if dropped_by is None else dropped_by)
+            _, dropped_by = chain.apply(_with_parts(record, split_policy))
+            cut = Cut(len(record.clipped), len(record.other_parts))
+            found.append(cut if dropped_by is None else dropped_by)
     except DcapError as error:
         return found, error
     return found, None
@@ -233,10 +270,20 @@ def range_length(images: ImageRules | None) -> int:
     return RANGE_LENGTH_DECODING if images is not None and images.decode else RANGE_LENGTH
 
 
-def read_range(
-    files: Sequence[RecordSource], images: ImageRules | None, part: RecordRange
-) -> Iterator[tuple[int, bytes, Record | None, tuple[Problem, ...]]]:
-    """Yield (row, line, record or None, problems) for the records of a range; None goes with at least one problem.
+class ReadRecord(NamedTuple):
+    """A record and what is to be said about it."""
+
+    row: int
+    line: bytes
+    record: Record | None
+    """`None`: it has at least one problem."""
+    problems: tuple[Problem, ...]
+    note: Problem | None = None
+    """What is worth a look, but no problem."""
+
+
+def read_range(files: Sequence[RecordSource], images: ImageRules | None, part: RecordRange) -> Iterator[ReadRecord]:
+    """Yield the records of a range.
 
     Raises:
         RecordError: A file has changed since it was opened.
@@ -245,23 +292,28 @@ def read_range(
     for row in part.rows:
         line = file.line(row)
         record, problems = file.explain(row, line)
-        if record is not None and images is not None:
-            problem = check_image(record, images)
-            record, problems = (record, problems) if problem is None else (None, (problem,))
-        yield row, line, record, problems
+        if record is None or images is None:
+            yield ReadRecord(row, line, record, problems)
+            continue
+        problem, note = check_image(record, images)
+        yield ReadRecord(row, line, record, (), note) if problem is None else ReadRecord(row, line, None, (problem,))
 
 
-def check_image(record: Record, rules: ImageRules) -> Problem | None:
-    """Return what is wrong with a record's image file."""
-    check = decode_image if rules.decode else check_header
+def check_image(record: Record, rules: ImageRules) -> tuple[Problem | None, Problem | None]:
+    """Return what is wrong with a record's image file, and what is worth a look."""
     try:
-        check(image_source(record, rules.root), record.canvas, rules.max_pixels)
+        source = image_source(record, rules.root)
+        if not rules.decode:
+            check_header(source, record.canvas, rules.max_pixels)
+            return None, None
+        pixels = decode_image(source, record.canvas, rules.max_pixels, sixteen_bit=rules.sixteen_bit)
+        dark = find_darkness(pixels, source)
+        return None, None if dark is None else Problem("images[0]", dark)
     except ImageError as error:
         about, _, text = str(error).partition(" ")
-        return Problem("images[0]", text) if about == "image" else Problem.of(str(error))
+        return Problem("images[0]", text) if about == "image" else Problem.of(str(error)), None
     except RecordError as error:
-        return Problem.of(str(error).removeprefix(f"{record.origin}: "))
-    return None
+        return Problem.of(str(error).removeprefix(f"{record.origin}: ")), None
 
 
 def _message(bad: Sequence[BadRecord], num_problems: int) -> str:

@@ -2,6 +2,9 @@
 
 Owns the accepted formats, the order of checks (header before pixels), and the size contract with the record.
 ICC profiles are ignored: stored values are used unchanged.
+
+Pillow's own bound on pixels is off while dcap opens an image: the bound of the caller is checked instead, also from the
+header. A larger bound than Pillow's would have no effect otherwise.
 """
 
 from __future__ import annotations
@@ -23,9 +26,10 @@ from PIL.ExifTags import Base
 
 from dcap.core.errors import ImageError
 from dcap.core.files import why_no_file
-from dcap.geometry.canvas import MAX_PIXELS, Canvas
+from dcap.geometry.canvas import MAX_PIXELS, MOST_PIXELS, Canvas
 from dcap.records.embedded_image import EmbeddedImage, ImageSource
 from dcap.records.record import Origin
+from dcap.records.sixteen_bit import DARK, SixteenBit, to_bytes
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 """Accepted formats. Pillow knows more, but some start other programs (EPS) or are no photos. MPO is opened as JPEG:
@@ -63,6 +67,8 @@ class ImageHeader:
     """Pillow's name of the file format."""
     mode: str
     """Pillow's name of the pixel format."""
+    is_deep: bool = False
+    """Whether its values have more than 8 bits."""
 
     @property
     def stored(self) -> Canvas:
@@ -107,6 +113,7 @@ def decode_image(
     max_pixels: int = MAX_PIXELS,
     origin: Origin | None = None,
     shrink: int = 1,
+    sixteen_bit: SixteenBit = "full",
 ) -> npt.NDArray[np.uint8]:
     """Decode an image to RGB as displayed.
 
@@ -121,6 +128,7 @@ def decode_image(
         shrink: 2, 4 or 8: decode a JPEG this many times smaller, from the low frequencies of its blocks. This
             antialiases and is faster. Other files are decoded in full size, and so are turned images whose sides it
             does not divide.
+        sixteen_bit: Range of 16-bit values that becomes 0 to 255; see `dcap.records.sixteen_bit.to_bytes`.
 
     Returns:
         uint8 (H, W, 3), C-contiguous and read-only; (ceil(H / shrink), ceil(W / shrink), 3) where it was shrunk.
@@ -135,9 +143,7 @@ def decode_image(
             if shrink > 1 and header.format == "JPEG":
                 _shrink(image, header, shrink)
             image.load()
-            rgb = to_rgb(image)
-        except Image.DecompressionBombError:
-            raise _too_large(path, header, MAX_PIXELS, origin) from None
+            rgb = to_rgb(image, sixteen_bit)
         except _BROKEN as error:
             raise ImageError(
                 f"{_where(origin)}image {path} must be whole, not damaged or truncated ({error}). "
@@ -162,7 +168,7 @@ def _where(origin: Origin | None) -> str:
 
 @contextmanager
 def _opened(path: ImageSource, origin: Origin | None) -> Iterator[tuple[Image.Image, ImageHeader]]:
-    """Open an image and close it again; Pillow's warnings are off meanwhile."""
+    """Open an image and close it again; Pillow's warnings and its bound on pixels are off meanwhile."""
     where = _where(origin)
     with ExitStack() as stack:
         if isinstance(path, EmbeddedImage):
@@ -172,8 +178,6 @@ def _opened(path: ImageSource, origin: Origin | None) -> Iterator[tuple[Image.Im
         stack.enter_context(_QUIET)
         try:
             image = stack.enter_context(Image.open(file, formats=FORMATS))
-        except Image.DecompressionBombError:
-            raise ImageError(f"{where}image {path} must have at most {MAX_PIXELS} pixels, not more") from None
         except PermissionError:
             raise ImageError(f"{where}image {path} must be readable, but permission is denied") from None
         except _BROKEN:
@@ -209,14 +213,20 @@ def _header(image: Image.Image) -> ImageHeader:
     orientation = value if isinstance(value, int) and 1 <= value <= 8 else 1
     turned = orientation >= 5 and image.format != "TIFF"  # Pillow gives a TIFF's size as displayed
     width, height = image.size[::-1] if turned else image.size
-    return ImageHeader(Canvas(height, width), orientation, image.format or "", image.mode)
+    return ImageHeader(Canvas(height, width), orientation, image.format or "", image.mode, _is_deep(image))
+
+
+def _is_deep(image: Image.Image) -> bool:
+    # 16-bit colour has an ordinary mode; how its values are stored is told by the raw mode, such as RGB;16B.
+    raw = [str(tile[3]) for tile in getattr(image, "tile", ())]
+    return _is_sixteen_bit_grey(image.mode) or image.mode == "F" or any(";16" in mode for mode in raw)
 
 
 def _check(
     path: ImageSource, header: ImageHeader, canvas: Canvas | None, max_pixels: int, origin: Origin | None
 ) -> None:
-    if header.canvas.num_pixels > max_pixels:
-        raise _too_large(path, header, max_pixels, origin)
+    if header.canvas.num_pixels > min(max_pixels, MOST_PIXELS):
+        raise _too_large(path, header, min(max_pixels, MOST_PIXELS), origin)
     if canvas is None or canvas == header.canvas:
         return
     shown = header.canvas
@@ -235,13 +245,35 @@ def _size(canvas: Canvas) -> str:
 
 
 def _too_large(path: ImageSource, header: ImageHeader, max_pixels: int, origin: Origin | None) -> ImageError:
+    raised = ", or raise the bound (data.max_image_pixels, validate --max-pixels)" if max_pixels < MOST_PIXELS else ""
     return ImageError(
         f"{_where(origin)}image {path} must have at most {max_pixels} pixels, not {_size(header.canvas)} = "
-        f"{header.canvas.num_pixels}. Shrink it, or raise the bound (data.max_image_pixels, validate --max-pixels)."
+        f"{header.canvas.num_pixels}. Shrink it{raised}."
     )
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
+def find_darkness(pixels: npt.NDArray[np.uint8], path: ImageSource) -> str | None:
+    """Return why a decoded image is nearly black though its file may not be. `None`: it is not.
+
+    Args:
+        pixels: From `decode_image`.
+        path: Its source.
+
+    Raises:
+        ImageError: As `read_header`.
+    """
+    most = int(pixels.max(initial=0))
+    if most >= DARK:
+        return None
+    header = read_header(path)
+    if not header.is_deep:
+        return None
+    # Of 16-bit colour Pillow keeps the high byte, before anyone can choose a range.
+    way = "Set data.sixteen_bit: minmax or percentile" if _is_sixteen_bit_grey(header.mode) else "Save it with 8 bits"
+    return f"decodes to a nearly black picture: no value is above {most} of 255, since few of its bits are used. {way}."
+
+
+def to_rgb(image: Image.Image, sixteen_bit: SixteenBit = "full") -> Image.Image:
     """Return a loaded image as mode RGB.
 
     =====================  =========================================================================
@@ -251,7 +283,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     1, L                   red = green = blue; 1-bit is 0 and 255
     P, PA                  colours looked up in the palette
     LA, La, RGBA, RGBa     composed on mid grey 128; so is any mode with a transparent colour
-    I;16, I;16B, I;16L, I  16 bit: the high byte, as for colour; I is first clipped to 0..65535
+    I;16, I;16B, I;16L, I  16 bit: by `sixteen_bit`; I is first clipped to 0..65535
     F                      clipped to 0..255 and rounded half to even; NaN is 0
     CMYK, YCbCr, HSV       Pillow's conversion, without ICC profiles
     LAB                    D50 L*a*b* to sRGB, by Pillow's LittleCMS
@@ -259,20 +291,25 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
     Args:
         image: Loaded image, first frame.
+        sixteen_bit: Range of 16-bit grey values that becomes 0 to 255.
 
     Raises:
         ValueError: Another mode.
     """
     mode = image.mode
-    if mode.startswith("I"):
+    if _is_sixteen_bit_grey(mode):
         values = np.clip(np.asarray(image), 0, 65535).astype(np.uint16)
-        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(to_bytes(values, sixteen_bit)).convert("RGB")
     if mode == "F":
         values = np.nan_to_num(np.asarray(image), nan=0.0, posinf=255.0, neginf=0.0)
         return Image.fromarray(np.rint(np.clip(values, 0, 255)).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         return _on_grey(image)
     return image if mode == "RGB" else image.convert("RGB")
+
+
+def _is_sixteen_bit_grey(mode: str) -> bool:
+    return mode.startswith("I")
 
 
 def _on_grey(image: Image.Image) -> Image.Image:
@@ -289,7 +326,7 @@ def _straight_alpha(image: Image.Image) -> Image.Image:
 
 
 class _Quiet:
-    """Turns off Pillow's warnings (bombs below our bound, corrupt EXIF) while at least one thread decodes.
+    """Turns off Pillow's warnings (such as corrupt EXIF) and its bound on pixels while at least one thread decodes.
 
     `warnings.catch_warnings` alone is not safe here: two threads that overlap would leave the filter in place.
     """
@@ -298,6 +335,7 @@ class _Quiet:
         self._lock = threading.Lock()
         self._depth = 0
         self._catch: warnings.catch_warnings[None] | None = None
+        self._bound: int | None = None
 
     def __enter__(self) -> None:
         with self._lock:
@@ -305,6 +343,7 @@ class _Quiet:
                 self._catch = warnings.catch_warnings()
                 self._catch.__enter__()
                 warnings.filterwarnings("ignore", module=r"PIL\.")
+                self._bound, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
             self._depth += 1
 
     def __exit__(self, *_: object) -> None:
@@ -313,6 +352,7 @@ class _Quiet:
             if self._depth == 0 and self._catch is not None:
                 self._catch.__exit__(None, None, None)
                 self._catch = None
+                Image.MAX_IMAGE_PIXELS = self._bound
 
 
 _QUIET = _Quiet()

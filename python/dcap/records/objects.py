@@ -18,6 +18,7 @@ from dcap.core.errors import GeometryError
 from dcap.core.words import show
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.clipping import clip
+from dcap.geometry.measures import area_or_length
 from dcap.geometry.shapes import KEY_OF_KIND, KEYS, MIN_POINTS, GeometryKind, ShapeArray, read_shape, rings_without_area
 from dcap.records.json_line import Problem
 from dcap.records.keys import FORMS, key_hint
@@ -40,6 +41,8 @@ class ObjectList:
     extras: tuple[Mapping[str, Any], ...]
     clipped: tuple[int, ...]
     """Objects that are partly outside the canvas in the file."""
+    other_parts: tuple[tuple[int, ShapeArray], ...] = ()
+    """For each object that the border splits: its index, and all its parts but the largest."""
 
 
 class Faults(NamedTuple):
@@ -124,8 +127,9 @@ def read_objects(objects: Any, canvas: Canvas | None, problems: list[Problem]) -
         _read_one(obj, i, columns, problems)
     shapes = _shapes(columns, objects, problems)
     clipped: tuple[int, ...] = ()
+    other_parts: tuple[tuple[int, ShapeArray], ...] = ()
     if shapes is not None and canvas is not None:
-        shapes, clipped = _into_canvas(shapes, columns.index, canvas, problems)
+        shapes, clipped, other_parts = _into_canvas(shapes, columns.index, canvas, problems)
     if shapes is None or len(problems) > before:
         return None
     return ObjectList(
@@ -135,6 +139,7 @@ def read_objects(objects: Any, canvas: Canvas | None, problems: list[Problem]) -
         # Most have a caption and a shape, nothing else.
         tuple([{} if len(obj) == 2 else {k: v for k, v in obj.items() if k not in _OWN_KEYS} for obj in objects]),
         clipped,
+        other_parts,
     )
 
 
@@ -218,30 +223,39 @@ def _to_float(value: float) -> float:
 
 def _into_canvas(
     shapes: ShapeArray, index: Sequence[int], canvas: Canvas, problems: list[Problem]
-) -> tuple[ShapeArray, tuple[int, ...]]:
+) -> tuple[ShapeArray, tuple[int, ...], tuple[tuple[int, ShapeArray], ...]]:
     """Clip shapes that are partly outside. If the border splits a shape, its largest (longest) part stays.
 
     Returns:
-        The shapes, and which objects were clipped.
+        The shapes, which objects were clipped, and the other parts of those that were split.
     """
     limit = np.array([canvas.width, canvas.height], np.float64)
     inside = (shapes.xy >= 0).all(axis=1) & (shapes.xy <= limit).all(axis=1)
     if inside.all():
-        return shapes, ()
+        return shapes, (), ()
     cut = np.flatnonzero(~np.minimum.reduceat(inside, shapes.offsets[:-1]))
     try:
-        parts = clip(shapes.take(cut), canvas, split_policy="largest")
+        parts = clip(shapes.take(cut), canvas)
+        sizes = area_or_length(parts.shapes)
     except GeometryError:
         problems += _problems_of_clipping(shapes, cut.tolist(), index, canvas)
-        return shapes, ()
-    best = {int(cut[source]): part for part, source in enumerate(parts.source_index.tolist())}
+        return shapes, (), ()
+    best: dict[int, int] = {}
+    others: dict[int, list[int]] = {}
+    for k in np.unique(parts.source_index).tolist():
+        found = np.flatnonzero(parts.source_index == k)
+        largest = int(found[sizes[found].argmax()])
+        best[int(cut[k])] = largest
+        if len(found) > 1:
+            others[index[int(cut[k])]] = [part for part in found.tolist() if part != largest]
     for k in cut.tolist():
         if k not in best:
             text = f"must have some area or length inside the image ({canvas.width} x {canvas.height})"
             problems.append(Problem(_field(shapes, k, index), text))
     points = [parts.shapes.points(best[k]) if k in best else shapes.points(k) for k in range(len(shapes))]
     kinds = [parts.shapes.kinds[best[k]] if k in best else shapes.kinds[k] for k in range(len(shapes))]
-    return ShapeArray.from_points(points, kinds), tuple(index[k] for k in sorted(best))
+    other_parts = tuple((i, parts.shapes.take(rest)) for i, rest in sorted(others.items()))
+    return ShapeArray.from_points(points, kinds), tuple(index[k] for k in sorted(best)), other_parts
 
 
 def _problems_of_clipping(shapes: ShapeArray, cut: list[int], index: Sequence[int], canvas: Canvas) -> list[Problem]:

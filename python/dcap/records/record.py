@@ -7,13 +7,13 @@ Owns the record contract (fields, rules, messages). Reading files is in `dcap.re
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dcap.core.errors import RecordError
+from dcap.core.errors import GeometryError, RecordError
 from dcap.core.words import printable, show
-from dcap.geometry.canvas import Canvas
+from dcap.geometry.canvas import MAX_ASPECT_RATIO, Canvas, check_aspect
 from dcap.geometry.shapes import ShapeArray
 from dcap.records.embedded_image import EmbeddedImage, ImageSource
 from dcap.records.json_line import Problem, decode_line
@@ -72,6 +72,9 @@ class Record:
     """File and line."""
     clipped: tuple[int, ...] = ()
     """Objects that are partly outside the canvas in the file, by their index there."""
+    other_parts: tuple[tuple[int, ShapeArray], ...] = ()
+    """For each object that the border of the image splits, such as a line that enters it twice: its index in the file,
+    and all its parts but the largest, which is the one in `shapes`."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Keys of the record that dcap does not know, kept as they are."""
     extras: tuple[Mapping[str, Any], ...] = ()
@@ -92,8 +95,8 @@ class Record:
 def parse_record(line: bytes, origin: Origin, embedded: EmbeddedImage | None = None) -> Record:
     """Read one line of JSONL.
 
-    A shape partly outside the image is clipped exactly. If the border splits it, its largest (longest) part stays. A
-    key that is given twice is an error, never a silent loss.
+    A shape partly outside the image is clipped exactly. If the border splits it, its largest (longest) part stays, and
+    `with_all_parts` gives the others. A key that is given twice is an error, never a silent loss.
 
     Args:
         line: UTF-8 JSON without its line end.
@@ -126,7 +129,7 @@ def read_or_explain(
 
 def _read(line: bytes, origin: Origin, embedded: EmbeddedImage | None) -> tuple[Record | None, list[Problem]]:
     plain = read_plain(line, MAX_SIDE)
-    if plain is not None:
+    if plain is not None and max(plain.width, plain.height) <= MAX_ASPECT_RATIO * min(plain.width, plain.height):
         size = Canvas(height=plain.height, width=plain.width)
         return Record(
             plain.image, size, plain.shapes, plain.captions, plain.attributes, plain.summary, plain.metadata, origin,
@@ -152,7 +155,8 @@ def _read(line: bytes, origin: Origin, embedded: EmbeddedImage | None) -> tuple[
     record = Record(
         image=image, canvas=canvas, shapes=objects.shapes, captions=objects.captions,
         attributes=objects.attributes, summary=summary, metadata=metadata or {}, origin=origin,
-        clipped=objects.clipped, extra={k: v for k, v in data.items() if k not in _OWN_KEYS},
+        clipped=objects.clipped, other_parts=objects.other_parts,
+        extra={k: v for k, v in data.items() if k not in _OWN_KEYS},
         extras=objects.extras if any(objects.extras) else (), embedded=embedded,
     )  # fmt: skip
     return record, problems
@@ -187,7 +191,40 @@ def _canvas(data: Mapping[str, Any], problems: list[Problem]) -> Canvas | None:
             problems.append(Problem(name, f"must be a whole number of pixels >= 1, not {show(data[name])}"))
         else:
             sides[name] = value
-    return Canvas(**sides) if len(sides) == 2 else None
+    if len(sides) != 2:
+        return None
+    canvas = Canvas(**sides)
+    try:
+        check_aspect(canvas)
+    except GeometryError as error:
+        problems.append(Problem.of(str(error)))
+    return canvas
+
+
+def with_all_parts(record: Record) -> Record:
+    """Return a record as it was read, but with every part of its split objects as an object of its own.
+
+    The parts of an object follow each other, the largest first, with equal captions.
+    """
+    if not record.other_parts:
+        return record
+    others = dict(record.other_parts)
+    index = [i for i in range(len(record.shapes)) for _ in range(1 + len(others.get(i, ())))]
+    pieces = [part for i in range(len(record.shapes)) for part in (record.shapes.take([i]), others.get(i)) if part]
+    return replace(
+        record,
+        shapes=ShapeArray.concatenate(pieces),
+        captions=tuple(record.captions[i] for i in index),
+        attributes=tuple(record.attributes[i] for i in index),
+        extras=tuple(record.extras[i] for i in index) if record.extras else (),
+        other_parts=(),
+    )
+
+
+def has_fractions(record: Record) -> bool:
+    """Whether all coordinates are at most 1 although the image is larger: they look like shares of its sides."""
+    small = len(record.shapes) > 0 and bool((record.shapes.xy <= 1.0).all())
+    return small and min(record.canvas.width, record.canvas.height) > 1
 
 
 def image_path(record: Record, root: str | Path | None = None) -> Path:

@@ -11,10 +11,11 @@ from PIL import Image, ImageDraw
 
 from dcap.core.files import written_whole
 from dcap.core.words import counted
-from dcap.geometry.canvas import MAX_PIXELS
+from dcap.geometry.canvas import MOST_PIXELS
 from dcap.geometry.shapes import ShapeArray
 from dcap.records.images import decode_image
 from dcap.records.record import Record, image_source
+from dcap.records.sixteen_bit import SixteenBit
 from dcap.view.draw import Pixels, draw_shapes, scaled_to
 from dcap.view.fonts import font_for, load_font
 
@@ -110,6 +111,7 @@ def compare(
     notes: Sequence[str],
     side: int,
     root: Path | None = None,
+    sixteen_bit: SixteenBit = "full",
 ) -> list[Tile]:
     """Return the record's objects drawn on its image, and the predicted ones on the same image.
 
@@ -120,11 +122,14 @@ def compare(
         notes: Lines below the prediction.
         side: Longer side of the pictures, in pixels.
         root: Folder that the image must be in.
+        sixteen_bit: Range of 16-bit values that the image is decoded with.
 
     Raises:
         RecordError: The image is missing, or not what the record says.
     """
-    image = decode_image(image_source(record, root), record.canvas, MAX_PIXELS, record.origin)
+    source = image_source(record, root)
+    # The model has seen this image, so its size was checked; here any size that can be drawn will do.
+    image = decode_image(source, record.canvas, MOST_PIXELS, record.origin, sixteen_bit=sixteen_bit)
     small, truth = scaled_to(image, record.shapes, side)
     _, predicted = scaled_to(image, shapes, side)
     title = f"{record.origin}  truth: {counted(len(truth), 'object')}"

@@ -91,6 +91,17 @@ def test_every_loss_is_counted(tmp_path: Path) -> None:
     )
 
 
+def test_parts_that_the_border_of_the_image_splits_off_are_a_loss(tmp_path: Path) -> None:
+    # Two legs in the image of 8 x 6, joined above it.
+    legs = [1, 4, 1, -2, 7, -2, 7, 1, 6, 1, 6, -1, 3, -1, 3, 4]
+    (record,), report = read("coco", instances(tmp_path, {"segmentation": [legs]}))
+    assert record.shapes.bounds().tolist() == [[1, 0, 3, 4]]
+    assert counts(report) == {
+        "shape that the border of its image splits: only the largest part is kept": 1,
+        "shape partly outside the image: cut at its border": 1,
+    }
+
+
 def test_crowds_can_be_kept(tmp_path: Path) -> None:
     source = instances(tmp_path, {"segmentation": {"size": [6, 8], "counts": [0, 6, 42]}, "iscrowd": 1})
     (record,), report = read("coco", source, crowd="keep")
