@@ -14,36 +14,40 @@ namespace dcap::python {
 
 namespace py = pybind11;
 
+// The one check of what comes from outside: a NumPy array of exactly T that is C-contiguous and aligned, since reading
+// a number that is not is undefined. It is never converted; a copy would be a surprise for an output, and dear for an
+// input.
 template <class T>
-using Array = py::array_t<T, py::array::c_style>;
-
-template <class T>
-std::span<const T> view(const Array<T>& array) {
-    return {array.data(), static_cast<std::size_t>(array.size())};
+bool is_array_of(py::handle source) {
+    if (!py::array_t<T, py::array::c_style>::check_(source)) return false;
+    return py::detail::check_flags(source.ptr(), py::detail::npy_api::NPY_ARRAY_ALIGNED_);
 }
 
-// A C-contiguous array of exactly T to read; unlike a py::array_t it is never converted, which is dear even to try.
-// The caller's argument owns it.
+// An array to read; the caller's argument owns it.
 template <class T>
 struct Input {
     std::span<const T> values;
+    py::handle array;
 };
+
+// An array to fill; the caster raises ValueError when it is read-only.
+template <class T>
+struct Output {
+    std::span<T> values;
+    py::handle array;
+};
+
+inline std::int64_t side_of(py::handle array, int axis) {
+    return py::detail::array_proxy(array.ptr())->dimensions[axis];
+}
+
+inline bool is_rgb(py::handle array) { return py::detail::array_proxy(array.ptr())->nd == 3 && side_of(array, 2) == 3; }
 
 // N numbers from a tuple or list; pybind11's caster for std::array takes several times as long.
 template <std::size_t N>
 struct Numbers {
     std::array<double, N> values;
 };
-
-// Raises ValueError when the array is read-only.
-template <class T>
-std::span<T> fill(Array<T>& array) {
-    return {array.mutable_data(), static_cast<std::size_t>(array.size())};
-}
-
-inline Shapes shapes_of(const Array<double>& xy, const Array<std::int64_t>& offsets, const Array<std::uint8_t>& kinds) {
-    return {view(xy), view(offsets), view(kinds)};
-}
 
 inline Shapes shapes_of(const Input<double>& xy, const Input<std::int64_t>& offsets, const Input<std::uint8_t>& kinds) {
     return {xy.values, offsets.values, kinds.values};
@@ -86,9 +90,23 @@ struct pybind11::detail::type_caster<dcap::python::Input<T>> {
                          const_name("numpy.ndarray[") + npy_format_descriptor<T>::name + const_name("]"));
 
     bool load(handle source, bool /*convert*/) {
-        if (!dcap::python::Array<T>::check_(source)) return false;
+        if (!dcap::python::is_array_of<T>(source)) return false;
         const auto array = reinterpret_borrow<pybind11::array>(source);
-        value.values = {static_cast<const T*>(array.data()), static_cast<std::size_t>(array.size())};
+        value = {{static_cast<const T*>(array.data()), static_cast<std::size_t>(array.size())}, source};
+        return true;
+    }
+};
+
+template <class T>
+struct pybind11::detail::type_caster<dcap::python::Output<T>> {
+    PYBIND11_TYPE_CASTER(dcap::python::Output<T>,
+                         const_name("numpy.ndarray[") + npy_format_descriptor<T>::name + const_name("]"));
+
+    bool load(handle source, bool /*convert*/) {
+        if (!dcap::python::is_array_of<T>(source)) return false;
+        auto array = reinterpret_borrow<pybind11::array>(source);
+        const auto size = static_cast<std::size_t>(array.size());
+        value = {{static_cast<T*>(array.mutable_data()), size}, source};
         return true;
     }
 };

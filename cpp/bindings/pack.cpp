@@ -5,10 +5,10 @@
 namespace dcap::python {
 namespace {
 
-std::int64_t pack_array(const Array<std::int64_t>& lengths, std::int64_t capacity, std::int64_t window,
-                        Array<std::int64_t>& out) {
-    const auto sizes = view(lengths);
-    const auto row_of = fill(out);
+std::int64_t pack_array(const Input<std::int64_t>& lengths, std::int64_t capacity, std::int64_t window,
+                        const Output<std::int64_t>& out) {
+    const auto sizes = lengths.values;
+    const auto row_of = out.values;
     std::int64_t num_rows = 0;
     run([&]() noexcept { return pack(sizes, capacity, window, row_of, num_rows); });
     return num_rows;
@@ -17,8 +17,7 @@ std::int64_t pack_array(const Array<std::int64_t>& lengths, std::int64_t capacit
 }  // namespace
 
 void register_pack(py::module_& m) {
-    m.def("pack", &pack_array, py::arg("lengths").noconvert(), py::arg("capacity"), py::arg("window"),
-          py::arg("out").noconvert());
+    m.def("pack", &pack_array, py::arg("lengths"), py::arg("capacity"), py::arg("window"), py::arg("out"));
 }
 
 }  // namespace dcap::python

@@ -6,16 +6,16 @@ namespace dcap::python {
 namespace {
 
 template <class T>
-void patchify_array(const Array<std::uint8_t>& image, Array<T>& out) {
-    if (image.ndim() != 3 || image.shape(2) != 3) raise_if_failed(Status::kBadImage);
-    const Image pixels{view(image), image.shape(0), image.shape(1)};
-    const auto patches = fill(out);
+void patchify_array(const Input<std::uint8_t>& image, const Output<T>& out) {
+    if (!is_rgb(image.array)) raise_if_failed(Status::kBadImage);
+    const Image pixels{image.values, side_of(image.array, 0), side_of(image.array, 1)};
+    const auto patches = out.values;
     run([&]() noexcept { return patchify(pixels, patches); });
 }
 
 template <class T>
 void define(py::module_& m) {
-    m.def("patchify", &patchify_array<T>, py::arg("image").noconvert(), py::arg("out").noconvert());
+    m.def("patchify", &patchify_array<T>, py::arg("image"), py::arg("out"));
 }
 
 }  // namespace

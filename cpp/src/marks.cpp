@@ -2,20 +2,32 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace dcap {
 namespace {
 
 bool at_one_point(const Mark& a, const Mark& b) noexcept { return a.x == b.x && a.y == b.y; }
 
-// Whether positions alone leave open how the marks of one edge follow each other.
-bool is_doubtful(const Mark* first, const Mark* last, bool exact) noexcept {
-    double reach = first->key + first->reach;
-    for (const Mark* mark = first + 1; mark < last; ++mark) {
-        if (mark->key - mark->reach <= reach && (exact || !at_one_point(mark[-1], *mark))) return true;
-        reach = std::max(reach, mark->key + mark->reach);
+// Where a mark may be at least and at most; anywhere on an edge without length, where that is not a number.
+double lowest(const Mark& mark) noexcept {
+    const double low = mark.key - mark.reach;
+    return low == low ? low : -std::numeric_limits<double>::infinity();
+}
+
+double highest(const Mark& mark) noexcept {
+    const double high = mark.key + mark.reach;
+    return high == high ? high : std::numeric_limits<double>::infinity();
+}
+
+// For each mark, the lowest place of all from it to the last one of its edge.
+std::vector<double> lowest_from(const std::vector<Mark>& marks) {
+    std::vector<double> lows(marks.size());
+    for (std::size_t k = marks.size(); k-- > 0;) {
+        lows[k] = lowest(marks[k]);
+        if (k + 1 < marks.size() && marks[k + 1].edge == marks[k].edge && lows[k + 1] < lows[k]) lows[k] = lows[k + 1];
     }
-    return false;
+    return lows;
 }
 
 // Merge sort by exact order, bottom up. A plain one: whatever the answers are, it stays within its arrays.
@@ -54,12 +66,19 @@ void sort_marks(std::span<const Ring> rings, std::int64_t ring, bool exact, std:
         if (p.key != q.key) return p.key < q.key;
         return p.seq < q.seq;
     });
-    Mark* const end = marks.data() + marks.size();
-    for (Mark *first = marks.data(), *last = first; first < end; first = last) {
-        while (last < end && last->edge == first->edge) ++last;
-        if (!is_doubtful(first, last, exact)) continue;
-        const Edge e = rings[ring].edge(first->edge);
-        merge_sort(first, last - first, [&](const Mark& p, const Mark& q) {
+    // Positions alone leave open how the marks between two gaps follow each other.
+    const std::vector<double> lows = lowest_from(marks);
+    for (std::size_t first = 0, last = 0; first < marks.size(); first = last) {
+        double high = highest(marks[first]);
+        bool doubtful = false;
+        for (last = first + 1; last < marks.size() && marks[last].edge == marks[first].edge; ++last) {
+            if (lows[last] > high) break;
+            doubtful = doubtful || exact || !at_one_point(marks[last - 1], marks[last]);
+            high = std::max(high, highest(marks[last]));
+        }
+        if (!doubtful) continue;
+        const Edge e = rings[ring].edge(marks[first].edge);
+        merge_sort(marks.data() + first, static_cast<std::int64_t>(last - first), [&](const Mark& p, const Mark& q) {
             if (p.key + p.reach < q.key - q.reach) return true;
             if (q.key + q.reach < p.key - p.reach) return false;
             return crosses_before(e, rings[p.other].edge(p.with), rings[q.other].edge(q.with));

@@ -27,6 +27,8 @@ struct Corpus {
         if (style == 2) return odd[whole(0, 9)];
         if (style == 3) return real(-1e12, 1e12);
         if (style == 4) return real(0.0, 1.0) * 1e-9 + 50.0;
+        // Whole numbers on both sides of what fits the integers of a predicate, with many ties.
+        if (style == 6) return static_cast<double>(whole(0, 2) == 0 ? whole(-8200, 8200) : 4096 * whole(-1, 2));
         return whole(0, 20) == 0 ? broken[whole(0, 4)] : real(0.0, 100.0);
     }
 };

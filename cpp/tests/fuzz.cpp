@@ -277,7 +277,7 @@ int main(int argc, char** argv) {
     Corpus c;
     int num_plain = 0;
     for (int i = 0; i < rounds; ++i) {
-        const int style = i % 6;
+        const int style = i % 7;
         Sample s = make_sample(c, style);
         const Sample other = make_sample(c, style);
         run_all(c, s, other, style);

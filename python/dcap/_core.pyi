@@ -1,7 +1,8 @@
 """Signatures of the kernels. `dcap.kernels._numba` and `dcap.kernels.plain` have the same, but for `read_record`.
 
-Shapes come as `xy` float64 (P, 2), `offsets` int64 (N + 1,) and `kinds` uint8 (N,), all C-contiguous; see
-`dcap.geometry.ShapeArray`. A wrong dtype is a TypeError, a wrong layout or value a GeometryError. Callers allocate
+Shapes come as `xy` float64 (P, 2), `offsets` int64 (N + 1,) and `kinds` uint8 (N,); see `dcap.geometry.ShapeArray`.
+Arrays are C-contiguous and aligned: nothing is copied. Any others, or a wrong dtype, are a TypeError; a wrong layout or
+value is a GeometryError. Callers allocate
 the ``out`` arrays; only cutting shapes and reading records, whose sizes nobody knows before, return new (read-only)
 ones.
 `clip_rect`, `clip_convex` and `difference` return points, offsets, kinds, source shapes and visible fractions.

@@ -78,3 +78,36 @@ def test_ties_are_broken_as_in_one_drawing() -> None:
             triangles += 1
     assert chains > 100
     assert triangles > 50
+
+
+def test_whole_numbers_and_others_have_one_order() -> None:
+    """Whole numbers near each other are decided in integers; halves, and numbers far apart, are not."""
+    rng = np.random.default_rng(42)
+    ties = 0
+    for case in range(60):
+        most = (3, 8192, 8200)[case % 3]
+        points = rng.integers(0, most, (14, 2)).astype(float)
+        points[rng.permutation(14)[:7]] = points[0]
+        e = (0, 1)
+        for f, g in itertools.permutations(edges_that_cross(points, e)[:6], 2):
+            wanted = before(points, e, f, g)
+            assert before(points + 1000.0, e, f, g) == wanted
+            assert before(points / 2 + 0.25, e, f, g) == wanted
+            ties += way(points, e, f) == way(points, e, g)
+    assert ties > 100
+
+
+def test_a_turn_is_exact_where_differences_are_and_where_they_are_not() -> None:
+    rng = np.random.default_rng(43)
+    straight = 0
+    for case in range(400):
+        a, b = rng.integers(-50, 50, (2, 2)) / (1.0, 3.0)[case % 2]
+        points = np.array([a, b, a + (b - a) * rng.integers(-3, 4)])
+        points[2] += rng.integers(-1, 2, 2) * 2.0 ** -rng.integers(20, 50)
+        (ax, ay), (bx, by), (cx, cy) = (map(Fraction, point.tolist()) for point in points)
+        exact = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+        straight += exact == 0
+        if exact != 0:
+            assert turn(points, 0, 1, 2) == (1 if exact > 0 else -1)
+        assert turn(points, 0, 1, 2) == turn(points[[1, 2, 0]], 0, 1, 2) or exact == 0
+    assert 20 < straight < 380

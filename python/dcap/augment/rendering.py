@@ -54,7 +54,7 @@ def render(image: Image, plan: Plan) -> Image:
     pixels = apply_color(pixels, plan.color, in_place=True)
     # A colour step may return any view.
     pixels = np.require(pixels, np.uint8, ["C_CONTIGUOUS", "WRITEABLE"])
-    kernels.fill_outside(np.ascontiguousarray(plan.region, np.float64), FILL, pixels)
+    kernels.fill_outside(np.require(plan.region, np.float64, ["C", "A"]), FILL, pixels)
     return pixels
 
 

@@ -75,7 +75,7 @@ def pack_lengths(lengths: npt.ArrayLike, capacity: int, window: int | None = Non
 
     Source: best-fit-decreasing bin packing, Johnson 1973.
     """
-    sizes = np.ascontiguousarray(lengths, np.int64)
+    sizes = np.require(lengths, np.int64, ["C", "A"])
     for i in np.flatnonzero((sizes < 1) | (sizes > capacity))[:1]:
         raise ConfigError(f"lengths[{i}] must be within 1..{capacity}, not {sizes[i]}")
     if window is not None and window < 0:

@@ -128,7 +128,7 @@ def clip_convex(
         GeometryError: The region is not convex or has no area, a policy is not legal, or a polygon crosses itself
             millions of times.
     """
-    region = np.ascontiguousarray(region_xy, np.float64)
+    region = np.require(region_xy, np.float64, ["C", "A"])
     if region.ndim != 2 or region.shape[1] != 2:
         raise GeometryError(f"region_xy must be an (m, 2) array, not one of shape {region.shape}")
     matrix = _IDENTITY if affine is None else affine.coefficients

@@ -329,8 +329,11 @@ def _check_array(name: str, array: object, dtype: type, ndim: int) -> None:
     if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != ndim:
         got = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
         raise GeometryError(f"{name} must be a {np.dtype(dtype)} array of {ndim} dimension(s), not {got}")
-    if not array.flags.c_contiguous:
-        raise GeometryError(f"{name} must be C-contiguous, not strided. Use numpy.ascontiguousarray.")
+    if not (array.flags.c_contiguous and array.flags.aligned):
+        actual = "misaligned" if array.flags.c_contiguous else "strided"
+        raise GeometryError(
+            f'{name} must be C-contiguous and aligned, not {actual}. Use numpy.require(array, requirements="CA").'
+        )
 
 
 def _check_layout(xy: npt.NDArray[Any], offsets: npt.NDArray[Any], kinds: npt.NDArray[Any]) -> None:

@@ -43,11 +43,13 @@ def check_types(*pairs: tuple[object, type]) -> None:
     """Refuse what the C++ bindings refuse.
 
     Raises:
-        TypeError: An argument is no C-contiguous array of the given dtype.
+        TypeError: An argument is no C-contiguous, aligned array of the given dtype.
     """
     for array, dtype in pairs:
-        if not isinstance(array, np.ndarray) or array.dtype != dtype or not array.flags.c_contiguous:
-            raise TypeError(f"kernels take C-contiguous arrays, here of {np.dtype(dtype)}, not {type(array).__name__}")
+        if not isinstance(array, np.ndarray) or array.dtype != dtype:
+            raise TypeError(f"kernels take arrays, here of {np.dtype(dtype)}, not {type(array).__name__}")
+        if not (array.flags.c_contiguous and array.flags.aligned):
+            raise TypeError('kernels take C-contiguous, aligned arrays. Use numpy.require(array, requirements="CA").')
 
 
 def check_writable(*arrays: npt.NDArray[Any]) -> None:

@@ -48,6 +48,23 @@ def bounds_of(xy: F64) -> tuple[float, float, float, float, bool]:
 
 
 @jit
+def two_corners(x1: float, y1: float, x2: float, y2: float) -> F64:
+    """Return the corners that a box has as a shape, (2, 2). Nested lists are dear to compile, here and below."""
+    out = np.empty((2, 2))
+    out[0, 0], out[0, 1], out[1, 0], out[1, 1] = x1, y1, x2, y2
+    return out
+
+
+@jit
+def four_corners(x1: float, y1: float, x2: float, y2: float) -> F64:
+    """Return the corners that a box has as a ring, (4, 2)."""
+    out = np.empty((4, 2))
+    out[0, 0], out[0, 1], out[1, 0], out[1, 1] = x1, y1, x2, y1
+    out[2, 0], out[2, 1], out[3, 0], out[3, 1] = x2, y2, x1, y2
+    return out
+
+
+@jit
 def copy_points(points: F64, out: F64, at: int) -> None:
     """Write `points` from row `at` on; much cheaper to compile than a slice assignment."""
     for i in range(len(points)):

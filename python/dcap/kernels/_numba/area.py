@@ -12,7 +12,7 @@ import numpy as np
 from dcap.kernels import _status as status
 from dcap.kernels._numba._shared import bounds_of, check_layout, copy_points, jit
 from dcap.kernels._numba.crossings import contains, find_crossings, is_star_shaped
-from dcap.kernels._numba.marks import mark_order, put_mark
+from dcap.kernels._numba.marks import in_order, mark_order, put_mark
 from dcap.kernels._types import BOX, F64, I64, LINE, U8, check_types, check_writable, points_view, read_only
 
 
@@ -75,7 +75,7 @@ def _marks(
         i, j, at = edges[k, column], edges[k, 1 - column], 2 * own_count + k
         put_mark(points, starts, ring, i, 1 - ring, j, crossings[k], where[at], values[at])
     order = mark_order(points, starts, ring, np.bool_(False), where, values)
-    return where[order], values[order]
+    return in_order(order, where, values)
 
 
 @jit

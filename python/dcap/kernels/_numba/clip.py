@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dcap.kernels import _status as status
-from dcap.kernels._numba._shared import bounds_of, check_layout, copy_points, jit
+from dcap.kernels._numba._shared import bounds_of, check_layout, copy_points, four_corners, jit, two_corners
 from dcap.kernels._numba.affine import is_identity, map_box, map_points
 from dcap.kernels._numba.area import even_odd_area, intersection_area, line_length, own_crossings, shoelace
 from dcap.kernels._numba.halfplane import cut_all, merged
@@ -172,15 +172,15 @@ def _clip_box(
     if not (left < right and top < bottom):
         return
     if not tilted:
-        box = np.array([[left, top], [right, bottom]])
+        box = two_corners(left, top, right, bottom)
         visible = (right - left) * (bottom - top)
         if visible_share(visible, whole) > 0.0:
             add_cut(box, np.int64(BOX), source, visible_share(visible, whole), sizes, out)
         return
-    ring = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
+    ring = four_corners(x1, y1, x2, y2)
     changed, points, ends = cut_all(ring, planes, active, np.bool_(False), np.bool_(True))
     if not changed:
-        box = np.array([[x1, y1], [x2, y2]])
+        box = two_corners(x1, y1, x2, y2)
         add_part(box, np.int64(BOX), source, 1.0, sizes, out)
         return
     if len(ends) == 0:
@@ -192,7 +192,7 @@ def _clip_box(
     kind = np.int64(POLYGON)
     if keep_boxes:
         left, top, right, bottom, _ = bounds_of(points)
-        points = np.array([[left, top], [right, bottom]])
+        points = two_corners(left, top, right, bottom)
         kind = np.int64(BOX)
     add_cut(points, kind, source, visible_share(visible, whole), sizes, out)
 

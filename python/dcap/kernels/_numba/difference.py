@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from dcap.kernels import _status as status
-from dcap.kernels._numba._shared import bounds_of, check_layout, copy_points, jit
+from dcap.kernels._numba._shared import bounds_of, check_layout, copy_points, four_corners, jit, two_corners
 from dcap.kernels._numba.area import even_odd_area, line_length
 from dcap.kernels._numba.clip import Out, add_cut, add_part, fill_parts, visible_share
 from dcap.kernels._numba.crossings import contains, find_crossings, is_star_shaped
-from dcap.kernels._numba.marks import mark_order, put_mark
+from dcap.kernels._numba.marks import in_order, mark_order, put_mark
 from dcap.kernels._numba.outline import join_holes
 from dcap.kernels._numba.predicates import orientation
 from dcap.kernels._types import BOX, F64, I64, LINE, POLYGON, U8, check_types, points_view, read_only
@@ -121,10 +121,15 @@ def _find_marks(points: F64, starts: I64, bounds: F64, line: bool) -> tuple[int,
     for ring in range(rings):
         low, high = first[ring], first[ring + 1]
         order = mark_order(points, starts, ring, np.bool_(True), where[low:high], values[low:high])
-        ring_where, ring_values, ring_number = where[low:high][order], values[low:high][order], number[low:high][order]
-        where[low:high], values[low:high], number[low:high] = ring_where, ring_values, ring_number
-        for k in range(low, high):
-            place[number[k]] = k - low
+        ring_where, ring_values = in_order(order, where[low:high], values[low:high])
+        ring_number = number[low:high].copy()
+        for k in range(high - low):
+            for column in range(3):
+                where[low + k, column] = ring_where[k, column]
+            for column in range(4):
+                values[low + k, column] = ring_values[k, column]
+            number[low + k] = ring_number[order[k]]
+            place[number[low + k]] = k
     return status.OK, marks
 
 
@@ -293,7 +298,7 @@ def _emit_parts(
 ) -> None:
     if kind == BOX and keep_boxes:
         x1, y1, x2, y2, _ = bounds_of(points)
-        add_cut(np.array([[x1, y1], [x2, y2]]), np.int64(BOX), source, share, sizes, out)
+        add_cut(two_corners(x1, y1, x2, y2), np.int64(BOX), source, share, sizes, out)
         return
     best = np.argmax(areas)
     start = 0
@@ -304,7 +309,7 @@ def _emit_parts(
             continue
         x1, y1, x2, y2, _ = bounds_of(part)
         if kind == BOX and (x2 - x1) * (y2 - y1) - areas[k] <= least:
-            add_cut(np.array([[x1, y1], [x2, y2]]), np.int64(BOX), source, share, sizes, out)
+            add_cut(two_corners(x1, y1, x2, y2), np.int64(BOX), source, share, sizes, out)
         else:
             add_cut(part, np.int64(POLYGON), source, share, sizes, out)
 
@@ -431,7 +436,7 @@ def _cut_line(
 
 @jit
 def _corners(b: F64) -> F64:
-    return np.array([[b[0], b[1]], [b[2], b[1]], [b[2], b[3]], [b[0], b[3]]])
+    return four_corners(b[0], b[1], b[2], b[3])
 
 
 @jit

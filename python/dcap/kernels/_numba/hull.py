@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from dcap.kernels import _status as status
-from dcap.kernels._numba._shared import bounds_of, check_layout, copy_points, jit, sort_order
+from dcap.kernels._numba._shared import bounds_of, check_layout, copy_points, four_corners, jit, sort_order
 from dcap.kernels._types import BOX, F64, I64, U8, check_types, check_writable, points_view, read_only
 
 
@@ -104,7 +104,7 @@ def _min_area_rect(xy: F64, offsets: I64, kinds: U8, out: F64) -> int:
         if not legal:
             return status.NOT_FINITE
         if kinds[i] == BOX:
-            points = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
+            points = four_corners(x1, y1, x2, y2)
         hull = _convex_hull(points)
         c = out[i]
         if len(hull) >= 3:

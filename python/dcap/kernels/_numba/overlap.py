@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dcap.kernels import _status as status
-from dcap.kernels._numba._shared import bounds_of, check_layout, jit
+from dcap.kernels._numba._shared import bounds_of, check_layout, four_corners, jit
 from dcap.kernels._numba.area import even_odd_area, intersection_area
 from dcap.kernels._types import BOX, F64, I64, LINE, POLYGON, U8, check_types, check_writable, points_view, read_only
 
@@ -32,7 +32,7 @@ def _prepare(xy: F64, offsets: I64, kinds: U8, bounds: F64, areas: F64) -> int:
 def _ring(xy: F64, offsets: I64, kinds: U8, bounds: F64, i: int) -> F64:
     if kinds[i] == BOX:
         x1, y1, x2, y2 = bounds[i, 0], bounds[i, 1], bounds[i, 2], bounds[i, 3]
-        return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
+        return four_corners(x1, y1, x2, y2)
     return xy[offsets[i] : offsets[i + 1]].copy()
 
 

@@ -14,6 +14,7 @@ from dcap.kernels._numba._shared import jit
 from dcap.kernels._types import F64, I64
 
 MOST_MOVED: Final = 4
+MOST_WHOLE: Final = 8192.0
 
 _NOT_AT_ALL: Final = 0
 _ALONG_Y: Final = 1
@@ -42,13 +43,8 @@ def _add(value: float, terms: F64, size: int) -> int:
 
 @jit
 def _add_product(a: float, b: float, terms: F64, size: int) -> int:
-    # Dekker's split instead of fma, as in C++.
-    p = a * b
-    ca, cb = 134217729.0 * a, 134217729.0 * b
-    ah, bh = ca - (ca - a), cb - (cb - b)
-    al, bl = a - ah, b - bh
-    size = _add(al * bl - (((p - ah * bh) - al * bh) - ah * bl), terms, size)
-    return _add(p, terms, size)
+    size = _add(_lost_by_product(a, b), terms, size)
+    return _add(a * b, terms, size)
 
 
 @jit
@@ -101,9 +97,27 @@ def _perturbed_sign(ax: float, ay: float, ia: int, bx: float, by: float, ib: int
 
 @jit
 def _exact_sign(ax: float, ay: float, bx: float, by: float, cx: float, cy: float) -> int:
-    points = np.array([[ax, ay, 1.0], [bx, by, 1.0], [cx, cy, 1.0]])
+    points = np.ones((3, 3))
+    points[0, 0], points[0, 1], points[1, 0], points[1, 1], points[2, 0], points[2, 1] = ax, ay, bx, by, cx, cy
     terms = np.empty(12)
     return _sign_of(terms, _turn_of(points[0], points[1], points[2], terms))
+
+
+@jit
+def _lost(a: float, b: float) -> float:
+    """Return what a - b loses by rounding."""
+    s = a - b
+    bb = s - a
+    return (a - (s - bb)) + (-b - bb)
+
+
+@jit
+def _lost_by_product(a: float, b: float) -> float:
+    p = a * b
+    ca, cb = 134217729.0 * a, 134217729.0 * b
+    ah, bh = ca - (ca - a), cb - (cb - b)
+    al, bl = a - ah, b - bh
+    return al * bl - (((p - ah * bh) - al * bh) - ah * bl)
 
 
 @jit
@@ -114,7 +128,13 @@ def orientation(ax: float, ay: float, ia: int, bx: float, by: float, ib: int, cx
     det = left - right
     if abs(det) > 3.3306690738754716e-16 * (abs(left) + abs(right)):
         return 1 if det > 0.0 else -1
-    s = _exact_sign(ax, ay, bx, by, cx, cy)
+    if _lost(ax, cx) == 0.0 and _lost(ay, cy) == 0.0 and _lost(bx, cx) == 0.0 and _lost(by, cy) == 0.0:
+        # Rounding keeps the order of the products; where they round alike, what they lost decides.
+        s = _sign(det)
+        if s == 0:
+            s = _sign(_lost_by_product(ax - cx, by - cy) - _lost_by_product(ay - cy, bx - cx))
+    else:
+        s = _exact_sign(ax, ay, bx, by, cx, cy)
     return s if s != 0 else _perturbed_sign(ax, ay, ia, bx, by, ib, cx, cy, ic)
 
 
@@ -156,6 +176,43 @@ def _add_order(points: F64, moves: I64, terms: F64, size: int) -> int:
 
 
 @jit
+def _find_whole(points: F64) -> tuple[bool, I64]:
+    """Return whether all are whole numbers near the first point, and what they are relative to it."""
+    out = np.ones((6, 3), np.int64)
+    for k in range(6):
+        for column in range(2):
+            value = points[k, column] - points[0, column]
+            # Of whole numbers, a difference as small as that is exact.
+            if not abs(value) <= MOST_WHOLE or points[k, column] != math.floor(points[k, column]):
+                return False, out
+            out[k, column] = np.int64(value)
+    return True, out
+
+
+@jit
+def _whole_turn(a: I64, b: I64, c: I64) -> int:
+    turn = 0
+    if a[2] != 0:
+        turn += b[0] * c[1] - b[1] * c[0]
+    if b[2] != 0:
+        turn += a[1] * c[0] - a[0] * c[1]
+    if c[2] != 0:
+        turn += a[0] * b[1] - a[1] * b[0]
+    return turn
+
+
+@jit
+def _whole_order(points: I64, moves: I64) -> int:
+    at = points.copy()
+    for k in range(6):
+        if moves[k] != _NOT_AT_ALL:
+            along_y = moves[k] == _ALONG_Y
+            at[k, 0], at[k, 1], at[k, 2] = (0, 1, 0) if along_y else (1, 0, 0)
+    left = _whole_turn(at[2], at[3], at[1]) * _whole_turn(at[4], at[5], at[0])
+    return left - _whole_turn(at[2], at[3], at[0]) * _whole_turn(at[4], at[5], at[1])
+
+
+@jit
 def _variables(index: I64) -> tuple[I64, int]:
     """Return, by rising number, where each point stands among those of e, f, g, and where it does again or -1."""
     variables = np.empty((6, 3), np.int64)
@@ -179,6 +236,8 @@ def _variables(index: I64) -> tuple[I64, int]:
 @jit
 def _order_sign(points: F64, index: I64) -> int:
     # As in C++: coefficients of the polynomial in the infinitesimals, the largest first, until one is not 0.
+    is_whole, whole = _find_whole(points)
+    scaled = points if is_whole else _scaled(points)
     variables, count = _variables(index)
     state, moves, terms = np.zeros(6, np.int64), np.zeros(6, np.int64), np.empty(1152)
     carry = 0
@@ -194,11 +253,17 @@ def _order_sign(points: F64, index: I64) -> int:
                 if moves[slot] != moves[twin]:
                     twice = k
         if moved <= MOST_MOVED:
-            size = _add_order(points, moves, terms, 0)
-            if twice >= 0:
-                slot, twin = variables[twice, 1], variables[twice, 2]
-                moves[slot], moves[twin] = moves[twin], moves[slot]
-                size = _add_order(points, moves, terms, size)
+            total = size = 0
+            for again in range(1 if twice < 0 else 2):
+                if again:
+                    slot, twin = variables[twice, 1], variables[twice, 2]
+                    moves[slot], moves[twin] = moves[twin], moves[slot]
+                if is_whole:
+                    total += _whole_order(whole, moves)
+                else:
+                    size = _add_order(scaled, moves, terms, size)
+            if total != 0:
+                return 1 if total > 0 else -1
             if size > 0:
                 return _sign_of(terms, size)
         carry = 0
@@ -223,4 +288,4 @@ def crosses_before(points: F64, index: I64) -> bool:
     for k in (2, 4):
         px, py, qx, qy = points[k, 0], points[k, 1], points[k + 1, 0], points[k + 1, 1]
         sides *= orientation(px, py, index[k], qx, qy, index[k + 1], ex, ey, ie)
-    return sides * _order_sign(_scaled(points), index) < 0
+    return sides * _order_sign(points, index) < 0
