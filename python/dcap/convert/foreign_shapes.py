@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from dcap.convert.conversion_report import ConversionReport, SourcePlace
 from dcap.convert.foreign_files import number_of, show_short
-from dcap.core.errors import RecordError
+from dcap.core.errors import GeometryError, RecordError
 from dcap.geometry.measures import area_or_length
 from dcap.geometry.shapes import KEYS, GeometryKind, ShapeArray, box_fault, rings_without_area
 
@@ -282,6 +282,9 @@ def one_shape(parts: Sequence[Shape], how: Parts, report: ConversionReport, plac
         how: The rule for several of them.
         report: Gets what is lost.
         place: The object.
+
+    Raises:
+        RecordError: A polygon crosses itself millions of times, so that its area is not known.
     """
     if len(parts) <= 1:
         return list(parts)
@@ -293,7 +296,10 @@ def one_shape(parts: Sequence[Shape], how: Parts, report: ConversionReport, plac
         report.add("approximated", "object of several polygons: the box around them", place, f"{len(parts)} polygons")
         xy = np.concatenate(points)
         return [("bbox_2d", [*xy.min(axis=0).tolist(), *xy.max(axis=0).tolist()])]
-    areas = area_or_length(ShapeArray.from_points(points, [KEYS[key] for key, _ in parts]))
+    try:
+        areas = area_or_length(ShapeArray.from_points(points, [KEYS[key] for key, _ in parts]))
+    except GeometryError as error:
+        raise RecordError(str(error)) from None
     best = int(np.argmax(areas))
     share = 1 - areas[best] / areas.sum() if areas.sum() else 0.0
     report.add(

@@ -204,7 +204,7 @@ def _shapes(columns: ShapeColumns, objects: Sequence[Any], problems: list[Proble
         i = columns.index[k]
         if faults.is_flat[k]:
             text = f"must enclose an area, not {show(objects[i]['poly'])}: its points are on one line, or its edges "
-            problems.append(Problem(f"objects[{i}].poly", text + "cancel out. Give a line as `line`."))
+            problems.append(Problem(f"objects[{i}].poly", text + "cancel out. Give a line under the key line."))
         elif faults.is_far[k]:
             key = next(key for key in KEYS if key in objects[i])
             text = f"must have coordinates within {COORDINATE_LIMIT:.0e} pixels of the image"

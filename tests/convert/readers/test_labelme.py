@@ -105,6 +105,10 @@ def test_paths_start_at_the_file_and_stay_in_the_folder(tmp_path: Path) -> None:
             r"points\[0\] must be two finite",
         ),
         ({"shapes": [{"label": "a", "points": [], "shape_type": ["x"]}]}, "shape_type must be one of Labelme's"),
+        (
+            {"shapes": [{"label": "a", "points": [[1e200, 1], [4, 5], [4, 8]], "group_id": 1}] * 2},
+            r"points\[0\] must be two finite numbers within 1e\+09",
+        ),
         ({"shapes": [{"label": "a", "points": 3}]}, r"shapes\[0\]: points must be a list"),
         ({"shapes": [{"label": "", "points": [[1, 1], [2, 2], [1, 3]]}]}, r"shapes\[0\]: desc must not be empty"),
         ({"shapes": [{"label": "a", "points": [], "shape_type": "cube"}]}, "shape_type must be one of Labelme's"),

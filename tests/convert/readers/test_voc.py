@@ -74,6 +74,8 @@ def test_a_split_and_a_name_without_its_ending(tmp_path: Path) -> None:
         ("<object><name>cup</name></object>", "object 1: bndbox must be given"),
         (f"<object>{BOX}</object>", "object 1: name must be given"),
         (OBJECT.replace("8", "nan"), 'object 1: xmax must be a number, not "nan"'),
+        (boxed_far := OBJECT.replace("8", "9" * 400), r"object 1: xmax must be a number within 1e\+09, not \"999"),
+        (boxed_far.replace("</bndbox>", "<rotation>30</rotation></bndbox>"), "xmax must be a number within"),
         (OBJECT.replace("8", "many"), 'xmax must be a number, not "many"'),
         (SIZE.replace("8", "7"), "must be the image's, 8 x 6, not 7 x 6"),
         (SIZE.replace("8", "-7"), "size must be whole pixels"),

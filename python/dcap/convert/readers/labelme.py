@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import math
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,13 +44,13 @@ from dcap.convert.inside_image import InsideImage, from_base64
 from dcap.convert.reader import READERS, FoundObject, Item, Opened
 from dcap.core.errors import RecordError
 from dcap.core.words import show
+from dcap.records.objects import COORDINATE_LIMIT
 
 MAX_BYTES = 256 << 20
 """Largest file; the image may be inside."""
 MAX_MASK_PIXELS = 64 << 20
 """Bound on the mask of an object, checked before its pixels are decoded."""
 CIRCLE_CORNERS = 32
-_MOST = sys.float_info.max
 _FILE_KEYS = frozenset(
     ("version", "flags", "shapes", "imagePath", "imageData", "imageHeight", "imageWidth", "lineColor", "fillColor")
 )
@@ -275,8 +274,8 @@ def _points(points: Any) -> list[list[float]]:
         raise RecordError(f"points must be a list of [x, y], not {show_short(points)}")
     for k, point in enumerate(points):
         good = isinstance(point, list) and len(point) == 2 and all(type(v) in (int, float) for v in point)
-        if not good or not all(abs(value) <= _MOST for value in point):
-            raise RecordError(f"points[{k}] must be two finite numbers, not {show(point)}")
+        if not good or not all(abs(value) <= COORDINATE_LIMIT for value in point):
+            raise RecordError(f"points[{k}] must be two finite numbers within {COORDINATE_LIMIT:g}, not {show(point)}")
     return points
 
 

@@ -24,6 +24,7 @@ from dcap.convert.reader import READERS, FoundObject, Item, Opened
 from dcap.core.errors import RecordError
 from dcap.core.files import require_file
 from dcap.geometry.shapes import box_fault
+from dcap.records.objects import COORDINATE_LIMIT
 
 _OBJECT_TAGS = frozenset(("name", "bndbox", "robndbox", "polygon", "part"))
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -227,9 +228,12 @@ def _text(parent: Element, tag: str) -> str:
 def _number(parent: Element, tag: str) -> float:
     text = _text(parent, tag)
     try:
-        return number_of(text)
+        value = number_of(text)
     except ValueError:
         raise RecordError(f"{tag} must be a number, not {show_short(text)}") from None
+    if abs(value) > COORDINATE_LIMIT:
+        raise RecordError(f"{tag} must be a number within {COORDINATE_LIMIT:g}, not {show_short(text)}")
+    return value
 
 
 def _size(root: Element) -> tuple[int, int] | None:
