@@ -18,13 +18,12 @@ import torch
 
 import dcap
 from dcap.core.config import build
-from dcap.data.collate import Batch, num_bytes
+from dcap.data.collate import Batch, normalised, num_bytes
 from dcap.data.config import DataConfig
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.epoch import plan_epoch
 from dcap.data.loader import EpochLoader
 from dcap.data.sample import encode_sample
-from dcap.model.patches import normalised
 from dcap.records.images import decode_image
 from dcap.records.record import image_path
 from timing import interleaved, missed

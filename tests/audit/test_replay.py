@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from dcap.audit.preview import answer_objects
-from dcap.audit.replay import Replay
+from dcap.audit.replay import Replay, find_sample
 from dcap.core.errors import ConfigError, ImageError
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.sample import SampleKey
@@ -70,3 +70,20 @@ def test_a_sixteen_bit_image_is_replayed_as_it_was_trained_on(tiny_folder: Path,
     assert made.pixels().max() > 200
     made.write(tmp_path / "out")
     assert np.array_equal(Replay.read(tmp_path / "out" / "plan.json").pixels(), made.pixels())
+
+
+def test_a_sample_is_found_by_epoch_record_and_draw(tiny_folder: Path) -> None:
+    photos = "builtin:photos/train.jsonl"
+    mixture = [{"name": "twice", "train": photos, "weight": 2}, {"name": "half", "train": photos, "weight": 0.5}]
+    dataset = make_dataset(tiny_folder, train=(), val=(), mixture=mixture)
+    count = len(dataset)
+    assert find_sample(dataset, 3, 0, 1) == SampleKey(3, 0, draw=1)
+    left_out = min(set(range(count)) - set(dataset.samples(0).index.tolist()))
+    for epoch, index, draw, message in (
+        (-1, 0, 0, "epoch must be at least 0, not -1"),
+        (0, count, 0, f"index must be within 0..{count - 1}, the records of train, not {count}"),
+        (0, 0, 2, "draw must be below 2, the number of samples that epoch 0 takes of record 0, not 2"),
+        (0, left_out, 0, f"index must be that of a record that epoch 0 takes, not {left_out}"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            find_sample(dataset, epoch, index, draw)

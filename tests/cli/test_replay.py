@@ -24,7 +24,7 @@ def test_a_plan_replays_what_the_config_gave(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("until", ["until_step: 40", "until_percent: 100"])
-def test_a_curriculum_is_replayed_as_it_stood(until: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_curriculum_is_replayed_as_it_was(until: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ops = "augmentation.ops=[{name: rotate, params: {max_deg: 0}}]"
     phases = f"augmentation.curriculum=[{{{until}, ops: {{rotate: {{max_deg: 40}}}}}}]"
     sizes = ["data.global_max_length=1600", "data.num_workers=0"]
@@ -57,7 +57,7 @@ def test_a_step_needs_a_curriculum(tmp_path: Path, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--config", str(CONFIG), "--index", "4"], r"--index must be within 0..3"),
+        (["--config", str(CONFIG), "--index", "4"], "index must be within 0..3, the records of train, not 4"),
         (["--config", str(CONFIG), "--image", "a.jpg"], "--image must go with --plan"),
         (["--plan", "plan.json", "seed=3"], "seed=3 must go with --config"),
         (["--plan", "plan.json", "--index", "3"], "--index must go with --config"),
@@ -93,4 +93,6 @@ def test_a_record_that_a_mixture_takes_twice_is_replayed_by_draw(
     assert plans[0]["plan"] != plans[1]["plan"]
     assert plans[1]["name"].endswith("epoch 0, draw 1")
     assert main([*args, "--draw", "2"]) == 2
-    assert "--draw must be from 0 to below 2, the samples of record 0 in epoch 0, not 2" in capsys.readouterr().err
+    assert (
+        "draw must be below 2, the number of samples that epoch 0 takes of record 0, not 2" in capsys.readouterr().err
+    )

@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812 - the usual name
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcap.model.patches import normalised
+from dcap.data.collate import normalised
 from dcap.train.loss import chunked_cross_entropy, model_inputs, next_token_targets
 from dcap.train.step import Learner
 from support.batches import fake_sample, packed, padded

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from dcap.audit.findings import Finding
     from dcap.audit.inspection import TrainingFacts, inspect_epoch
     from dcap.audit.inspection_report import InspectionReport
+    from dcap.audit.machine import examine_machine
     from dcap.audit.preview import Preview, load_preview
-    from dcap.audit.replay import Replay
+    from dcap.audit.replay import Replay, find_sample
     from dcap.audit.split_checks import CheckResult
     from dcap.audit.token_runs import TokenRun
     from dcap.audit.validation import validate_files
@@ -32,6 +33,8 @@ __all__ = [
     "TrainingFacts",
     "ValidationReport",
     "audit",
+    "examine_machine",
+    "find_sample",
     "inspect_epoch",
     "load_preview",
     "validate_files",
@@ -44,8 +47,9 @@ __getattr__, __dir__ = lazy(
         "findings": ("Finding",),
         "inspection": ("TrainingFacts", "inspect_epoch"),
         "inspection_report": ("InspectionReport",),
+        "machine": ("examine_machine",),
         "preview": ("Preview", "load_preview"),
-        "replay": ("Replay",),
+        "replay": ("Replay", "find_sample"),
         "split_checks": ("CheckResult",),
         "token_runs": ("TokenRun",),
         "validation": ("validate_files",),

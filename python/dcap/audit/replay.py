@@ -11,10 +11,12 @@ from typing import Any
 from dcap.audit.preview import answer_objects
 from dcap.augment.plan import MAX_COORDINATE, Plan
 from dcap.augment.rendering import render
+from dcap.augment.schedule import TrainingStep
 from dcap.core.config import build
 from dcap.core.errors import ConfigError, GeometryError
 from dcap.core.files import require_file, write_whole
 from dcap.data.dataset import DenseCaptionDataset
+from dcap.data.epoch import EpochRules, plan_epoch
 from dcap.data.sample import SampleKey
 from dcap.geometry.canvas import MOST_PIXELS
 from dcap.geometry.shapes import ShapeArray
@@ -139,6 +141,47 @@ class Replay:
         write_png(folder / "overlay.png", draw_shapes(pixels, self.shapes, self.captions, numbers=self.numbers))
         write_whole(folder / "answer.txt", self.answer + "\n")
         write_whole(folder / "plan.json", saved.to_json())
+
+
+def find_sample(
+    dataset: DenseCaptionDataset,
+    epoch: int,
+    index: int,
+    draw: int = 0,
+    *,
+    when: TrainingStep | None = None,
+    rules: EpochRules | None = None,
+) -> SampleKey:
+    """Return the key by which a run asks for a sample.
+
+    Args:
+        dataset: Whose sample.
+        epoch: Epoch, from 0.
+        index: Its record, from 0.
+        draw: How many samples of the same record the epoch takes before it.
+        when: The step that gives a curriculum's values. `None`: the step of the run that trains on the sample, where
+            `rules` are given; else the first one.
+        rules: How the run makes rows and steps. With a curriculum, all epochs up to this one are planned by them.
+
+    Raises:
+        ConfigError: There is no such record, or the epoch does not take it, or leaves the sample out.
+        RecordError: As the dataset.
+        WorkerError: A worker process died.
+    """
+    if epoch < 0:
+        raise ConfigError(f"epoch must be at least 0, not {epoch}")
+    if index not in range(len(dataset)):
+        raise ConfigError(f"index must be within 0..{len(dataset) - 1}, the records of {dataset.split}, not {index}")
+    taken = int((dataset.samples(epoch).index == index).sum())
+    if not taken:
+        raise ConfigError(f"index must be that of a record that epoch {epoch} takes, not {index}")
+    if draw not in range(taken):
+        raise ConfigError(
+            f"draw must be below {taken}, the number of samples that epoch {epoch} takes of record {index}, not {draw}"
+        )
+    if when is None and rules is not None and dataset.curriculum.phases:
+        return plan_epoch(dataset, epoch, rules).key_of(index, draw)
+    return SampleKey(epoch, index, when=when, draw=draw)
 
 
 def _write_out(image: EmbeddedImage, folder: Path) -> Path:

@@ -11,10 +11,10 @@ from importlib import import_module
 from tempfile import gettempdir
 
 from dcap import __version__
-from dcap.cli.packages import missing_package
 from dcap.core import log
 from dcap.core.errors import DcapError, nearest_hint
 from dcap.core.files import FULL
+from dcap.core.packages import missing_package
 from dcap.core.words import printable
 
 COMMANDS = (

