@@ -20,8 +20,11 @@ from importlinter.cli import lint_imports
 
 import dcap
 from dcap.augment import OPS
+from dcap.core.errors import ConfigError
 from dcap.core.schema import field_docs
-from dcap.train.config import RunConfig, load_run_config
+from dcap.data.config import DataConfig
+from dcap.model.config import ModelConfig
+from dcap.train.config import RunConfig, TrainingConfig, load_run_config
 from support.import_graph import circle_of, import_graph
 
 ROOT = Path(__file__).parents[1]
@@ -275,6 +278,19 @@ def config_classes(kind: Any) -> Iterator[type]:
 def test_every_config_field_has_a_doc_string(cls: type) -> None:
     docs = field_docs(cls)
     assert [field.name for field in dataclasses.fields(cls) if not docs.get(field.name)] == []
+
+
+GIVEN = {"model": ModelConfig("m"), "data": DataConfig(train="a.jsonl"), "training": TrainingConfig("runs")}
+"""Values of fields that have no default; others take a text."""
+
+
+@pytest.mark.parametrize("cls", sorted(set(config_classes(RunConfig)), key=str), ids=lambda cls: cls.__name__)
+def test_a_config_that_is_made_in_code_is_checked(cls: type) -> None:
+    fields = dataclasses.fields(cls)
+    needed = {f.name: GIVEN.get(f.name, "text") for f in fields if f.default is f.default_factory}
+    for field in fields:
+        with pytest.raises(ConfigError, match=rf"^{field.name} must be "):
+            cls(**{**needed, field.name: object()})
 
 
 SHIPPED_OPS = {OPS.get(name) for name in OPS if OPS.get(name).__module__.startswith("dcap.")}

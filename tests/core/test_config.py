@@ -9,7 +9,17 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dcap.core.config import MAX_VALUES, apply_overrides, build, differences, dump_yaml, merge, read_yaml, to_tree
+from dcap.core.config import (
+    MAX_VALUES,
+    apply_overrides,
+    build,
+    check_fields,
+    differences,
+    dump_yaml,
+    merge,
+    read_yaml,
+    to_tree,
+)
 from dcap.core.errors import ConfigError
 from dcap.core.schema import field_docs, json_schema
 
@@ -36,6 +46,9 @@ class Outer:
     maybe: int | None = None
     text_or_list: tuple[str, ...] | str = ""
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 10)
@@ -52,6 +65,20 @@ def write(folder: Path, name: str, text: str) -> Path:
 def test_builds_nested_values() -> None:
     tree = {"count": 3, "kind": "b", "inner": {"rate": 1}, "items": [{"rate": 2.5, "names": ["x"]}], "pair": [1, 2]}
     assert build(Outer, tree) == Outer(3, "b", Inner(1.0), (Inner(2.5, ("x",)),), (1.0, 2.0))
+
+
+def test_values_that_are_given_in_code_become_those_of_the_file() -> None:
+    given: Any = {"inner": {"rate": 1}, "items": [Inner(2.5)], "pair": [1, 2], "text_or_list": Path("a/b")}
+    made = Outer(3, **given)
+    assert made == Outer(3, "a", Inner(1.0), (Inner(2.5),), (1.0, 2.0), None, "a/b")
+    assert all(type(number) is float for number in (made.inner.rate, *made.pair))
+    for name, value, message in (
+        ("kind", "c", 'kind must be one of "a", "b", not "c"'),
+        ("inner", {"rate": "x"}, "inner.rate must be a number"),
+        ("items", [1], r"items\[0\] must be a section of keys"),
+    ):
+        with pytest.raises(ConfigError, match=f"^{message}"):
+            Outer(3, **{name: value})
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dcap.answers.prompts import PromptConfig, Prompts
-from dcap.core.config import build, to_tree
+from dcap.core.config import build, check_fields, to_tree
 from dcap.core.errors import CheckpointError, ConfigError, nearest_hint
 from dcap.core.files import require_file, write_whole
 from dcap.core.words import show
@@ -50,6 +50,7 @@ class AnswerProfile:
     """Texts that ask the model."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 1024 <= self.min_pixels <= self.max_pixels:
             raise ConfigError(f"min_pixels must be within 1024..max_pixels ({self.max_pixels}), not {self.min_pixels}")
         if self.max_polygon_points is not None and self.max_polygon_points < 3:

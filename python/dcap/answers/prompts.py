@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from dcap.core.config import check_fields
 from dcap.core.errors import ConfigError
 from dcap.core.files import require_file
 from dcap.core.registry import Registry
@@ -27,6 +28,9 @@ class PromptConfig:
     """User message that asks for the located objects. `null`: that of the named set."""
     summary: str | None = None
     """User message that asks for the summary. `null`: that of the named set."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True, slots=True)

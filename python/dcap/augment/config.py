@@ -6,6 +6,7 @@ import itertools
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from dcap.core.config import check_fields
 from dcap.core.errors import ConfigError
 
 
@@ -21,6 +22,7 @@ class OpConfig:
     """Parameters of the op; ``dcap schema --ops`` lists them. An unknown one is an error."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 0.0 <= self.prob <= 1.0:
             raise ConfigError(f"prob must be within 0..1, not {self.prob}")
 
@@ -35,6 +37,7 @@ class Completeness:
     """Words that replace them when a crop leaves too little of the object, such as ``只显示部分``."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not self.complete or not self.partial:
             raise ConfigError("complete and partial must be texts of at least one character")
         if self.complete == self.partial:
@@ -65,6 +68,7 @@ class PhaseConfig:
     """For each op, its numbers at the end of the phase: ``prob`` and numeric parameters."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if (self.until_percent is None) == (self.until_step is None):
             raise ConfigError("until_percent or until_step must be given, and not both")
         if self.until_percent is not None and not 0.0 < self.until_percent <= 100.0:
@@ -105,6 +109,7 @@ class AugmentConfig:
     """Phases of the training, in order. Each moves numbers of the ops to new values."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 0.0 <= self.bypass_prob <= 1.0:
             raise ConfigError(f"bypass_prob must be within 0..1, not {self.bypass_prob}")
         for i, (before, phase) in enumerate(itertools.pairwise(self.curriculum), 1):

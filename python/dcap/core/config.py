@@ -12,6 +12,7 @@ import re
 import types
 import typing
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -254,7 +255,7 @@ def build(cls: type[C], tree: Any, where: str = "") -> C:
     dot = f"{where}." if where else ""
     if not isinstance(tree, Mapping):
         raise ConfigError(f"{where or 'config'} must be a section of keys, not {show(tree)}")
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in tree:
         if key not in fields:
@@ -271,6 +272,24 @@ def build(cls: type[C], tree: Any, where: str = "") -> C:
         raise ConfigError(f"{dot}{error}" if dot and not str(error).startswith(dot) else str(error)) from None
 
 
+def check_fields(config: Any) -> None:
+    """Check a config dataclass that was made in code as `build` checks one from YAML; for its ``__post_init__``.
+
+    A list becomes a tuple, a whole number of a decimal field a float, and a mapping the dataclass of its field.
+
+    Raises:
+        ConfigError: A value has a wrong type.
+    """
+    for name, hint in _hints(type(config)).items():
+        object.__setattr__(config, name, _convert(getattr(config, name), hint, name))
+
+
+@lru_cache(maxsize=64)
+def _hints(cls: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
 def _convert(value: Any, hint: Any, where: str) -> Any:
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any:
@@ -282,7 +301,8 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
             return value
         raise ConfigError(f"{where} must be one of {', '.join(map(show, args))}, not {show(value)}")
     if dataclasses.is_dataclass(hint):
-        return build(typing.cast("type[Any]", hint), value, where)
+        kind = typing.cast("type[Any]", hint)
+        return value if isinstance(value, kind) else build(kind, value, where)
     if origin is tuple:
         return _convert_tuple(value, args, where)
     if origin is dict:
@@ -319,8 +339,8 @@ def _convert_scalar(value: Any, hint: type, where: str) -> Any:
         value = float(value) if abs(value) < MAX_WHOLE_NUMBER else math.inf
     if isinstance(value, str) and "\0" in value:
         raise ConfigError(f"{where} must be text without NUL characters, not {show(value)}")
-    if hint is Path and isinstance(value, str):
-        return Path(value)
+    if hint in (str, Path) and isinstance(value, str | Path):
+        return hint(value)
     if type(value) is not hint:
         raise ConfigError(f"{where} must be {_type_words(hint)}, not {show(value)}")
     if isinstance(value, float) and not math.isfinite(value):

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from dcap.answers.profile import AnswerProfile, DatasetProfile, Mode, ResolvedProfile
 from dcap.answers.prompts import PromptConfig, resolve
-from dcap.core.config import build, merge, to_tree
+from dcap.core.config import build, check_fields, merge, to_tree
 from dcap.core.errors import ConfigError, nearest_hint
 from dcap.geometry.canvas import MAX_PIXELS, MOST_PIXELS
 from dcap.records.preprocess import PreprocessorConfig
@@ -59,6 +59,7 @@ class MixtureEntry:
     """Whether `augmentation.curriculum` acts on them. `false`: they stay where the curriculum starts."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not _NAME.fullmatch(self.name):
             raise ConfigError(f"name must be letters, digits, _, ., + and -, not {self.name!r}")
         if not self.train and not self.val:
@@ -150,6 +151,7 @@ class DataConfig:
     """Processes per rank that load samples. 0: the training process loads them itself."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 0.0 <= self.summary_ratio <= 1.0:
             raise ConfigError(f"summary_ratio must be within 0..1, not {self.summary_ratio}")
         for name, least in (

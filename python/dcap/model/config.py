@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from dcap.core.config import check_fields
 from dcap.core.errors import ConfigError
 
 Attention = Literal["auto", "flash_attention_2", "varlen", "segments"]
@@ -28,6 +29,7 @@ class AdapterConfig:
     """Modules trained in full beside the adapters and saved with them."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.rank < 1 or self.alpha < 1:
             raise ConfigError(f"rank and alpha must be at least 1, not {self.rank} and {self.alpha}")
         if not 0.0 <= self.dropout < 1.0:
@@ -56,5 +58,6 @@ class ModelConfig:
     """How the towers that train are tuned."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.freeze_llm and self.freeze_vit and self.freeze_aligner:
             raise ConfigError("freeze_llm, freeze_vit and freeze_aligner must not all be true: nothing would train")

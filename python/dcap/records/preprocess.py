@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
-from dcap.core.config import build
+from dcap.core.config import build, check_fields
 from dcap.core.errors import ConfigError, RecordError
 from dcap.core.registry import Registry, calling
 from dcap.records.record import Record
@@ -25,6 +25,9 @@ class PreprocessorConfig:
     """Registered name."""
     params: dict[str, Any] = field(default_factory=dict)
     """Its parameters."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 class Preprocessor(Protocol):

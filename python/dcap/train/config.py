@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from dcap.answers.formats import ANSWER_FORMATS
 from dcap.augment.config import AugmentConfig
 from dcap.augment.pipeline import Pipeline
-from dcap.core.config import UnknownFieldError, apply_overrides, build, read_yaml
+from dcap.core.config import UnknownFieldError, apply_overrides, build, check_fields, read_yaml
 from dcap.core.errors import ConfigError
 from dcap.data.config import DataConfig, resolve_profile
 from dcap.data.epoch import EpochRules
@@ -116,6 +116,7 @@ class TrainingConfig:
         return self.effective_batch_size // per_pass
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("num_epochs", "per_device_batch_size", "effective_batch_size", "loss_chunk_tokens", "log_steps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -165,6 +166,7 @@ class RunConfig:
         return EpochRules(self.training.rows_per_step, self.training.per_device_batch_size, total_steps, cost)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.seed < 0:
             raise ConfigError(f"seed must be at least 0, not {self.seed}")
         if not self.data.has("train"):
