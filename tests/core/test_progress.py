@@ -60,3 +60,11 @@ def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(
         "6 of 10 images, 0.10 per second, 40 s left",
         "10 of 10 images, 0.16 per second, 0 s left",
     ]
+
+
+def test_short_work_has_no_line(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(logging.getLogger("dcap"), "propagate", True)
+    console, _ = screen(terminal=False)
+    with caplog.at_level("INFO", logger="dcap"), LoggedProgress(1, 0, "images", console) as bar:
+        bar.advance(1)
+    assert caplog.messages == []

@@ -122,9 +122,25 @@ def test_the_image_is_as_large_as_the_length_allows(
 
 def test_the_error_names_the_smallest_image(dataset: DenseCaptionDataset) -> None:
     with pytest.raises(
-        RecordError, match=r"r.jsonl:3: sample must have at most 80 tokens, not \d+ with an image of 64x64\. "
+        RecordError, match=r"r.jsonl:3: .* at most 80 tokens, not \d+: 4 of its image of 64x64 and \d+ of its answer\. "
     ):
         planner(dataset, "shrink_image", 80).plan(dataset.records[2], 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("overlong", "pixels", "lower"),
+    [
+        ("error", 4096, "max_polygon_points or max_pixels"),
+        ("error", 500_000, "max_pixels or max_polygon_points"),
+        ("shrink_image", 4096, "max_polygon_points"),
+    ],
+)
+def test_the_error_names_the_knob_of_the_longer_part_first(
+    dataset: DenseCaptionDataset, overlong: str, pixels: int, lower: str
+) -> None:
+    rules = planner(dataset, overlong, 80, min_pixels=pixels, max_pixels=pixels)
+    with pytest.raises(RecordError, match=rf"Raise data\.global_max_length, lower data\.answer\.{lower}, or set"):
+        rules.plan(dataset.records[0], 1, 0)
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

@@ -28,7 +28,7 @@ examples:
   dcap preview configs/demo.yaml --out preview                    what training will see
   dcap preview configs/mine.yaml --out preview --draws 3          three epochs of each sample
   dcap preview configs/mine.yaml --out preview --split val        validation: never augmented
-  dcap preview configs/mine.yaml --out preview --step 500         where augmentation.curriculum stands then
+  dcap preview configs/mine.yaml --out preview --step 500         with a curriculum: as after 500 steps
   dcap preview train.jsonl --out preview                          annotations as they are, no config
   dcap preview train.jsonl augmentation.ops='[{name: rotate, params: {max_deg: 20}}]' --out preview
 

@@ -81,6 +81,8 @@ def progress_bars(screen: Console = console) -> Iterator[Callable[[str, int, int
 class LoggedProgress:
     """Items done, rate and time left: a bar on a terminal, a line of the log every `LOG_EVERY_S` seconds elsewhere.
 
+    Work that is over before the first line has none.
+
     Args:
         total: Items of the whole run.
         done: Items that an earlier run has done.
@@ -115,7 +117,7 @@ class LoggedProgress:
         per_s = (self.done - self.first) / max(now - self.started, 1e-9)
         if self.bar:
             self.bar.update(self.task, advance=number, rate=f"{per_s:.2f} {self.noun}/s")
-        elif now - self.logged >= LOG_EVERY_S or self.done == self.total:
+        elif now - self.logged >= LOG_EVERY_S or (self.done == self.total and self.logged > self.started):
             self.logged = now
             left = (self.total - self.done) / per_s if per_s else 0.0
             log.info("%d of %d %s, %.2f per second, %.0f s left", self.done, self.total, self.noun, per_s, left)

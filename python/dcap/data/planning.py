@@ -20,7 +20,7 @@ from dcap.augment.schedule import TrainingStep
 from dcap.core.errors import GeometryError, RecordError
 from dcap.core.random import generator
 from dcap.data.config import DataConfig, MixtureEntry
-from dcap.data.encode import Encoder
+from dcap.data.encode import Encoder, num_image_tokens
 from dcap.geometry.canvas import Canvas
 from dcap.records.record import Record
 
@@ -139,13 +139,20 @@ class Planner:
             raise RecordError(f"{record.origin}: {error}") from None
         if planned.fits:
             return planned
-        canvas = planned.result.scene.canvas
-        # The smallest image did not help, so something must be left out.
-        others = "drop_objects or drop" if self.config.overlong == "shrink_image" else "another policy"
-        raise RecordError(
-            f"{record.origin}: sample must have at most {self.config.global_max_length} tokens, not {planned.length} "
-            f"with an image of {canvas.width}x{canvas.height}. Raise data.global_max_length, lower "
-            f"data.answer.max_pixels, min_pixels or max_polygon_points, or set data.overlong to {others}."
+        raise RecordError(f"{record.origin}: {self._too_long(planned)}")
+
+    def _too_long(self, planned: PlannedSample) -> str:
+        """Return the message about a sample that does not fit. The knob of its longer part comes first."""
+        canvas, answer = planned.result.scene.canvas, planned.num_answer_tokens
+        image = num_image_tokens(canvas)
+        knobs = ("max_polygon_points", "max_pixels") if answer > image else ("max_pixels", "max_polygon_points")
+        lower, others = " or ".join(knobs), "another policy"
+        if self.config.overlong == "shrink_image":  # the smallest image did not help, so something must be left out
+            lower, others = "max_polygon_points", "drop_objects or drop"
+        return (
+            f"sample must have at most {self.config.global_max_length} tokens, not {planned.length}: {image} of its "
+            f"image of {canvas.width}x{canvas.height} and {answer} of its answer. Raise data.global_max_length, lower "
+            f"data.answer.{lower}, or set data.overlong to {others}."
         )
 
     def prompt_ids(self, planned: PlannedSample) -> npt.NDArray[np.int64]:
