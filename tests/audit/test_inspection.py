@@ -11,7 +11,7 @@ from dcap.audit.inspection import TrainingFacts, inspect_epoch, measured_rate
 from dcap.core.errors import ConfigError
 from dcap.data.epoch import EpochRules
 from dcap.model.config import ModelConfig
-from dcap.model.memory import MemoryStep
+from dcap.model.layer_cost import MemoryStep
 from support.dataset_cases import make_dataset
 
 

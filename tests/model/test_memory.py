@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -11,24 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
-from dcap.model import memory
+from dcap.model import layer_cost, memory
 from dcap.model.attention import use_attention
 from dcap.model.config import AdapterConfig, ModelConfig
+from dcap.model.layer_cost import LiveBytes, MemoryRows, MemoryStep, storage_of
 from dcap.model.load import blank_model, load_model
 from dcap.model.lora import attach, bare_model, enable_activation_checkpointing, trainable
-from dcap.model.memory import (
-    MemoryEstimate,
-    MemoryRows,
-    MemoryStep,
-    PerRow,
-    StepCost,
-    Weights,
-    estimate_memory,
-    measure_step,
-)
+from dcap.model.memory import MemoryEstimate, StepCost, Weights, estimate_memory, measure_step
 from dcap.train.config import TrainingConfig
 from dcap.train.loss import SupervisedLoss
 from dcap.train.optimizer import build_optimizer
@@ -69,37 +58,6 @@ def small_model(config: ModelConfig, layers: int = 2, depth: int = 3) -> Any:
     return model
 
 
-class LiveBytes(TorchDispatchMode):
-    """Follows the bytes of all tensors that are alive, and remembers the most."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.alive: dict[int, int] = {}
-        self.casts: set[int] = set()
-        self.now = self.most = 0
-
-    def add(self, tensor: torch.Tensor) -> None:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in self.alive:
-            self.alive[storage._cdata] = storage.nbytes()
-            self.now += storage.nbytes()
-            self.most = max(self.most, self.now)
-            weakref.finalize(storage, self.drop, storage._cdata)
-
-    def drop(self, place: int) -> None:
-        self.now -= self.alive.pop(place)
-        self.casts.discard(place)
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = function(*args, **(kwargs or {}))
-        if function is torch.ops.aten._to_copy.default and isinstance(args[0], torch.nn.Parameter):
-            self.casts |= {out.untyped_storage()._cdata} if args[0].requires_grad else set()
-        for leaf in tree_leaves(out):
-            if isinstance(leaf, torch.Tensor):
-                self.add(leaf)
-        return out
-
-
 def kept_bytes(model: Any, step: MemoryStep, batch: dict[str, Any]) -> int:
     """Bytes that are alive after a forward pass, but for weights and their copies in half precision."""
     if step.activation_checkpointing:
@@ -110,14 +68,15 @@ def kept_bytes(model: Any, step: MemoryStep, batch: dict[str, Any]) -> int:
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         nonlocal saves_patches
-        saves_patches |= tensor.untyped_storage()._cdata == patches._cdata
+        saves_patches |= storage_of(tensor) == patches._cdata
         return tensor
 
-    with LiveBytes() as live, torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    trained = {storage_of(each) for each in module.parameters() if each.requires_grad}
+    with LiveBytes(trained) as live, torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         output = module(**batch)
     assert torch.isfinite(output.loss_sum)
     given = [*module.parameters(), *module.buffers(), *(each for each in batch.values() if torch.is_tensor(each))]
-    left_out = {each.untyped_storage()._cdata for each in given} | live.casts
+    left_out = {storage_of(each) for each in given} | live.casts.keys()
     kept = sum(count for place, count in live.alive.items() if place not in left_out)
     return kept + saves_patches * patches.nbytes()
 
@@ -184,7 +143,7 @@ def test_the_total_is_the_peak_of_two_micro_batches(kind: str, dtype: str, froze
     batch = make_batch(model, samples=[fake_sample(k, ((12, 16),), prompt=20, answer=80) for k in range(3)])
     first = make_batch(model, samples=[fake_sample(3, ((4, 4),))])
     module, optimizer = SupervisedLoss(model, CHUNK, step.dtype).train(), build_optimizer(model, TrainingConfig("x"))
-    with LiveBytes() as live:
+    with LiveBytes(()) as live:
         for tensor in (*model.parameters(), *batch.values(), *first.values()):
             live.add(tensor)
         for batches in ([first], [batch, batch]):  # the moments are there from the second step on
@@ -285,12 +244,6 @@ def test_the_loss_takes_a_chunk_of_logits(estimate: Estimate) -> None:
     assert estimate(rows, kind="full").loss - estimate(rows).loss == 4 * 2500 * 96
 
 
-def test_per_row_bytes_add_up() -> None:
-    rows = MemoryRows(np.array([2, 3]), np.array([5, 7]), np.array([1, 2]))
-    assert (PerRow(1, 10, 100, 1000) + PerRow(token=1)).at(rows).tolist() == [1154, 1276]
-    assert (PerRow(1, 10) * 3).at(rows).tolist() == [156, 219]
-
-
 def test_cuda_keeps_a_float32_copy_of_each_norm_of_the_vision_tower_and_a_byte_per_dropout() -> None:
     config = case_config("lora", "bfloat16", "llm")
     model = attach(small_model(config), config)
@@ -336,8 +289,8 @@ def test_one_layer_of_each_kind_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
         runs.append(type(module).__name__)
         return counted(module, *args)
 
-    counted = memory._run
-    monkeypatch.setattr(memory, "_run", run)
+    counted = layer_cost._run
+    monkeypatch.setattr(layer_cost, "_run", run)
     measure_step(attach(model, config), MemoryStep(torch.bfloat16, False, CHUNK))
     # Two numbers of positions each; the first block sees no gradient.
     assert runs.count("Qwen3VLTextDecoderLayer") == 2 * 2

@@ -15,9 +15,10 @@ from dcap.core.log import get_logger
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.epoch import EpochRules
 from dcap.model.config import ModelConfig
+from dcap.model.layer_cost import MemoryRows, MemoryStep
 from dcap.model.load import blank_model
 from dcap.model.lora import attach
-from dcap.model.memory import MemoryRows, MemoryStep, estimate_memory
+from dcap.model.memory import estimate_memory
 from dcap.model.towers import Tower, count_parameters
 
 log = get_logger(__name__)

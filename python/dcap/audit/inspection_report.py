@@ -15,7 +15,8 @@ from rich.text import Text
 from dcap.audit.epoch_counts import DatasetShare, EpochCounts
 from dcap.audit.token_runs import TokenRun
 from dcap.data.tokens import TokenKind
-from dcap.model.memory import MemoryEstimate, MemoryStep
+from dcap.model.layer_cost import MemoryStep
+from dcap.model.memory import MemoryEstimate
 from dcap.model.towers import Tower, TowerCount, parameter_table
 from dcap.view.charts import Histogram, bar_lines
 from dcap.view.page import render_template

@@ -135,7 +135,7 @@ def _facts(args: argparse.Namespace, config: RunConfig, rate: float | None) -> T
     import torch
 
     from dcap.audit.inspection import TrainingFacts
-    from dcap.model.memory import MemoryStep
+    from dcap.model.layer_cost import MemoryStep
     from dcap.train.optimizer import peak_rates
 
     training = config.training

@@ -12,9 +12,10 @@ from dcap.core.faces import lazy
 if TYPE_CHECKING:
     from dcap.model.config import AdapterConfig, ModelConfig
     from dcap.model.generation import Generated, Generator, Prompt
+    from dcap.model.layer_cost import MemoryRows, MemoryStep
     from dcap.model.load import blank_model, load_model
     from dcap.model.lora import attach, bare_model, load_adapter
-    from dcap.model.memory import MemoryEstimate, MemoryRows, MemoryStep, estimate_memory
+    from dcap.model.memory import MemoryEstimate, estimate_memory
 
 __all__ = [
     "AdapterConfig",
@@ -38,8 +39,9 @@ __getattr__, __dir__ = lazy(
     {
         "config": ("AdapterConfig", "ModelConfig"),
         "generation": ("Generated", "Generator", "Prompt"),
+        "layer_cost": ("MemoryRows", "MemoryStep"),
         "load": ("blank_model", "load_model"),
         "lora": ("attach", "bare_model", "load_adapter"),
-        "memory": ("MemoryEstimate", "MemoryRows", "MemoryStep", "estimate_memory"),
+        "memory": ("MemoryEstimate", "estimate_memory"),
     },
 )
