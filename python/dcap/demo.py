@@ -259,7 +259,7 @@ def build_tokenizer() -> Any:
     from transformers import Qwen2Tokenizer
 
     ranks = _ranks()
-    letters = _byte_letters()
+    letters = byte_letters()
     spell = {token: "".join(letters[b] for b in token) for token in ranks}
     merges = [
         (spell[left], spell[right])
@@ -295,7 +295,7 @@ def _ranks() -> dict[bytes, int]:
     return {base64.b64decode(token): int(rank) for token, rank in pairs}
 
 
-def _byte_letters() -> list[str]:
+def byte_letters() -> list[str]:
     """Return the printable letter that byte-level BPE writes for each byte: itself, or one from 256 on.
 
     Source: Radford et al., "Language Models are Unsupervised Multitask Learners", 2019 (byte-level BPE).

@@ -13,15 +13,14 @@ import numpy.typing as npt
 
 from dcap.answers.codec import to_canvas
 from dcap.answers.profile import AnswerProfile
-from dcap.augment.rendering import render
 from dcap.augment.schedule import TrainingStep
-from dcap.core.errors import GeometryError, RecordError
 from dcap.core.words import counted
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import Uncounted, num_image_tokens
 from dcap.data.planning import PlannedSample
+from dcap.data.sample import render_sample
 from dcap.geometry.shapes import ShapeArray
-from dcap.records.images import decode_image, find_darkness
+from dcap.records.images import find_darkness
 from dcap.records.record import Record, image_source
 from dcap.view.draw import Pixels, draw_shapes, scaled_to
 from dcap.view.page import Drop, Entry, Panel
@@ -144,25 +143,15 @@ def load_preview(dataset: DenseCaptionDataset, index: int, draws: int, when: Tra
         ImageError: The image cannot be decoded.
     """
     record = dataset.records[index]
-    image = _decoded(dataset, record)
+    image = dataset.image(record)
     dark = find_darkness(image, image_source(record, dataset.data.root))
     notes = () if dark is None else (f"the image {dark}",)
     return Preview(record, image, tuple(_draw(dataset, index, epoch, when) for epoch in range(draws)), notes)
 
 
-def _decoded(dataset: DenseCaptionDataset, record: Record, shrink: int = 1) -> Pixels:
-    data = dataset.data
-    source = image_source(record, data.root)
-    return decode_image(source, record.canvas, data.max_image_pixels, record.origin, shrink, data.sixteen_bit)
-
-
 def _draw(dataset: DenseCaptionDataset, index: int, epoch: int, when: TrainingStep | None) -> Draw:
     planned, planner = dataset.plan(epoch, index, when), dataset.planner_of(index)
-    record, plan = planned.record, planned.result.plan
-    try:
-        pixels = render(_decoded(dataset, record, plan.decode_shrink), plan)
-    except GeometryError as error:
-        raise RecordError(f"{record.origin}: {error}") from None
+    pixels = render_sample(planned, dataset.image(planned.record, planned.result.plan.decode_shrink))
     objects = answer_objects(planned, planner.profile.answer)
     has_tokens = not isinstance(planner.encoder, Uncounted)
     return Draw(planned, pixels, planner.answer_text(planned), objects, has_tokens=has_tokens)

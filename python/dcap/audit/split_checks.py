@@ -15,7 +15,7 @@ from dcap.audit.sample_checks import Found, control_ids
 from dcap.core.errors import DcapError
 from dcap.data.config import Split
 from dcap.data.dataset import DenseCaptionDataset
-from dcap.data.encode import END, IMAGE_PAD
+from dcap.data.encode import END, IMAGE_PAD, PAD
 from dcap.records.files.source import RecordSource
 
 EXAMPLES_KEPT = 5
@@ -163,7 +163,7 @@ def token_ids(splits: Sequence[AuditedSplit]) -> Iterator[CheckResult]:
     """Each control token that samples need is one token, different from the others."""
     for split in _made(splits)[:1]:
         result = CheckResult("all", "token_ids", about(token_ids))
-        names = (IMAGE_PAD, END, "<|im_start|>", "<|vision_start|>", "<|vision_end|>", "<|endoftext|>")
+        names = (IMAGE_PAD, END, "<|im_start|>", "<|vision_start|>", "<|vision_end|>", PAD)
         tokenizer, seen = split.planners[0].encoder.tokenizer, dict[int, str]()
         for name in names:
             ids = tokenizer(name, add_special_tokens=False)["input_ids"]

@@ -19,6 +19,7 @@ from functools import lru_cache
 from dcap.data.encode import IGNORE_INDEX, Tokenizer
 from dcap.data.sample import Sample
 from dcap.data.tokens import TokenKind
+from dcap.demo import byte_letters
 
 _MARKS = {" ": "·", "\n": "↵\n", "\t": "→"}
 _RESERVED = frozenset("·↵→⟦⟧")
@@ -139,10 +140,5 @@ def _added_tokens(tokenizer: Tokenizer) -> dict[int, str]:
 
 @lru_cache(maxsize=1)
 def _letter_bytes() -> dict[str, int]:
-    """Return the byte for each letter in which byte-level BPE spells its tokens.
-
-    Source: Radford et al., "Language Models are Unsupervised Multitask Learners", 2019 (byte-level BPE).
-    """
-    plain = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    spare = iter(range(256, 512))
-    return {chr(b) if b in plain else chr(next(spare)): b for b in range(256)}
+    """Return the byte for each letter in which byte-level BPE spells its tokens."""
+    return {letter: byte for byte, letter in enumerate(byte_letters())}

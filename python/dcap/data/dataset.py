@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from dcap.augment.config import AugmentConfig
 from dcap.augment.pipeline import Pipeline
 from dcap.augment.schedule import Curriculum, TrainingStep
@@ -18,7 +21,7 @@ from dcap.data.planning import PlannedSample, Planner
 from dcap.data.sample import Sample, SampleKey, encode_sample, text_filler
 from dcap.demo import BUILTIN_TINY
 from dcap.records.images import decode_image
-from dcap.records.record import image_source
+from dcap.records.record import Record, image_source
 
 
 class DenseCaptionDataset:
@@ -134,6 +137,20 @@ class DenseCaptionDataset:
         """
         return self.planner_of(index).plan(self.records[index], epoch, index, when, draw)
 
+    def image(self, record: Record, shrink: int = 1) -> npt.NDArray[np.uint8]:
+        """Return the decoded image of a record, as displayed: uint8 (H, W, 3) RGB.
+
+        Args:
+            record: One of the data set's.
+            shrink: How many times smaller it may be decoded, see `dcap.records.decode_image`.
+
+        Raises:
+            ImageError: It cannot be decoded, or is not what the record says.
+            RecordError: Its path leaves ``data.root``.
+        """
+        source, data = image_source(record, self.data.root), self.data
+        return decode_image(source, record.canvas, data.max_image_pixels, record.origin, shrink, data.sixteen_bit)
+
     def __getitem__(self, key: SampleKey | tuple[int, int] | int) -> Sample:
         """Return one sample; a bare index means epoch 0.
 
@@ -149,11 +166,7 @@ class DenseCaptionDataset:
             raise IndexError(f"index must be below {len(self)}, the number of records, and at least 0, not {key.index}")
         self.check_tokenizer()
         planned = self.plan(key.epoch, key.index, key.when, key.draw)
-        record = planned.record
-        source = image_source(record, self.data.root)
-        shrink = planned.result.plan.decode_shrink
-        most, rule = self.data.max_image_pixels, self.data.sixteen_bit
-        image = decode_image(source, record.canvas, most, record.origin, shrink, rule)
+        image = self.image(planned.record, planned.result.plan.decode_shrink)
         return encode_sample(self.planner_of(key.index), planned, image, weight=0.0 if key.filler else 1.0)
 
     def filler(self) -> Sample:

@@ -31,11 +31,12 @@ IGNORE_INDEX = -100
 MERGE = 2
 IMAGE_PAD = "<|image_pad|>"
 END = "<|im_end|>"
+PAD = "<|endoftext|>"
 PAD_ID = 151_643
-"""Id of ``<|endoftext|>``, which Qwen3-VL pads with."""
+"""Id of `PAD` in Qwen3-VL."""
 VOCABULARY_SIZE = 151_643
 """Tokens of all Qwen3-VL models, without control tokens."""
-CONTROL_IDS = {"<|endoftext|>": PAD_ID, "<|im_start|>": 151_644, END: 151_645, IMAGE_PAD: 151_655}
+CONTROL_IDS = {PAD: PAD_ID, "<|im_start|>": 151_644, END: 151_645, IMAGE_PAD: 151_655}
 """Control tokens that dcap writes, and their ids in all Qwen3-VL models."""
 
 
@@ -177,7 +178,7 @@ class Encoder:
     @property
     def pad_id(self) -> int:
         """Id of the padding token."""
-        return self.tokenizer.convert_tokens_to_ids("<|endoftext|>")
+        return self.tokenizer.convert_tokens_to_ids(PAD)
 
     def answer_ids(self, text: str) -> npt.NDArray[np.int64]:
         """Return the ids of an answer and its ``<|im_end|>``; control tokens inside `text` stay text.

@@ -105,12 +105,9 @@ def encode_sample(
         weight: Loss weight of its supervised tokens, times that of the data set.
 
     Raises:
-        RecordError: The image is too long to be warped, or an op of a plugin maps it to nothing.
+        RecordError: As `render_sample`.
     """
-    try:
-        pixels = render(image, planned.result.plan)
-    except GeometryError as error:
-        raise RecordError(f"{planned.record.origin}: {error}") from None
+    pixels = render_sample(planned, image)
     canvas = planned.result.scene.canvas
     prompt = planner.prompt_ids(planned)
     parts = planner.answer_parts(planned)
@@ -137,6 +134,22 @@ def encode_sample(
         answer=text,
         augmented=replace(planned.result, scene=replace(planned.result.scene, image=pixels)),
     )
+
+
+def render_sample(planned: PlannedSample, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return what the model sees of a planned sample: uint8 (H, W, 3) RGB of its canvas.
+
+    Args:
+        planned: The plan.
+        image: uint8 (H, W, 3) RGB of the record's canvas, or shrunk as the plan says.
+
+    Raises:
+        RecordError: The image is too long to be warped, or an op of a plugin maps it to nothing.
+    """
+    try:
+        return render(image, planned.result.plan)
+    except GeometryError as error:
+        raise RecordError(f"{planned.record.origin}: {error}") from None
 
 
 def text_filler(planner: Planner) -> Sample:

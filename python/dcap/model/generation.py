@@ -11,9 +11,7 @@ import numpy.typing as npt
 import torch
 
 from dcap.core.errors import ConfigError
-from dcap.data.encode import END, IMAGE_PAD
-
-PAD = "<|endoftext|>"
+from dcap.data.encode import END, IMAGE_PAD, PAD
 
 
 @dataclass(frozen=True, eq=False, slots=True)
