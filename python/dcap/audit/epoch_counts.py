@@ -184,7 +184,7 @@ def count_epoch(
         max_plans: Plan at most this many samples, drawn by chance. A curriculum then stays at its start.
 
     Raises:
-        RecordError: As `dcap.data.planning.Planner.plan`.
+        RecordError: As `DenseCaptionDataset.plan`.
         TrainingError: No sample is left.
         WorkerError: A worker process died.
         ConfigError: `max_plans` is below 1.

@@ -64,7 +64,7 @@ def inspect_epoch(
         max_plans: Plan at most this many samples, drawn by chance. `None`: all.
 
     Raises:
-        RecordError: As `dcap.data.planning.Planner.plan`.
+        RecordError: As `DenseCaptionDataset.plan`.
         ImageError: The image of a sample cannot be decoded, and ``data.on_bad_record`` is ``error``.
         TrainingError: No sample is left.
         WorkerError: A worker process died.

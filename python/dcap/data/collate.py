@@ -31,7 +31,7 @@ class SampleInfo:
     weight: float
     num_supervised: int
     tally: Mapping[str, float] = field(default_factory=dict)
-    """The `dcap.augment.telemetry.Telemetry.tally` of its augmentation; empty for a filler."""
+    """Sums of what its augmentation did, by name, such as ``objects``; empty for a filler."""
 
 
 class Batch(TypedDict, total=False):
@@ -62,9 +62,13 @@ class PackingCollator:
 
     ::
 
-        input_ids     [ a a a a | b b b | c c c c c ]     (1, L)
+        input_ids     [ a a a a | b b b | c c c c c ]     (1, L); also labels, loss_weights and the kinds of tokens
         position_ids  [ 0 1 2 3 | 0 1 2 | 0 1 2 3 4 ]     row 0 of 4
         cu_seqlens    [ 0         4       7          12 ]
+        pixel_values  [ patches of a | of b | of c ]      with image_grid_thw, one row for each image
+        samples       [ a, b, c ]                         a `SampleInfo` of each
+
+    `Batch` says what each key holds.
 
     Args:
         max_length: Most tokens of a row; `None`: no bound.
@@ -75,7 +79,7 @@ class PackingCollator:
     patch_dtype: PatchDtype = "float32"
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
-        """Return one row.
+        """Return one row, with every key of `Batch`; without those of images where there is no image.
 
         Raises:
             TrainingError: A sample breaks the contract of rows, or together they are longer than `max_length`.
@@ -106,7 +110,7 @@ class PaddingCollator:
     patch_dtype: PatchDtype = "float32"
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
-        """Return one batch of ``len(samples)`` rows.
+        """Return one batch of ``len(samples)`` rows, with every key of `Batch` but ``cu_seqlens``.
 
         Raises:
             TrainingError: A sample breaks the contract of rows or is longer than `max_length`.

@@ -226,10 +226,14 @@ class DataConfig:
 
 
 def resolve_profile(config: DataConfig, base_dir: str | Path = ".") -> ResolvedProfile:
-    """Return the answer profile of a data config.
+    """Return the answer profile of a data config, its prompts as texts.
+
+    Args:
+        config: A run's ``data:`` section.
+        base_dir: Folder where relative paths of ``file:PATH`` prompts start.
 
     Raises:
-        ConfigError: As `dcap.answers.prompts.resolve`.
+        ConfigError: There is no such set of prompts, a file cannot be read, or a prompt holds a control token.
     """
     datasets = {}
     for entry in config.mixture:

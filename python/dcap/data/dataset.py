@@ -133,7 +133,9 @@ class DenseCaptionDataset:
         """Plan a sample without opening its image; arguments as those of `SampleKey`.
 
         Raises:
-            RecordError: As `Planner.plan`.
+            RecordError: One side of the image, or of its crop, is more than 200 times the other; a polygon crosses
+                itself millions of times; the summary is missing in summary mode; or the sample is too long and
+                ``data.overlong`` does not leave it out.
         """
         return self.planner_of(index).plan(self.records[index], epoch, index, when, draw)
 
@@ -157,7 +159,7 @@ class DenseCaptionDataset:
         Raises:
             IndexError: There is no such record.
             ConfigError: The data set has no tokenizer.
-            RecordError: As `Planner.plan`.
+            RecordError: As `plan`.
             ImageError: The image cannot be decoded, or is not what the record says.
         """
         if not isinstance(key, SampleKey):

@@ -137,7 +137,7 @@ def plan_epoch(
         sizes: Their tokens, where they are known.
 
     Raises:
-        RecordError: As `dcap.data.planning.Planner.plan`.
+        RecordError: As `DenseCaptionDataset.plan`.
         WorkerError: A worker process died.
         TrainingError: No sample is left.
         ConfigError: The data set has no tokenizer.

@@ -81,13 +81,15 @@ class EpochLengths:
     def of(self, index: int, when: TrainingStep | None = None) -> SampleSize:
         """Return the tokens of a sample, and how many of them are the image; 0 tokens leave it out.
 
-        The sample is named by its position in `samples`.
-
         A sample is left out when it is too long and ``data.overlong`` is ``drop``, or when it cannot be planned and
         ``data.on_bad_record`` is ``skip``.
 
+        Args:
+            index: Its position in `samples`.
+            when: The step that trains on it, for a curriculum. `None`: the first step.
+
         Raises:
-            RecordError: As `dcap.data.planning.Planner.plan`.
+            RecordError: As `DenseCaptionDataset.plan`.
         """
         try:
             samples = self.samples

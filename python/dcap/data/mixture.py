@@ -135,7 +135,8 @@ def read_mixture(
         split_policy: What remains of a shape that the border of its image splits.
 
     Raises:
-        RecordError: As `dcap.records.checking.check_records`.
+        RecordError: A file cannot be read; or a record is bad and ``data.on_bad_record`` is ``error``.
+        WorkerError: A worker process died.
         ConfigError: A name means no file, or a preprocessor does not exist.
     """
     entries = data.entries(split)

@@ -187,7 +187,8 @@ def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfi
     """Read a YAML config with its ``extends`` and command-line overrides.
 
     Raises:
-        ConfigError: As `build_run_config`, or the file cannot be read.
+        ConfigError: The file cannot be read; a field is unknown, missing or wrong; or something that the config names
+            does not exist. The message has the dotted path.
     """
     return build_run_config(read_yaml(Path(path)), overrides, Path(path).name)
 

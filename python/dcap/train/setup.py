@@ -194,7 +194,7 @@ def build_learner(config: RunConfig, accelerator: Accelerator) -> Learner:
     """Load, test, adapt and wrap the model, and make its optimiser.
 
     Raises:
-        ConfigError: As `load_model` and `attach`.
+        ConfigError: The model cannot be loaded, or the adapter does not fit it.
         TrainingError: Packed samples see each other.
     """
     model = load_model(config.model, accelerator.device)
