@@ -184,6 +184,20 @@ class TestImagePath:
     def test_relative_paths_start_at_the_jsonl(self, tmp_path: Path) -> None:
         assert image_path(self.record(tmp_path, "images/a.jpg")) == tmp_path / "images/a.jpg"
 
+    def test_those_of_a_prediction_start_at_the_records_that_it_answers(self, tmp_path: Path) -> None:
+        data, out = tmp_path / "data", tmp_path / "out"
+        for folder in (data, out):
+            folder.mkdir()
+        (data / "a.jpg").touch()
+        record = replace(self.record(out, "a.jpg"), extra={"source": {"file": str(data / "val.jsonl"), "line": 1}})
+        assert image_path(record) == data / "a.jpg"
+        with pytest.raises(RecordError, match="must stay inside"):
+            image_path(record, out)
+        (out / "a.jpg").touch()
+        assert image_path(record) == out / "a.jpg", "an image beside the file itself comes first"
+        other = replace(record, image="b.jpg", extra={"source": "coco"})
+        assert image_path(other) == out / "b.jpg"
+
     def test_absolute_paths_stay(self, tmp_path: Path) -> None:
         assert image_path(self.record(tmp_path, "/x/a.jpg")) == Path("/x/a.jpg")
 

@@ -6,6 +6,7 @@ Owns the record contract (fields, rules, messages). Reading files is in `dcap.re
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -231,13 +232,17 @@ def image_path(record: Record, root: str | Path | None = None) -> Path:
     """Return the path of the record's image.
 
     Args:
-        record: Relative paths start at the folder of its file.
+        record: Relative paths start at the folder of its file. Where a line of a prediction file has no image there,
+            they start at the folder of the record that it answers.
         root: Folder that the path must stay in after ``..`` and symbolic links are followed. `None`: any path.
 
     Raises:
         RecordError: The path leaves `root`, or cannot be resolved.
     """
     path = Path(record.origin.file).parent / record.image
+    answered = record.extra.get("source")
+    if isinstance(answered, Mapping) and isinstance(answered.get("file"), str) and not os.path.exists(path):
+        path = Path(answered["file"]).parent / record.image
     if root is None:
         return path
     try:
