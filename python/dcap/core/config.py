@@ -12,7 +12,6 @@ import re
 import types
 import typing
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -284,7 +283,6 @@ def check_fields(config: Any) -> None:
         object.__setattr__(config, name, _convert(getattr(config, name), hint, name))
 
 
-@lru_cache(maxsize=64)
 def _hints(cls: type) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
