@@ -25,7 +25,7 @@ def test_a_failed_check_exits_1_with_examples(capsys: pytest.CaptureFixture[str]
     out = capsys.readouterr().out
     assert "fail  train  records" in out
     assert "  bad.jsonl:1: images must be given" in out
-    assert out.endswith("1 of 14 checks failed\n")
+    assert out.endswith("1 of 15 checks failed\n")
 
 
 def test_json_and_overrides(capsys: pytest.CaptureFixture[str]) -> None:

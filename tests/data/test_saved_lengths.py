@@ -77,6 +77,18 @@ def test_validation_is_fixed_whatever_training_draws(tiny_folder: Path, path: Pa
     assert planned == ["val epoch 0"]
 
 
+def test_those_of_validation_depend_on_the_split_policy(tiny_folder: Path, tmp_path: Path, planned: list[str]) -> None:
+    """A road that enters the image twice is one object of its record, or two."""
+    road = {"desc": "road", "line": [10, 10, 10, -5, 30, -5, 30, 20]}
+    file = records(tmp_path, {**photo(tmp_path), "objects": [road]})
+    lengths = [
+        int(sample_sizes(make_dataset(tiny_folder, {"split_policy": policy}, split="val", val=file), 0).tokens[0])
+        for policy in ("largest", "all")
+    ]
+    assert lengths[0] < lengths[1]
+    assert len(planned) == 2
+
+
 CHANGES: list[dict[str, Any]] = [
     {"answer": {"max_pixels": 70_000}}, {"answer": {"min_pixels": 80_000, "max_pixels": 90_000}},
     {"answer": {"format": "qwen"}}, {"answer": {"emit_norm": "norm100"}}, {"answer": {"object_order": "record"}},

@@ -44,7 +44,7 @@ def test_overrides_reach_the_run(config_file: str, trained: list[RunConfig]) -> 
         ("training.learning_rte=1", "override training.learning_rte=1: training.learning_rte is not a field"),
         ("training.max_steps=0", "override training.max_steps=0: training.max_steps must be at least 1"),
         ("augmentation.ops=[{name: rotat}]", "override augmentation.ops=[{name: rotat}]: augmentation.ops[0].name: "),
-        ("seed", "override must be key=value, not 'seed'"),
+        ("seed", 'override must be key=value, not "seed"'),
     ],
 )
 def test_a_bad_config_is_one_line_and_code_2(

@@ -65,8 +65,9 @@ class SavedLengths:
 
 
 def _can_be(tokens: npt.NDArray[np.int64], image_tokens: npt.NDArray[np.int64]) -> bool:
-    """Whether numbers may be lengths. Wrong ones are found when a sample is encoded."""
-    return bool(((image_tokens >= 0) & (image_tokens < tokens) & (tokens < _MAX_TOKENS)).all())
+    """Whether numbers may be lengths; a sample that is left out has none. Others are found when a sample is encoded."""
+    is_length = (image_tokens >= 0) & (image_tokens < tokens) & (tokens < _MAX_TOKENS)
+    return bool((is_length | ((tokens == 0) & (image_tokens == 0))).all())
 
 
 def _content_key(records: CheckedRecords, mixture: Mixture, planners: Sequence[Planner]) -> ContentKey | None:
@@ -83,6 +84,7 @@ def _content_key(records: CheckedRecords, mixture: Mixture, planners: Sequence[P
     parts: dict[str, Any] = {
         "dcap": __version__,
         "files": [(key.size, key.mtime_ns, key.digest.hex()) for key in files],
+        "split_policy": records.split_policy,
         "records": [_digest(index.tobytes()) for index in (records.file_index, records.row_index)],
         "sets": [(part.start, part.stop) for part in mixture.parts],
         "planners": [_tree_of(each) for each in planners],
