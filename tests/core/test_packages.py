@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from importlib.util import find_spec
+
+import numpy as np
 import pytest
 
 from dcap.core.packages import missing_package, requirements
@@ -18,7 +21,8 @@ def test_modules_map_to_the_extra_that_brings_them(module: str, extra: str | Non
 def test_requirements_are_read_from_the_metadata() -> None:
     found = {r.name: r for r in requirements()}
     assert found["numpy"].extra == ""
+    assert found["numpy"].installed == np.__version__
     assert found["torch"].extra == "train"
     assert found["torch"].versions.startswith(">=")
-    assert found["torch"].installed is not None
+    assert (found["torch"].installed is None) == (find_spec("torch") is None)
     assert "dcap" not in found
