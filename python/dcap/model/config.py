@@ -22,7 +22,7 @@ class AdapterConfig:
     alpha: int = 32
     """Scale of the update: it is multiplied by alpha / rank (rslora: alpha / sqrt(rank))."""
     dropout: float = 0.0
-    """Dropout on the adapters' input, 0..1."""
+    """Dropout on the adapters' input, at least 0 and below 1."""
     target_modules: tuple[str, ...] | str | None = None
     """Module names, or one regular expression. `null`: every linear layer of the towers that train."""
     modules_to_save: tuple[str, ...] = ()
@@ -33,7 +33,7 @@ class AdapterConfig:
         if self.rank < 1 or self.alpha < 1:
             raise ConfigError(f"rank and alpha must be at least 1, not {self.rank} and {self.alpha}")
         if not 0.0 <= self.dropout < 1.0:
-            raise ConfigError(f"dropout must be within 0..1, not {self.dropout}")
+            raise ConfigError(f"dropout must be at least 0 and below 1, not {self.dropout}")
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class TrainingConfig:
     effective_batch_size: int = 8
     """Rows (packing) or samples (padding) per optimiser step, over all devices. The number of micro-batches follows
     from it. It must be a multiple of `per_device_batch_size` times the number of devices. A resumed run may use another
-    value."""
+    value, except with a curriculum in percent and no `max_steps`."""
     learning_rate: float = 1e-4
     """Peak learning rate of the language model, and of a tower that has no rate of its own."""
     vit_lr: float | None = None

@@ -47,8 +47,9 @@ class Yolo:
     or beside it is found."""
     lines: LineKind = "auto"
     """What the lines of label files are. Auto: boxes with keypoints where data.yaml has kpt_shape, else boxes of 4
-    numbers and polygons of 6 or more; lines that can be both are an error. Dota: four corners in pixels, then the class
-    by its name."""
+    numbers and polygons of 6 or more; lines that may be keypoints or polygons are an error. Boxes: 4 numbers. Segments:
+    polygons. Obb: four corners. Pose: boxes with keypoints, which are dropped. Dota: four corners in pixels, then the
+    class by its name."""
 
     def open(self, source: Path, images: ImageSearch, report: ConversionReport) -> Opened:
         """Find images and labels.
