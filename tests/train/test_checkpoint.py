@@ -133,6 +133,10 @@ def test_a_torn_checkpoint_is_passed_over(checkpoints: Checkpoints, damage: str)
 def test_all_torn_is_a_new_start(checkpoints: Checkpoints) -> None:
     (checkpoints.save(state(2)) / STATE_MARKER).unlink()
     assert restored(checkpoints) == RunState()
+    assert steps(checkpoints.output / "previous-001") == ["step-000002"]
+    once = resumed(checkpoints, save_total_limit=1)
+    once.save(state(1))
+    assert steps(once.output) == ["step-000001"], "a torn one must not make this one surplus"
 
 
 def resumed(checkpoints: Checkpoints, **training: Any) -> Checkpoints:
@@ -154,9 +158,12 @@ def test_going_back_leaves_the_newer_checkpoints_behind(checkpoints: Checkpoints
     output = checkpoints.output
     older = checkpoints.save(state(2))
     checkpoints.save(state(4), best=True)
+    checkpoints.save_final(state(4))
     back = resumed(checkpoints, resume=str(older), save_total_limit=1)
     assert restored(back).step == 2
     assert steps(output) == ["step-000002"]
+    assert not back.has_final(state(4)), "the weights of the steps that were given up are not those of this run"
+    assert (output / "previous-001" / "final").is_dir()
     assert steps(output / "previous-001") == ["step-000004"]
     assert not (output / "best").is_symlink()
     newest = back.save(state(3))

@@ -168,7 +168,8 @@ class Checkpoints:
             self._load(start.folder, start)
 
         def clear() -> None:
-            if self.config.training.resume == "none":
+            if self.config.training.resume == "none" or (start.folder is None and all_checkpoints(self.output)):
+                # Checkpoints that cannot be used would count as the newest ones, and the new ones as surplus.
                 set_aside(self.output)
             elif start.folder is not None:
                 set_newer_aside(self.output, start.state.step)
@@ -218,10 +219,10 @@ def set_aside(output: Path) -> None:
 
 
 def set_newer_aside(output: Path, step: int) -> None:
-    """Move checkpoints beyond `step`, where a run goes on, into ``previous-001``.
+    """Move checkpoints beyond `step`, where a run goes on, into ``previous-001``, and the final weights with them.
 
     If they stayed, they would count as the newest. New checkpoints would be deleted as surplus, and the next resume
-    would load a checkpoint that this run went back from.
+    would load a checkpoint that this run went back from, or take its weights for the final ones of this run.
     """
     newer = [folder for folder in all_checkpoints(output) if step_of(folder) > step]
     if not newer:
@@ -232,6 +233,8 @@ def set_newer_aside(output: Path, step: int) -> None:
         (output / "best").unlink()
     for path in newer:
         path.rename(folder / path.name)
+    if (output / "final").exists():
+        (output / "final").rename(folder.parent / "final")
     log.info("moved %s beyond step %d to %s", counted(len(newer), "checkpoint"), step, folder)
 
 
