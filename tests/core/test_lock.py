@@ -116,6 +116,16 @@ def test_an_owner_on_another_machine_is_watched(tmp_path: Path, monkeypatch: pyt
     touching.join()
 
 
+def test_an_owner_that_ends_while_it_is_watched_gives_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "PATIENCE_S", 5.0)
+    left(tmp_path, **ELSEWHERE)
+    ending = threading.Timer(0.05, (tmp_path / FILE_NAME).unlink)
+    ending.start()
+    with owned(tmp_path, "Wait."):
+        assert (tmp_path / FILE_NAME).is_file()
+    ending.join()
+
+
 def test_an_owner_touches_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "BEAT_S", 0.01)
     with owned(tmp_path, "Wait."):

@@ -133,6 +133,24 @@ def test_strangers_at_the_port_are_sent_away(together: Any, monkeypatch: pytest.
     assert answers == [b""]
 
 
+def test_a_stranger_that_says_nothing_does_not_take_the_time_of_the_ranks(
+    together: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ranks, "CONNECT_S", 5.0)
+    monkeypatch.setattr(ranks, "_WORD_S", 0.1)
+    connect, strangers = socket.create_connection, []
+
+    def after_a_stranger(address: tuple[str, int], timeout: float) -> socket.socket:
+        strangers.append(connect(address, timeout=timeout))
+        return connect(address, timeout=timeout)
+
+    monkeypatch.setattr(socket, "create_connection", after_a_stranger)
+    assert together(goes_on, goes_on) == [None, None]
+    assert "cannot be reached" not in caplog.text
+    for stranger in strangers:
+        stranger.close()
+
+
 SCRIPT = """
 import os, signal, sys
 from accelerate import Accelerator

@@ -119,6 +119,9 @@ def _take(folder: Path, way_out: str) -> int:
                 log.info("%s is taken over from %s, which has ended", folder, owner)
             os.ftruncate(fd, 0)
             os.pwrite(fd, (json.dumps(asdict(Owner.this_process())) + "\n").encode(), 0)
+        except FileNotFoundError:  # the owner ended meanwhile, and took its file away
+            os.close(fd)
+            continue
         except BaseException:
             with contextlib.suppress(OSError):
                 os.close(fd)

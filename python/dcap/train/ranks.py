@@ -34,6 +34,7 @@ GRACE_S = 20.0
 """A process ends itself this long after another one did, if it has not ended by then: it waits for what never comes."""
 CONNECT_S = 20.0
 """The connections are made within this time, or there are none."""
+_WORD_S = 1.0  # whoever connects says at once who it is; others must not take the time of the ranks
 _NOTICE_S = 10.0  # workers that were forked hold the connection of a killed process for 5 s
 _SILENT_S, _PROBE_S, _PROBES = 10, 5, 4  # a machine that is gone is noticed after 30 s
 
@@ -217,7 +218,7 @@ def _accept(server: socket.socket, token: str, num_peers: int, watch: _Watch) ->
         server.settimeout(left)
         with suppress(OSError):
             peer, _ = server.accept()
-            peer.settimeout(left)
+            peer.settimeout(min(left, _WORD_S))
             given, _, name = _first_line(peer).partition(" ")
             if secrets.compare_digest(given.encode(), token.encode()):
                 watch.follow(_kept_alive(peer), name)
