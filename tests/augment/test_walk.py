@@ -114,6 +114,17 @@ def test_an_object_of_which_copies_hide_all_that_is_left_is_gone() -> None:
     assert shown.visible_fraction == pytest.approx([10 / 40, 1.0])
 
 
+def test_a_line_partly_under_a_copy_does_not_forbid_what_cuts_nothing() -> None:
+    """Its share is measured again in each frame, with other float noise."""
+    shapes = ShapeArray.from_objects([{"line": [10, 20, 77, 31, 98, 70]}, {"bbox_2d": [0, 0, 7, 7]}])
+    pasted = start(shapes).copied(Copy((Patch((0.0, 0.0, 7.0, 7.0), Affine.translation(50, 24)),), ""), "paste")
+    assert 0.5 < pasted.visible_fraction[0] < 1.0
+    rules = DropRules(skip_if_line=True)
+    for k in range(100):
+        turn = Affine.translation(80, 60) @ Affine.rotation(3.6 * k) @ Affine.scaling(0.4, 0.4)
+        assert isinstance(pasted.warped(Warp(turn, CANVAS, "", rules), "turn", cut=True), Walk)
+
+
 def test_a_copy_of_a_copy_is_hidden_as_the_copy_is() -> None:
     shapes = ShapeArray.from_objects([{"bbox_2d": [0, 0, 10, 10]}, {"bbox_2d": [20, 0, 40, 10]}])
     # The box over a quarter of the other one; then both, and the copy over them, once more below.

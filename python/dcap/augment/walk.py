@@ -150,7 +150,7 @@ class Walk:
             before, left = len(np.unique(self.instance)), len(np.unique(after.instance))
             if left < min(rules.min_objects, before):
                 return Skip(f"{counted(left, 'object')} would remain, fewer than {min(rules.min_objects, before)}")
-        if rules.skip_if_line and _line_lengths_left(after) < _line_lengths_left(self):
+        if rules.skip_if_line and _line_lengths_left(after) < _line_lengths_left(self) - _NOISE:
             return Skip("a line would be cut")
         return None
 
