@@ -197,6 +197,8 @@ class TestImagePath:
         assert image_path(record) == out / "a.jpg", "an image beside the file itself comes first"
         other = replace(record, image="b.jpg", extra={"source": "coco"})
         assert image_path(other) == out / "b.jpg"
+        for extra in ({"source": {"file": "a\0b/c.jsonl"}}, {"source": {"file": 5}}):
+            assert image_path(replace(other, extra=extra), out) == out / "b.jpg"
 
     def test_absolute_paths_stay(self, tmp_path: Path) -> None:
         assert image_path(self.record(tmp_path, "/x/a.jpg")) == Path("/x/a.jpg")

@@ -98,6 +98,8 @@ class InsideImage:
         read_header(EmbeddedImage("inside the file", self, 0))
         for each in (name, name.with_name(f"{name.stem}-inside{name.suffix}")):
             target = folder / each
+            if not target.resolve().is_relative_to(folder.resolve()):
+                raise RecordError(f"image must be written inside {folder}, and {each} leads out of it by a link")
             problem = why_no_file(target)
             if problem == "missing":
                 with written_whole(target, sweep=False) as file:

@@ -241,13 +241,14 @@ def image_path(record: Record, root: str | Path | None = None) -> Path:
     """
     path = Path(record.origin.file).parent / record.image
     answered = record.extra.get("source")
-    if isinstance(answered, Mapping) and isinstance(answered.get("file"), str) and not os.path.exists(path):
-        path = Path(answered["file"]).parent / record.image
+    file = answered.get("file") if isinstance(answered, Mapping) else None
+    if isinstance(file, str) and "\0" not in file and not os.path.exists(path):
+        path = Path(file).parent / record.image
     if root is None:
         return path
     try:
         inside, resolved = Path(root).resolve(), path.resolve()
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         text = f"images[0] must be a path that resolves, not {show(record.image)} ({error})"
         raise RecordError(f"{record.origin}: {text}") from None
     if not resolved.is_relative_to(inside):

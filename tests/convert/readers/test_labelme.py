@@ -267,6 +267,19 @@ def test_a_name_too_long_to_write(tmp_path: Path) -> None:
         read("labelme", source, extract=True)
 
 
+def test_a_picture_is_not_written_through_a_link_that_leads_out(tmp_path: Path) -> None:
+    outside, inside = tmp_path / "outside", tmp_path / "in"
+    outside.mkdir()
+    data = {"shapes": [], "imagePath": "link/new.png", "imageData": png(np.zeros((6, 8, 3)))}
+    write_json(inside / "a.json", data)
+    (inside / "link").symlink_to(outside)
+    with pytest.raises(
+        RecordError, match=r"image must be written inside .*, and link/new.png leads out of it by a link"
+    ):
+        read("labelme", inside, extract=True)
+    assert list(outside.iterdir()) == []
+
+
 def test_two_pictures_of_one_name_are_written_beside_their_files(tmp_path: Path) -> None:
     for folder, value in (("one", 0), ("two", 200)):
         data = {"shapes": [], "imagePath": "a.png", "imageData": png(np.full((6, 8, 3), value))}

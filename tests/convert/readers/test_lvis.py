@@ -40,5 +40,7 @@ def test_absent_categories_are_named(tmp_path: Path) -> None:
 def test_an_image_without_a_name(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="image 3: coco_url or file_name must be given"):
         read("lvis", instances(tmp_path, file_name=""))
+    with pytest.raises(RecordError, match=r"image 3: coco_url must be a URL, not .*http://\[x/1.jpg"):
+        read("lvis", instances(tmp_path, coco_url="http://[x/1.jpg", file_name=None))
     (record,), _ = read("lvis", instances(tmp_path, coco_url="http://x/../a.png", file_name=None))
     assert record.image == "a.png"  # and none above the folder

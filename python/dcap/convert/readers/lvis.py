@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dcap.convert.coco_file import CocoFile
+from dcap.convert.foreign_files import show_short
 from dcap.convert.reader import READERS
 from dcap.convert.readers.coco import Coco
 from dcap.core.errors import RecordError
@@ -28,12 +29,15 @@ class Lvis(Coco):
         ``000000391895.jpg``; of LVIS 0.5's ``COCO_val2014_000000391895.jpg`` the last 16 letters count.
 
         Raises:
-            RecordError: The entry has neither.
+            RecordError: The entry has neither, or ``coco_url`` is no URL.
         """
         url, name = image.get("coco_url"), image.get("file_name")
         names: list[str] = []
         if isinstance(url, str) and url:
-            parts = urlsplit(url).path.strip("/").split("/")
+            try:
+                parts = urlsplit(url).path.strip("/").split("/")
+            except ValueError:
+                raise RecordError(f"coco_url must be a URL, not {show_short(url)}") from None
             names += ["/".join(parts[-2:]), parts[-1]]
         if isinstance(name, str) and name:
             names += [name, name[-_COCO_NAME:]] if name.startswith("COCO_") else [name]
