@@ -70,31 +70,9 @@ def test_a_rule_looks_at_the_part_that_would_be_the_label() -> None:
 
 def test_equal_parts_leave_the_first() -> None:
     comb = [
-        10.1,
-        0,
-        10.1,
-        9,
-        40.3,
-        9,
-        40.3,
-        60,
-        60.3,
-        60,
-        60.3,
-        9,
-        80.2,
-        9,
-        80.2,
-        60,
-        100.2,
-        60,
-        100.2,
-        9,
-        110,
-        9,
-        110,
-        0,
-    ]
+        10.1, 0, 10.1, 9, 40.3, 9, 40.3, 60, 60.3, 60, 60.3, 9, 80.2, 9,
+        80.2, 60, 100.2, 60, 100.2, 9, 110, 9, 110, 0,
+    ]  # fmt: skip
     table = ShapeArray.from_objects([{"poly": comb}])
     for shift in np.linspace(10, 50, 41).tolist():
         parts = moved(start(table, "all"), 0, -shift).shapes

@@ -273,9 +273,7 @@ def test_a_picture_is_not_written_through_a_link_that_leads_out(tmp_path: Path) 
     data = {"shapes": [], "imagePath": "link/new.png", "imageData": png(np.zeros((6, 8, 3)))}
     write_json(inside / "a.json", data)
     (inside / "link").symlink_to(outside)
-    with pytest.raises(
-        RecordError, match=r"image must be written inside .*, and link/new.png leads out of it by a link"
-    ):
+    with pytest.raises(RecordError, match=r"image must be written inside .*, and link/new.png leads out"):
         read("labelme", inside, extract=True)
     assert list(outside.iterdir()) == []
 
