@@ -118,10 +118,11 @@ def test_a_generator_that_is_closed_ends_its_workers(method: str) -> None:
 
 
 HELD = """
-import sys
+import signal
 from dcap.core.parallel import map_in_order
 from support.parallel_cases import harmless
 made = map_in_order(harmless, range(10**6), 2)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell begins without it
 print(next(made).process, flush=True)
 {then}
 """
@@ -149,7 +150,7 @@ def test_an_uncaught_error_that_holds_the_generator_lets_the_program_end() -> No
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_workers_end_with_their_parent(number: signal.Signals) -> None:
-    with program("import signal; signal.pause()") as run:
+    with program("signal.pause()") as run:
         assert run.stdout
         worker = int(run.stdout.readline())
         run.send_signal(number)
