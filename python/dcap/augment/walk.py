@@ -207,8 +207,10 @@ class Walk:
             return np.minimum(np.bincount(instance, shown)[instance], 1.0) if len(instance) else shown
         if not _has_parts(instance):
             return shown.copy()
-        first = _starts(instance)
-        return np.maximum.reduceat(shown, first).repeat(np.diff(first, append=len(instance)))
+        is_first = _begins(instance)
+        largest = np.maximum.reduceat(shown, np.flatnonzero(is_first))
+        of_part: npt.NDArray[np.float64] = largest[np.cumsum(is_first) - 1]
+        return of_part
 
     def _chosen(self) -> npt.NDArray[np.int64] | None:
         """Return which parts are labels now. `None`: all."""
@@ -216,7 +218,7 @@ class Walk:
             return None
         # Float noise must not decide between equal parts: the first of them stays.
         large = np.flatnonzero(self.shown_share >= (1.0 - _NOISE) * self.visible_fraction)
-        return large[_starts(self.instance[large])]
+        return large[_begins(self.instance[large])]
 
     def labelled(self) -> Walk:
         """Return the state in which every part is a label."""
@@ -364,9 +366,11 @@ def _has_parts(instance: npt.NDArray[np.int64]) -> bool:
     return bool((instance[1:] == instance[:-1]).any())
 
 
-def _starts(instance: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return where each object begins among its parts."""
-    return np.flatnonzero(np.diff(instance, prepend=-1))
+def _begins(instance: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Return which parts are the first of their object."""
+    is_first = np.ones(len(instance), np.bool_)
+    np.not_equal(instance[1:], instance[:-1], out=is_first[1:])
+    return is_first
 
 
 def _reason(visible: float | None, rules: DropRules, name: str) -> str:
