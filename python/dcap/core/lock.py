@@ -102,31 +102,35 @@ def owned(folder: Path, way_out: str) -> Iterator[None]:
 
 def _take(folder: Path, way_out: str) -> int:
     """Return the open lock file of a folder, locked and with this process in it."""
-    path = folder / FILE_NAME
     while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            free = _lock(fd)
-            if free is not False and not _is_in_place(fd, path):
-                os.close(fd)
-                continue
-            owner = _read(fd)
-            if free is False or (owner is not None and _lives(owner, path, locked=free is True)):
-                by = "another process owns it" if owner is None else f"{owner} owns it"
-                gone = "" if owner is None or owner.is_here else f" If that machine is gone for good, delete {path}."
-                raise CheckpointError(f"{folder} must have one owner at a time, and {by}. {way_out}{gone}")
-            if owner is not None:
-                log.info("%s is taken over from %s, which has ended", folder, owner)
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, (json.dumps(asdict(Owner.this_process())) + "\n").encode(), 0)
-        except FileNotFoundError:  # the owner ended meanwhile, and took its file away
-            os.close(fd)
-            continue
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.close(fd)
-            raise
-        return fd
+        with contextlib.ExitStack() as closing:
+            fd = os.open(folder / FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            closing.callback(os.close, fd)
+            if _claim(fd, folder, way_out):
+                closing.pop_all()  # it stays open
+                return fd
+
+
+def _claim(fd: int, folder: Path, way_out: str) -> bool:
+    """Lock an open file and write this process into it. Return false if it is no longer the file in place."""
+    path = folder / FILE_NAME
+    free = _lock(fd)
+    if free is not False and not _is_in_place(fd, path):
+        return False
+    owner = _read(fd)
+    try:
+        is_owned = free is False or (owner is not None and _lives(owner, path, locked=free is True))
+    except FileNotFoundError:  # the owner ended meanwhile, and took its file away
+        return False
+    if is_owned:
+        by = "another process owns it" if owner is None else f"{owner} owns it"
+        gone = "" if owner is None or owner.is_here else f" If that machine is gone for good, delete {path}."
+        raise CheckpointError(f"{folder} must have one owner at a time, and {by}. {way_out}{gone}")
+    if owner is not None:
+        log.info("%s is taken over from %s, which has ended", folder, owner)
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, (json.dumps(asdict(Owner.this_process())) + "\n").encode(), 0)
+    return True
 
 
 def _lock(fd: int) -> bool | None:
