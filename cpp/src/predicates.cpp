@@ -134,8 +134,8 @@ Points scaled(const std::array<const double*, kPoints>& from) noexcept {
     return to;
 }
 
-// Whole numbers up to this, of which sums of products of four fit an int64: no six terms of a turn exceed 6 w^2, and no
-// four products of turns 4 * (6 w^2)^2 < 2^63.
+// With whole coordinates up to this w, int64 holds every sum: a turn is at most 6 w^2, and four products of two turns
+// are at most 4 (6 w^2)^2 < 2^63.
 constexpr double kMostWhole = 8192.0;
 
 struct WholePlace {

@@ -176,7 +176,7 @@ def _summary(report: ValidationReport) -> list[str]:
             f"clipped   {counted(report.clipped, 'shape')} partly outside {whose}; only the inner part is used"
         )
     if report.split:
-        lines.append(f"split     {report.split} of them, in parts of which only the largest is used")
+        lines.append(f"split     {report.split} of them are cut into parts; the largest is used")
     if report.images_missing:
         lines.append(f"images    {report.images_missing} missing")
     lines.append(f"problems  {len(report.problems)}" if report.problems else "no problems")

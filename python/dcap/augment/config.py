@@ -99,7 +99,7 @@ class AugmentConfig:
     box_policy: Literal["polygon", "aabb"] = "polygon"
     """What a rotated box becomes. ``polygon``: its exact four corners; ``aabb``: the upright box around them."""
     split_policy: Literal["largest", "all"] = "largest"
-    """What remains of a shape that a border cuts into parts. ``largest``: the part of which most is visible after the
+    """What remains of a shape that a border cuts into parts. ``largest``: the largest visible part after the
     last op; ``all``: every part, each as an object of its own. The same holds for shapes that the border of the image
     cuts already in the file."""
     completeness: Completeness | None = None

@@ -224,7 +224,7 @@ class ImageFolder:
         raise RecordError(self._missing(names))
 
     def unused(self) -> list[str]:
-        """Return the image files below the folder that `find` has not returned."""
+        """Return the image files below the folder that no call of `find` returned."""
         used = {str(path.relative_to(self.root)) for path in self._found if path.is_relative_to(self.root)}
         return [path for path in self.tree.files if path not in used]
 
