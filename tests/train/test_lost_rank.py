@@ -56,7 +56,7 @@ def together(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[BaseExceptio
             except (DcapError, RuntimeError) as error:
                 raised[number] = error
 
-        threads = [threading.Thread(target=rank, args=item) for item in enumerate(bodies)]
+        threads = [threading.Thread(target=rank, args=item, name=f"rank {item[0]}") for item in enumerate(bodies)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -97,6 +97,28 @@ def test_the_error_of_one_rank_is_the_reason_of_the_others(together: Any, who: i
         assert str(error).endswith("data.train: a.jsonl:3: image must be whole")
         if number != who:
             assert str(error).startswith(f"rank {who}")
+
+
+def test_a_rank_that_connects_after_the_error_of_another_one_learns_of_it_too(
+    together: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, lost = socket.create_connection, ranks._Watch._lose
+    is_known = threading.Event()
+
+    def late(*args: Any, **options: Any) -> socket.socket:
+        if threading.current_thread().name == "rank 2":
+            assert is_known.wait(10)
+        return connect(*args, **options)
+
+    def lose(watch: ranks._Watch, reason: str) -> None:
+        lost(watch, reason)
+        is_known.set()
+
+    monkeypatch.setattr(socket, "create_connection", late)
+    monkeypatch.setattr(ranks._Watch, "_lose", lose)
+    raised = together(fails_as_a_collective, ends_with(ConfigError("image must be whole")), fails_as_a_collective)
+    assert isinstance(raised[2], TrainingError)
+    assert str(raised[2]).endswith("image must be whole")
 
 
 def test_an_error_of_a_collective_that_has_no_such_reason_stays_what_it_is(

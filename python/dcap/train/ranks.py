@@ -118,6 +118,9 @@ class _Watch:
         """
         with self._lock:
             self._peers.append(peer)
+            known = self.reason
+        if known:  # another one ended while this one still connected
+            _send(peer, known)
         threading.Thread(target=self._listen, args=(peer, name), daemon=True).start()
 
     def leave(self, last_word: str) -> None:
