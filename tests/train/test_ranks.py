@@ -6,8 +6,10 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -221,3 +223,49 @@ def test_every_rank_stops_and_names_the_sample_of_any(found: Any, kind: str, mes
 
 def test_only_the_first_rank_talks(found: Any) -> None:
     assert found["stderr"].count("what trains") == 3, "once in each of three runs"
+
+
+@pytest.mark.slow
+def test_a_training_whose_rank_is_killed_ends_with_the_reason_and_resumes_to_the_same_bytes(
+    run_config: Callable[..., RunConfig], photo_file: Path, tmp_path: Path
+) -> None:
+    changes: dict[str, Any] = {"data": {"train": str(photo_file)}, "training": {"max_steps": 12, "save_steps": 4}}
+
+    def start(name: str) -> list[subprocess.Popen[str]]:
+        config = tmp_path / f"{name}.yaml"
+        config.write_text(dump_yaml(run_config(**merge(changes, {"training": {"output_dir": str(tmp_path / name)}}))))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        env = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
+        env |= {"MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        return [
+            subprocess.Popen(
+                [sys.executable, "-m", "dcap.train", str(config)],
+                env={**env, "RANK": rank, "LOCAL_RANK": rank},
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for rank in ("0", "1")
+        ]
+
+    def finish(ranks: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
+        told = [rank.communicate(timeout=120)[1] for rank in ranks]
+        return [(rank.returncode, text) for rank, text in zip(ranks, told, strict=True)]
+
+    assert [code for code, _ in finish(start("whole"))] == [0, 0]
+    ranks, metrics = start("killed"), tmp_path / "killed" / "metrics.jsonl"
+    while not (metrics.is_file() and len(metrics.read_text().splitlines()) >= 6):
+        assert ranks[0].poll() is None, finish(ranks)
+        time.sleep(0.05)
+    ranks[1].kill()
+    killed_at = time.monotonic()
+    (code, told), _ = finish(ranks)
+    assert time.monotonic() - killed_at < 60
+    assert code == 1
+    assert "rank 1" in told.splitlines()[-1], told
+    assert "The same command resumes from the newest checkpoint" in told.splitlines()[-1]
+    assert [code for code, _ in finish(start("killed"))] == [0, 0]
+    adapter = Path("final", "adapter", "adapter_model.safetensors")
+    assert (tmp_path / "killed" / adapter).read_bytes() == (tmp_path / "whole" / adapter).read_bytes()
+    assert [line["step"] for line in lines(tmp_path / "killed")] == [line["step"] for line in lines(tmp_path / "whole")]
