@@ -53,7 +53,8 @@ def test_large_logits_neither_overflow_nor_lose_the_gradient(scale: float, seed:
     # A loss is the difference of two logits, so its error grows with them.
     torch.testing.assert_close(losses, expected, rtol=1e-5, atol=2e-6 * max(scale, 5.0))
     ours, theirs = torch.autograd.grad(total, big), torch.autograd.grad(expected.sum(), big)
-    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    # A probability is the exponential of one, so its relative error grows with them.
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=2e-7 * max(scale, 50.0))
 
 
 def test_a_frozen_head_gets_no_gradient_and_passes_one_on() -> None:

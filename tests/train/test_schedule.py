@@ -17,7 +17,8 @@ def config(**kwargs: Any) -> TrainingConfig:
 
 
 def factors(total: int, **kwargs: Any) -> list[float]:
-    return [lr_factor(step, total, config(**kwargs)) for step in range(1, total + 1)]
+    schedule = config(**kwargs)
+    return [lr_factor(step, total, schedule) for step in range(1, total + 1)]
 
 
 def test_cosine_goes_from_zero_over_the_peak_to_the_floor() -> None:

@@ -7,6 +7,7 @@ the string under it, which also feeds the JSON Schema (`dcap.core.schema`).
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 import types
@@ -283,6 +284,7 @@ def check_fields(config: Any) -> None:
         object.__setattr__(config, name, _convert(getattr(config, name), hint, name))
 
 
+@functools.cache
 def _hints(cls: type) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
