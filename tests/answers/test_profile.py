@@ -24,9 +24,10 @@ CONFIG = DataConfig(
 )  # fmt: skip
 
 
-def test_it_comes_back_and_needs_no_prompt_files(tmp_path: Path) -> None:
+def test_it_comes_back_and_needs_no_prompt_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "dense.txt").write_text("列出所有目标", "utf-8")
-    profile = resolve_profile(CONFIG, tmp_path)
+    profile = resolve_profile(CONFIG)
     (tmp_path / "dense.txt").unlink()
     path = save_profile(tmp_path, profile)
     assert path == tmp_path / FILE_NAME

@@ -26,11 +26,12 @@ def test_texts_in_place_replace_the_set_s_one_by_one() -> None:
     assert resolve(PromptConfig(system="Be brief.", summary="Sum up.")) == Prompts("Be brief.", base.dense, "Sum up.")
 
 
-def test_files_start_at_the_config_s_folder(tmp_path: Path) -> None:
+def test_files_start_at_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "prompts").mkdir()
     (tmp_path / "prompts" / "dense.txt").write_bytes("\ufeff列出所有目标\n".encode())
     config = PromptConfig(dense="file:prompts/dense.txt", summary=f"file:{tmp_path}/prompts/dense.txt")
-    prompts = resolve(config, tmp_path)
+    prompts = resolve(config)
     assert prompts.dense == prompts.summary == "列出所有目标"
 
 
@@ -43,11 +44,14 @@ def test_files_start_at_the_config_s_folder(tmp_path: Path) -> None:
         (b"x" * (MAX_PROMPT_BYTES + 1), f"prompts.dense: .*dense.txt must be at most {MAX_PROMPT_BYTES} bytes"),
     ],
 )
-def test_a_file_that_is_no_prompt(tmp_path: Path, content: bytes | None, message: str) -> None:
+def test_a_file_that_is_no_prompt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
     if content is not None:
         (tmp_path / "dense.txt").write_bytes(content)
     with pytest.raises(ConfigError, match=message):
-        resolve(PromptConfig(dense="file:dense.txt"), tmp_path)
+        resolve(PromptConfig(dense="file:dense.txt"))
 
 
 def test_control_tokens_are_refused() -> None:

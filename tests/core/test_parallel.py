@@ -82,7 +82,7 @@ def test_a_worker_killed_while_it_sends_is_a_clear_error(tmp_path: Path) -> None
 
 
 def test_a_bug_in_a_worker_is_told_with_its_traceback(capfd: pytest.CaptureFixture[str]) -> None:
-    message = r"^a worker process died \(exit code 1\)\. The error that ended it stands above\.$"
+    message = r"^a worker process died \(exit code 1\)\. The error that ended it is printed above\.$"
     with pytest.raises(WorkerError, match=message):
         list(map_in_order(cases.faulty, range(30), 2))
     assert "KeyError: 'a bug'" in capfd.readouterr().err

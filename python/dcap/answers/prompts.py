@@ -77,20 +77,20 @@ PROMPTS.register(
 )
 
 
-def resolve(config: PromptConfig, base_dir: str | Path = ".") -> Prompts:
+def resolve(config: PromptConfig) -> Prompts:
     """Return the prompt texts of a config.
 
     Args:
-        config: Name of a set, and texts that replace its own; ``file:PATH`` reads a UTF-8 file.
-        base_dir: Folder that a relative PATH starts at. A run uses its current folder, as for its data.
+        config: Name of a set, and texts that replace its own; ``file:PATH`` reads a UTF-8 file. A relative PATH starts
+            at the current folder, as those of data.
 
     Raises:
         ConfigError: The set is unknown, a file is missing, too large or not UTF-8, or a text is empty.
     """
     base = PROMPTS.get(config.name, "data.answer.prompts.name")
-    dense = _text(config.dense, "dense", base_dir)
-    summary = _text(config.summary, "summary", base_dir)
-    system = _text(config.system, "system", base_dir)
+    dense = _text(config.dense, "dense")
+    summary = _text(config.summary, "summary")
+    system = _text(config.system, "system")
     return Prompts(
         base.system if system is None else system,
         base.dense if dense is None else dense,
@@ -98,11 +98,11 @@ def resolve(config: PromptConfig, base_dir: str | Path = ".") -> Prompts:
     )
 
 
-def _text(value: str | None, name: str, base_dir: str | Path) -> str | None:
+def _text(value: str | None, name: str) -> str | None:
     if value is None:
         return None
     if value.startswith(_FILE):
-        value = _read(Path(base_dir) / value.removeprefix(_FILE).strip(), name)
+        value = _read(Path(value.removeprefix(_FILE).strip()), name)
     if not value.strip():
         raise ConfigError(f"data.answer.prompts.{name} must not be empty. Leave it out to use the named set's text.")
     token = _CONTROL_TOKEN.search(value)

@@ -7,7 +7,6 @@ the string under it, which also feeds the JSON Schema (`dcap.core.schema`).
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import re
 import types
@@ -284,10 +283,14 @@ def check_fields(config: Any) -> None:
         object.__setattr__(config, name, _convert(getattr(config, name), hint, name))
 
 
-@functools.cache
+_HINTS: dict[type, dict[str, Any]] = {}  # reading annotations takes longer than all checks
+
+
 def _hints(cls: type) -> dict[str, Any]:
-    hints = typing.get_type_hints(cls)
-    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+    if cls not in _HINTS:
+        hints = typing.get_type_hints(cls)
+        _HINTS[cls] = {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+    return _HINTS[cls]
 
 
 def _convert(value: Any, hint: Any, where: str) -> Any:

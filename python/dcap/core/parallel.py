@@ -111,7 +111,7 @@ def _how_it_ended(process: BaseProcess) -> str:
     process.join(_LAST_BREATH_S)
     code = process.exitcode
     if code is not None and code > 0:  # an error that nobody expected; Python has printed it
-        return f"(exit code {code}). The error that ended it stands above."
+        return f"(exit code {code}). The error that ended it is printed above."
     how = f"signal {signal.Signals(-code).name}" if code else f"exit code {code}"
     return f"({how}). Most often memory ran out: use fewer workers (--workers or data.num_workers)."
 

@@ -225,12 +225,11 @@ class DataConfig:
         return bool(self.entries(split))
 
 
-def resolve_profile(config: DataConfig, base_dir: str | Path = ".") -> ResolvedProfile:
+def resolve_profile(config: DataConfig) -> ResolvedProfile:
     """Return the answer profile of a data config, its prompts as texts.
 
     Args:
-        config: A run's ``data:`` section.
-        base_dir: Folder where relative paths of ``file:PATH`` prompts start.
+        config: A run's ``data:`` section. Paths of ``file:PATH`` prompts start at the current folder, as those of data.
 
     Raises:
         ConfigError: There is no such set of prompts, a file cannot be read, or a prompt holds a control token.
@@ -238,8 +237,8 @@ def resolve_profile(config: DataConfig, base_dir: str | Path = ".") -> ResolvedP
     datasets = {}
     for entry in config.mixture:
         own = config.of_entry(entry)
-        datasets[entry.name] = DatasetProfile(own.answer, resolve(own.answer.prompts, base_dir), own.mode)
-    prompts = resolve(config.answer.prompts, base_dir)
+        datasets[entry.name] = DatasetProfile(own.answer, resolve(own.answer.prompts), own.mode)
+    prompts = resolve(config.answer.prompts)
     return ResolvedProfile(config.answer, prompts, config.mode, datasets, config.sixteen_bit)
 
 
