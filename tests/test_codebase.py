@@ -48,7 +48,7 @@ def test_layers_hold(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["core", "kernels", "geometry", "augment", "evaluate", "cli.__main__", "train.config"]
+    "module", ["core", "kernels", "geometry", "augment", "evaluate", "cli.__main__", "train.config", "model.decoding"]
 )
 def test_importing_a_light_layer_loads_no_model_code(module: str) -> None:
     heavy = "{'torch', 'transformers', 'accelerate', 'peft'}"

@@ -11,6 +11,7 @@ from dcap.core.faces import lazy
 
 if TYPE_CHECKING:
     from dcap.model.config import AdapterConfig, ModelConfig
+    from dcap.model.decoding import Decoding
     from dcap.model.generation import Generated, Generator, Prompt
     from dcap.model.layer_cost import MemoryRows, MemoryStep
     from dcap.model.load import blank_model, load_model
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AdapterConfig",
+    "Decoding",
     "Generated",
     "Generator",
     "MemoryEstimate",
@@ -38,6 +40,7 @@ __getattr__, __dir__ = lazy(
     __name__,
     {
         "config": ("AdapterConfig", "ModelConfig"),
+        "decoding": ("Decoding",),
         "generation": ("Generated", "Generator", "Prompt"),
         "layer_cost": ("MemoryRows", "MemoryStep"),
         "load": ("blank_model", "load_model"),

@@ -35,13 +35,18 @@ class Generated:
 
     Attributes:
         text: The answer without the end token. Other special tokens stay.
-        num_tokens: Tokens of the text.
+        token_ids: The tokens of the text.
         finished: False when it was stopped before it ended by itself.
     """
 
     text: str
-    num_tokens: int
+    token_ids: tuple[int, ...]
     finished: bool
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of the text."""
+        return len(self.token_ids)
 
 
 class Generator:
@@ -109,4 +114,4 @@ class Generator:
         ends = [i for i, token in enumerate(row) if token in (self.end_id, self.pad_id)]
         answer = row[: ends[0]] if ends else row
         text = self.tokenizer.decode(answer, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return Generated(text, len(answer), bool(ends))
+        return Generated(text, tuple(answer), bool(ends))
