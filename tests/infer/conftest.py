@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+from dcap.model.config import ModelConfig
+from dcap.model.load import load_model
+from dcap.model.lora import load_adapter
+from support.tuned import CPU, KINDS, logits_of, write_tuned
 
 SIZES = ((70, 100), (64, 64), (40, 130), (90, 33), (100, 70))
 """Height and width of the photos."""
@@ -29,3 +36,33 @@ def photos(tmp_path: Path) -> Path:
     path = tmp_path / "photos.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
+
+
+Tuned = Callable[[str], Path]
+
+
+@pytest.fixture(scope="session")
+def tuned(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Tuned:
+    """Return a function that gives the ``final/`` of a run of a kind of `KINDS`; it is written once."""
+    folder = tmp_path_factory.mktemp("tuned")
+    torch.set_num_threads(1)
+
+    def find(kind: str) -> Path:
+        final = folder / kind / "final"
+        return final if final.exists() else write_tuned(final, tiny_folder, KINDS[kind])
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def tuned_logits(tuned: Tuned, tiny_folder: Path) -> Callable[[str], torch.Tensor]:
+    """Return a function that gives the logits of the tiny model with an adapter, not merged, in float32."""
+    known: dict[str, torch.Tensor] = {}
+
+    def find(kind: str) -> torch.Tensor:
+        if kind not in known:
+            bare = load_model(ModelConfig(str(tiny_folder), dtype="float32"), CPU, for_generation=True)
+            known[kind] = logits_of(load_adapter(bare, tuned(kind) / "adapter").eval())
+        return known[kind]
+
+    return find

@@ -34,6 +34,7 @@ from dcap.infer.predictor import Predictor, choose_device, load_predictor, predi
 from dcap.infer.run import PredictOptions, ask_record, predict_records
 from dcap.infer.source import find_source
 from dcap.model.generation import Generated, Prompt
+from dcap.model.saved_adapter import SavedAdapter
 from dcap.records.files.jsonl import JsonlFile
 from dcap.records.record import Origin, Record
 
@@ -181,9 +182,8 @@ def test_what_a_thinking_model_drafts_is_no_prediction(generator: Any, photos: P
 
 
 def test_an_adapter_of_other_weights_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
-    source = dataclasses.replace(
-        find_source(str(tiny_folder), None), adapter=tmp_path / "adapter", base_digest="another"
-    )
+    other = SavedAdapter(tmp_path / "adapter", {}, {"base_digest": "another"})
+    source = dataclasses.replace(find_source(str(tiny_folder), None), saved=other)
     with pytest.raises(
         ConfigError, match=r"adapter must be given the weights that it was trained on, and .* has others"
     ):

@@ -158,6 +158,10 @@ def test_modules_to_save_train_in_full(model: Any) -> None:
         ),
         ({"freeze_aligner": True, "adapter": {"target_modules": ("lm_head",)}}, "head and embedding share"),
         ({"adapter": {"modules_to_save": ("embed_tokens",)}}, "head and embedding share"),
+        (
+            {"adapter": {"modules_to_save": ("merger", "norm")}},
+            r"modules_to_save must not name model\.visual\.merger\.norm beside model\.visual\.merger, which holds it",
+        ),
     ],
 )
 def test_impossible_targets(model: Any, change: dict[str, Any], message: str) -> None:

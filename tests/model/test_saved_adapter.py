@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from dcap.model.config import AdapterConfig, ModelConfig
 from dcap.model.generation import Generator, Prompt
 from dcap.model.load import load_model
 from dcap.model.lora import attach, bare_model, load_adapter
+from dcap.model.saved_adapter import find_adapter
 
 Load = Callable[[], Any]
 
@@ -87,3 +90,33 @@ def test_torn_weights_are_an_error(load: Load, adapter: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ConfigError, match="must fit the model"):
         load_adapter(load(), adapter)
+
+
+SETTINGS = {"peft_type": "LORA", "r": 4, "rank_pattern": {"merger": 9}, "modules_to_save": ["merger"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [({}, "lora"), ({"use_rslora": True}, "rslora"), ({"use_dora": True, "use_rslora": True}, "dora"),
+     ({"peft_type": "IA3"}, "ia3")],
+)  # fmt: skip
+def test_an_adapter_describes_itself(tmp_path: Path, change: dict[str, Any], kind: str) -> None:
+    (tmp_path / "adapter_config.json").write_text(json.dumps(SETTINGS | change))
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"weights")
+    saved = find_adapter(tmp_path)
+    assert (saved.kind, saved.rank, saved.modules_to_save, saved.base) == (kind, 9, ("merger",), None)
+    assert saved.digest() == hashlib.sha256(b"weights").hexdigest()
+
+
+def test_settings_that_are_none_say_nothing(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("[1]")
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"weights")
+    saved = find_adapter(tmp_path)
+    assert (saved.kind, saved.rank, saved.modules_to_save, saved.base, saved.base_digest) == ("lora", 0, (), None, None)
+
+
+def test_the_name_of_the_field_is_in_the_message(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"^model.init_adapter must be a folder with .* as model\.name_or_path\."):
+        find_adapter(tmp_path, "model.init_adapter")

@@ -22,8 +22,9 @@ from dcap.geometry.canvas import Canvas
 from dcap.model.config import AdapterConfig, ModelConfig
 from dcap.model.load import check_source, load_model
 from dcap.model.lora import attach, trainable
+from dcap.model.saved_model import BaseFiles
 from dcap.train.step import Learner
-from dcap.train.weights import BaseFiles, load_weights, save_weights
+from dcap.train.weights import load_weights, save_weights
 
 MakeLearner = Callable[..., Learner]
 KINDS = [

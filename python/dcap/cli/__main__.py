@@ -19,7 +19,7 @@ from dcap.core.words import printable
 
 COMMANDS = (
     "doctor", "guide", "convert", "validate", "audit", "preview", "mix", "inspect", "train", "predict", "evaluate",
-    "replay", "schema",
+    "export", "replay", "schema",
 )  # fmt: skip
 
 EXIT_ERROR = 2
@@ -41,6 +41,7 @@ in this order, on your own data:
   dcap train configs/mine.yaml training.max_steps=20   try a few steps, then all of them
   dcap predict --model BASE --adapter runs/mine/final --data val.jsonl --out pred.jsonl
   dcap evaluate --truth val.jsonl --pred pred.jsonl    precision, recall, F1, captions
+  dcap export --model BASE --adapter runs/mine/final --out exported   one folder that any server loads
   dcap replay --config configs/mine.yaml --epoch 3 --index 17 --out replay   one sample again, to the pixel
 
 the same on bundled photos and a tiny model, no GPU and no download needed:

@@ -189,6 +189,13 @@ def folder_written_whole(place: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def give_mode(folder: Path, mode: int) -> None:
+    """Give all files the mode of one that was simply opened: safetensors writes its own for the owner's eyes only."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(stat.S_IMODE(mode))
+
+
 def replace_folder(source: Path, target: Path) -> None:
     """Rename `source` to `target`; an older `target` is there until the moment of the exchange."""
     old = target.with_name(f".old-{target.name}")

@@ -23,6 +23,8 @@ STATE_MARKER = "trainer_state.json"
 """Marker of a checkpoint."""
 FINAL_MARKER = "final.json"
 """Marker of the final weights."""
+EXPORT_MARKER = "export.json"
+"""Marker of an export."""
 
 
 def seal(folder: Path, marker: str) -> None:

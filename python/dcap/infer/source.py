@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from dcap.answers.profile import FILE_NAME, ResolvedProfile, load_profile
 from dcap.core.config import to_tree
-from dcap.core.errors import CheckpointError, ConfigError
+from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger
-from dcap.core.manifest import FINAL_MARKER, STATE_MARKER, check_digests
 from dcap.data.config import DataConfig, resolve_profile
 from dcap.demo import base_name, resolve_model
+from dcap.model.saved_adapter import SETTINGS, SavedAdapter, checked_mark, find_adapter, inside
 
 log = get_logger(__name__)
 
@@ -28,16 +27,25 @@ class ModelSource:
 
     Attributes:
         model: Folder or hub id of the base model, or of one tuned in full.
-        adapter: Folder with ``adapter_config.json``, if any.
+        saved: The adapter, if any.
         profile: How answers are written; the one saved with the weights, or the defaults.
-        base_digest: Digest of the weights that the adapter was trained on, if a run wrote it; see
-            `dcap.model.fingerprint`.
+        has_profile: Whether it was saved with the weights.
     """
 
     model: str
-    adapter: Path | None
+    saved: SavedAdapter | None
     profile: ResolvedProfile
-    base_digest: str | None = None
+    has_profile: bool
+
+    @property
+    def adapter(self) -> Path | None:
+        """Folder with ``adapter_config.json``, if any."""
+        return self.saved.folder if self.saved else None
+
+    @property
+    def base_digest(self) -> str | None:
+        """Digest of the weights that the adapter was trained on, if a run wrote it; see `dcap.model.fingerprint`."""
+        return self.saved.base_digest if self.saved else None
 
     @property
     def mode(self) -> Literal["dense", "summary"]:
@@ -67,18 +75,21 @@ def find_source(model: str, adapter: Path | None, dataset: str | None = None) ->
         CheckpointError: The answer profile is torn or unknown, or a file that a run wrote is damaged.
     """
     base = Path(resolve_model(model))
-    found = _inside(base, "model", "config.json") if base.is_dir() else None
+    found = inside(base, "model", "config.json") if base.is_dir() else None
     if base.is_dir() and found is None:
-        hint = " Give it as --adapter, and its base model as --model." if _inside(base, "adapter", _ADAPTER) else ""
+        hint = " Give it as --adapter, and its base model as --model." if inside(base, "adapter", SETTINGS) else ""
         raise ConfigError(f"--model must be a folder with config.json, not {base}.{hint}")
-    attached = _find_adapter(adapter) if adapter is not None else None
-    if attached is not None:
-        _compare_base(attached, model)
-    marks = [_checked_mark(folder) for folder in (attached, found) if folder is not None]
+    saved = find_adapter(adapter) if adapter is not None else None
+    if saved is not None:
+        _compare_base(saved, model)
+    if found is not None:
+        checked_mark(found)
+    attached = saved.folder if saved is not None else None
     places = [folder for folder in (adapter, attached, base, found) if folder is not None]
     # If the inner folder itself is given, the profile is beside it.
     places += [folder.parent for folder in places if folder.name in ("adapter", "model")]
     profile = next((load_profile(folder) for folder in places if (folder / FILE_NAME).is_file()), None)
+    has_profile = profile is not None
     if profile is None:
         log.info("no %s beside the weights: the default answer profile and English prompts are used", FILE_NAME)
         profile = resolve_profile(DataConfig())
@@ -87,50 +98,15 @@ def find_source(model: str, adapter: Path | None, dataset: str | None = None) ->
     elif not profile.is_trained:
         names = ", ".join(profile.datasets)
         log.warning("every data set had prompts or answers of its own in training; give --dataset, one of %s", names)
-    base_digest = marks[0].get("base_digest") if attached is not None else None
-    return ModelSource(str(found) if found else resolve_model(model), attached, profile, base_digest)
+    return ModelSource(str(found) if found else resolve_model(model), saved, profile, has_profile)
 
 
-def _checked_mark(folder: Path) -> dict[str, Any]:
-    """Return what the run that wrote weights left beside them, after a look at every byte; empty if no run did."""
-    for marker in (FINAL_MARKER, STATE_MARKER):
-        if folder.name in ("adapter", "model") and (folder.parent / marker).is_file():
-            try:
-                return check_digests(folder.parent, marker, (f"{folder.name}/", FILE_NAME))
-            except CheckpointError as error:
-                raise CheckpointError(
-                    f"{error}. If it was changed on purpose, delete {folder.parent / marker}"
-                ) from None
-    return {}
-
-
-_ADAPTER = "adapter_config.json"
-
-
-def _inside(folder: Path, name: str, file: str) -> Path | None:
-    return next((place for place in (folder, folder / name) if (place / file).is_file()), None)
-
-
-def _find_adapter(folder: Path) -> Path:
-    found = _inside(folder, "adapter", _ADAPTER)
-    if found is None:
-        full = _inside(folder, "model", "config.json") is not None
-        hint = " It holds a whole model: give it as --model." if full else ""
-        raise ConfigError(f"--adapter must be a folder with {_ADAPTER}, not {folder}.{hint}")
-    if not (found / "adapter_model.safetensors").is_file():
-        # A .bin file is a pickle: loading one runs whatever code is inside.
-        raise ConfigError(f"--adapter must hold adapter_model.safetensors, and {found} does not")
-    return found
-
-
-def _compare_base(adapter: Path, model: str) -> None:
+def _compare_base(adapter: SavedAdapter, model: str) -> None:
     """Point out an adapter that was trained on another model: all its weights may fit, and its answers be wrong."""
-    try:
-        base = json.loads((adapter / _ADAPTER).read_text("utf-8")).get("base_model_name_or_path")
-    except (ValueError, AttributeError, RecursionError):
-        return  # said when the adapter is loaded
+    base = adapter.base
     if base and base not in (model, base_name(model)):
-        log.warning("%s was trained on %s, and --model is %s. They must hold the same weights", adapter, base, model)
+        log.warning("%s was trained on %s, and --model is %s. They must hold the same weights", adapter.folder, base,
+                    model)  # fmt: skip
 
 
 def digest_folder(folder: Path, end_bytes: int = END_BYTES) -> str:

@@ -6,6 +6,9 @@ import hashlib
 
 import torch
 
+from dcap.core.errors import ConfigError
+from dcap.model.saved_adapter import SavedAdapter
+
 _VALUES = 64
 """Values of each parameter that count, at even distances."""
 
@@ -25,3 +28,23 @@ def weights_digest(model: torch.nn.Module) -> str:
         some = flat[:: max(1, flat.numel() // _VALUES)][:_VALUES].to("cpu", torch.bfloat16)
         digest.update(f"{name}\0{tuple(parameter.shape)}\0".encode() + some.view(torch.int16).numpy().tobytes())
     return digest.hexdigest()
+
+
+def check_base(digest: str, name: str, adapter: SavedAdapter, way_out: str) -> None:
+    """Refuse an adapter of other weights: all of it would fit, and its answers would be wrong.
+
+    Args:
+        digest: `weights_digest` of the model.
+        name: Option or field that names the model, with its value, for the message.
+        adapter: The adapter. Nothing is known of one that no run of dcap wrote; it passes.
+        way_out: Last sentence of the message.
+
+    Raises:
+        ConfigError: The adapter was trained on other weights.
+    """
+    wanted = adapter.base_digest
+    if wanted is not None and wanted != digest:
+        raise ConfigError(
+            f"{name} must hold the weights that {adapter.folder} was trained on, those of {adapter.base} with digest "
+            f"{wanted[:12]}, not others with digest {digest[:12]}. {way_out}"
+        )

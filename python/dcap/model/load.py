@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -116,6 +117,27 @@ def check_source(config: ModelConfig) -> str:
             f"({settings.get('quant_method', 'unknown method')}). Give the model that they were made from"
         )
     return source
+
+
+def load_exact(config: ModelConfig) -> Any:
+    """Load a model for a merge: on the CPU, in the precision that it is stored in, so that no cast comes before it.
+
+    A model in float16 becomes float32, which holds all of its values.
+
+    Args:
+        config: Which model; its own dtype does not count.
+
+    Raises:
+        ConfigError: As `load_model`.
+        MissingPackageError: As `load_model`.
+    """
+    from transformers import AutoConfig
+
+    settings = AutoConfig.from_pretrained(check_source(config), revision=config.revision, trust_remote_code=False)
+    stored = settings.dtype or settings.text_config.dtype
+    dtype: Literal["bfloat16", "float32"] = "bfloat16" if stored in (torch.bfloat16, "bfloat16") else "float32"
+    exact = replace(config, dtype=dtype, attention="auto")
+    return load_model(exact, torch.device("cpu"), for_generation=True)
 
 
 def _first_line(error: Exception) -> str:

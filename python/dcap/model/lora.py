@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import warnings
 from collections.abc import Iterator
@@ -121,7 +122,7 @@ def load_adapter(model: Any, folder: str | Path) -> Any:
             adapted = PeftModel.from_pretrained(model, str(folder))
         with safe_open(str(folder / "adapter_model.safetensors"), framework="pt") as file:
             saved = set(file.keys())
-    except (ValueError, RuntimeError, OSError, SafetensorError) as error:
+    except (ValueError, RuntimeError, OSError, KeyError, SafetensorError) as error:
         raise ConfigError(f"adapter {folder} must fit the model: {str(error).strip().splitlines()[0]}") from None
     there = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
     for names, what in ((saved - there, "has no place in the model"), (there - saved, "is not in the file")):
@@ -159,6 +160,10 @@ def _saved_modules(model: Any, adapter: AdapterConfig) -> list[str]:
         for name in found:
             members = modules[name] if isinstance(modules[name], torch.nn.ModuleList) else None
             out += [name] if members is None else [f"{name}.{i}" for i in range(len(members))]
+    for outer, inner in itertools.permutations(dict.fromkeys(out), 2):
+        if inner.startswith(f"{outer}."):
+            # PEFT would write both, and could not read them back.
+            raise ConfigError(f"model.adapter.modules_to_save must not name {inner} beside {outer}, which holds it")
     return out
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from dcap.core.errors import CheckpointError
-from dcap.core.files import folder_written_whole
+from dcap.core.files import folder_written_whole, give_mode
 from dcap.core.manifest import seal
 
 
@@ -29,7 +28,7 @@ def whole_folder(target: Path, marker: str) -> Iterator[Path]:
     try:
         with folder_written_whole(target) as scratch:
             yield scratch
-            _give_mode(scratch, (scratch / marker).stat().st_mode)
+            give_mode(scratch, (scratch / marker).stat().st_mode)
             seal(scratch, marker)
     except (OSError, SafetensorError) as error:
         # What safetensors meets on a disk comes as an error of its own.
@@ -37,10 +36,3 @@ def whole_folder(target: Path, marker: str) -> Iterator[Path]:
             f"{target} must be written whole, but that failed: {error}. Older checkpoints are as they were; "
             "the same command resumes from the newest one"
         ) from error
-
-
-def _give_mode(folder: Path, mode: int) -> None:
-    """Give all files the mode of one that was simply opened: safetensors writes its own for the owner's eyes only."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            path.chmod(stat.S_IMODE(mode))

@@ -37,6 +37,7 @@ from dcap.core.files import point_at
 from dcap.core.log import get_logger
 from dcap.core.manifest import FINAL_MARKER, STATE_MARKER, check_digests
 from dcap.core.words import counted
+from dcap.model.saved_model import BaseFiles
 from dcap.records.checking import BAD_RECORDS_FILE
 from dcap.train.atomic import whole_folder
 from dcap.train.config import RunConfig
@@ -46,7 +47,7 @@ from dcap.train.ranks import on_first_rank
 from dcap.train.resume import Start, all_checkpoints, step_of
 from dcap.train.state import RunState
 from dcap.train.step import Learner
-from dcap.train.weights import BaseFiles, load_weights, save_weights
+from dcap.train.weights import load_weights, save_weights
 
 log = get_logger(__name__)
 

@@ -2,46 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
 
-from dcap.answers.profile import AnswerProfile
 from dcap.core.errors import CheckpointError
-from dcap.data.encode import END, Encoder, load_tokenizer
-
-PREPROCESSOR = "preprocessor_config.json"
-PROCESSOR = "processor_config.json"
-# Beside the weights, these make a folder that any runtime can load.
-COMPANIONS = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-    "chat_template.json",
-    PREPROCESSOR,
-    PROCESSOR,
-    "video_preprocessor_config.json",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class BaseFiles:
-    """Where the files beside the weights come from, and what of them the training decides."""
-
-    source: str
-    """Folder or hub id of the model that training began with."""
-    revision: str | None = None
-    """Hub revision of `source`."""
-    answer: AnswerProfile = field(default_factory=AnswerProfile)
-    """Gives the sizes of images that the model saw."""
+from dcap.data.encode import Encoder, load_tokenizer
+from dcap.model.saved_model import BaseFiles, save_model
 
 
 def save_weights(model: Any, folder: Path, base: BaseFiles, dtype: torch.dtype | None = None) -> None:
@@ -61,73 +30,9 @@ def save_weights(model: Any, folder: Path, base: BaseFiles, dtype: torch.dtype |
         model.save_pretrained(str(folder / "adapter"), save_embedding_layers=False)
         (folder / "adapter" / "README.md").unlink(missing_ok=True)
         return
-    place = folder / "model"
     state = model.state_dict() if dtype is None else {k: v.to(dtype) for k, v in model.state_dict().items()}
-    model.save_pretrained(str(place), state_dict=state)
-    for name in COMPANIONS:
-        path = _file_of(base.source, name, base.revision)
-        if path is not None:
-            shutil.copyfile(path, place / name)
-    _edit(place / "config.json", lambda config: _set_config(config, dtype))
-    _edit(place / "generation_config.json", lambda config: _set_end(config, Encoder(load_tokenizer(str(place)))))
-    _write_image_sizes(place, base.answer)
-
-
-def _edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """Change a JSON file; a missing one counts as empty."""
-    tree = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    change(tree)
-    path.write_text(json.dumps(tree, indent=2, ensure_ascii=False) + "\n", "utf-8")
-
-
-def _set_config(config: dict[str, Any], dtype: torch.dtype | None) -> None:
-    for part in (config, config.get("text_config", {})):
-        if part.get("use_cache") is False:
-            # Of training alone: a runtime that follows it would generate many times slower.
-            del part["use_cache"]
-        if dtype is not None and "dtype" in part:
-            part["dtype"] = str(dtype).removeprefix("torch.")
-
-
-def _set_end(config: dict[str, Any], encoder: Encoder) -> None:
-    ends = [encoder.tokenizer.convert_tokens_to_ids(END), encoder.pad_id]
-    given = config.get("eos_token_id") or []
-    others = given if isinstance(given, list) else [given]
-    config["eos_token_id"] = [*ends, *(each for each in others if each not in ends)]
-    config.setdefault("pad_token_id", encoder.pad_id)
-
-
-def _write_image_sizes(place: Path, answer: AnswerProfile) -> None:
-    """Let the image processor make the sizes of the answer profile, in either of the two layouts of its settings."""
-
-    def set_sizes(settings: dict[str, Any]) -> None:
-        settings["size"] = {"shortest_edge": answer.min_pixels, "longest_edge": answer.max_pixels}
-        for name, value in (("min_pixels", answer.min_pixels), ("max_pixels", answer.max_pixels)):
-            if name in settings:
-                settings[name] = value
-
-    nested: dict[str, Any] = {}
-    if (place / PROCESSOR).is_file():
-        nested = json.loads((place / PROCESSOR).read_text("utf-8")).get("image_processor", {})
-        _edit(place / PROCESSOR, lambda processor: set_sizes(processor.setdefault("image_processor", {})))
-    if nested and not (place / PREPROCESSOR).is_file():
-        # The layout that other runtimes look for.
-        _edit(place / PREPROCESSOR, lambda settings: settings.update(nested))
-    if (place / PREPROCESSOR).is_file():
-        _edit(place / PREPROCESSOR, set_sizes)
-
-
-def _file_of(source: str, name: str, revision: str | None) -> Path | None:
-    from transformers.utils import cached_file
-
-    found = cached_file(
-        source,
-        name,
-        revision=revision,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
-    return None if found is None else Path(found)
+    encoder = Encoder(load_tokenizer(base.source, base.revision))
+    save_model(model, folder / "model", base, encoder, state=state, dtype=dtype)
 
 
 def load_weights(model: Any, folder: Path) -> None:

@@ -1,0 +1,245 @@
+"""A tuned model as a folder that any runtime loads: the adapter merged into its base, or the adapter alone.
+
+::
+
+    OUT/                       appears whole or not at all
+        config.json, model*.safetensors, generation_config.json     merged; or
+        adapter_config.json, adapter_model.safetensors              peft
+        tokenizer.json, preprocessor_config.json, chat_template.jinja, ...
+        answer_profile.json    how the model is asked and its answers are read
+        export.json            what it was made of, what survived the cast, the figures of the check, digests of files
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+
+import dcap
+from dcap.answers.profile import FILE_NAME, save_profile
+from dcap.core.errors import ConfigError, OutputError
+from dcap.core.files import folder_written_whole, give_mode
+from dcap.core.log import get_logger
+from dcap.core.manifest import EXPORT_MARKER, seal
+from dcap.core.words import counted, printable
+from dcap.data.encode import Encoder, load_tokenizer
+from dcap.demo import base_name
+from dcap.infer.server_limits import check_servable, serve_command
+from dcap.infer.source import ModelSource, find_source
+from dcap.model.config import ModelConfig
+from dcap.model.fingerprint import check_base, weights_digest
+from dcap.model.load import load_exact
+from dcap.model.lora import load_adapter
+from dcap.model.merge import Survival, merge_adapter
+from dcap.model.saved_adapter import SETTINGS, WEIGHTS, SavedAdapter
+from dcap.model.saved_model import PREPROCESSOR, PROCESSOR, BaseFiles, save_model
+from dcap.model.towers import TOWERS
+
+log = get_logger(__name__)
+
+ExportFormat = Literal["merged", "peft"]
+ExportDType = Literal["bfloat16", "float32"]
+
+LEAST_SHARE = 0.9
+"""Where less of a layer's update survives the cast, a warning says so."""
+PACKAGES = ("torch", "transformers", "peft", "safetensors")
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """One run of ``dcap export``."""
+
+    model: str
+    """``builtin:tiny``, hub id or folder of the base model."""
+    adapter: Path
+    """Folder of the adapter, or the one that ``dcap train`` wrote."""
+    out: Path
+    """Folder to write."""
+    format: ExportFormat = "merged"
+    """The adapter merged into its base, or the adapter alone in PEFT's format."""
+    dtype: ExportDType | None = None
+    """Precision of the weights. `None`: bfloat16 merged, and an adapter as it was trained."""
+    shard_size: str = "5GB"
+    """Most bytes of one file of weights."""
+    revision: str | None = None
+    """Hub revision of the base. `None`: the newest."""
+    accept_other_base: bool = False
+    """Go on if the adapter was trained on other weights than those of `model`."""
+    overwrite: bool = False
+    """Replace an older export in `out`."""
+
+    def __post_init__(self) -> None:
+        if re.fullmatch(r"[1-9]\d*[MG]B", self.shard_size) is None:
+            raise ConfigError(f"--shard-size must be a size such as 5GB or 500MB, not {printable(self.shard_size)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export made."""
+
+    out: Path
+    about: Mapping[str, Any]
+    """The content of ``export.json`` but for the digests of files."""
+    survival: tuple[Survival, ...] = ()
+    """What of the update of each layer survived the cast; empty for an adapter alone."""
+
+
+def export(options: ExportOptions) -> Exported:
+    """Write a tuned model as a folder that any runtime loads.
+
+    Raises:
+        ConfigError: The model, the adapter or an option cannot work, or the adapter was trained on other weights.
+        CheckpointError: The answer profile is torn or of another version, or a file that a run wrote is damaged.
+        OutputError: The folder cannot be written; nothing of it is left, and an older one is as it was.
+    """
+    source = find_source(options.model, options.adapter)
+    adapter = source.saved
+    assert adapter is not None
+    if not source.has_profile:
+        raise ConfigError(
+            f"--adapter must have {FILE_NAME} beside it, which says how the model is asked, and {options.adapter} has "
+            "none. Give the folder that dcap train wrote, or a copy of all of it"
+        )
+    if options.format == "peft":
+        check_servable(adapter)
+    _check_out(options, source)
+    base = _base_files(source, options.revision)
+    encoder = Encoder(load_tokenizer(base.source, options.revision))
+    adapted, digest = _load(options, adapter)
+    survival: tuple[Survival, ...] = ()
+    dtype = None if options.format == "peft" else options.dtype or "bfloat16"
+    if dtype is not None:
+        log.info("merging %s into %s, in float32 and then %s", adapter.folder, options.model, dtype)
+        adapted, survival = merge_adapter(adapted, getattr(torch, dtype))
+    about = _about(options, adapter, digest, survival)
+    with _written(options.out) as folder:
+        if dtype is not None:
+            save_model(adapted, folder, base, encoder, dtype=getattr(torch, dtype), shard_size=options.shard_size)
+        else:
+            _copy_adapter(folder, adapter, options.dtype)
+        save_profile(folder, source.profile)
+        (folder / EXPORT_MARKER).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        give_mode(folder, (folder / EXPORT_MARKER).stat().st_mode)
+        seal(folder, EXPORT_MARKER)
+    return Exported(options.out, about, survival)
+
+
+def _base_files(source: ModelSource, revision: str | None) -> BaseFiles:
+    base = BaseFiles(source.model, revision, source.profile.answer)
+    if base.find(PREPROCESSOR) is None and base.find(PROCESSOR) is None:
+        raise ConfigError(
+            f"--model must hold {PREPROCESSOR}, without which no server shows the model an image, and {base.source} "
+            "does not. Copy it from the published model"
+        )
+    return base
+
+
+def _load(options: ExportOptions, adapter: SavedAdapter) -> tuple[Any, str]:
+    """Return the base with the adapter on it, and the digest of the base."""
+    model = load_exact(ModelConfig(options.model, revision=options.revision))
+    digest = weights_digest(model)
+    if not options.accept_other_base:
+        way_out = "Give the model of the training as --model; or, if you know that it fits, --accept-other-base"
+        check_base(digest, f"--model {options.model}", adapter, way_out)
+    return load_adapter(model, adapter.folder), digest
+
+
+def _check_out(options: ExportOptions, source: ModelSource) -> None:
+    """Refuse to write where something would be lost."""
+    out = options.out
+    if not (out.exists() or out.is_symlink()):
+        return
+    if not options.overwrite:
+        raise ConfigError(f"--out must be a new folder, and {out} exists. Give another one, or --overwrite")
+    if out.is_symlink() or not (out / EXPORT_MARKER).is_file():
+        raise ConfigError(f"--overwrite must replace an export, a folder with {EXPORT_MARKER}, and {out} is none")
+    for option, given in (("--model", Path(source.model)), ("--adapter", options.adapter)):
+        if given.is_dir() and given.resolve().is_relative_to(out.resolve()):
+            raise ConfigError(f"--out must not be the folder of {option}, {given}, which would be lost")
+
+
+@contextmanager
+def _written(out: Path) -> Iterator[Path]:
+    try:
+        with folder_written_whole(out) as folder:
+            yield folder
+    except OutputError:
+        raise
+    except (OSError, SafetensorError) as error:
+        # What safetensors meets on a disk comes as an error of its own.
+        raise OutputError(f"{out}: folder must be written whole, but that failed: {error}. Make room.") from error
+
+
+def _copy_adapter(folder: Path, adapter: SavedAdapter, dtype: ExportDType | None) -> None:
+    from safetensors.torch import load_file, save_file
+
+    shutil.copyfile(adapter.folder / SETTINGS, folder / SETTINGS)
+    if dtype is None:
+        shutil.copyfile(adapter.folder / WEIGHTS, folder / WEIGHTS)
+        return
+    tensors = {k: v.to(getattr(torch, dtype)) for k, v in load_file(adapter.folder / WEIGHTS).items()}
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def _about(
+    options: ExportOptions, adapter: SavedAdapter, base_digest: str, survival: Sequence[Survival]
+) -> dict[str, Any]:
+    """Return what ``export.json`` says: what the export was made of, and what became of it."""
+    base = base_name(options.model)
+    merged = options.format == "merged"
+    serve = f"vllm serve {shlex.quote(str(options.out))}" if merged else serve_command(adapter, base, options.out)
+    return {
+        "format": options.format,
+        "dtype": options.dtype or ("bfloat16" if merged else None),
+        "base": base,
+        "revision": options.revision,
+        "base_digest": base_digest,
+        "adapter": {
+            "path": str(options.adapter),
+            "kind": adapter.kind,
+            "sha256": adapter.digest(),
+            "base": adapter.base,
+            "base_digest": adapter.base_digest,
+        },
+        "versions": {"dcap": dcap.__version__, **{name: version(name) for name in PACKAGES}},
+        "survival": [{"tower": each.tower, "layer": each.layer, "share": round(each.share, 6)} for each in survival],
+        "serve": serve,
+    }
+
+
+def survival_lines(survival: Sequence[Survival]) -> list[str]:
+    """Return for each tower, in words, how much of the update survived the cast."""
+    lines = []
+    for tower in TOWERS:
+        layers = [each for each in survival if each.tower == tower]
+        if layers:
+            least = min(layers, key=lambda each: each.share)
+            some = f"; {sum(each.share < LEAST_SHARE for each in layers)} below {LEAST_SHARE:.0%}"
+            lines.append(
+                f"{tower}: at least {least.share:.1%} of the update survives the cast ({least.layer}) in "
+                f"{counted(len(layers), 'layer')}{some if least.share < LEAST_SHARE else ''}"
+            )
+    return lines
+
+
+def loss_warning(survival: Sequence[Survival], dtype: str) -> str | None:
+    """Return what it means that some of the update was lost to rounding. `None`: at least `LEAST_SHARE` is left."""
+    if all(each.share >= LEAST_SHARE for each in survival):
+        return None
+    least = min(survival, key=lambda each: each.share)
+    return (
+        f"only {least.share:.1%} of the update of {least.tower} {least.layer} is left in {dtype}: the update is small "
+        "beside the weights, and rounding takes more of it than it should. The merged model may answer less like the "
+        "tuned one. Serve base and adapter unmerged (--format peft), or write --dtype float32"
+    )

@@ -1,0 +1,117 @@
+"""An adapter on the disk: found, checked against what its run wrote, and described."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dcap.answers.profile import FILE_NAME
+from dcap.core.errors import CheckpointError, ConfigError
+from dcap.core.manifest import EXPORT_MARKER, FINAL_MARKER, STATE_MARKER, check_digests, digest_file
+
+SETTINGS = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class SavedAdapter:
+    """The folder of an adapter in PEFT's format."""
+
+    folder: Path
+    """Holds ``adapter_config.json`` and ``adapter_model.safetensors``."""
+    settings: Mapping[str, Any]
+    """PEFT's settings. Empty where they cannot be read; loading the adapter says so."""
+    mark: Mapping[str, Any]
+    """What the run that wrote the adapter says about it. Empty where no run did."""
+
+    @property
+    def base(self) -> str | None:
+        """The model that it was trained on, by hub id or folder."""
+        return self.settings.get("base_model_name_or_path") or None
+
+    @property
+    def base_digest(self) -> str | None:
+        """Digest of the weights that it was trained on; see `dcap.model.fingerprint`. `None`: no run wrote it."""
+        return self.mark.get("base_digest")
+
+    @property
+    def kind(self) -> str:
+        """As ``model.adapter.type``: ``lora``, ``rslora`` or ``dora``; else PEFT's own word."""
+        kind = str(self.settings.get("peft_type", "LORA")).lower()
+        if kind == "lora" and self.settings.get("use_dora"):
+            return "dora"
+        return "rslora" if kind == "lora" and self.settings.get("use_rslora") else kind
+
+    @property
+    def rank(self) -> int:
+        """Largest inner dimension of its updates; 0 where the settings do not say."""
+        ranks = [self.settings.get("r"), *(self.settings.get("rank_pattern") or {}).values()]
+        return max((rank for rank in ranks if isinstance(rank, int)), default=0)
+
+    @property
+    def modules_to_save(self) -> tuple[str, ...]:
+        """Modules that were trained in full."""
+        return tuple(self.settings.get("modules_to_save") or ())
+
+    def digest(self) -> str:
+        """Return the SHA-256 of its weights."""
+        return digest_file(self.folder / WEIGHTS)
+
+
+def find_adapter(folder: Path, name: str = "--adapter") -> SavedAdapter:
+    """Find an adapter and compare every byte with what its run wrote.
+
+    Args:
+        folder: What ``dcap train`` wrote, with the adapter in ``adapter/``; or the folder of an adapter.
+        name: Option or field that names the folder, for messages.
+
+    Raises:
+        ConfigError: There is no adapter, or none in safetensors.
+        CheckpointError: A file that the run wrote is damaged.
+    """
+    found = inside(folder, "adapter", SETTINGS)
+    if found is None:
+        full = inside(folder, "model", "config.json") is not None
+        hint = " It holds a whole model: give it as {}.".format("--model" if name[0] == "-" else "model.name_or_path")
+        raise ConfigError(f"{name} must be a folder with {SETTINGS}, not {folder}.{hint if full else ''}")
+    if not (found / WEIGHTS).is_file():
+        # A .bin file is a pickle: loading one runs whatever code is inside.
+        raise ConfigError(f"{name} must hold {WEIGHTS}, and {found} does not")
+    return SavedAdapter(found, _settings(found / SETTINGS), checked_mark(found))
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        tree = json.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError):
+        return {}
+    return tree if isinstance(tree, dict) else {}
+
+
+def inside(folder: Path, name: str, file: str) -> Path | None:
+    """Return `folder`, or the folder `name` in it: the first that holds `file`. `None`: neither does."""
+    return next((place for place in (folder, folder / name) if (place / file).is_file()), None)
+
+
+def checked_mark(folder: Path) -> dict[str, Any]:
+    """Return what the run or export that wrote weights left beside them, after a look at every byte; else nothing.
+
+    Args:
+        folder: The ``adapter/`` or ``model/`` of a run, or the folder of an export.
+
+    Raises:
+        CheckpointError: A file is damaged.
+    """
+    places: list[tuple[Path, str, tuple[str, ...]]] = [(folder, EXPORT_MARKER, ("model", "adapter", FILE_NAME))]
+    if folder.name in ("adapter", "model"):
+        places += [(folder.parent, marker, (f"{folder.name}/", FILE_NAME)) for marker in (FINAL_MARKER, STATE_MARKER)]
+    for place, marker, names in places:
+        if (place / marker).is_file():
+            try:
+                return check_digests(place, marker, names)
+            except CheckpointError as error:
+                raise CheckpointError(f"{error}. If it was changed on purpose, delete {place / marker}") from None
+    return {}

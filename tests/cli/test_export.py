@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dcap.cli.__main__ import main
+from support.tuned import KINDS, write_tuned
+
+
+@pytest.fixture(scope="module")
+def final(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
+    return write_tuned(tmp_path_factory.mktemp("run") / "final", tiny_folder, KINDS["lora"], scale=1e-6)
+
+
+def arguments(final: Path, out: Path, *more: str) -> list[str]:
+    return ["export", "--adapter", str(final), "--model", "builtin:tiny", "--out", str(out), *more]
+
+
+def test_an_export_says_what_survived_and_how_to_serve_it(
+    final: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, figures = tmp_path / "out", tmp_path / "figures.json"
+    assert main(arguments(final, out, "--json", str(figures))) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "llm: at least" in said
+    assert "of the update survives the cast" in said
+    assert "is left in bfloat16" in said
+    assert f"serve it: vllm serve {out}" in said
+    assert json.loads(figures.read_text()).items() <= json.loads((out / "export.json").read_text()).items()
+    assert main(arguments(final, out)) == 2
+    assert "--out must be a new folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--shard-size", "x"], "--shard-size must be a size such as 5GB or 500MB, not x"),
+        (["--adapter", "missing"], "--adapter must be a folder with adapter_config.json, not missing"),
+        (["--model", "missing_folder"], "missing_folder"),
+        (["--json", "missing/x/", "--out", "."], "--out must be a new folder, and . exists"),
+    ],
+)
+def test_mistakes_are_one_line(
+    final: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    change: list[str], message: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments(final, tmp_path / "out", *change)) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
