@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -74,10 +75,27 @@ class TestOrder:
     )  # fmt: skip
 
     def test_reading_is_top_to_bottom_then_left_to_right_and_stable(self) -> None:
-        assert order_objects(self.SHAPES, DEFAULT).tolist() == [3, 2, 1, 4, 0]
+        assert order_objects(self.SHAPES, "reading").tolist() == [3, 2, 1, 4, 0]
 
     def test_record_keeps_the_file_s_order(self) -> None:
-        assert order_objects(self.SHAPES, AnswerProfile(object_order="record")).tolist() == [0, 1, 2, 3, 4]
+        assert order_objects(self.SHAPES, "record").tolist() == [0, 1, 2, 3, 4]
+
+    def test_xy_is_left_to_right_then_top_to_bottom_and_the_nearer_end_first(self) -> None:
+        assert order_objects(self.SHAPES, "xy").tolist() == [3, 4, 1, 0, 2]
+
+    def test_center_goes_by_the_middle_of_the_bounds(self) -> None:
+        assert order_objects(self.SHAPES, "center").tolist() == [2, 4, 3, 1, 0]
+
+    @pytest.mark.parametrize(("order", "names"), [("xy", "bac"), ("center", "bac"), ("reading", "bca")])
+    def test_xy_and_center_compare_what_is_written(self, order: Any, names: str) -> None:
+        """On the grid, a and b have the same left side, a and c the same top and bottom."""
+        boxes = shapes_of(
+            {"bbox_2d": [99.9, 250.2, 300, 350]},
+            {"bbox_2d": [100.1, 200, 300, 305]},
+            {"bbox_2d": [150, 250.1, 260, 349.7]},
+        )
+        answer = to_answer(boxes, list("abc"), Canvas(1000, 1000), AnswerProfile(object_order=order))
+        assert "".join(answer.captions) == names
 
     def test_captions_move_with_their_shapes(self) -> None:
         answer = to_answer(self.SHAPES, list("abcde"), CANVAS, DEFAULT)
@@ -147,7 +165,7 @@ class TestRoundTrip:
         self, scene: tuple[ShapeArray, list[str], Canvas], profile: AnswerProfile
     ) -> None:
         shapes, captions, canvas = scene
-        keep = AnswerProfile(format=profile.format, emit_norm=profile.emit_norm, object_order="record")
+        keep = replace(profile, object_order="record", max_polygon_points=None)
         text = write(shapes, captions, canvas, keep)
         read = parse(text, keep)
         assert write(to_canvas(read, canvas, keep), read.captions, canvas, keep) == text

@@ -16,7 +16,7 @@ from dcap.answers.profile import AnswerProfile
 from dcap.data.encode import Encoder, load_tokenizer
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import GeometryKind, ShapeArray
-from support.answer_cases import profiles, scenes, shapes_of
+from support.answer_cases import CAPTIONS, profiles, scenes, shapes_of
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +24,13 @@ def encoder(tiny_folder: Path) -> Encoder:
     return Encoder(load_tokenizer(str(tiny_folder)))
 
 
-@given(scene=scenes(), profile=profiles)
+@given(scene=scenes(), beside=st.lists(CAPTIONS, min_size=5, max_size=5), profile=profiles)
 def test_a_count_is_the_number_of_tokens(
-    encoder: Encoder, scene: tuple[ShapeArray, list[str], Canvas], profile: AnswerProfile
+    encoder: Encoder, scene: tuple[ShapeArray, list[str], Canvas], beside: list[str], profile: AnswerProfile
 ) -> None:
-    answer = to_answer(*scene, profile)
-    brief = Outline.of(answer, profile.format)
+    shapes, captions, canvas = scene
+    answer = to_answer(shapes, [a + b + a for a, b in zip(beside, captions, strict=False)], canvas, profile)
+    brief = Outline.of(answer, profile)
     assert brief is not None
     assert encoder.num_answer_tokens(brief) == len(encoder.answer_ids(write_answer(answer, profile)))
 
@@ -38,18 +39,18 @@ def test_a_count_is_the_number_of_tokens(
 def test_every_digit_counts(encoder: Encoder, numbers: list[int]) -> None:
     shapes = ShapeArray.from_points([np.array(numbers, np.float64).reshape(3, 2)], [GeometryKind.LINE])
     answer = Answer(shapes, ("7 of 9",), np.zeros(1, np.int64), np.ones(1))
-    brief = Outline.of(answer, "qwen")
-    assert brief is not None
-    assert brief.digits == len("".join(map(str, numbers))) - 1
-    assert encoder.num_answer_tokens(brief) == len(
-        encoder.answer_ids(write_answer(answer, AnswerProfile(format="qwen")))
-    )
+    for name in ANSWER_FORMATS:
+        profile = AnswerProfile(format=name)
+        brief = Outline.of(answer, profile)
+        assert brief is not None
+        assert brief.digits == len("".join(map(str, numbers))) - 1
+        assert encoder.num_answer_tokens(brief) == len(encoder.answer_ids(write_answer(answer, profile)))
 
 
 def test_an_outline_has_one_digit_per_object() -> None:
     profile = AnswerProfile(emit_norm="none")
     shapes = shapes_of({"bbox_2d": [10, 20, 300, 40]}, {"poly": [0, 30, 50, 30, 50, 100]})
-    brief = Outline.of(to_answer(shapes, ["a", 'b"'], Canvas(100, 1000), profile), profile.format)
+    brief = Outline.of(to_answer(shapes, ["a", 'b"'], Canvas(100, 1000), profile), profile)
     assert brief is not None
     assert brief.text == (
         '{"object_1": {"bbox_2d": [0], "desc": "a"}, "object_2": {"poly_points": 3, "poly": [[0]], "desc": "b\\""}}'
@@ -70,5 +71,5 @@ def spaced() -> Iterator[str]:
 
 def test_a_format_of_a_plugin_is_written_and_counted(spaced: str) -> None:
     answer = to_answer(shapes_of({"bbox_2d": [10, 20, 300, 40]}), ["a"], Canvas(100, 1000), AnswerProfile())
-    assert Outline.of(answer, "qwen") is not None
-    assert Outline.of(answer, spaced) is None
+    assert Outline.of(answer, AnswerProfile(format="qwen")) is not None
+    assert Outline.of(answer, AnswerProfile(format=spaced)) is None

@@ -173,7 +173,7 @@ class TestLenient:
         shapes, captions, canvas = scene
         answer = to_answer(shapes, captions, canvas, profile)
         text = write_answer(answer, profile)
-        ends = _object_ends(text)
+        ends = _object_ends(text, profile)
         assert len(ends) == len(captions)
         for cut in {*ends, *(end - 1 for end in ends), *range(0, len(text), 7)}:
             read = lenient(text[:cut], profile)
@@ -221,6 +221,10 @@ class TestLenient:
                     "```",
                     "９",
                     "object_1",
+                    '[1, 2, 3, 4, "b"]',
+                    '["l", 1, 2, 3, 4, "c"]',
+                    '"l"',
+                    "[1: ",
                 ]
             ),
             max_size=40,
@@ -228,7 +232,7 @@ class TestLenient:
     )
     @example(['{"a":', BOX])
     def test_any_heap_of_tokens_is_survived(self, tokens: list[str]) -> None:
-        for profile in (DEFAULT, AnswerProfile(format="qwen", emit_norm="none")):
+        for profile in (DEFAULT, AnswerProfile(format="rows", emit_norm="none", prefix="[{num_objects}: ")):
             check_is_legal(lenient("".join(tokens), profile))
 
     @given(scenes(), profiles, st.data())
@@ -243,7 +247,7 @@ class TestLenient:
         damaged = text[:at] + data.draw(st.text(max_size=3)) + text[at + count :]
         read = lenient(damaged, profile)
         check_is_legal(read)
-        before = sum(end < at for end in _object_ends(text))
+        before = sum(end < at for end in _object_ends(text, profile))
         assert read.captions[:before] == answer.captions[:before]
 
     @pytest.mark.parametrize(
@@ -262,6 +266,8 @@ class TestLenient:
             '{""',
             '}{"]["\\',
             '{"desc":"a",',
+            '["a"],',
+            '["l",1,2,3,4,"a"],',
             " ",
         ],
     )
@@ -275,10 +281,11 @@ class TestLenient:
         assert large < 30 * small + 0.02
 
 
-def _object_ends(text: str) -> list[int]:
+def _object_ends(text: str, profile: AnswerProfile) -> list[int]:
     """Return where each object of a valid answer ends, found by Python's own JSON decoder."""
-    ends, position, decoder = [], 1, json.JSONDecoder()
-    while (start := text.find("{", position)) >= 0:
+    bracket = "[" if profile.format == "rows" else "{"
+    ends, position, decoder = [], min(text.find(each) for each in "[{" if each in text) + 1, json.JSONDecoder()
+    while (start := text.find(bracket, position)) >= 0:
         position = decoder.raw_decode(text, start)[1]
         ends.append(position)
     return ends

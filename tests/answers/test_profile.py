@@ -18,7 +18,8 @@ from dcap.data.config import DataConfig, resolve_profile
 CONFIG = DataConfig(
     mode="mixed",
     answer=AnswerProfile(
-        format="qwen", emit_norm="norm100", object_order="record", max_polygon_points=24, min_pixels=4096,
+        format="qwen", emit_norm="norm100", object_order="xy", max_polygon_points=24, min_pixels=4096,
+        prefix="{num_objects} 个\n", line_direction="canonical",
         max_pixels=1 << 19, prompts=PromptConfig(name="zh", dense="file:dense.txt", system="你好"),
     ),
 )  # fmt: skip
@@ -71,6 +72,8 @@ def changed(tree: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("answer.emit_norm", "norm10", 'answer.emit_norm must be one of "norm1000", "norm100", "none", not "norm10"'),
         ("answer.emit_nrom", "none", "answer.emit_nrom is not a field of answer; did you mean emit_norm"),
         ("answer.max_pixels", "many", "answer.max_pixels must be an integer"),
+        ("answer.prefix", "{count}", "prefix must have no fields but {num_objects}"),
+        ("answer.object_order", "yx", 'answer.object_order must be one of "reading", "record", "xy", "center"'),
         ("answer.min_pixels", 1, "min_pixels must be within"),
         ("prompts", ..., "prompts must be given"),
         ("prompts.dense", ..., "prompts.dense must be given"),
@@ -99,6 +102,13 @@ def test_a_torn_file_is_an_error_with_a_way_out(tmp_path: Path, content: bytes) 
 def test_a_missing_file_names_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"answer profile must exist. It is beside the weights: name the folder"):
         load_profile(tmp_path)
+
+
+def test_a_profile_from_before_a_field_has_its_default(tmp_path: Path, tree: dict[str, Any]) -> None:
+    for name in ("prefix", "line_direction"):
+        tree = changed(tree, f"answer.{name}", ...)
+    (tmp_path / FILE_NAME).write_text(json.dumps(tree))
+    assert load_profile(tmp_path) == resolve_profile(DataConfig())
 
 
 def mixture(*entries: dict[str, Any]) -> DataConfig:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcap.answers.reader import Node, Notes, Scan, Unreadable
+from dcap.answers.reader import Node, Notes, Row, Scan, Unreadable
 from dcap.core.errors import AnswerError
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -59,17 +59,33 @@ def test_members_keep_order_repeats_and_places() -> None:
     assert root.members == [("a", 1, 1), ("a", [2], 9)]
 
 
+def nodes_of(scan: Scan) -> list[Node]:
+    return [value for value in scan.closed if isinstance(value, Node)]
+
+
 def test_nodes_come_out_when_they_close() -> None:
     scan = Scan('{"x": {"a": 1}, "y": {"b": {"c": 2}}, "z": {"d"', Notes(strict=False))
-    assert [node.members[0][0] for node in scan.nodes] == ["a", "c", "b"]
+    assert [node.members[0][0] for node in nodes_of(scan)] == ["a", "c", "b"]
     assert scan.root is None
 
 
 def test_reading_goes_on_at_the_bracket_that_did_not_fit() -> None:
     notes = Notes(strict=False)
     scan = Scan('{"a" {"b": 1} "c": {"d": 2}', notes)
-    assert [node.members[0][0] for node in scan.nodes] == ["b", "d"]
+    assert [node.members[0][0] for node in nodes_of(scan)] == ["b", "d"]
     assert notes.problems == [
         "character 5: '{' must not be here, expected colon",
         "character 19: answer must be one JSON value, found another one",
     ]
+
+
+def test_rows_are_lists_that_end_with_a_text_outside_of_objects() -> None:
+    text = ' [[1, "a"], [2, 3], {"x": [4, "b"]}, [["c"], "d"], ["e", 5], [6, "f'
+    rows = [value for value in Scan(text, Notes(strict=False)).closed if isinstance(value, Row)]
+    assert rows == [Row(2, [1, "a"]), Row(38, ["c"]), Row(37, [["c"], "d"])]
+
+
+def test_the_places_of_a_part_are_those_of_the_whole() -> None:
+    notes = Notes(strict=False, offset=100)
+    Scan("x", notes)
+    assert notes.problems == ["character 100: answer must be nothing but JSON, found 'x'"]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dcap.answers.formats import OWN_FORMATS
 from dcap.audit import sample_checks as audit_checks
 from dcap.audit.sample_checks import SAMPLE_CHECKS, AuditedSample, Check, illegal
 from dcap.core.errors import RecordError
@@ -58,7 +59,7 @@ def texts(check: Check, sample: AuditedSample) -> list[str]:
 
 
 @pytest.mark.parametrize("mode", ["dense", "summary"])
-@pytest.mark.parametrize("answer_format", ["object_map", "qwen"])
+@pytest.mark.parametrize("answer_format", OWN_FORMATS)
 def test_what_dcap_makes_passes(make: Make, mode: str, answer_format: str) -> None:
     answer = {"max_pixels": 90_000, "format": answer_format}
     sample = make(mode=mode, answer=answer, steps=[("same", lambda record: record)])

@@ -15,19 +15,10 @@ from dcap.answers.profile import AnswerProfile
 from dcap.data.encode import IGNORE_INDEX, Encoder, _without_added_tokens, load_tokenizer
 from dcap.data.tokens import TokenKind, byte_kinds
 from dcap.geometry.shapes import KEY_OF_KIND, GeometryKind
-from support.answer_cases import profiles, scenes
+from support.answer_cases import CAPTIONS, profiles, scenes
 from support.dataset_cases import make_dataset
 
-CAPTIONS = st.lists(
-    st.one_of(
-        st.text(max_size=8),
-        st.text("0123456789-.[]{}:,\"'\\ \n", max_size=8),
-        st.sampled_from(
-            ["<|im_end|>", "<think>", '"bbox_2d": [1, 2]', '\\", ', "e\u0301", "ﬁ각क़", "\u0338", "🐈\u200d⬛"]
-        ),
-    ),
-    max_size=4,
-).map("".join)
+STRUCTURE = TokenKind.STRUCTURE
 
 
 @pytest.fixture(scope="module")
@@ -37,25 +28,45 @@ def encoder(tiny_folder: Path) -> Encoder:
 
 def pieces(answer: Answer, profile: AnswerProfile) -> list[tuple[str, TokenKind]]:
     """The text of an answer as it is put together, each piece with its kind."""
-    structure, numbered = TokenKind.STRUCTURE, profile.format == "object_map"
-    out = [("{" if numbered else "[", structure)]
+    numbered, rows = profile.format in ("object_map", "desc_first"), profile.format == "rows"
+    signs = (",", ":") if profile.format in ("qwen_compact", "rows") else (", ", ": ")
+    items: list[list[tuple[str, TokenKind]]] = []
     for i, (kind, points) in enumerate(answer.shapes):
-        key = KEY_OF_KIND[kind]
-        count = "" if kind is GeometryKind.BOX else f'"{key}_points": {len(points)}, '
-        out.append((", " if i else "", structure))
-        out.append((f'"object_{i + 1}": ' if numbered else "", structure))
-        out.append((f'{{{count}"{key}": ', structure))
-        values = points.astype(int).tolist()
+        key, values = KEY_OF_KIND[kind], points.astype(int).tolist()
         flat = [value for point in values for value in point]
-        for part in json.dumps(flat if kind is GeometryKind.BOX else values).replace(",", ", ,").split(", ,"):
-            digits = part.strip("[] ")
-            before, after = part.split(digits)
-            out += [(before, structure), (digits, TokenKind.COORDINATE), (f"{after},", structure)]
-        out[-1] = (out[-1][0][:-1], structure)
-        out.append((f', "{"desc" if numbered else "label"}": "', structure))
-        out.append((json.dumps(answer.captions[i], ensure_ascii=False)[1:-1], TokenKind.CAPTION))
-        out.append(('"}', structure))
-    return [*out, ("}" if numbered else "]", structure)]
+        numbers = digits_apart(json.dumps(flat if kind is GeometryKind.BOX or rows else values, separators=signs))
+        caption = [('"', STRUCTURE), (dumped(answer.captions[i]), TokenKind.CAPTION), ('"', STRUCTURE)]
+        if rows:
+            letter = '"l",' if kind is GeometryKind.LINE else ""
+            items.append([("[" + letter, STRUCTURE), *numbers[1:-1], (",", STRUCTURE), *caption, ("]", STRUCTURE)])
+            continue
+        has_count = kind is GeometryKind.LINE or (kind is GeometryKind.POLYGON and profile.format != "desc_first")
+        count = [(json.dumps(f"{key}_points") + signs[1] + str(len(points)), STRUCTURE)] if has_count else []
+        members = [*([count] if count else []), [(json.dumps(key) + signs[1], STRUCTURE), *numbers]]
+        text = [(json.dumps("desc" if numbered else "label") + signs[1], STRUCTURE), *caption]
+        members.insert(0 if profile.format == "desc_first" else len(members), text)
+        name = json.dumps(f"object_{i + 1}") + signs[1] if numbered else ""
+        items.append([(name + "{", STRUCTURE), *joined(members, signs[0]), ("}", STRUCTURE)])
+    opening, closing = "{}" if numbered else "[]"
+    return [(header(answer, profile), STRUCTURE), (opening, STRUCTURE), *joined(items, signs[0]), (closing, STRUCTURE)]
+
+
+def header(answer: Answer, profile: AnswerProfile) -> str:
+    kinds = answer.shapes.kinds.tolist()
+    counts = {"boxes": kinds.count(0), "polygons": kinds.count(1), "lines": kinds.count(2), "objects": len(kinds)}
+    return (profile.prefix or "").format(**{f"num_{name}": count for name, count in counts.items()})
+
+
+def dumped(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+def joined(items: list[list[tuple[str, TokenKind]]], comma: str) -> list[tuple[str, TokenKind]]:
+    return [piece for i, item in enumerate(items) for piece in ([(comma, STRUCTURE)] if i else []) + item]
+
+
+def digits_apart(text: str) -> list[tuple[str, TokenKind]]:
+    return [(char, TokenKind.COORDINATE if char.isdigit() else STRUCTURE) for char in text]
 
 
 @given(scenes(), st.lists(CAPTIONS, min_size=5, max_size=5), profiles)

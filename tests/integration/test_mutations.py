@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dcap.answers.codec import parse
+from dcap.answers.formats import OWN_FORMATS
 from dcap.answers.profile import FILE_NAME, AnswerProfile, ResolvedProfile, load_profile, save_profile
 from dcap.answers.prompts import PromptConfig, resolve
 from dcap.augment.plan import Plan
@@ -173,8 +174,9 @@ def read_config(folder: Path, data: bytes) -> None:
 
 
 def read_answer(_: Path, data: bytes) -> None:
-    for name in ("object_map", "qwen"):
-        parse(data.decode("utf-8", "surrogateescape"), AnswerProfile(format=name), strict=False)
+    for name in OWN_FORMATS:
+        profile = AnswerProfile(format=name, prefix="[{num_lines}] ")
+        parse(data.decode("utf-8", "surrogateescape"), profile, strict=False)
 
 
 CORNERS = np.array([[0.0, 0.0], [96.0, 0.0], [96.0, 64.0]])
@@ -184,6 +186,7 @@ CONFIG = b"a: {b: &x [1, 2.5, null], c: *x}\nd: '1'\n# e\nf:\n- 1e-4\n- !!int 3\
 ANSWERS = [
     b'[{"bbox_2d": [1, 2, 3, 4], "label": "x"}]',
     b'{"object_1": {"poly": [[1, 2], [3, 4], [5, 9]], "desc": "a"}}',
+    b'[1] [["l",1,2,3,4,"x"],[1,2,3,4,"y"]]',
 ]
 CASES: dict[str, Case] = {
     "jsonl": (lambda _: [JSONL], True, read_records("a.jsonl")),

@@ -14,6 +14,18 @@ from dcap.geometry.shapes import GeometryKind, ShapeArray
 
 CONTROL_TOKENS = ["<|im_end|>", "<|im_start|>assistant\n", "<|image_pad|>", "<|vision_start|>", "<think>"]
 
+CAPTIONS = st.lists(
+    st.one_of(
+        st.text(max_size=8),
+        st.text("0123456789-.[]{}:,\"'\\ \n", max_size=8),
+        st.sampled_from(
+            ["<|im_end|>", "<think>", '"bbox_2d": [1, 2]', '\\", ', "e\u0301", "ﬁ각क़", "\u0338", "🐈\u200d⬛"]
+        ),
+    ),
+    max_size=4,
+).map("".join)
+"""Digits, signs and marks that a tokenizer may join with what is beside the caption."""
+
 
 def shapes_of(*objects: dict[str, Any]) -> ShapeArray:
     return ShapeArray.from_objects(objects)
@@ -44,6 +56,8 @@ profiles = st.builds(
     AnswerProfile,
     format=st.sampled_from(sorted(ANSWER_FORMATS)),
     emit_norm=st.sampled_from(["norm1000", "norm100", "none"]),
-    object_order=st.sampled_from(["reading", "record"]),
+    object_order=st.sampled_from(["reading", "record", "xy", "center"]),
+    line_direction=st.sampled_from(["record", "canonical"]),
+    prefix=st.sampled_from([None, None, "{num_objects} objects\n", "{num_boxes}+{num_polygons}+{num_lines}; 各个 "]),
     max_polygon_points=st.sampled_from([None, None, 3, 5]),
 )  # fmt: skip

@@ -12,7 +12,7 @@ from dcap.core.faces import lazy
 
 if TYPE_CHECKING:
     from dcap.answers.codec import Answer, Parsed, parse, to_answer, to_canvas, write
-    from dcap.answers.formats import ANSWER_FORMATS, AnswerFormat, AnswerObject, JsonFormat, PartKind
+    from dcap.answers.formats import ANSWER_FORMATS, AnswerFormat, AnswerObject, JsonFormat, PartKind, RowFormat
     from dcap.answers.prediction import Prediction
     from dcap.answers.profile import AnswerProfile, ResolvedProfile, load_profile, save_profile
     from dcap.answers.prompts import PROMPTS, PromptConfig, Prompts
@@ -31,6 +31,7 @@ __all__ = [
     "PromptConfig",
     "Prompts",
     "ResolvedProfile",
+    "RowFormat",
     "load_profile",
     "parse",
     "save_profile",
@@ -43,7 +44,7 @@ __getattr__, __dir__ = lazy(
     __name__,
     {
         "codec": ("Answer", "Parsed", "parse", "to_answer", "to_canvas", "write"),
-        "formats": ("ANSWER_FORMATS", "AnswerFormat", "AnswerObject", "JsonFormat", "PartKind"),
+        "formats": ("ANSWER_FORMATS", "AnswerFormat", "AnswerObject", "JsonFormat", "PartKind", "RowFormat"),
         "prediction": ("Prediction",),
         "profile": ("AnswerProfile", "ResolvedProfile", "load_profile", "save_profile"),
         "prompts": ("PROMPTS", "PromptConfig", "Prompts"),

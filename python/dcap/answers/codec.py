@@ -3,10 +3,11 @@
 Owns the order of objects, and the legal shapes on the grid. If rounding makes a shape flat, it is widened to the
 smallest legal one, so that no object is lost: a box to one unit, a line to a second point one unit beside the first, a
 polygon to a triangle of one unit's height. A polygon starts at its top-most, then left-most vertex and runs clockwise
-on screen; where it meets that vertex again (up to 8 times), it starts with the smallest sequence. Reading accepts what
-is legal.
+on screen; where it meets that vertex again (up to 8 times), it starts with the smallest sequence. With
+``line_direction: canonical``, a line begins at its upper, then left end. Reading accepts what is legal.
 
-The layout of the text is in `dcap.answers.formats`, the rounding in `dcap.geometry.grid`.
+The layout of the text is in `dcap.answers.formats`, the prefix in `dcap.answers.prefix`, the rounding in
+`dcap.geometry.grid`.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ import numpy as np
 import numpy.typing as npt
 
 from dcap import kernels
-from dcap.answers.formats import ANSWER_FORMATS, BETWEEN_NUMBERS, BETWEEN_POINTS, AnswerObject, JsonFormat, TextPart
-from dcap.answers.profile import AnswerProfile
+from dcap.answers.formats import ANSWER_FORMATS, AnswerObject, PartKind, TextPart, own_layout
+from dcap.answers.prefix import Prefix
+from dcap.answers.profile import AnswerProfile, ObjectOrder
 from dcap.answers.reader import Notes
 from dcap.answers.reasoning import CLOSING, answer_start
 from dcap.core.errors import PluginError
+from dcap.core.words import show
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.grid import SPANS, from_grid, grid_span, to_grid
 from dcap.geometry.measures import simplify
@@ -36,6 +39,8 @@ Points = list[list[int]]
 
 MAX_COORDINATE = 2**31 - 1
 """Bound on the grid where grid units are the canvas's own pixels."""
+_ORDERS_ON_GRID = ("xy", "center")
+"""What the text shows is in exactly this order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,24 +75,34 @@ class Parsed:
     """Problems, each with its character position; empty after strict parsing."""
 
 
-def order_objects(shapes: ShapeArray, profile: AnswerProfile) -> npt.NDArray[np.int64]:
-    """Return the order in which an answer lists the shapes.
+def order_objects(shapes: ShapeArray, order: ObjectOrder) -> npt.NDArray[np.int64]:
+    """Return the order in which an answer lists the shapes, by their bounds; equal ones keep their order.
 
-    ``reading`` sorts by the top, then the left, of each shape's bounds; equal ones keep their order.
+    ::
+
+        reading   top, left
+        xy        left, top, right, bottom
+        center    vertical centre, horizontal centre, top, left
 
     Returns:
         int64 (N,): index of the shape at each place.
     """
-    if profile.object_order == "record" or not len(shapes):
+    if order == "record" or not len(shapes):
         return np.arange(len(shapes))
-    low = np.minimum.reduceat(shapes.xy, shapes.offsets[:-1], axis=0)
-    return np.lexsort((low[:, 0], low[:, 1])).astype(np.int64, copy=False)
+    left, top, right, bottom = shapes.bounds().T
+    keys = {
+        "reading": (left, top),
+        "xy": (bottom, right, top, left),
+        "center": (left, top, left + right, top + bottom),
+    }
+    return np.lexsort(keys[order]).astype(np.int64, copy=False)
 
 
 def to_answer(shapes: ShapeArray, captions: Sequence[str], canvas: Canvas, profile: AnswerProfile) -> Answer:
     """Bring shapes into the order, detail and grid of the profile.
 
-    No object is lost: one that rounding makes flat is widened to the smallest legal shape.
+    No object is lost: one that rounding makes flat is widened to the smallest legal shape. ``reading`` compares shapes
+    before they are rounded, ``xy`` and ``center`` as they are written.
 
     Args:
         shapes: Shapes inside `canvas`, pixel-edge frame.
@@ -98,13 +113,30 @@ def to_answer(shapes: ShapeArray, captions: Sequence[str], canvas: Canvas, profi
     Raises:
         GeometryError: A polygon to be simplified crosses itself millions of times.
     """
-    order = order_objects(shapes, profile)
+    on_grid = profile.object_order in _ORDERS_ON_GRID
+    order = order_objects(shapes, "record" if on_grid else profile.object_order)
     iou = np.ones(len(order))
     if profile.max_polygon_points is not None:
         shapes, iou = _simplified(shapes, profile.max_polygon_points, profile.min_polygon_iou)
     grid = to_grid(shapes.xy, canvas, profile.emit_norm)
     written = canonical_shapes(grid, shapes, order, grid_span(canvas, profile.emit_norm))
+    if profile.line_direction == "canonical":
+        written = _with_lines_downward(written)
+    if on_grid:
+        order = order_objects(written, profile.object_order)
+        written = written.take(order)
     return Answer(written, tuple([captions[i] for i in order.tolist()]), order, iou[order])
+
+
+def _with_lines_downward(shapes: ShapeArray) -> ShapeArray:
+    """Turn each line so that it reads smallest from its first to its last point, where y counts before x."""
+    rows = np.arange(len(shapes.xy))
+    for i in np.flatnonzero(shapes.kinds == GeometryKind.LINE).tolist():
+        start, stop = shapes.offsets[i : i + 2].tolist()
+        points = shapes.xy[start:stop, ::-1].tolist()
+        if points[::-1] < points:
+            rows[start:stop] = rows[start:stop][::-1]
+    return ShapeArray.trusted(shapes.xy[rows], shapes.offsets, shapes.kinds)
 
 
 def _simplified(shapes: ShapeArray, max_points: int, min_iou: float) -> tuple[ShapeArray, npt.NDArray[np.float64]]:
@@ -144,7 +176,7 @@ def canonical_shapes(
 
 
 def write_parts(answer: Answer, profile: AnswerProfile) -> list[TextPart]:
-    """Return the text of an answer in the profile's format, in parts that say what they are.
+    """Return the text of an answer in the profile's format, with its prefix, in parts that say what they are.
 
     Raises:
         ConfigError: The profile's format is not registered.
@@ -162,7 +194,13 @@ def write_parts(answer: Answer, profile: AnswerProfile) -> list[TextPart]:
             f"answer format {profile.format!r} must write pairs of a text and its PartKind, not one text. Let its "
             "method `write` return parts; see dcap.answers.formats.AnswerFormat."
         )
-    return list(parts)
+    return [*_prefix_parts(answer, profile), *parts]
+
+
+def _prefix_parts(answer: Answer, profile: AnswerProfile) -> list[TextPart]:
+    if profile.prefix is None:
+        return []
+    return [(Prefix(profile.prefix).write(answer.shapes.kinds.tolist()), PartKind.STRUCTURE)]
 
 
 def write_answer(answer: Answer, profile: AnswerProfile) -> str:
@@ -194,21 +232,24 @@ class Outline:
     """Digits of the answer that are not in `text`."""
 
     @classmethod
-    def of(cls, answer: Answer, format_name: str) -> Outline | None:
+    def of(cls, answer: Answer, profile: AnswerProfile) -> Outline | None:
         """Return the outline of an answer, or None where the format is not one of dcap's own layouts.
 
         Raises:
             ConfigError: The format is not registered.
         """
-        written = ANSWER_FORMATS.get(format_name, "data.answer.format")
-        if type(written) is not JsonFormat:  # a plugin may write the numbers in another way
+        layout = own_layout(profile.format)
+        if layout is None:
             return None
         shapes = answer.shapes
         kinds, num_points = shapes.kinds.tolist(), (shapes.offsets[1:] - shapes.offsets[:-1]).tolist()
-        pieces = written.pieces(zip(kinds, num_points, repeat("0"), answer.captions, strict=False))
-        between = Counter({BETWEEN_NUMBERS: len(shapes.xy)})
+        pieces = [text for text, _ in _prefix_parts(answer, profile)]
+        pieces += layout.pieces(zip(kinds, num_points, repeat("0"), answer.captions, strict=False))
+        between: Counter[str] = Counter()
         for kind, count in zip(kinds, num_points, strict=True):
-            between[BETWEEN_POINTS[kind]] += count - 1
+            of_point, of_shape = layout.between(kind)
+            between[of_point] += count
+            between[of_shape] += count - 1
         return cls("".join(pieces), between, _num_digits(shapes.xy) - len(shapes))
 
 
@@ -238,10 +279,10 @@ def parse(text: str, profile: AnswerProfile, strict: bool = True, reasoning: boo
     Args:
         text: Any string.
         profile: Format and grid.
-        strict: True: anything that `write` would not write is an error (training data). False: every complete and legal
-            object is kept, all problems are listed in `problems`, and no text raises (a model's answer). Numbers are
-            then rounded and clamped to the grid, and swapped box corners are put in order, each with a note. Objects in
-            reasoning before the answer do not count.
+        strict: True: anything that `write` would not write is an error (training data); only blanks and the order of
+            keys in JSON are free. False: every complete and legal object is kept, all problems are listed in
+            `problems`, and no text raises (a model's answer). Numbers are then rounded and clamped to the grid, and
+            swapped box corners are put in order, each with a note. Objects in reasoning before the answer do not count.
         reasoning: Whether the prompt ended inside reasoning, so that `text` begins in it; for ``strict=False``.
 
     Raises:
@@ -249,13 +290,17 @@ def parse(text: str, profile: AnswerProfile, strict: bool = True, reasoning: boo
         ConfigError: The profile's format is not registered.
     """
     notes = Notes(strict)
-    if not strict:
-        start = answer_start(text, reasoning)
-        if start is None:
-            notes.add(0, f"reasoning must end with {CLOSING} before the answer")
-            return Parsed(ShapeArray.empty(), (), notes.finished())
-        text = " " * start + text[start:]  # places stay what they are
-    found = ANSWER_FORMATS.get(profile.format, "data.answer.format").parse_objects(text, notes)
+    start = 0 if strict else answer_start(text, reasoning)
+    if start is None:
+        notes.add(0, f"reasoning must end with {CLOSING} before the answer")
+        return Parsed(ShapeArray.empty(), (), notes.finished())
+    prefix, start = _read_prefix(text, start, profile.prefix, notes)
+    notes.offset = start
+    found = ANSWER_FORMATS.get(profile.format, "data.answer.format").parse_objects(text[start:], notes)
+    if prefix and profile.prefix is not None:
+        wanted = Prefix(profile.prefix).write([obj.kind for obj in found])
+        if prefix != wanted:
+            notes.add(-len(prefix), f"prefix must be {show(wanted)}, not {show(prefix)}")
     span = SPANS.get(profile.emit_norm, MAX_COORDINATE)  # a text does not tell how large its canvas is
     kinds, points, captions = [], [], []
     for obj in found:
@@ -265,6 +310,19 @@ def parse(text: str, profile: AnswerProfile, strict: bool = True, reasoning: boo
             points.append(legal)
             captions.append(obj.caption)
     return Parsed(ShapeArray.from_points(points, kinds), tuple(captions), notes.finished())
+
+
+def _read_prefix(text: str, start: int, template: str | None, notes: Notes) -> tuple[str, int]:
+    """Return the prefix of an answer that begins at `start`, and where its objects begin. Empty, with a note: none."""
+    if template is None:
+        return "", start
+    if not notes.strict:  # a model leaves lines between its reasoning and its answer
+        start = len(text) - len(text[start:].lstrip())
+    end = Prefix(template).end_in(text, start)
+    if end is None:
+        notes.add(start, f"answer must begin with the prefix {show(template)}")
+        return "", start
+    return text[start:end], end
 
 
 def legal_points(obj: AnswerObject, span: int, notes: Notes) -> Points | None:

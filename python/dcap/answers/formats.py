@@ -1,11 +1,12 @@
 """Answer formats: a list of located objects on the grid to text and back, chosen by name.
 
-Owns the JSON layouts of the answer contract. `dcap.answers.codec` has the grid and the rules of legal shapes.
+Owns the layouts of the answer contract. `dcap.answers.codec` has the grid and the rules of legal shapes.
 """
 
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -13,7 +14,7 @@ from itertools import cycle
 from json.encoder import encode_basestring
 from typing import Any, Protocol
 
-from dcap.answers.reader import Node, Notes, Scan, Unreadable
+from dcap.answers.reader import Node, Notes, Row, Scan, Unreadable
 from dcap.core.registry import Registry
 from dcap.core.words import show
 from dcap.geometry.shapes import KEY_OF_KIND, KEYS, GeometryKind
@@ -65,32 +66,23 @@ class AnswerFormat(Protocol):
 ANSWER_FORMATS: Registry[AnswerFormat] = Registry("answer format", "dcap.answer_formats")
 
 
-@dataclass(frozen=True, slots=True)
-class JsonFormat:
-    """Answers that are JSON: a mapping of numbered objects, or a list.
+class Layout(ABC):
+    """A format of dcap itself. Between two captions, its text depends on the numbers in one place only.
 
-    ::
-
-        numbered   {"object_1": {"bbox_2d": [417, 494, 491, 702], "desc": "cup"},
-                    "object_2": {"line_points": 2, "line": [[0, 32], [125, 102]], "desc": "road"}}
-        list       [{"bbox_2d": [417, 494, 491, 702], "label": "cup"}]
-
-    Lenient reading of one format accepts answers of the other, and notes the difference. Writing and counting tokens
-    (`dcap.answers.codec.Outline`) share `pieces` and the texts between the numbers.
+    So the tokens of an answer can be counted without its numbers (`dcap.answers.codec.Outline`): writing and counting
+    share `pieces` and `between`.
     """
 
-    text_key: str
-    """JSON key of the caption."""
-    numbered: bool
-    """Whether the outermost value is a mapping ``object_1``, ``object_2``, ..., not a list."""
+    __slots__ = ()
 
-    def write(self, objects: Sequence[AnswerObject]) -> list[TextPart]:
-        """Return the answer text in parts."""
-        texts = self.pieces([(obj.kind, len(obj.points), _numbers(obj), obj.caption) for obj in objects])
-        return list(zip(texts, cycle(_PIECE_KINDS), strict=False))
+    @property
+    @abstractmethod
+    def piece_kinds(self) -> tuple[PartKind, ...]:
+        """The kinds of the four pieces of each object, in order."""
 
+    @abstractmethod
     def pieces(self, objects: Iterable[tuple[int, int, str, str]]) -> list[str]:
-        """Return the answer text of N objects in 4 N + 1 pieces.
+        """Return the answer text of N objects in 4 N + 1 pieces; the last one is structure.
 
         ::
 
@@ -100,17 +92,84 @@ class JsonFormat:
         Args:
             objects: Kind, number of points, numbers and caption of each.
         """
+
+    @abstractmethod
+    def between(self, kind: int) -> tuple[str, str]:
+        """Return the texts between the two numbers of a point, and between two points of a shape."""
+
+    def write(self, objects: Sequence[AnswerObject]) -> list[TextPart]:
+        """Return the answer text in parts."""
+        texts = self.pieces([(obj.kind, len(obj.points), self._numbers(obj), obj.caption) for obj in objects])
+        return list(zip(texts, cycle(self.piece_kinds), strict=False))
+
+    def _numbers(self, obj: AnswerObject) -> str:
+        """Write the numbers of one object, from its first digit to its last."""
+        of_point, of_shape = self.between(obj.kind)
+        points = json.dumps(obj.points)[2:-2].split("], [")
+        return of_shape.join(points if of_point == ", " else [point.replace(", ", of_point) for point in points])
+
+
+@dataclass(frozen=True, slots=True)
+class JsonFormat(Layout):
+    """Answers that are JSON objects in a mapping or a list.
+
+    ::
+
+        numbered                 {"object_1": {"bbox_2d": [417, 494, 491, 702], "desc": "cup"},
+                                  "object_2": {"line_points": 2, "line": [[0, 32], [125, 102]], "desc": "road"}}
+        list                     [{"bbox_2d": [417, 494, 491, 702], "label": "cup"}]
+        list, compact            [{"bbox_2d":[417,494,491,702],"label":"cup"}]
+        numbered, text_first     {"object_1": {"desc": "cup", "bbox_2d": [417, 494, 491, 702]}}
+
+    Reading takes any blanks and any order of keys, as JSON does. Lenient reading accepts answers of the other layouts
+    too, and notes the difference.
+    """
+
+    text_key: str
+    """JSON key of the caption."""
+    numbered: bool
+    """Whether the outermost value is a mapping ``object_1``, ``object_2``, ..., not a list."""
+    compact: bool = False
+    """Whether there is no blank behind a comma or colon."""
+    text_first: bool = False
+    """Whether the caption is before the shape."""
+    counted: tuple[str, ...] = ("poly", "line")
+    """Keys of the shapes whose number of points is written before them."""
+
+    @property
+    def piece_kinds(self) -> tuple[PartKind, ...]:
+        """The kinds of the four pieces of each object, in order."""
+        inner = (PartKind.CAPTION, PartKind.NUMBERS) if self.text_first else (PartKind.NUMBERS, PartKind.CAPTION)
+        return PartKind.STRUCTURE, inner[0], PartKind.STRUCTURE, inner[1]
+
+    def pieces(self, objects: Iterable[tuple[int, int, str, str]]) -> list[str]:
+        """Return the answer text of N objects in 4 N + 1 pieces; see `Layout.pieces`."""
         pieces: list[str] = []
         before = "{" if self.numbered else "["
-        text = f', "{self.text_key}": "'
+        comma, colon = self._signs
+        text = f'"{self.text_key}"{colon}"'
         for i, (kind, num_points, numbers, caption) in enumerate(objects, 1):
-            name = f'"object_{i}": ' if self.numbered else ""
+            start = f'{before}"object_{i}"{colon}{{' if self.numbered else f"{before}{{"
             key, is_box = KEY_OF_KIND[kind], kind == GeometryKind.BOX
-            head = f'{{"{key}": [' if is_box else f'{{"{key}_points": {num_points}, "{key}": [['
-            end = "]" if is_box else "]]"
-            pieces += (f"{before}{name}{head}", numbers, end + text, encode_basestring(caption)[1:-1])
-            before = '"}, '
-        return [*pieces, before.removesuffix(", ") + ("}" if self.numbered else "]")]
+            count = f'"{key}_points"{colon}{num_points}{comma}' if key in self.counted else ""
+            head, end = f'{count}"{key}"{colon}{"[" if is_box else "[["}', "]" if is_box else "]]"
+            escaped = encode_basestring(caption)[1:-1]
+            if self.text_first:
+                pieces += (start + text, escaped, f'"{comma}{head}', numbers)
+                before = f"{end}}}{comma}"
+            else:
+                pieces += (start + head, numbers, f"{end}{comma}{text}", escaped)
+                before = f'"}}{comma}'
+        return [*pieces, before.removesuffix(comma) + ("}" if self.numbered else "]")]
+
+    def between(self, kind: int) -> tuple[str, str]:
+        """Return the texts between the two numbers of a point, and between two points: those of a box are one list."""
+        comma, _ = self._signs
+        return comma, comma if kind == GeometryKind.BOX else f"]{comma}["
+
+    @property
+    def _signs(self) -> tuple[str, str]:
+        return (",", ":") if self.compact else (", ", ": ")
 
     def parse_objects(self, text: str, notes: Notes) -> list[AnswerObject]:
         """Return every complete object of any text, in order.
@@ -121,8 +180,7 @@ class JsonFormat:
         scan = Scan(text, notes)
         if notes.total == 0:
             self._check_root(scan.root, notes)
-        found = [_read(node, self.text_key, notes) for node in scan.nodes if not _is_container(node)]
-        return [obj for obj in found if obj is not None]
+        return _read_all(scan, self, notes)
 
     def _check_root(self, root: Any, notes: Notes) -> None:
         if isinstance(root, Node) != self.numbered:
@@ -137,21 +195,94 @@ class JsonFormat:
                 notes.add(start, f"item {i} must be an object with a shape")
 
 
-ANSWER_FORMATS.register("object_map", JsonFormat(text_key="desc", numbered=True))
-ANSWER_FORMATS.register("qwen", JsonFormat(text_key="label", numbered=False))
+@dataclass(frozen=True, slots=True)
+class RowFormat(Layout):
+    """Answers that are a list of rows: the numbers of a shape, then its caption, without blanks.
 
-_PIECE_KINDS = (PartKind.STRUCTURE, PartKind.NUMBERS, PartKind.STRUCTURE, PartKind.CAPTION)
+    ::
+
+        box        [417,494,491,702,"cup"]          four numbers
+        polygon    [10,600,30,600,20,800,"roof"]    six numbers or more
+        line       ["l",0,32,125,102,"road"]        "l", then four numbers or more
+
+    A row's first item and its count of numbers tell the kind, whatever the caption: a box has two points, and a polygon
+    at least three. Lenient reading accepts answers of the other layouts too, and notes the difference.
+    """
+
+    @property
+    def piece_kinds(self) -> tuple[PartKind, ...]:
+        """The kinds of the four pieces of each object, in order."""
+        return PartKind.STRUCTURE, PartKind.NUMBERS, PartKind.STRUCTURE, PartKind.CAPTION
+
+    def pieces(self, objects: Iterable[tuple[int, int, str, str]]) -> list[str]:
+        """Return the answer text of N objects in 4 N + 1 pieces; see `Layout.pieces`."""
+        pieces: list[str] = []
+        before = "["
+        for kind, _, numbers, caption in objects:
+            head = f'["{_LINE_LETTER}",' if kind == GeometryKind.LINE else "["
+            pieces += (before + head, numbers, ',"', encode_basestring(caption)[1:-1])
+            before = '"],'
+        return [*pieces, before.removesuffix(",") + "]"]
+
+    def between(self, kind: int) -> tuple[str, str]:
+        """Return the texts between the two numbers of a point, and between two points: both are a comma."""
+        return ",", ","
+
+    def parse_objects(self, text: str, notes: Notes) -> list[AnswerObject]:
+        """Return every complete object of any text, in order.
+
+        Raises:
+            AnswerError: In strict reading, at the first difference from what `write` gives.
+        """
+        scan = Scan(text, notes)
+        if notes.total == 0:
+            self._check_root(scan.root, notes)
+        return _read_all(scan, _FOREIGN, notes)
+
+    def _check_root(self, root: Any, notes: Notes) -> None:
+        if not isinstance(root, list):
+            notes.add(0, "answer must be a list of rows")
+            return
+        for i, item in enumerate(root, 1):
+            if not isinstance(item, list) or not item or not isinstance(item[-1], str):
+                notes.add(0, f"item {i} must be a row, a list of numbers and a text")
+
+
+OWN_FORMATS: dict[str, AnswerFormat] = {
+    "object_map": JsonFormat(text_key="desc", numbered=True),
+    "desc_first": JsonFormat(text_key="desc", numbered=True, text_first=True, counted=("line",)),
+    "qwen": JsonFormat(text_key="label", numbered=False),
+    "qwen_compact": JsonFormat(text_key="label", numbered=False, compact=True),
+    "rows": RowFormat(),
+}
+"""The formats of dcap itself, by name."""
+for _name, _format in OWN_FORMATS.items():
+    ANSWER_FORMATS.register(_name, _format)
+
+_FOREIGN = JsonFormat(text_key="desc", numbered=True)
+"""How rows' lenient reading takes JSON objects."""
 _TEXT_KEYS = ("desc", "label")
-
-BETWEEN_NUMBERS = ", "
-"""The text between the two numbers of a point."""
-BETWEEN_POINTS: dict[int, str] = {GeometryKind.BOX: ", ", GeometryKind.POLYGON: "], [", GeometryKind.LINE: "], ["}
-"""The text between two points: those of a box are one flat list."""
+_LINE_LETTER = "l"
 
 
-def _numbers(obj: AnswerObject) -> str:
-    """Write the numbers of one object, from its first digit to its last."""
-    return json.dumps(obj.points)[2:-2].replace("], [", BETWEEN_POINTS[obj.kind])
+def own_layout(name: str) -> JsonFormat | RowFormat | None:
+    """Return a format by its name. `None`: a plugin's, which may write the numbers in another way.
+
+    Raises:
+        ConfigError: The format is not registered.
+    """
+    found: Any = ANSWER_FORMATS.get(name, "data.answer.format")
+    return found if type(found) in (JsonFormat, RowFormat) else None
+
+
+def _read_all(scan: Scan, layout: JsonFormat, notes: Notes) -> list[AnswerObject]:
+    found = []
+    for value in scan.closed:
+        if isinstance(value, Row):
+            found.append(_read_row(value, notes))
+        elif not _is_container(value):
+            found.append(_read(value, layout, notes))
+    return [obj for obj in found if obj is not None]
 
 
 def _is_container(node: Node) -> bool:
@@ -159,8 +290,23 @@ def _is_container(node: Node) -> bool:
     return not any(key in KEYS or (key in _TEXT_KEYS and isinstance(value, str)) for key, value, _ in node.members)
 
 
-def _read(node: Node, text_key: str, notes: Notes) -> AnswerObject | None:
+def _read_row(row: Row, notes: Notes) -> AnswerObject | None:
+    """Read one row. `None`, with a note: it is not complete."""
+    *values, caption = row.items
+    letter = values.pop(0) if values and isinstance(values[0], str) else None
+    if letter not in (None, _LINE_LETTER):
+        notes.add(row.position, f'first item of a row must be a number or "{_LINE_LETTER}", not {show(letter)}')
+        return None
+    points = _points(values, row.position, "row", True, notes)
+    if points is None:
+        return None
+    closed = GeometryKind.BOX if len(points) <= 2 else GeometryKind.POLYGON
+    return AnswerObject(closed if letter is None else GeometryKind.LINE, points, caption, row.position)
+
+
+def _read(node: Node, layout: JsonFormat, notes: Notes) -> AnswerObject | None:
     """Read one object. `None`, with a note: it is not complete."""
+    text_key = layout.text_key
     members: dict[str, tuple[Any, int]] = {}
     for key, value, place in node.members:
         if key in members:
@@ -173,21 +319,22 @@ def _read(node: Node, text_key: str, notes: Notes) -> AnswerObject | None:
         notes.add(node.position, f"object must have {missing}")
         return None
     key, text = shapes[0], texts[0]
+    count_key = f"{key}_points" if key in layout.counted else None
     for other, (_, place) in members.items():
-        if other not in (key, text_key, f"{key}_points"):
+        if other not in (key, text_key, count_key):
             notes.add(place, f"key {other[:40]!r} must not be in an object with {key} and {text_key}")
     caption, place = members[text]
     if not isinstance(caption, str):
         notes.add(place, f"{text} must be a string")
         return None
-    points = _points(*members[key], key, notes)
+    points = _points(*members[key], key, KEYS[key] is GeometryKind.BOX, notes)
     if points is None:
         return None
     if f"{key}_points" in members:
         count, place = members[f"{key}_points"]
         if type(count) is not int or count != len(points):
             notes.add(place, f"{key}_points must be {len(points)}")
-    elif KEYS[key] is not GeometryKind.BOX:
+    elif key in layout.counted:
         notes.add(node.position, f"{key}_points must be given")
     return AnswerObject(KEYS[key], points, caption, node.position)
 
@@ -199,7 +346,7 @@ def _shown(item: Any) -> str:
     return item.text if isinstance(item, Unreadable) else show(item)
 
 
-def _points(value: Any, place: int, key: str, notes: Notes) -> list[list[float]] | None:
+def _points(value: Any, place: int, key: str, is_flat: bool, notes: Notes) -> list[list[float]] | None:
     """Read the numbers of one shape as pairs, flat or nested. A note says if `write` nests them otherwise."""
     if not isinstance(value, list):
         notes.add(place, f"{key} must be a list of numbers")
@@ -216,6 +363,6 @@ def _points(value: Any, place: int, key: str, notes: Notes) -> list[list[float]]
     if len(flat) % 2:
         notes.add(place, f"{key} must have an even count of numbers, not {len(flat)}")
         return None
-    if bool(nested) == (KEYS[key] is GeometryKind.BOX) and flat:
+    if bool(nested) == is_flat and flat:
         notes.add(place, f"{key} must be {'a flat list' if nested else 'a list of [x, y] pairs'}")
     return [list(pair) for pair in zip(flat[::2], flat[1::2], strict=True)]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from dcap.answers.prefix import Prefix
 from dcap.answers.prompts import PromptConfig, Prompts
 from dcap.core.config import build, check_fields, to_tree
 from dcap.core.errors import CheckpointError, ConfigError, nearest_hint
@@ -19,6 +20,7 @@ from dcap.geometry.grid import Norm
 from dcap.records.sixteen_bit import SixteenBit
 
 Mode = Literal["dense", "summary", "mixed"]
+ObjectOrder = Literal["reading", "record", "xy", "center"]
 FILE_NAME = "answer_profile.json"
 VERSION = 1
 _MAX_BYTES = 1 << 20
@@ -29,13 +31,21 @@ class AnswerProfile:
     """Everything that training, prediction, evaluation and export must agree on; saved beside every checkpoint."""
 
     format: str = "object_map"
-    """Name of the answer format: ``object_map``, ``qwen``, or one of a plugin."""
+    """Name of the answer format: ``object_map``, ``desc_first``, ``qwen``, ``qwen_compact``, ``rows``, or one of a
+    plugin. ``dcap guide answers`` shows each, and what it costs."""
+    prefix: str | None = None
+    """Text in front of the objects, trained as they are, such as ``"{num_objects} objects\\n"``. Its fields are
+    ``num_objects``, ``num_boxes``, ``num_polygons`` and ``num_lines``. `null`: no prefix."""
     emit_norm: Norm = "norm1000"
     """Unit of the coordinates in the text. ``norm1000``: whole numbers from 0 to 1000 along each side; ``norm100``:
     from 0 to 100; ``none``: pixels of the image as the model sees it."""
-    object_order: Literal["reading", "record"] = "reading"
+    object_order: ObjectOrder = "reading"
     """Order of the objects in the text. ``reading``: top to bottom, then left to right, by the top-left corner of each
-    shape; ``record``: as in the file."""
+    shape; ``xy``: left to right, then top to bottom, by the same corner; ``center``: top to bottom, then left to right,
+    by the centre of each shape; ``record``: as in the file."""
+    line_direction: Literal["record", "canonical"] = "record"
+    """Direction of lines in the text. ``record``: as in the file, for lines whose direction has a meaning;
+    ``canonical``: from the upper end, of two equally high ends from the left one, so that one course has one text."""
     max_polygon_points: int | None = None
     """Simplify polygons and lines to at most this many points. `null`: keep all points."""
     min_polygon_iou: float = 0.8
@@ -57,6 +67,8 @@ class AnswerProfile:
             raise ConfigError(f"max_polygon_points must be at least 3, not {self.max_polygon_points}")
         if not 0.0 <= self.min_polygon_iou <= 1.0:
             raise ConfigError(f"min_polygon_iou must be within 0..1, not {self.min_polygon_iou}")
+        if self.prefix is not None:
+            Prefix(self.prefix)
 
 
 @dataclass(frozen=True)

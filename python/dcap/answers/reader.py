@@ -45,12 +45,22 @@ class Node:
 
 
 @dataclass(slots=True)
+class Row:
+    """A JSON list that ends with a text, and is not a value of a JSON object."""
+
+    position: int
+    items: list[Any]
+
+
+@dataclass(slots=True)
 class Notes:
     """Collects problems: raises at once (strict) or keeps them (lenient)."""
 
     strict: bool
     problems: list[str] = field(default_factory=list)
     total: int = 0
+    offset: int = 0
+    """Characters before the part that a format reads; added to every position."""
 
     def add(self, position: int, text: str) -> None:
         """Note a problem at a character position.
@@ -58,7 +68,7 @@ class Notes:
         Raises:
             AnswerError: In strict reading.
         """
-        message = f"character {position}: {text}"
+        message = f"character {position + self.offset}: {text}"
         if self.strict:
             raise AnswerError(f"answer at {message}")
         self.total += 1
@@ -90,17 +100,18 @@ class Scan:
         AnswerError: In strict reading, at the first problem.
     """
 
-    nodes: list[Node]
-    """Every object that was closed, in the order of the text; inner objects come before outer ones."""
+    closed: list[Node | Row]
+    """Every object and every row that was closed, in the order of the text; inner ones come before outer ones."""
     root: Any
     """The first outermost value that was closed. `None`: there is none."""
 
     def __init__(self, text: str, notes: Notes) -> None:
-        self.nodes = []
+        self.closed = []
         self.root = None
         self._text = text
         self._notes = notes
         self._stack: list[Node | list[Any]] = []
+        self._starts: list[int] = []
         self._keys: list[tuple[str, int]] = []
         self._expect: Expect = "value"
         position = 0
@@ -139,6 +150,7 @@ class Scan:
 
     def _drop(self) -> None:
         self._stack.clear()
+        self._starts.clear()
         self._keys.clear()
 
     def _feed(self, kind: str, token: str, place: int) -> str | None:
@@ -170,6 +182,7 @@ class Scan:
         elif kind == "mark":
             opened: Node | list[Any] = Node(place) if token == "{" else []
             self._stack.append(opened)
+            self._starts.append(place)
             self._expect = "key or end" if token == "{" else "value or end"
         else:
             self._put(self._string(token, place) if kind == "string" else _word(token))
@@ -193,8 +206,11 @@ class Scan:
         if self._expect in ("key", "value"):
             self._notes.add(place, f"comma must not come before {token!r}")
         self._stack.pop()
+        start = self._starts.pop()
         if isinstance(top, Node):
-            self.nodes.append(top)
+            self.closed.append(top)
+        elif top and isinstance(top[-1], str) and not (self._stack and isinstance(self._stack[-1], Node)):
+            self.closed.append(Row(start, top))
         if self._stack:
             self._put(top)
         elif self.root is None:

@@ -192,7 +192,7 @@ class Planner:
     def _num_answer_tokens(self, record: Record, answer: Answer | None) -> int:
         if answer is None:
             return self.encoder.num_answer_tokens(record.summary or "")
-        brief = Outline.of(answer, self.profile.answer.format) if self.encoder.counts_outlines else None
+        brief = Outline.of(answer, self.profile.answer) if self.encoder.counts_outlines else None
         return self.encoder.num_answer_tokens(write_answer(answer, self.profile.answer) if brief is None else brief)
 
     def _capped(self, result: AugmentResult, rng: np.random.Generator) -> AugmentResult:

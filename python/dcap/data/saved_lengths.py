@@ -6,7 +6,6 @@ that is wrong in any way is made again, and nothing here fails a run.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dcap import __version__
-from dcap.answers.formats import ANSWER_FORMATS, JsonFormat
+from dcap.answers.formats import own_layout
 from dcap.core.config import to_tree
 from dcap.data.mixture import Mixture
 from dcap.data.packing import SampleSizes
@@ -77,9 +76,8 @@ def _content_key(records: CheckedRecords, mixture: Mixture, planners: Sequence[P
     except OSError:  # gone meanwhile; whoever reads the records says so
         return None
     size = sum(key.size for key in files)
-    layouts = [ANSWER_FORMATS.get(each.profile.answer.format, "data.answer.format") for each in planners]
-    own = all(type(layout) is JsonFormat for layout in layouts)
-    if records.chain.steps or not own or size < saved_index.LEAST_BYTES:
+    layouts = [own_layout(each.profile.answer.format) for each in planners]
+    if records.chain.steps or None in layouts or size < saved_index.LEAST_BYTES:
         return None
     parts: dict[str, Any] = {
         "dcap": __version__,
@@ -88,7 +86,7 @@ def _content_key(records: CheckedRecords, mixture: Mixture, planners: Sequence[P
         "records": [_digest(index.tobytes()) for index in (records.file_index, records.row_index)],
         "sets": [(part.start, part.stop) for part in mixture.parts],
         "planners": [_tree_of(each) for each in planners],
-        "layouts": [dataclasses.asdict(layout) for layout in layouts if isinstance(layout, JsonFormat)],
+        "layouts": [repr(layout) for layout in layouts],
     }
     return ContentKey(size, 0, hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).digest())
 
