@@ -54,6 +54,11 @@ def test_the_numbers_fit_together(inspect: Any) -> None:
     assert (memory["trained"], memory["gradients"], memory["moments"]) == (4 * trainable, 4 * trainable, 8 * trainable)
     assert memory["heaviest_row"]["tokens"] <= 2000
     assert memory["total"] > memory["frozen"] + memory["activations"]
+    assert {each["name"]: each["used"] for each in tree["formats"]} == {
+        "object_map": True, "desc_first": False, "qwen": False, "qwen_compact": False, "rows": False,
+    }  # fmt: skip
+    for each in tree["formats"]:
+        assert sum(each["by_token"].values()) == pytest.approx(each["tokens_per_object"])
     assert len(tree["samples"]) == 2
     for sample in tree["samples"]:
         assert sum(sample["kinds"].values()) == sample["tokens"]
@@ -99,6 +104,8 @@ def test_the_terminal_shows_the_text_and_the_tables(config: str, capsys: pytest.
     assert "<|im_start|>user↵\n<|vision_start|>⟦<|image_pad|> x " in out
     assert '{"object_1":·{' in out
     assert "not compared" not in out
+    assert "tokens per object in each answer format" in out
+    assert "the config has data.answer.format: object_map" in out
     for heading in ("what trains", "memory of one device", "none of it with a GPU", "AdamW's moments", "of the loss"):
         assert heading in out
     assert "█" in out

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dcap.audit.epoch_counts import EpochCounts, count_epoch, dataset_shares
+from dcap.audit.format_costs import MOST_SAMPLES, format_costs
 from dcap.audit.inspection_report import EpochReport, InspectionReport, ModelReport, ShownSample, TimeReport
 from dcap.audit.token_runs import token_runs
 from dcap.core.errors import ConfigError, ImageError
@@ -69,6 +70,7 @@ def inspect_epoch(
         TrainingError: No sample is left.
         WorkerError: A worker process died.
         ConfigError: `max_plans` is below 1, or there is no such model.
+        PluginError: As `dcap.answers.codec.write_parts`.
     """
     counts = count_epoch(dataset, epoch, rules, max_plans)
     steps = None if training is None else counts.num_steps(rules.rows_per_step)
@@ -78,6 +80,7 @@ def inspect_epoch(
         shares=tuple(dataset_shares(counts, dataset)),
         steps=steps,
         curriculum_at_start=bool(dataset.curriculum.phases) and rules.total_steps is None,
+        formats=format_costs(dataset, counts.choose(MOST_SAMPLES)),
     )
     samples = _shown_samples(dataset, counts, num_samples)
     if training is None or steps is None:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dcap.audit.epoch_counts import DatasetShare, EpochCounts
+from dcap.audit.format_costs import FormatCost
 from dcap.audit.token_runs import TokenRun
 from dcap.data.tokens import TokenKind
 from dcap.model.layer_cost import MemoryStep
@@ -29,6 +30,7 @@ _COLORS = {
     TokenKind.COORDINATE: ("blue", "bright_blue"),
     TokenKind.STRUCTURE: ("yellow", "bright_yellow"),
 }
+_TOKENS_OF_FORMATS = (TokenKind.COORDINATE, TokenKind.STRUCTURE, TokenKind.CAPTION)
 TEMPLATE = Path(__file__).with_name("templates") / "inspection.html"
 ESTIMATE = (
     "an estimate, counted on the model without its weights (dcap/model/memory.py); compared with small models on a "
@@ -67,6 +69,8 @@ class EpochReport:
     """Optimiser steps. `None`: it is validation."""
     curriculum_at_start: bool
     """Whether all samples were planned as at the start of the curriculum."""
+    formats: tuple[FormatCost, ...] = ()
+    """What an object costs in each answer format; empty without objects."""
 
     @property
     def histograms(self) -> dict[str, Histogram]:
@@ -177,6 +181,7 @@ def inspection_tree(report: InspectionReport) -> dict[str, Any]:
             "curriculum_at_start": epoch.curriculum_at_start,
         },
         "data_sets": [asdict(share) for share in epoch.shares],
+        "formats": [_format_tree(each) for each in epoch.formats],
         "histograms": [{"title": title, **spread.to_dict()} for title, spread in epoch.histograms.items()],
     }
     if report.model is not None:
@@ -194,6 +199,17 @@ def inspection_tree(report: InspectionReport) -> dict[str, Any]:
     if report.time is not None:
         tree["time"] = asdict(report.time) | {"hours": report.time.hours}
     return tree
+
+
+def _format_tree(cost: FormatCost) -> dict[str, Any]:
+    return {
+        "name": cost.name,
+        "used": cost.is_used,
+        "objects": cost.num_objects,
+        "tokens_per_object": cost.tokens,
+        "by_token": {kind.name.lower(): value for kind, value in cost.by_token.items()},
+        "by_shape": {kind.name.lower(): value for kind, value in cost.by_shape.items()},
+    }
 
 
 def _sample_tree(sample: ShownSample) -> dict[str, Any]:
@@ -258,7 +274,24 @@ def _epoch_grids(epoch: EpochReport) -> list[Grid]:
             for s in epoch.shares
         ),
     )
-    return [Grid(epoch.name, ("", ""), tuple(rows), tuple(notes)), shares]
+    grids = [Grid(epoch.name, ("", ""), tuple(rows), tuple(notes)), shares]
+    return [*grids, _format_grid(epoch.formats)] if epoch.formats else grids
+
+
+def _format_grid(formats: Sequence[FormatCost]) -> Grid:
+    shapes = list(formats[0].by_shape)
+    rows = tuple(
+        (
+            each.name,
+            *(f"{value:.1f}" for value in (each.tokens, *(each.by_token[kind] for kind in _TOKENS_OF_FORMATS))),
+            *(f"{each.by_shape[kind]:.1f}" for kind in shapes),
+        )
+        for each in formats
+    )
+    kinds = [*(kind.name.lower() for kind in _TOKENS_OF_FORMATS), *(f"of a {kind.name.lower()}" for kind in shapes)]
+    used = " and ".join([each.name for each in formats if each.is_used])
+    note = f"means of {formats[0].num_objects:,} objects; the config has data.answer.format: {used}"
+    return Grid("tokens per object in each answer format", ("format", "tokens", *kinds), rows, (note,))
 
 
 def _tower_grid(model: ModelReport) -> Grid:
