@@ -24,6 +24,7 @@ from dcap.core.errors import StoppedError
 from dcap.train.config import RunConfig
 from dcap.train.loop import fit, train
 from dcap.train.setup import prepare
+from dcap.train.state import ANSWER_METRICS
 from dcap.train.step import optimizer_step, validate
 from support.batches import fake_sample, packed
 from support.training_runs import at_step, recorded
@@ -49,7 +50,7 @@ def found(results: dict[str, Any], run_config: Callable[..., RunConfig], photo_f
         return results
     four = {"effective_batch_size": 4, "max_steps": 3}
     made: dict[str, dict[str, Any]] = {
-        "run": {"data": {"val": str(photo_file)}, "training": four},
+        "run": {"data": {"val": str(photo_file)}, "training": four | {"eval_generate": {"max_new_tokens": 3}}},
         "vision": {
             "model": {"freeze_vit": False},
             "data": {"train": str(without_an_image(photo_file, tmp_path)), "on_bad_record": "skip", "packing": False},
@@ -139,6 +140,8 @@ def assert_same_metrics(folder: Path, other_folder: Path) -> None:
             assert line.get(key) == other.get(key)
         for key in {"loss", "grad_norm", "eval/loss"} & set(other):
             assert line[key] == pytest.approx(other[key], rel=1e-5)
+        for key in {"eval/answer_tokens", *ANSWER_METRICS} & set(other):
+            assert line[key] == other[key]
         if "loss" in line:
             assert line["data/imbalance"] >= other["data/imbalance"] == 0.0
 

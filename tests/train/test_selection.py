@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from dcap.core.errors import ConfigError, TrainingError
+from dcap.train.config import EvalGenerateConfig, TrainingConfig
 from dcap.train.state import check_metric, metric_value
 
 
@@ -18,7 +19,7 @@ from dcap.train.state import check_metric, metric_value
     ],
 )
 def test_metrics_that_a_validation_has(metric: str | None, datasets: tuple[str, ...] | None) -> None:
-    check_metric(metric, datasets)
+    check_metric(TrainingConfig("unused", best_metric=metric), datasets)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,13 @@ def test_metrics_that_a_validation_has(metric: str | None, datasets: tuple[str, 
 )
 def test_metrics_that_none_has_are_refused(metric: str, datasets: tuple[str, ...] | None, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        check_metric(metric, datasets)
+        check_metric(TrainingConfig("unused", best_metric=metric), datasets)
+
+
+def test_scores_of_answers_need_answers() -> None:
+    check_metric(TrainingConfig("unused", best_metric="eval/f1", eval_generate=EvalGenerateConfig()), ("a",))
+    with pytest.raises(ConfigError, match=r"not eval/f1, which needs answers. Set training.eval_generate=\{\}"):
+        check_metric(TrainingConfig("unused", best_metric="eval/f1"), ("a",))
 
 
 def test_a_data_set_of_which_nothing_was_left_stops() -> None:

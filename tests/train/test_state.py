@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dcap.train.config import TrainingConfig
+from dcap.train.config import EvalGenerateConfig, TrainingConfig
 from dcap.train.state import Due, RunState
 from support.epoch_cases import bare_plan
 
@@ -51,6 +51,16 @@ def test_validates_at_steps_or_at_the_end_of_epochs_and_at_the_end() -> None:
     assert [due(num_epochs=2).validate(s) for s in states] == [False, False, True, False, False, True]
 
 
+def test_answers_at_each_nth_validation_and_at_the_end() -> None:
+    states = walk([3, 3, 3])
+    wanted = EvalGenerateConfig(every=2)
+    by_steps = due(num_epochs=3, eval_steps=2, eval_generate=wanted)
+    assert [s.step for s in states if by_steps.validate(s) and by_steps.answer(s)] == [4, 8, 9]
+    by_epochs = due(num_epochs=3, eval_generate=wanted)
+    assert [s.step for s in states if by_epochs.validate(s) and by_epochs.answer(s)] == [6, 9]
+    assert not any(due(num_epochs=3).answer(s) for s in states)
+
+
 @pytest.mark.parametrize(("delay", "first"), [({"save_delay_steps": 4}, 4), ({"save_delay_epochs": 1.5}, 5), ({}, 1)])
 def test_nothing_is_saved_or_best_before_the_delay(delay: dict[str, Any], first: int) -> None:
     rules = due(num_epochs=2, save_steps=1, **delay)
@@ -75,7 +85,9 @@ def test_best_compares_in_the_direction_asked(mode: Any, better: float, worse: f
     assert rules.best(worse, replace(state, best_value=None))
 
 
-@pytest.mark.parametrize(("metric", "better"), [("eval/loss", 0.4), ("eval/token_accuracy", 0.6)])
+@pytest.mark.parametrize(
+    ("metric", "better"), [("eval/loss", 0.4), ("eval/token_accuracy", 0.6), ("eval/f1", 0.6), ("eval/repeats", 0.4)]
+)
 def test_best_knows_in_which_direction_a_metric_is_better(metric: str, better: float) -> None:
     rules = due(best_metric=metric)
     state = RunState(step=3).with_best(0.5)

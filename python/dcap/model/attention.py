@@ -7,6 +7,8 @@ needs no mask, since no real token looks to its right.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -80,6 +82,24 @@ def use_attention(model: Any, kernel: Kernel) -> None:
     AttentionInterface.register(REGISTERED["varlen"], varlen_attention)
     name = REGISTERED[kernel]
     model.set_attn_implementation({"text_config": name, "vision_config": name})
+
+
+@contextmanager
+def attending_with_cache(model: Any) -> Iterator[None]:
+    """Let the language model generate inside the block, whatever kernel it trains with.
+
+    Args:
+        model: A ``Qwen3VLForConditionalGeneration``, with or without adapters inside.
+    """
+    kernel = model.config.text_config._attn_implementation
+    # flash-attn itself knows masks and caches; our own kernels know neither. The vision tower needs neither.
+    if kernel in (REGISTERED["varlen"], REGISTERED["segments"]):
+        model.set_attn_implementation({"text_config": "sdpa"})
+    try:
+        yield
+    finally:
+        if model.config.text_config._attn_implementation != kernel:
+            model.set_attn_implementation({"text_config": kernel})
 
 
 def attention_kwargs(cu_seqlens: torch.Tensor | None, longest: int | None = None) -> dict[str, Any]:

@@ -26,6 +26,26 @@ Schedule = Literal["cosine_warmup_with_min_lr", "linear", "constant"]
 
 
 @dataclass(frozen=True)
+class EvalGenerateConfig:
+    """Validation by answers: the model answers validation samples, and the answers are scored."""
+
+    samples: int = 200
+    """Number of validation samples to answer, spread evenly over all of them. Summaries are not asked for."""
+    every: int = 1
+    """Answer at every N-th validation, and at the last one."""
+    batch_size: int = 8
+    """Answers per device at a time."""
+    max_new_tokens: int = 2048
+    """Stop an answer after this many tokens."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        for name in ("samples", "every", "batch_size", "max_new_tokens"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """Optimiser, schedule, checkpoints and logs."""
 
@@ -71,6 +91,9 @@ class TrainingConfig:
     """Log every N steps."""
     eval_steps: int | None = None
     """Validate every N steps. `null`: at the end of each epoch."""
+    eval_generate: EvalGenerateConfig | None = None
+    """Let the model answer samples in validations, which gives ``eval/f1`` and other scores. `null`: no answers. It
+    takes much longer than the loss, and changes nothing of the training."""
     save_steps: int | None = None
     """Save a checkpoint every N steps. `null`: at the end of each epoch."""
     save_total_limit: int = 2
@@ -82,8 +105,8 @@ class TrainingConfig:
     best_metric: str | None = "eval/loss"
     """Validation metric that decides which checkpoint is the best. `null`: no checkpoint is kept as the best."""
     best_mode: Literal["min", "max"] | None = None
-    """``min``: a smaller `best_metric` is better. ``max``: a larger one. `null`: ``min`` for a loss, ``max`` for
-    others."""
+    """``min``: a smaller `best_metric` is better. ``max``: a larger one. `null`: ``min`` for a loss and for
+    ``eval/repeats``, ``max`` for others."""
     resume: str = "auto"
     """``auto``: go on from the newest checkpoint in `output_dir`, if there is one. ``none``: start anew. A path: go on
     from that checkpoint."""
@@ -171,6 +194,8 @@ class RunConfig:
             raise ConfigError(f"seed must be at least 0, not {self.seed}")
         if not self.data.has("train"):
             raise ConfigError("data.train, or an entry of data.mixture, must name at least one file of records")
+        if self.training.eval_generate is not None and not self.data.has("val"):
+            raise ConfigError("training.eval_generate must be null where data.val names no file. Name one")
         if self.model.dtype == "float16":
             raise ConfigError(
                 "model.dtype must be bfloat16 or float32 for training, not float16, whose gradients vanish"

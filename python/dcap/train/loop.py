@@ -18,13 +18,15 @@ from dcap.core.log import get_logger
 from dcap.core.words import counted
 from dcap.data.collate import Batch, num_bytes
 from dcap.data.epoch import EpochPlan
+from dcap.data.loader import EpochLoader
 from dcap.data.workers import deaths_explained
 from dcap.train.config import RunConfig
+from dcap.train.eval_generate import validate_by_answers
 from dcap.train.loss_parts import LossParts
 from dcap.train.optimizer import lr_factor
 from dcap.train.run_folder import disk_errors_named
 from dcap.train.setup import Run, prepare, write_run_files
-from dcap.train.state import RunState, metric_value
+from dcap.train.state import ANSWER_METRICS, RunState, metric_value
 from dcap.train.step import StepResult, on_some_rank, optimizer_step, validate
 
 log = get_logger(__name__)
@@ -172,12 +174,14 @@ def _finish_step(run: Run, state: RunState, stop: threading.Event, saves: bool) 
     """
     best, validates = False, run.val_loader is not None and state.unvalidated
     if run.val_loader is not None and validates:
-        metrics = validate(run.learner, run.val_loader, stop.is_set)
+        metrics = _validation_metrics(run, run.val_loader, state, stop)
         if metrics is None:
             _stop(run, state)
         state = replace(state, unvalidated=False)
         run.tracker.evaluation(state, metrics)
         metric = run.config.training.best_metric
+        if metric in ANSWER_METRICS and not run.due.answer(state):
+            metric = None
         if metric is not None and run.due.best(value := metric_value(metrics, metric), state):
             state, best = state.with_best(value), True
     saved = best or saves
@@ -186,6 +190,20 @@ def _finish_step(run: Run, state: RunState, stop: threading.Event, saves: bool) 
     if (saved or validates) and not run.due.end(state) and on_some_rank(run.learner.accelerator, stop.is_set()):
         _stop(run, state, saved)
     return state
+
+
+def _validation_metrics(
+    run: Run, loader: EpochLoader, state: RunState, stop: threading.Event
+) -> dict[str, float] | None:
+    """Return the metrics of the validation that is due at `state`. `None`: some rank was asked to stop."""
+    metrics = validate(run.learner, loader, stop.is_set)
+    config = run.config.training.eval_generate
+    if metrics is None or config is None or not run.due.answer(state):
+        return metrics
+    if run.learner.accelerator.is_main_process:
+        log.info("the model answers %s", counted(len(run.answered), "validation sample"))
+    answers = validate_by_answers(run.learner, loader.dataset, run.answered, config, stop.is_set)
+    return None if answers is None else metrics | answers
 
 
 def _stop(run: Run, state: RunState, saved: bool = False) -> NoReturn:

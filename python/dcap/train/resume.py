@@ -20,7 +20,7 @@ from dcap.core.manifest import STATE_MARKER, check_digests, read_marker
 from dcap.core.words import counted
 from dcap.train.config import RunConfig, TrainingConfig
 from dcap.train.data_files import Files, changed_files, check_data
-from dcap.train.state import RunState
+from dcap.train.state import ANSWER_METRICS, RunState
 
 log = get_logger(__name__)
 
@@ -75,7 +75,9 @@ def find_start(config: RunConfig, num_ranks: int, data: Mapping[str, Files] | No
     _check_end(state, config.training)
     if data is not None:
         state = _on_these_data(state, config, meta.get("data", {}), data)
-    validation = (("training", "best_metric"), ("training", "best_mode"), ("data", "val"))
+    validation = [("training", "best_metric"), ("training", "best_mode"), ("data", "val")]
+    if config.training.best_metric in ANSWER_METRICS:
+        validation.append(("training", "eval_generate"))
     if any(saved[section].get(key) != current[section][key] for section, key in validation):
         # The best of one metric, or over some records, says nothing about another.
         state = state.without_best()

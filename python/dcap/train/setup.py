@@ -41,6 +41,7 @@ from dcap.records.checking import BadRecordList
 from dcap.train.checkpoint import Checkpoints
 from dcap.train.config import RunConfig
 from dcap.train.data_files import Files, data_files
+from dcap.train.eval_generate import samples_to_answer
 from dcap.train.loss import SupervisedLoss
 from dcap.train.optimizer import build_optimizer, peak_rates
 from dcap.train.ranks import on_first_rank, watched
@@ -67,6 +68,8 @@ class Run:
     loader: EpochLoader
     """The first epoch of this rank, where a curriculum starts."""
     val_loader: EpochLoader | None
+    answered: tuple[int, ...]
+    """Validation records that the model answers; none without ``training.eval_generate``."""
     checkpoints: Checkpoints
     tracker: Tracker
     tally: AugmentTally
@@ -109,7 +112,7 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
     """
     accelerator = build_accelerator(config)
     closing.enter_context(watched(accelerator))
-    check_metric(config.training.best_metric)
+    check_metric(config.training)
     output = Path(config.training.output_dir)
     on_first_rank(accelerator, lambda: closing.enter_context(run_folder(output)))
     # The weights come last: a large model takes minutes to load, and the rest fails in seconds.
@@ -118,7 +121,8 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
     loader, val_loader = _loaders(config, accelerator, source, bad_records)
     if accelerator.is_main_process:
         closing.callback(_tell_bad_records, bad_records)
-    check_metric(config.training.best_metric, () if val_loader is None else _planned_names(val_loader))
+    check_metric(config.training, () if val_loader is None else _planned_names(val_loader))
+    answered = _to_answer(config, val_loader)
     loaders = [each for each in (loader, val_loader) if each is not None]
     check_ranks_agree(loaders)
     data, start = on_first_rank(accelerator, lambda: _data_and_start(config, accelerator.num_processes, loaders))
@@ -130,6 +134,7 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
         learner=learner,
         loader=loader,
         val_loader=val_loader,
+        answered=answered,
         checkpoints=Checkpoints(config, loader.dataset.profile, source, learner, data),
         tracker=tracker,
         tally=AugmentTally(),
@@ -238,6 +243,14 @@ def _planned_names(val_loader: EpochLoader) -> list[str]:
     plan, parts = val_loader.plan, val_loader.dataset.mixture.parts
     left = plan.samples.index[np.unique(np.concatenate(plan.rows))]
     return [p.entry.name for p in parts if np.searchsorted(left, p.start) < np.searchsorted(left, p.stop)]
+
+
+def _to_answer(config: RunConfig, val_loader: EpochLoader | None) -> tuple[int, ...]:
+    """Return the validation records that the model answers."""
+    wanted = config.training.eval_generate
+    if wanted is None or val_loader is None:
+        return ()
+    return tuple(samples_to_answer(val_loader.dataset, val_loader.plan, wanted).tolist())
 
 
 def _loaders(

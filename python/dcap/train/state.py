@@ -14,6 +14,8 @@ from dcap.train.config import TrainingConfig
 
 VALIDATION_METRICS = ("eval/loss", "eval/token_accuracy")
 """Metrics of every validation. With several data sets there is also ``eval/NAME/loss`` for each."""
+ANSWER_METRICS = ("eval/f1", "eval/f1_75", "eval/parse_rate", "eval/repeats")
+"""Metrics of a validation in which samples are answered."""
 
 _OF_DATASET = re.compile(r"eval/(.+)/loss")
 _NOISE = 1e-6
@@ -144,6 +146,14 @@ class Due:
         """Whether to validate now: each `eval_steps`-th step or each epoch's end, and at the end."""
         return self._each(self.config.eval_steps, state)
 
+    def answer(self, state: RunState) -> bool:
+        """Whether samples are answered in the validation of `state`: in each N-th one, and at the end."""
+        config = self.config.eval_generate
+        if config is None or self.end(state):
+            return config is not None
+        number = state.epoch if self.config.eval_steps is None else state.step // self.config.eval_steps
+        return number % config.every == 0
+
     def save(self, state: RunState) -> bool:
         """Whether a checkpoint is due now: each `save_steps`-th step or each epoch's end, and at the end."""
         return self.may_save(state) and self._each(self.config.save_steps, state)
@@ -159,7 +169,8 @@ class Due:
             return False
         if state.best_value is None:
             return True
-        mode = self.config.best_mode or ("min" if str(self.config.best_metric).endswith("loss") else "max")
+        smaller = str(self.config.best_metric).endswith(("loss", "repeats"))
+        mode = self.config.best_mode or ("min" if smaller else "max")
         return value < state.best_value if mode == "min" else value > state.best_value
 
     def _each(self, steps: int | None, state: RunState) -> bool:
@@ -168,23 +179,31 @@ class Due:
         return state.step_in_epoch == 0 if steps is None else state.step % steps == 0
 
 
-def check_metric(metric: str | None, datasets: Sequence[str] | None = None) -> None:
+def check_metric(config: TrainingConfig, datasets: Sequence[str] | None = None) -> None:
     """Refuse a ``training.best_metric`` that no validation will have.
 
     Args:
-        metric: Its name, or None for no best checkpoint.
+        config: Names the metric, and says whether samples are answered.
         datasets: Names of the validation data sets. `None`: not known yet, so any name is accepted.
 
     Raises:
-        ConfigError: It is neither one of `VALIDATION_METRICS` nor, where there are several data sets,
-            ``eval/NAME/loss`` of one of them.
+        ConfigError: It is none of `VALIDATION_METRICS` and, with ``training.eval_generate``, of `ANSWER_METRICS`; nor,
+            where there are several data sets, ``eval/NAME/loss`` of one of them.
     """
+    metric = config.best_metric
     if metric is None or metric in VALIDATION_METRICS:
+        return
+    if metric in ANSWER_METRICS:
+        if config.eval_generate is None:
+            raise ConfigError(
+                f"training.best_metric must be a metric of every validation, not {metric}, which needs answers. Set "
+                "training.eval_generate={}"
+            )
         return
     if datasets is None and _OF_DATASET.fullmatch(metric):
         return
     several = datasets if datasets is not None and len(datasets) > 1 else ()
-    known = (*VALIDATION_METRICS, *(f"eval/{name}/loss" for name in several))
+    known = (*VALIDATION_METRICS, *ANSWER_METRICS, *(f"eval/{name}/loss" for name in several))
     if metric not in known:
         hint = nearest_hint(metric, known)
         raise ConfigError(f"training.best_metric must be a validation metric, not {metric!r}{hint}")
