@@ -33,12 +33,28 @@ def test_an_export_says_what_survived_and_how_to_serve_it(
     assert "--out must be a new folder" in capsys.readouterr().err
 
 
+def test_a_comparison_gives_the_exit_code(final: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The cast to bfloat16 moves the logits a little, so that a bound of 0 is too strict."""
+    compare = ["--data", "builtin:photos/val.jsonl", "--check", "1", "--max-new-tokens", "3", "--device", "cpu"]
+    out = tmp_path / "out"
+    assert main(arguments(final, out, *compare, "--max-kl", "0")) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "too far apart: mean KL must be at most 0, not" in said
+    assert json.loads((out / "export.json").read_text())["proof"]["mean_kl"] > 0
+    other = ["export", "--adapter", str(final), "--model", "builtin:tiny", "--check-model", str(out)]
+    assert main([*other, *compare, "--json", str(tmp_path / "apart.json")]) == 0
+    assert json.loads((tmp_path / "apart.json").read_text())["records"] == 1
+    assert "too far apart" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (["--shard-size", "x"], "--shard-size must be a size such as 5GB or 500MB, not x"),
         (["--adapter", "missing"], "--adapter must be a folder with adapter_config.json, not missing"),
         (["--model", "missing_folder"], "missing_folder"),
+        (["--check", "4"], "--data must be given to compare on"),
+        (["--check-model", "x"], "--out or --check-model must be given, and not both"),
         (["--json", "missing/x/", "--out", "."], "--out must be a new folder, and . exists"),
     ],
 )

@@ -147,7 +147,7 @@ def test_an_update_that_rounding_takes_away_is_said(tiny_folder: Path, tmp_path:
     assert said.startswith(
         "only 0.0% of the update of vit blocks.0 is left in bfloat16: the update is small beside the"
     )
-    assert said.endswith("Serve base and adapter unmerged (--format peft), or write --dtype float32")
+    assert said.endswith("with --check, serve base and adapter unmerged (--format peft), or write --dtype float32")
     assert max(each.share for each in survival) < 0.1
     lines = survival_lines(survival)
     assert lines[0] == "llm: at least 0.0% of the update survives the cast (layers.0) in 4 layers; 4 below 90%"

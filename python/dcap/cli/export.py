@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from dcap.core.errors import ConfigError
 from dcap.core.files import write_whole
 from dcap.core.log import get_logger
+from dcap.records.files.opening import expand_sources
+
+if TYPE_CHECKING:
+    from dcap.infer.export_proof import Proof, ProofOptions
 
 log = get_logger(__name__)
 
@@ -15,12 +23,19 @@ EPILOG = """\
 examples:
   dcap export --adapter runs/mine/final --model Qwen/Qwen3-VL-4B-Instruct --out exported
   dcap export --adapter runs/mine/final --model Qwen/Qwen3-VL-4B-Instruct --out exported --dtype float32
+  dcap export --adapter runs/mine/final --model Qwen/Qwen3-VL-4B-Instruct --out exported --data val.jsonl --check 16
   dcap export --adapter runs/mine/final --model Qwen/Qwen3-VL-4B-Instruct --out adapter --format peft
+  dcap export --adapter runs/mine/final --model Qwen/Qwen3-VL-4B-Instruct --check-model other --data val.jsonl
 
 merged (the default): the adapter becomes part of the weights, in float32 and then one cast. A cast to bfloat16 can
 round a small update away; a line for each tower says how much of it survives. The folder is a whole model, for vLLM,
 transformers and dcap predict --model. peft: the adapter alone, for a server that loads it beside the base; DoRA and
 modules_to_save are refused, as servers do not take them.
+
+--check compares what was written with base and adapter, both in float32: the next tokens of the answers that base and
+adapter write, and the coordinates of what each writes by itself. The exit code is 1 when the mean KL is above
+--max-kl, coordinates shift by more than 2 grid units (median), or F1 changes by more than 0.005; the folder is there
+all the same. --check-model compares any other folder, such as a merge of another tool, and writes none.
 
 The base must hold the weights that the adapter was trained on. The folder appears whole or not at all. Its export.json
 says what it was made of.
@@ -42,7 +57,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--adapter", required=True, type=Path, metavar="DIR", help="folder of an adapter that dcap train wrote"
     )
     parser.add_argument("--model", required=True, metavar="NAME", help="base model: hub id, folder or builtin:tiny")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write")
     parser.add_argument("--revision", metavar="REV", help="hub revision of the model")
     parser.add_argument(
         "--format",
@@ -62,13 +77,66 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--accept-other-base", action="store_true", help="go on if the adapter was trained on other weights"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an older export in --out")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write what export.json says to a file as well")
+    parser.add_argument(
+        "--check-model", metavar="DIR", help="write nothing; compare this folder of a whole model instead"
+    )
+    parser.add_argument("--data", nargs="+", metavar="FILE", help="files of records to compare on")
+    parser.add_argument(
+        "--check", type=int, metavar="N", help="number of records to compare on (default: 8 where --data is given)"
+    )
+    parser.add_argument(
+        "--max-kl", type=float, default=1e-3, metavar="KL", help="largest mean KL that passes (default: 0.001)"
+    )
+    parser.add_argument(
+        "--max-new-tokens", type=int, default=4096, metavar="N", help="longest answer, in tokens (default: 4096)"
+    )
+    parser.add_argument(
+        "--device", metavar="NAME", help="where to compare: cuda, cuda:1 or cpu (default: cuda where there is one)"
+    )
+    parser.add_argument("--root", type=Path, metavar="DIR", help="stop at an image outside this folder")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write what export.json says, or the comparison, as JSON"
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export, and return the exit code."""
+    """Export or compare; the exit code is 1 when the models are too far apart.
+
+    Raises:
+        ConfigError: Options are missing, or do not go together.
+    """
+    if (args.out is None) == (args.check_model is None):
+        raise ConfigError("--out or --check-model must be given, and not both")
+    if args.data is None and (args.check is not None or args.check_model is not None):
+        raise ConfigError("--data must be given to compare on: files of records")
     # torch and transformers take seconds to import.
+    from dcap.infer.export_proof import ProofOptions, prove
+    from dcap.infer.source import find_source, tuned_source
+
+    proof = None
+    if args.data is not None:
+        data = tuple(expand_sources(args.data))
+        proof = ProofOptions(
+            data,
+            8 if args.check is None else args.check,
+            max_kl=args.max_kl,
+            max_new_tokens=args.max_new_tokens,
+            device=args.device,
+            root=args.root,
+        )
+    if args.out is not None:
+        return _export(args, proof)
+    assert proof is not None
+    tuned, _ = tuned_source(args.model, args.adapter)
+    tuned = tuned.of_any_base() if args.accept_other_base else tuned
+    found = prove(tuned, find_source(args.check_model, None), proof, args.revision)
+    if args.json:
+        _write_json(args.json, asdict(found))
+    return _tell(found, proof)
+
+
+def _export(args: argparse.Namespace, proof: ProofOptions | None) -> int:
     from dcap.infer.export_folder import ExportOptions, export, loss_warning, survival_lines
 
     options = ExportOptions(
@@ -81,6 +149,7 @@ def run(args: argparse.Namespace) -> int:
         revision=args.revision,
         accept_other_base=args.accept_other_base,
         overwrite=args.overwrite,
+        proof=proof,
     )
     made = export(options)
     for line in survival_lines(made.survival):
@@ -89,7 +158,23 @@ def run(args: argparse.Namespace) -> int:
     if warning is not None:
         log.warning("%s", warning)
     if args.json:
-        write_whole(args.json, json.dumps(made.about, indent=2, ensure_ascii=False) + "\n")
+        _write_json(args.json, made.about)
     log.info("wrote %s", made.out)
     log.info("serve it: %s", made.about["serve"])
-    return 0
+    if made.proof is None or proof is None:
+        log.info("it was not compared with base and adapter; --data FILE does that")
+        return 0
+    return _tell(made.proof, proof)
+
+
+def _tell(found: Proof, options: ProofOptions) -> int:
+    for line in found.lines():
+        log.info("%s", line)
+    failures = found.failures(options.max_kl)
+    for failure in failures:
+        log.warning("too far apart: %s", failure)
+    return 1 if failures else 0
+
+
+def _write_json(path: Path, tree: Mapping[str, Any]) -> None:
+    write_whole(path, json.dumps(tree, indent=2, ensure_ascii=False) + "\n")

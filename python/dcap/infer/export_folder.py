@@ -18,7 +18,7 @@ import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +27,7 @@ import torch
 from safetensors import SafetensorError
 
 import dcap
-from dcap.answers.profile import FILE_NAME, save_profile
+from dcap.answers.profile import save_profile
 from dcap.core.errors import ConfigError, OutputError
 from dcap.core.files import folder_written_whole, give_mode
 from dcap.core.log import get_logger
@@ -35,8 +35,9 @@ from dcap.core.manifest import EXPORT_MARKER, seal
 from dcap.core.words import counted, printable
 from dcap.data.encode import Encoder, load_tokenizer
 from dcap.demo import base_name
+from dcap.infer.export_proof import Proof, ProofOptions, prove
 from dcap.infer.server_limits import check_servable, serve_command
-from dcap.infer.source import ModelSource, find_source
+from dcap.infer.source import ModelSource, find_source, tuned_source
 from dcap.model.config import ModelConfig
 from dcap.model.fingerprint import check_base, weights_digest
 from dcap.model.load import load_exact
@@ -51,6 +52,8 @@ log = get_logger(__name__)
 ExportFormat = Literal["merged", "peft"]
 ExportDType = Literal["bfloat16", "float32"]
 
+MERGED_DTYPE: ExportDType = "bfloat16"
+"""Precision of merged weights, where none is asked for."""
 LEAST_SHARE = 0.9
 """Where less of a layer's update survives the cast, a warning says so."""
 PACKAGES = ("torch", "transformers", "peft", "safetensors")
@@ -78,6 +81,8 @@ class ExportOptions:
     """Go on if the adapter was trained on other weights than those of `model`."""
     overwrite: bool = False
     """Replace an older export in `out`."""
+    proof: ProofOptions | None = None
+    """Compare the export with base and adapter on some records. `None`: it is not compared."""
 
     def __post_init__(self) -> None:
         if re.fullmatch(r"[1-9]\d*[MG]B", self.shard_size) is None:
@@ -93,6 +98,8 @@ class Exported:
     """The content of ``export.json`` but for the digests of files."""
     survival: tuple[Survival, ...] = ()
     """What of the update of each layer survived the cast; empty for an adapter alone."""
+    proof: Proof | None = None
+    """How far the export is from base and adapter, where they were compared."""
 
 
 def export(options: ExportOptions) -> Exported:
@@ -101,38 +108,50 @@ def export(options: ExportOptions) -> Exported:
     Raises:
         ConfigError: The model, the adapter or an option cannot work, or the adapter was trained on other weights.
         CheckpointError: The answer profile is torn or of another version, or a file that a run wrote is damaged.
+        RecordError: A record or image to compare on is bad.
         OutputError: The folder cannot be written; nothing of it is left, and an older one is as it was.
     """
-    source = find_source(options.model, options.adapter)
-    adapter = source.saved
-    assert adapter is not None
-    if not source.has_profile:
-        raise ConfigError(
-            f"--adapter must have {FILE_NAME} beside it, which says how the model is asked, and {options.adapter} has "
-            "none. Give the folder that dcap train wrote, or a copy of all of it"
-        )
+    source, adapter = tuned_source(options.model, options.adapter)
     if options.format == "peft":
         check_servable(adapter)
     _check_out(options, source)
-    base = _base_files(source, options.revision)
-    encoder = Encoder(load_tokenizer(base.source, options.revision))
-    adapted, digest = _load(options, adapter)
-    survival: tuple[Survival, ...] = ()
-    dtype = None if options.format == "peft" else options.dtype or "bfloat16"
-    if dtype is not None:
-        log.info("merging %s into %s, in float32 and then %s", adapter.folder, options.model, dtype)
-        adapted, survival = merge_adapter(adapted, getattr(torch, dtype))
-    about = _about(options, adapter, digest, survival)
+    if options.proof is not None:
+        options.proof.records()  # a mistake is told before a model is loaded
     with _written(options.out) as folder:
-        if dtype is not None:
-            save_model(adapted, folder, base, encoder, dtype=getattr(torch, dtype), shard_size=options.shard_size)
-        else:
-            _copy_adapter(folder, adapter, options.dtype)
-        save_profile(folder, source.profile)
+        about, survival = _write(folder, options, source, adapter)
+        proof = None
+        if options.proof is not None:
+            trusted = source.of_any_base() if options.accept_other_base else source
+            proof = prove(trusted, _source_of(folder, options), options.proof, options.revision)
+        about["proof"] = None if proof is None else asdict(proof)
         (folder / EXPORT_MARKER).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", "utf-8")
         give_mode(folder, (folder / EXPORT_MARKER).stat().st_mode)
         seal(folder, EXPORT_MARKER)
-    return Exported(options.out, about, survival)
+    return Exported(options.out, about, survival, proof)
+
+
+def _write(
+    folder: Path, options: ExportOptions, source: ModelSource, adapter: SavedAdapter
+) -> tuple[dict[str, Any], tuple[Survival, ...]]:
+    """Write all but the marker, and return its content."""
+    base = _base_files(source, options.revision)
+    encoder = Encoder(load_tokenizer(base.source, options.revision))
+    model, digest = _load(options, adapter)
+    survival: tuple[Survival, ...] = ()
+    if options.format == "peft":
+        _copy_adapter(folder, adapter, options.dtype)
+    else:
+        dtype = getattr(torch, options.dtype or MERGED_DTYPE)
+        log.info("merging %s into %s, in %s", adapter.folder, options.model, options.dtype or MERGED_DTYPE)
+        model, survival = merge_adapter(model, dtype)
+        save_model(model, folder, base, encoder, dtype=dtype, shard_size=options.shard_size)
+    save_profile(folder, source.profile)
+    return _about(options, adapter, digest, survival), survival
+
+
+def _source_of(folder: Path, options: ExportOptions) -> ModelSource:
+    """Return an export as prediction finds it."""
+    return find_source(options.model, folder) if options.format == "peft" else find_source(str(folder), None)
 
 
 def _base_files(source: ModelSource, revision: str | None) -> BaseFiles:
@@ -201,7 +220,7 @@ def _about(
     serve = f"vllm serve {shlex.quote(str(options.out))}" if merged else serve_command(adapter, base, options.out)
     return {
         "format": options.format,
-        "dtype": options.dtype or ("bfloat16" if merged else None),
+        "dtype": options.dtype or (MERGED_DTYPE if merged else None),
         "base": base,
         "revision": options.revision,
         "base_digest": base_digest,
@@ -241,5 +260,6 @@ def loss_warning(survival: Sequence[Survival], dtype: str) -> str | None:
     return (
         f"only {least.share:.1%} of the update of {least.tower} {least.layer} is left in {dtype}: the update is small "
         "beside the weights, and rounding takes more of it than it should. The merged model may answer less like the "
-        "tuned one. Serve base and adapter unmerged (--format peft), or write --dtype float32"
+        "tuned one. Compare them with --check, serve base and adapter unmerged (--format peft), or write --dtype "
+        "float32"
     )

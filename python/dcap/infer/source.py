@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,6 +52,10 @@ class ModelSource:
         """The kind of answer that the model was trained for; located objects if it was trained for both."""
         return "summary" if self.profile.mode == "summary" else "dense"
 
+    def of_any_base(self) -> ModelSource:
+        """Return the source with an adapter that may be given other weights than it was trained on."""
+        return replace(self, saved=self.saved and replace(self.saved, mark={}))
+
     def fingerprint(self) -> dict[str, Any]:
         """Return what predictions depend on, as plain data: digests of folders, names of hub models."""
         folder = Path(self.model)
@@ -99,6 +103,27 @@ def find_source(model: str, adapter: Path | None, dataset: str | None = None) ->
         names = ", ".join(profile.datasets)
         log.warning("every data set had prompts or answers of its own in training; give --dataset, one of %s", names)
     return ModelSource(str(found) if found else resolve_model(model), saved, profile, has_profile)
+
+
+def tuned_source(model: str, adapter: Path) -> tuple[ModelSource, SavedAdapter]:
+    """Find a base and an adapter that says how the model is asked.
+
+    Args:
+        model: ``builtin:tiny``, hub id or folder of the base model.
+        adapter: Folder of the adapter, or the one that ``dcap train`` wrote.
+
+    Raises:
+        ConfigError: There is no model, no adapter, or no answer profile beside the adapter.
+        CheckpointError: The profile is torn or of another version, or a file that a run wrote is damaged.
+    """
+    source = find_source(model, adapter)
+    if not source.has_profile:
+        raise ConfigError(
+            f"--adapter must have {FILE_NAME} beside it, which says how the model is asked, and {adapter} has none. "
+            "Give the folder that dcap train wrote, or a copy of all of it"
+        )
+    assert source.saved is not None
+    return source, source.saved
 
 
 def _compare_base(adapter: SavedAdapter, model: str) -> None:
