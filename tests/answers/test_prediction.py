@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dcap.answers.prediction import Prediction, parse_prediction, read_predictions
+from dcap.answers.prediction import Dropped, Prediction, parse_prediction, read_predictions
 from dcap.core.errors import RecordError
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
@@ -34,6 +34,7 @@ FULL = Prediction(
     problems=("cut off",),
     finish="length",
     source=Origin("data/val.jsonl", 7),
+    dropped=Dropped(repeats=2),
 )
 
 
@@ -47,7 +48,7 @@ def test_the_bytes_of_a_line() -> None:
         '{"images":["images/ä.jpg"],"width":100,"height":80,"objects":['
         '{"desc":"cup","bbox_2d":[1.0,2.0,3.0,4.0],"score":0.93},{"desc":"road","line":[0.0,0.5,9.0,9.0]}],'
         '"summary":"a street","text":"{","problems":["cut off"],"finish":"length",'
-        '"source":{"file":"data/val.jsonl","line":7}}\n'
+        '"source":{"file":"data/val.jsonl","line":7},"dropped":{"repeats":2}}\n'
     )
     bare = Prediction("a.jpg", Canvas(80, 100), ShapeArray.empty(), ())
     assert bare.to_line() == b'{"images":["a.jpg"],"width":100,"height":80,"objects":[],"text":"","problems":[]}\n'

@@ -24,14 +24,16 @@ def files(tmp_path: Path) -> list[str]:
 def test_scores_are_printed_written_and_drawn(
     files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    extra = ["--json", str(tmp_path / "scores.json"), "--sheet", str(tmp_path / "sheet.png")]
-    assert main(["evaluate", *files, *extra]) == 0
+    outputs = {name: str(tmp_path / file) for name, file in
+               (("--json", "scores.json"), ("--sheet", "sheet.png"), ("--html", "page.html"))}  # fmt: skip
+    assert main(["evaluate", *files, *(word for pair in outputs.items() for word in pair)]) == 0
     out = capsys.readouterr().out
     assert "boxes and polygons, IoU 0.50:0.95" in out
     assert "1.000" in out
     assert "worst images" in out
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["total"]["objects"]["f1"] == 1.0
+    assert "boxes and polygons, IoU 0.50:0.95" in (tmp_path / "page.html").read_text()
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width > 1000
 
@@ -39,6 +41,19 @@ def test_scores_are_printed_written_and_drawn(
 def test_worst_may_be_left_out(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", *files, "--worst", "0"]) == 0
     assert "worst images" not in capsys.readouterr().out
+
+
+def test_objects_are_dropped_and_grouped_as_asked(
+    tmp_path: Path, files: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = [{**CUP, "desc": f"class={name}", "score": 0.5} for name in ("cup", "cup", "mug")]
+    (tmp_path / "pred.jsonl").write_text(json.dumps({**RECORD, "objects": named}) + "\n")
+    assert main(["evaluate", *files, "--category", "key:class", "--drop-repeats"]) == 0
+    out = capsys.readouterr().out
+    assert "dropped before scoring: 1 object for repeats" in out
+    assert "pairs have one category, which is class= of the caption" in out
+    assert main(["evaluate", *files, "--least-score", "0.6"]) == 0
+    assert "boxes and polygons: 1 true, 0 predicted" in capsys.readouterr().out
 
 
 def test_bundled_truth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,6 +71,10 @@ def test_bundled_truth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     [
         (["--line-tolerance", "0"], "line_tolerance_px must be above 0"),
         (["--worst", "-1"], "--worst must be at least 0"),
+        (["--categories", "-1"], "--categories must be at least 0"),
+        (["--line-tolerance-share", "0"], "line_tolerance_share must be above 0"),
+        (["--suppress-iou", "1.5"], "suppress_iou must be within 0..1, not 1.5"),
+        (["--category", "class"], 'category must be caption, key:NAME or before:SEPARATOR, not "class"'),
         (["--pred", "missing.jsonl"], "Run dcap predict first"),
         (["--truth", "missing.jsonl"], "file must exist"),
         (["--truth", "empty.jsonl", "--pred", "empty.jsonl"], "--truth must hold at least one record"),

@@ -1,62 +1,32 @@
-"""Evaluations of files, records and objects, and their tables, JSON and pictures."""
+"""Evaluations of files, records and objects."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pytest
-from PIL import Image
-from rich.console import Console
 
-from dcap.answers.prediction import Prediction, read_predictions
+from dcap.answers.prediction import Dropped, Prediction, read_predictions
 from dcap.core.errors import RecordError
-from dcap.evaluate.evaluation import (
-    SIDE,
-    Evaluation,
-    answer_table,
-    evaluate,
-    score,
-    score_sheet,
-    score_table,
-    worst_table,
-    write_json,
-)
+from dcap.evaluate.evaluation import evaluate, score
 from dcap.evaluate.metrics import ScoreOptions, Scores
+from dcap.evaluate.repeats import Pruning
+from dcap.evaluate.report import evaluation_tree
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
 from dcap.records.files.jsonl import JsonlFile
-
-CUP = {"desc": "cup", "bbox_2d": [10, 10, 50, 50]}
-ROAD = {"desc": "road", "line": [0, 70, 99, 70]}
-
-
-def record(name: str, *objects: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"images": [name], "width": 100, "height": 80, "objects": list(objects), **more}
+from support.score_cases import CUP, ROAD, record, write_evaluated, write_lines
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path]:
-    def write(name: str, lines: Sequence[dict[str, Any]]) -> Path:
-        path = tmp_path / name
-        path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
-        return path
-
-    truth = [record("a.jpg", CUP, ROAD), record("b.jpg", CUP), record("c.jpg", CUP), record("d.jpg")]
-    pred = [
-        record("d.jpg"),
-        record("a.jpg", CUP, ROAD),
-        record("b.jpg", {"desc": "cup", "bbox_2d": [60, 10, 90, 50]}, problems=["[red] cut off at 90"]),
-    ]
-    return write("truth.jsonl", truth), write("pred.jsonl", pred)
+    return write_evaluated(tmp_path)
 
 
 def test_missing_answers_count_as_empty_and_are_reported(files: tuple[Path, Path]) -> None:
-    total = evaluate([files[0]], files[1]).to_dict()["total"]
+    total = evaluate([files[0]], files[1]).total.to_dict()
     assert (total["images"], total["answers"], total["missing_answers"]) == (4, 3, 1)
     assert total["parse_rate"] == pytest.approx(2 / 3)
     assert total["regions"]["0.50"] == {
@@ -65,15 +35,6 @@ def test_missing_answers_count_as_empty_and_are_reported(files: tuple[Path, Path
         "f1": pytest.approx(0.4),
     }
     assert total["objects"]["recall"] == pytest.approx(2 / 4)
-
-
-def test_one_row_per_true_record_in_its_order(files: tuple[Path, Path]) -> None:
-    rows = evaluate([files[0]], files[1]).to_dict()["images"]
-    assert [row["image"] for row in rows] == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
-    assert [row["f1"] for row in rows] == [1.0, 0.0, 0.0, 1.0]
-    assert [row["answered"] for row in rows] == [True, True, False, True]
-    assert rows[1]["problems"] == ["[red] cut off at 90"]
-    assert rows[0]["source"] == "truth.jsonl:1"
 
 
 def test_several_truth_files_add_up(files: tuple[Path, Path], tmp_path: Path) -> None:
@@ -85,7 +46,7 @@ def test_several_truth_files_add_up(files: tuple[Path, Path], tmp_path: Path) ->
 def test_order_of_the_predictions_does_not_matter(files: tuple[Path, Path], tmp_path: Path) -> None:
     turned = tmp_path / "turned.jsonl"
     turned.write_text("".join(reversed(files[1].read_text().splitlines(keepends=True))))
-    assert evaluate([files[0]], turned).to_dict() == evaluate([files[0]], files[1]).to_dict()
+    assert evaluation_tree(evaluate([files[0]], turned)) == evaluation_tree(evaluate([files[0]], files[1]))
 
 
 def test_worst_comes_first_and_ties_keep_the_order(files: tuple[Path, Path]) -> None:
@@ -93,77 +54,11 @@ def test_worst_comes_first_and_ties_keep_the_order(files: tuple[Path, Path]) -> 
     assert [result.pair.truth.image for result in report.worst(3)] == ["b.jpg", "c.jpg", "a.jpg"]
 
 
-def test_json_reads_back(files: tuple[Path, Path], tmp_path: Path) -> None:
-    report = evaluate([files[0]], files[1])
-    write_json(report, tmp_path / "scores.json")
-    assert json.loads((tmp_path / "scores.json").read_text()) == report.to_dict()
-    assert not list(tmp_path.glob(".*"))
-
-
-def test_tables_show_the_numbers_and_names_as_they_are(files: tuple[Path, Path]) -> None:
-    report = evaluate([files[0]], files[1])
-    console = Console(width=140, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    with console.file:
-        for table in (score_table(report), answer_table(report), worst_table(report, 2)):
-            console.print(table)
-        text = console.export_text()
-    assert "0.400" in text
-    assert "0.667" in text
-    assert "[red] cut off at 90" in text
-    assert "no answer" in text
-    assert "lines, length within 10 px" in text
-
-
-def test_a_mean_over_nothing_is_a_dash(files: tuple[Path, Path], tmp_path: Path) -> None:
-    nothing = tmp_path / "nothing.jsonl"
-    nothing.write_bytes(b"")
-    cells = [list(column.cells) for column in answer_table(evaluate([nothing], nothing)).columns]
-    assert cells[1] == ["-", "0", "-", "-", "-", "-"]
-    assert "-" not in [cell for column in answer_table(evaluate([files[0]], files[1])).columns for cell in column.cells]
-
-
 def test_no_images_at_all(tmp_path: Path) -> None:
     empty = tmp_path / "empty.jsonl"
     empty.write_bytes(b"")
-    total = evaluate([empty], empty).to_dict()["total"]
+    total = evaluate([empty], empty).total.to_dict()
     assert (total["images"], total["parse_rate"], total["objects"]["f1"]) == (0, 0.0, 1.0)
-
-
-SMALL_CUP = {"desc": "cup", "bbox_2d": [10, 10, 40, 40]}
-
-
-@pytest.fixture
-def drawn(tmp_path: Path) -> Evaluation:
-    """Four images, each of its own grey; the last two are found, the first has no answer."""
-    truth, pred = [], []
-    for i in range(4):
-        Image.new("RGB", (100, 50), (40 * i + 40,) * 3).save(tmp_path / f"{i}.png")
-        record = {"images": [f"{i}.png"], "width": 100, "height": 50, "objects": [SMALL_CUP]}
-        truth.append(record)
-        if i:
-            pred.append({**record, "objects": [SMALL_CUP] if i > 1 else [], "problems": ["<torn>"], "text": "{" * 1000})
-    for name, lines in (("truth.jsonl", truth), ("pred.jsonl", pred)):
-        (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return evaluate([tmp_path / "truth.jsonl"], tmp_path / "pred.jsonl")
-
-
-def shown(sheet: npt.NDArray[np.uint8]) -> tuple[list[int], npt.NDArray[np.uint8]]:
-    """Return the greys of the sheet's pictures, from the top."""
-    column = sheet[:, 14 + SIDE - 20, 0]
-    return [value for value in (40, 80, 120, 160) if (column == value).sum() > 100], column
-
-
-def test_worst_come_first_then_the_best_and_none_twice(drawn: Evaluation) -> None:
-    for worst, best, expected in ((1, 1, {40, 160}), (2, 0, {40, 80}), (0, 2, {120, 160}), (9, 9, {40, 80, 120, 160})):
-        greys, column = shown(score_sheet(drawn, worst, best))
-        assert set(greys) == expected
-    first = [int(np.flatnonzero(column == value)[0]) for value in (40, 80, 120, 160)]
-    assert first == sorted(first)
-
-
-def test_nothing_to_show_is_refused(drawn: Evaluation) -> None:
-    with pytest.raises(ValueError, match="at least one picture"):
-        score_sheet(drawn, 0, 0)
 
 
 def test_files_score_as_the_command_does(files: tuple[Path, Path]) -> None:
@@ -217,3 +112,27 @@ def test_problems_of_a_prediction_count() -> None:
     bad = Prediction("a.jpg", Canvas(80, 100), ShapeArray.empty(), (), problems=("torn",))
     found = score([record("a.jpg"), record("b.jpg")], [bad, None])
     assert (found.images, found.answers, found.clean_answers) == (2, 1, 0)
+
+
+def test_what_was_dropped_before_still_counts_as_a_repeat() -> None:
+    once = Prediction("a.jpg", Canvas(80, 100), ShapeArray.from_objects([CUP]), ("cup",), dropped=Dropped(repeats=2))
+    found = score([record("a.jpg", CUP)] * 3, [once, record("a.jpg", CUP, CUP), record("a.jpg", CUP, ROAD)])
+    assert (found.repeats, found.unrepeated_answers, found.answers) == (3, 1, 3)
+    assert found.to_dict()["no_repeat"] == {"share": pytest.approx(1 / 3), "repeats": 3}
+
+
+def test_objects_are_dropped_before_they_count(tmp_path: Path) -> None:
+    truth = write_lines(tmp_path / "truth.jsonl", [record("a.jpg", CUP)])
+    sure, twin = {**CUP, "score": 0.9}, {**CUP, "bbox_2d": [10, 10, 50, 49], "score": 0.5}
+    pred = write_lines(tmp_path / "pred.jsonl", [record("a.jpg", sure, sure, twin, {**twin, "score": 0.1})])
+    assert evaluate([truth], pred).total.pred_regions == 4
+    kept = evaluate([truth], pred, pruning=Pruning(repeats=True, suppress_iou=0.5, least_score=0.3))
+    assert kept.total.regions().f1 == 1.0
+    assert kept.total.repeats == 1
+    assert evaluation_tree(kept)["total"]["dropped"] == {"repeats": 1, "overlaps": 1, "unsure": 1}
+
+
+def test_lines_are_to_scale_where_a_plain_image_says_how_large_it_is() -> None:
+    image = {"objects": [ROAD], "width": 300, "height": 400}
+    assert score([image], [image]).lines_to_scale == score([image], [image]).lines
+    assert score([{**image, "width": 2.5}], [image]).lines_to_scale is None

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
@@ -28,6 +28,21 @@ from dcap.records.json_line import decode_line
 from dcap.records.record import Origin
 
 Finish = Literal["stop", "length"]
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Dropped(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Numbers of objects of an answer that were dropped on request; they are still in its text."""
+
+    repeats: _Count = 0
+    """Objects that repeat an earlier one exactly."""
+    overlaps: _Count = 0
+    """Objects that overlap a better one of the same caption."""
+    unsure: _Count = 0
+    """Objects with a score that is too low."""
+
+    def __add__(self, other: Dropped) -> Dropped:
+        return Dropped(self.repeats + other.repeats, self.overlaps + other.overlaps, self.unsure + other.unsure)
 
 
 class _Source(msgspec.Struct):
@@ -45,6 +60,7 @@ class _Line(msgspec.Struct):
     problems: list[str] = []
     finish: Finish | None = None
     source: _Source | None = None
+    dropped: Dropped = Dropped()
 
 
 _WORDS = {
@@ -89,6 +105,8 @@ class Prediction:
     """Why the answer ended: ``stop`` (by itself) or ``length`` (too many tokens). `None`: the line does not say."""
     source: Origin | None = None
     """File and line of the record behind the question."""
+    dropped: Dropped = field(default_factory=Dropped)
+    """Objects of the answer that are not in `shapes`, because they were dropped on request."""
     where: str = field(default="", compare=False)
     """``file:line`` of the line itself, for messages; empty for a prediction that was not read from a file."""
 
@@ -129,6 +147,8 @@ class Prediction:
             line["finish"] = self.finish
         if self.source is not None:
             line["source"] = {"file": self.source.file, "line": self.source.line}
+        if self.dropped != Dropped():
+            line["dropped"] = msgspec.to_builtins(self.dropped)
         return line
 
     def to_line(self) -> bytes:
@@ -167,6 +187,7 @@ def parse_prediction(line: bytes, where: str) -> Prediction:
         problems=tuple(data.problems),
         finish=data.finish,
         source=Origin(data.source.file, data.source.line) if data.source else None,
+        dropped=data.dropped,
         where=where,
     )
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from dcap.audit.epoch_counts import DatasetShare, EpochCounts
@@ -21,6 +20,7 @@ from dcap.model.memory import MemoryEstimate
 from dcap.model.towers import Tower, TowerCount, parameter_table
 from dcap.view.charts import Histogram, bar_lines
 from dcap.view.page import render_template
+from dcap.view.tables import Grid, print_grid
 
 # Neighbours take turns, so that the bounds of tokens are seen.
 _COLORS = {
@@ -46,16 +46,6 @@ class ShownSample:
 
     title: str
     runs: Sequence[TokenRun]
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """A table of texts, for the terminal and the page alike."""
-
-    title: str
-    headings: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +115,7 @@ def print_inspection(report: InspectionReport, console: Console) -> None:
             console.print(Text(f"{name}:", style="italic"))
             console.print(_tokens([run for run in sample.runs if run.supervised == supervised]), soft_wrap=True)
     for grid in _epoch_grids(report.epoch):
-        _print_grid(grid, console)
+        print_grid(grid, console)
     for title, histogram in report.epoch.histograms.items():
         console.print(Text(f"\n{title}: {histogram.summary()}"), soft_wrap=True)
         if len(histogram.counts) > 1:
@@ -133,9 +123,9 @@ def print_inspection(report: InspectionReport, console: Console) -> None:
     if report.model is not None:
         console.print()
         console.print(parameter_table(report.model.counts, report.model.rates))
-        _print_grid(_memory_grid(report.model), console)
+        print_grid(_memory_grid(report.model), console)
     if report.time is not None:
-        _print_grid(_time_grid(report.time), console)
+        print_grid(_time_grid(report.time), console)
 
 
 def inspection_page(report: InspectionReport, title: str) -> str:
@@ -232,18 +222,6 @@ def _tokens(runs: Iterable[TokenRun]) -> Text:
     for k, run in enumerate(runs):
         out.append(run.shown, style=_COLORS[run.kind][k % 2])
     return out
-
-
-def _print_grid(grid: Grid, console: Console) -> None:
-    table = Table(box=None, pad_edge=False, show_header=any(grid.headings))
-    for k, heading in enumerate(grid.headings):
-        table.add_column(heading, justify="right" if k else "left")
-    for row in grid.rows:
-        table.add_row(*row)
-    console.print(Text(f"\n{grid.title}", style="bold"))
-    console.print(table)
-    for note in grid.notes:
-        console.print(Text(note, style="italic"), soft_wrap=True)
 
 
 def _epoch_grids(epoch: EpochReport) -> list[Grid]:

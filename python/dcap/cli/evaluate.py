@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dcap.cli.arguments import add_sixteen_bit, require_at_least
 from dcap.core.errors import ConfigError
+from dcap.core.files import write_whole
 from dcap.core.log import get_logger, output_console
 
 log = get_logger(__name__)
@@ -14,19 +15,26 @@ log = get_logger(__name__)
 EPILOG = """\
 examples:
   dcap evaluate --truth val.jsonl --pred pred.jsonl
-  dcap evaluate --truth val.jsonl --pred pred.jsonl --json scores.json --sheet worst.png
+  dcap evaluate --truth val.jsonl --pred pred.jsonl --json scores.json --html scores.html --sheet worst.png
+  dcap evaluate --truth val.jsonl --pred pred.jsonl --category key:class --categories 30
+  dcap evaluate --truth val.jsonl --pred pred.jsonl --drop-repeats --least-score 0.4
   dcap evaluate --truth roads.jsonl --pred pred.jsonl --line-tolerance 5
 
 What is measured:
-  boxes and polygons  precision, recall and F1 at an IoU of 0.50, of 0.75, and as the mean over 0.50:0.05:0.95. IoU is
-                      exact, also of a box and a polygon. Truth and prediction are matched one to one so that the sum
-                      of IoU is largest; captions do not matter
+  boxes and polygons  precision, recall and F1 at an IoU of 0.50, 0.75 and 0.95, and as the mean over 0.50:0.05:0.95.
+                      IoU is exact, also of a box and a polygon. Truth and prediction are matched one to one so that the
+                      sum of IoU is largest; captions do not matter
   with equal caption  the same, but captions must be equal too (but for case, white space and Unicode form)
   lines               precision: share of the predicted length that is near a true line. Recall: share of the true
                       length that is near a predicted line. Matched lines: one to one, where the F1 of both is 0.5 or
-                      more
+                      more. Both with a distance in pixels, and with one relative to the diagonal of the image
+  by kind, size and   the pairs of the totals, shared out: recall by the true object, precision by the predicted one
+  category            Pairs of one category for the table of categories
+  attributes          share of the key=value attributes of true captions that the matched prediction has too
+  by least score      what is left if predictions with a lower score are dropped; needs a score for each prediction
   captions            of the matched pairs: share of equal captions, mean F1 of their words
-  answers             share that parses without a problem. An image without an answer counts as an empty one
+  answers             share that parses without a problem, and without an exact repeat. An image without an answer
+                      counts as an empty one
   repeats             predictions with the caption of another one and an IoU above 0.9 with it
 """
 
@@ -42,7 +50,52 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--truth", required=True, nargs="+", metavar="FILE", help="files of true records")
     parser.add_argument("--pred", required=True, metavar="PRED.jsonl", help="file that dcap predict wrote")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all scores as JSON, with one row per image")
+    _add_measures(parser)
+    _add_outputs(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_measures(parser: argparse.ArgumentParser) -> None:
+    """Add the options that change numbers."""
+    parser.add_argument(
+        "--line-tolerance",
+        type=float,
+        default=10.0,
+        metavar="PX",
+        help="largest distance of lines that agree, in pixels of the image file (default: 10)",
+    )
+    parser.add_argument(
+        "--line-tolerance-share",
+        type=float,
+        default=0.01,
+        metavar="SHARE",
+        help="the same, as a share of the diagonal of the image (default: 0.01)",
+    )
+    parser.add_argument(
+        "--category",
+        default="caption",
+        metavar="RULE",
+        help="what the category of an object is: caption, key:NAME (the value of NAME= in the caption), or "
+        "before:SEPARATOR (the caption up to it) (default: caption)",
+    )
+    parser.add_argument(
+        "--drop-repeats", action="store_true", help="drop objects that repeat an earlier one of the answer exactly"
+    )
+    parser.add_argument(
+        "--suppress-iou",
+        type=float,
+        metavar="IOU",
+        help="drop boxes and polygons that overlap a better one of the same caption by more than this exact IoU",
+    )
+    parser.add_argument(
+        "--least-score", type=float, metavar="SCORE", help="drop objects with a lower score; those without one stay"
+    )
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what is shown and written."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all tables as JSON, with one row per image")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write the tables as a page, with curves")
     parser.add_argument(
         "--sheet", type=Path, metavar="FILE.png", help="draw truth and prediction of the worst and best images"
     )
@@ -53,38 +106,60 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--best", type=int, default=2, metavar="N", help="number of best images to draw (default: 2)")
     parser.add_argument(
-        "--line-tolerance",
-        type=float,
-        default=10.0,
-        metavar="PX",
-        help="largest distance of lines that agree, in pixels of the image file (default: 10)",
+        "--categories",
+        type=int,
+        default=10,
+        metavar="N",
+        help="number of categories with a row of their own; --json has all (default: 10)",
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the scores, and return the exit code.
 
     Raises:
-        ConfigError: A number is below 0, or there is no true record.
+        ConfigError: A number is out of range, or there is no true record.
     """
     # scipy and the geometry kernels take a moment; --help should not wait for them.
-    from dcap.evaluate.evaluation import answer_table, evaluate, score_sheet, score_table, worst_table, write_json
+    from dcap.evaluate.categories import CategoryRule
+    from dcap.evaluate.evaluation import evaluate
     from dcap.evaluate.metrics import ScoreOptions
+    from dcap.evaluate.repeats import Pruning
+    from dcap.evaluate.report import (
+        evaluation_page,
+        evaluation_tree,
+        score_grids,
+        score_sheet,
+        sweep_curves,
+        worst_grid,
+        write_json,
+    )
     from dcap.view.sheet import write_png
+    from dcap.view.tables import print_grid
 
-    require_at_least(args, 0, "worst", "best")
-    evaluation = evaluate(args.truth, args.pred, ScoreOptions(line_tolerance_px=args.line_tolerance))
+    require_at_least(args, 0, "worst", "best", "categories")
+    options = ScoreOptions(
+        line_tolerance_px=args.line_tolerance,
+        line_tolerance_share=args.line_tolerance_share,
+        category=CategoryRule.parse(args.category),
+    )
+    pruning = Pruning(args.drop_repeats, args.suppress_iou, args.least_score)
+    evaluation = evaluate(args.truth, args.pred, options, pruning)
     if not evaluation.images:
         raise ConfigError("--truth must hold at least one record, not none")
-    console = output_console()
-    console.print(score_table(evaluation))
-    console.print(answer_table(evaluation))
+    grids = score_grids(evaluation, args.categories)
     if args.worst:
-        console.print(worst_table(evaluation, args.worst))
+        grids.append(worst_grid(evaluation, args.worst))
+    console = output_console()
+    for grid in grids:
+        print_grid(grid, console)
     if args.json:
-        write_json(evaluation, args.json)
+        write_json(evaluation_tree(evaluation), args.json)
         log.info("scores are in %s", args.json)
+    if args.html:
+        page = evaluation_page(f"dcap evaluate {args.pred}", grids, sweep_curves(evaluation.counts))
+        write_whole(args.html, page)
+        log.info("the page is %s", args.html)
     if args.sheet and args.worst + args.best:
         write_png(args.sheet, score_sheet(evaluation, args.worst, args.best, args.root, args.sixteen_bit))
         log.info("the worst and best images are drawn in %s", args.sheet)

@@ -6,6 +6,7 @@ Owns the buffer measure of road extraction; needs no rasterising and no sampling
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +47,27 @@ def covered_lengths(lines: ShapeArray, others: ShapeArray, tolerance_px: float, 
     return _covered(lines, others, [np.arange(len(other_owner))], tolerance_px, max_pairs)[:, 0]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Alongside:
+    """How much of the lines of two sides runs along lines of the other."""
+
+    agreement: Floats
+    """As `line_agreement`, float64 (N, M)."""
+    covered_a: Floats
+    """As `covered_lengths` of the first side, float64 (N,)."""
+    covered_b: Floats
+    """As `covered_lengths` of the second side, float64 (M,)."""
+
+
+def run_alongside(a: ShapeArray, b: ShapeArray, tolerance_px: float, max_pairs: int = MAX_PAIRS) -> Alongside:
+    """Return `line_agreement` and both `covered_lengths` at the price of one of them; arguments are those of both."""
+    shares, covered_a = _shares(a, b, tolerance_px, max_pairs)
+    others, covered_b = _shares(b, a, tolerance_px, max_pairs)
+    total = shares + others.T
+    agreement = np.divide(2.0 * shares * others.T, total, out=np.zeros_like(total), where=total > 0.0)
+    return Alongside(agreement, covered_a, covered_b)
+
+
 def line_agreement(a: ShapeArray, b: ShapeArray, tolerance_px: float, max_pairs: int = MAX_PAIRS) -> Floats:
     """Return for each pair of lines the harmonic mean of the two shares that run along the other.
 
@@ -61,17 +83,17 @@ def line_agreement(a: ShapeArray, b: ShapeArray, tolerance_px: float, max_pairs:
     Returns:
         float64 (N, M), within 0..1.
     """
-    share_a = _pairwise_shares(a, b, tolerance_px, max_pairs)
-    share_b = _pairwise_shares(b, a, tolerance_px, max_pairs).T
-    total = share_a + share_b
-    return np.divide(2.0 * share_a * share_b, total, out=np.zeros_like(total), where=total > 0.0)
+    return run_alongside(a, b, tolerance_px, max_pairs).agreement
 
 
-def _pairwise_shares(lines: ShapeArray, others: ShapeArray, tolerance_px: float, max_pairs: int) -> Floats:
-    _, _, other_owner = _segments(others)
-    groups = np.split(np.arange(len(other_owner)), np.searchsorted(other_owner, np.arange(1, len(others))))
+def _shares(lines: ShapeArray, others: ShapeArray, tolerance_px: float, max_pairs: int) -> tuple[Floats, Floats]:
+    """Return the share of each line along each other one, (N, M), and its length along any of them, (N,)."""
+    _, _, owner = _segments(others)
+    whole = np.arange(len(owner))
+    groups = np.split(whole, np.searchsorted(owner, np.arange(1, len(others))))[: len(others)]
+    covered = _covered(lines, others, [whole, *groups], tolerance_px, max_pairs)
     lengths = np.maximum(line_lengths(lines), np.finfo(np.float64).tiny)
-    return np.minimum(_covered(lines, others, groups[: len(others)], tolerance_px, max_pairs) / lengths[:, None], 1.0)
+    return np.minimum(covered[:, 1:] / lengths[:, None], 1.0), covered[:, 0]
 
 
 def _covered(

@@ -1,6 +1,6 @@
 """One-to-one matching of predicted and true objects of one image.
 
-Owns the similarity of two shapes and the optimal assignment. `metrics` counts the pairs.
+Owns the similarity of two shapes and the optimal assignment. `counting` counts the pairs.
 """
 
 from __future__ import annotations
@@ -51,14 +51,19 @@ def similarity(truth: ShapeArray, pred: ShapeArray, line_tolerance_px: float) ->
     Returns:
         float64 (N, M), within 0..1.
     """
+    agreement = line_agreement(truth.take(is_line(truth)), pred.take(is_line(pred)), line_tolerance_px)
+    return joined_similarity(truth, pred, agreement)
+
+
+def joined_similarity(truth: ShapeArray, pred: ShapeArray, agreement: Floats) -> Floats:
+    """As `similarity`, with the agreement of the lines of both sides, in order."""
     out = np.zeros((len(truth), len(pred)))
     truth_lines, pred_lines = is_line(truth), is_line(pred)
     if not truth_lines.all() and not pred_lines.all():
         regions = polygon_iou(truth.take(~truth_lines), pred.take(~pred_lines))
         out[np.ix_(~truth_lines, ~pred_lines)] = regions
-    if truth_lines.any() and pred_lines.any():
-        lines = line_agreement(truth.take(truth_lines), pred.take(pred_lines), line_tolerance_px)
-        out[np.ix_(truth_lines, pred_lines)] = lines
+    if agreement.size:
+        out[np.ix_(truth_lines, pred_lines)] = agreement
     return out
 
 
@@ -78,7 +83,9 @@ def match(alike: Floats, threshold: float, tie: Floats | None = None) -> Matches
 
     Source: Kuhn, "The Hungarian method for the assignment problem", 1955 (scipy's linear_sum_assignment).
     """
-    allowed = alike >= threshold - _ROUNDING
+    allowed = reaches(alike, threshold)
+    if _is_settled(allowed):
+        return Matches(*np.nonzero(allowed))
     rows, columns = np.flatnonzero(allowed.any(axis=1)), np.flatnonzero(allowed.any(axis=0))
     block = np.ix_(rows, columns)
     gain = alike[block] if tie is None else alike[block] + _TIE * tie[block]
@@ -87,3 +94,38 @@ def match(alike: Floats, threshold: float, tie: Floats | None = None) -> Matches
     chosen_rows, chosen_columns = linear_sum_assignment(gain, maximize=True)
     kept = allowed[block][chosen_rows, chosen_columns]
     return Matches(rows[chosen_rows[kept]], columns[chosen_columns[kept]])
+
+
+def reaches(alike: Floats, threshold: float) -> npt.NDArray[np.bool_]:
+    """Return which similarities are at or above a threshold; 1e-9 is forgiven for rounding."""
+    return alike >= threshold - _ROUNDING
+
+
+def right_by_score(allowed: npt.NDArray[np.bool_], scores: Floats) -> npt.NDArray[np.bool_]:
+    """Return which predictions are right if they come one by one, by falling score.
+
+    A prediction is right if it and all earlier right ones can be paired with true objects at once. So the number of
+    right ones above any score is the number of pairs that `match` finds among the predictions above it: one matching
+    gives the counts of all thresholds.
+
+    Args:
+        allowed: Which pairs are good enough, bool (N, M).
+        scores: How sure the model was of each prediction, float64 (M,); of equal ones the first comes first.
+
+    Returns:
+        bool (M,).
+
+    Source: Edmonds, "Matroids and the greedy algorithm", 1971: the sets of predictions that can be paired are a
+    transversal matroid, whose heaviest set is the greedy one, whatever the weights that keep the order.
+    """
+    right = np.zeros(len(scores), np.bool_)
+    weight = np.empty(len(scores))
+    weight[np.argsort(-scores, kind="stable")] = np.arange(len(scores), 0, -1)
+    rows, columns = linear_sum_assignment(allowed * weight, maximize=True)
+    right[columns] = allowed[rows, columns]
+    return right
+
+
+def _is_settled(allowed: npt.NDArray[np.bool_]) -> bool:
+    """Whether no object may be paired with two others, so that there is nothing to choose."""
+    return bool((allowed.sum(axis=0) <= 1).all() and (allowed.sum(axis=1) <= 1).all())

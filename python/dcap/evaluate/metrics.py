@@ -6,35 +6,40 @@ Counts are summed over images before anything is divided (micro averages): an im
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from dcap.core.errors import ConfigError
-from dcap.evaluate.captions import equal_captions, token_f1
-from dcap.evaluate.lines import covered_lengths, line_lengths
-from dcap.evaluate.matching import is_line, match, similarity
-from dcap.geometry.shapes import ShapeArray
+from dcap.evaluate.categories import CategoryRule
 
 THRESHOLDS = tuple(percent / 100 for percent in range(50, 100, 5))
 """IoU thresholds of the mean, as in COCO: 0.50, 0.55, ..., 0.95."""
-_AT_50, _AT_75 = THRESHOLDS.index(0.5), THRESHOLDS.index(0.75)
+AT_50 = THRESHOLDS.index(0.5)
+TOLD = (0.5, 0.75, 0.95)
+"""Thresholds whose scores are told one by one, before the mean over all."""
+MEAN = "0.50:0.95"
+"""Name of the mean over `THRESHOLDS`."""
 
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    """Options of the measures: a distance and a threshold."""
+    """Options of the measures: distances, a threshold, and where categories come from."""
 
     line_tolerance_px: float = 10.0
     """Distance within which two lines run together, in pixels of the image file."""
+    line_tolerance_share: float = 0.01
+    """The same, as a share of the diagonal of the image. Lines are measured with both distances."""
     duplicate_iou: float = 0.9
     """Two predictions with the same caption are duplicates if their IoU (lines: agreement) is above this, 0..1."""
+    category: CategoryRule = field(default_factory=CategoryRule)
+    """How the category of an object follows from its caption."""
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.line_tolerance_px < float("inf"):
-            raise ConfigError(f"line_tolerance_px must be above 0, not {self.line_tolerance_px}")
+        for name in ("line_tolerance_px", "line_tolerance_share"):
+            if not 0.0 < (value := getattr(self, name)) < float("inf"):
+                raise ConfigError(f"{name} must be above 0, not {value}")
         if not 0.0 < self.duplicate_iou <= 1.0:
             raise ConfigError(f"duplicate_iou must be within 0..1, not {self.duplicate_iou}")
 
@@ -111,12 +116,30 @@ class Scores:
     """Token F1 of their captions, summed."""
     duplicates: int = 0
     """Predictions that repeat another one."""
+    repeats: int = 0
+    """Predictions that repeat an earlier one exactly, those that were dropped included."""
+    unrepeated_answers: int = 0
+    """Answers without an exact repeat."""
+    empty_images: int = 0
+    """Images without a true object."""
+    disturbed_images: int = 0
+    """Of these, the images with a prediction."""
+    empty_image_predictions: int = 0
+    """Predictions on images without a true object: all of them are wrong."""
+    sized_truth_lines: int = 0
+    """True lines on images of known size; the next ones are measured on these, relative to the diagonal."""
+    sized_pred_lines: int = 0
+    sized_found_lines: int = 0
+    sized_truth_px: float = 0.0
+    sized_pred_px: float = 0.0
+    sized_truth_covered_px: float = 0.0
+    sized_pred_covered_px: float = 0.0
 
     def __add__(self, other: Scores) -> Scores:
         values: dict[str, Any] = {}
-        for field in fields(self):
-            a, b = getattr(self, field.name), getattr(other, field.name)
-            values[field.name] = tuple(map(sum, zip(a, b, strict=True))) if isinstance(a, tuple) else a + b
+        for each in fields(self):
+            a, b = getattr(self, each.name), getattr(other, each.name)
+            values[each.name] = tuple(map(sum, zip(a, b, strict=True))) if isinstance(a, tuple) else a + b
         return Scores(**values)
 
     def regions(self, iou: float = 0.5, *, captioned: bool = False) -> PrecisionRecall:
@@ -140,9 +163,18 @@ class Scores:
         return PrecisionRecall(self.truth_px, self.pred_px, self.truth_covered_px, self.pred_covered_px)
 
     @property
+    def lines_to_scale(self) -> PrecisionRecall | None:
+        """As `lines`, within a share of the diagonal. `None`: there are lines, and the size of no image is known."""
+        if not self.sized_truth_lines + self.sized_pred_lines and self.truth_lines + self.pred_lines:
+            return None
+        return PrecisionRecall(
+            self.sized_truth_px, self.sized_pred_px, self.sized_truth_covered_px, self.sized_pred_covered_px
+        )
+
+    @property
     def objects(self) -> PrecisionRecall:
         """Score of all objects: regions at an IoU of 0.5 and lines at an agreement of 0.5."""
-        found = self.found[_AT_50] + self.found_lines
+        found = self.found[AT_50] + self.found_lines
         return PrecisionRecall(self.truth_regions + self.truth_lines, self.pred_regions + self.pred_lines, found, found)
 
     def to_dict(self, options: ScoreOptions = ScoreOptions()) -> dict[str, Any]:
@@ -152,45 +184,39 @@ class Scores:
 
             images, answers, missing_answers     how many
             parse_rate                           share of the answers that parse without a problem
+            no_repeat                            share of the answers without an exact repeat, and the number of repeats
             objects                              all objects, at an IoU or agreement of 0.5
-            regions               0.50, 0.75     boxes and polygons at that IoU;
-                                  0.50:0.95      and as the mean over `THRESHOLDS`
+            regions      0.50, 0.75, 0.95        boxes and polygons at that IoU;
+                         0.50:0.95               and as the mean over `THRESHOLDS`
             regions_with_caption                 the same, where the captions of a pair are equal too
             lines                                shares of length in pixels, within tolerance_px of a line
-                                  matched        and one to one, at an agreement of 0.5
+                         matched                 and one to one, at an agreement of 0.5
+                         to_scale                both again, within a share of the diagonal; null without sizes
             captions                             of the matched pairs: share of equal ones, mean token F1, mean IoU
-            duplicates                           predictions that repeat another one
+            duplicates                           predictions that repeat another one of that caption, more or less
+            empty_images                         images without a true object, and what was predicted on them
 
         Args:
             options: Those that were counted with.
         """
-        mean = "0.50:0.95"
-        at = (THRESHOLDS[_AT_50], THRESHOLDS[_AT_75])
-        regions, captioned = (
-            {
-                **{f"{iou:.2f}": self.regions(iou, captioned=c).to_dict() for iou in at},
-                mean: _mean([self.regions(iou, captioned=c).to_dict() for iou in THRESHOLDS]),
-            }
-            for c in (False, True)
-        )
         predicted = self.pred_regions + self.pred_lines
         return {
             "images": self.images,
             "answers": self.answers,
             "missing_answers": self.images - self.answers,
             "parse_rate": self.clean_answers / self.answers if self.answers else 0.0,
-            "objects": {**self.objects.to_dict(), "truth": int(self.objects.truth), "predicted": predicted},
-            "regions": {**regions, "truth": self.truth_regions, "predicted": self.pred_regions},
-            "regions_with_caption": captioned,
-            "lines": {
-                **self.lines.to_dict(),
-                "tolerance_px": options.line_tolerance_px,
-                "matched": PrecisionRecall(
-                    self.truth_lines, self.pred_lines, self.found_lines, self.found_lines
-                ).to_dict(),
-                "truth": self.truth_lines,
-                "predicted": self.pred_lines,
+            "no_repeat": {
+                "share": self.unrepeated_answers / self.answers if self.answers else 0.0,
+                "repeats": self.repeats,
             },
+            "objects": {**self.objects.to_dict(), "truth": int(self.objects.truth), "predicted": predicted},
+            "regions": {
+                **at_thresholds([self.regions(iou) for iou in THRESHOLDS]),
+                "truth": self.truth_regions,
+                "predicted": self.pred_regions,
+            },
+            "regions_with_caption": at_thresholds([self.regions(iou, captioned=True) for iou in THRESHOLDS]),
+            "lines": self._lines_dict(options),
             "captions": {
                 "pairs": self.pairs,
                 "exact": self.equal_captions / self.pairs if self.pairs else 0.0,
@@ -198,70 +224,40 @@ class Scores:
                 "mean_iou": self.pairs_iou / self.pairs if self.pairs else 0.0,
             },
             "duplicates": {"count": self.duplicates, "rate": self.duplicates / predicted if predicted else 0.0},
+            "empty_images": {
+                "images": self.empty_images,
+                "with_predictions": self.disturbed_images,
+                "predictions": self.empty_image_predictions,
+            },
+        }
+
+    def _lines_dict(self, options: ScoreOptions) -> dict[str, Any]:
+        matched = PrecisionRecall(self.truth_lines, self.pred_lines, self.found_lines, self.found_lines)
+        found = self.sized_found_lines
+        scaled = PrecisionRecall(self.sized_truth_lines, self.sized_pred_lines, found, found)
+        to_scale = self.lines_to_scale and {
+            **self.lines_to_scale.to_dict(),
+            "tolerance_of_diagonal": options.line_tolerance_share,
+            "matched": scaled.to_dict(),
+            "truth": self.sized_truth_lines,
+            "predicted": self.sized_pred_lines,
+        }
+        return {
+            **self.lines.to_dict(),
+            "tolerance_px": options.line_tolerance_px,
+            "matched": matched.to_dict(),
+            "to_scale": to_scale,
+            "truth": self.truth_lines,
+            "predicted": self.pred_lines,
         }
 
 
-def count_image(
-    truth: ShapeArray,
-    truth_captions: Sequence[str],
-    pred: ShapeArray,
-    pred_captions: Sequence[str],
-    options: ScoreOptions = ScoreOptions(),
-) -> Scores:
-    """Return the counts of one answered image; shapes are in pixels of the image file.
+def at_thresholds(scores: Sequence[PrecisionRecall]) -> dict[str, dict[str, float]]:
+    """Return the scores at each of `TOLD`, and their mean over `THRESHOLDS`.
 
-    Pairs are made without regard to captions, which only settle ties; `found_captioned` is matched anew among
-    pairs of equal captions.
+    Args:
+        scores: One for each of `THRESHOLDS`.
     """
-    alike = similarity(truth, pred, options.line_tolerance_px)
-    equal = equal_captions(truth_captions, pred_captions)
-    overlap = _caption_overlap(truth_captions, pred_captions, equal, alike > 0.0)
-    truth_lines, pred_lines = is_line(truth), is_line(pred)
-    regions = alike * ~truth_lines[:, None]
-    pairs = match(alike, THRESHOLDS[_AT_50], tie=0.5 * equal + 0.5 * overlap)
-    a, b = truth.take(truth_lines), pred.take(pred_lines)
-    return Scores(
-        images=1,
-        answers=1,
-        clean_answers=1,
-        truth_regions=int((~truth_lines).sum()),
-        pred_regions=int((~pred_lines).sum()),
-        found=tuple(len(match(regions, t)) for t in THRESHOLDS),
-        found_captioned=tuple(len(match(regions * equal, t)) for t in THRESHOLDS),
-        truth_lines=len(a),
-        pred_lines=len(b),
-        found_lines=int(truth_lines[pairs.truth].sum()),
-        truth_px=float(line_lengths(a).sum()),
-        pred_px=float(line_lengths(b).sum()),
-        truth_covered_px=float(covered_lengths(a, b, options.line_tolerance_px).sum()),
-        pred_covered_px=float(covered_lengths(b, a, options.line_tolerance_px).sum()),
-        pairs=len(pairs),
-        pairs_iou=float(alike[pairs.truth, pairs.pred].sum()),
-        equal_captions=int(equal[pairs.truth, pairs.pred].sum()),
-        captions_f1=float(overlap[pairs.truth, pairs.pred].sum()),
-        duplicates=count_duplicates(pred, pred_captions, options),
-    )
-
-
-def count_duplicates(pred: ShapeArray, captions: Sequence[str], options: ScoreOptions) -> int:
-    """Return the number of duplicates: all predictions in clusters of repeats, less one per cluster."""
-    alike = similarity(pred, pred, options.line_tolerance_px)
-    linked = (alike > options.duplicate_iou) & equal_captions(captions, captions)
-    group = np.arange(len(pred))
-    for i, j in np.argwhere(np.triu(linked, 1)):
-        group[group == group[j]] = group[i]
-    return len(pred) - len(np.unique(group))
-
-
-def _caption_overlap(
-    a: Sequence[str], b: Sequence[str], equal: npt.NDArray[np.bool_], wanted: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.float64]:
-    """Return the token F1 of the wanted pairs, float64 (len a, len b); 1 where the captions are equal."""
-    out = equal.astype(np.float64)
-    for i, j in np.argwhere(wanted & ~equal):
-        out[i, j] = token_f1(a[i], b[j])
-    return out
-
-
-def _mean(scores: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: float(np.mean([score[name] for score in scores])) for name in scores[0]}
+    each = [score.to_dict() for score in scores]
+    told = {f"{iou:.2f}": each[THRESHOLDS.index(iou)] for iou in TOLD}
+    return {**told, MEAN: {name: float(np.mean([score[name] for score in each])) for name in each[0]}}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import posixpath
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,26 +38,21 @@ def pair_up(truth: Sequence[str | Path], pred: str | Path) -> list[Pair]:
             truth, or the two disagree on its size.
         ConfigError: A name means no file.
     """
-    waiting: defaultdict[str, list[Prediction]] = defaultdict(list)
-    for prediction in read_predictions(pred):
-        waiting[_key(prediction.image)].append(prediction)
-    any_line = bool(waiting)
-    pairs = [Pair(record, _named(record, waiting)) for record in open_records(truth)]
-    if pairs and not any_line:
+    predictions = list(read_predictions(pred))
+    records = list(open_records(truth))
+    if records and not predictions:
         raise RecordError(
             f"{pred}: predictions must be at least one line, not an empty file. dcap predict writes one line per "
             f"image; {Path(pred).name}.bad_records.jsonl beside it lists those that it left out."
         )
-    for i, pair in enumerate(pairs):
-        queue = waiting[_key(pair.truth.image)]
-        if pair.pred is None and queue:
-            pairs[i] = Pair(pair.truth, queue.pop(0))
-    left = [prediction for queue in waiting.values() for prediction in queue]
+    chosen = _choose(records, predictions)
+    left = [predictions[k] for k in sorted(set(range(len(predictions))) - set(chosen))]
     if left:
         raise RecordError(
             f"{left[0].where}: image must be one of the truth, not {left[0].image!r} "
             f"({counted(len(left), 'such prediction')}). Give --truth the file that was predicted."
         )
+    pairs = [Pair(record, None if k is None else predictions[k]) for record, k in zip(records, chosen, strict=True)]
     for pair in pairs:
         if pair.pred and pair.pred.canvas != pair.truth.canvas:
             want, got = pair.truth.canvas, pair.pred.canvas
@@ -68,11 +63,20 @@ def pair_up(truth: Sequence[str | Path], pred: str | Path) -> list[Pair]:
     return pairs
 
 
-def _named(record: Record, waiting: Mapping[str, list[Prediction]]) -> Prediction | None:
-    """Take the prediction that says it answers this record."""
-    queue = waiting[_key(record.image)]
-    found = next((i for i, prediction in enumerate(queue) if str(prediction.source) == str(record.origin)), None)
-    return None if found is None else queue.pop(found)
+def _choose(records: Sequence[Record], predictions: Sequence[Prediction]) -> list[int | None]:
+    """Return the index of each record's prediction: the one that names the record, else the next of its image."""
+    by_place: defaultdict[tuple[str, str], deque[int]] = defaultdict(deque)
+    by_image: defaultdict[str, deque[int]] = defaultdict(deque)
+    for k, prediction in enumerate(predictions):
+        by_place[_key(prediction.image), str(prediction.source)].append(k)
+    places = [by_place.get((_key(record.image), str(record.origin))) for record in records]
+    chosen = [place.popleft() if place else None for place in places]
+    taken = set(chosen)
+    for k, prediction in enumerate(predictions):
+        if k not in taken:
+            by_image[_key(prediction.image)].append(k)
+    queues = [by_image.get(_key(record.image)) for record in records]
+    return [queue.popleft() if k is None and queue else k for k, queue in zip(chosen, queues, strict=True)]
 
 
 def _key(image: str) -> str:

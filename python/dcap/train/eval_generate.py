@@ -17,7 +17,8 @@ from dcap.data.encode import IGNORE_INDEX
 from dcap.data.epoch import EpochPlan
 from dcap.data.found_objects import find_objects
 from dcap.data.sample import Sample
-from dcap.evaluate.metrics import Scores, count_image
+from dcap.evaluate.counting import Side, count_image
+from dcap.evaluate.metrics import Scores
 from dcap.model.attention import attending_with_cache
 from dcap.model.generation import Generated, Generator, Prompt
 from dcap.model.lora import bare_model
@@ -128,8 +129,8 @@ def _scored(dataset: DenseCaptionDataset, index: int, sample: Sample, answer: Ge
         record.canvas,
         reasoning=planner.encoder.opens_reasoning,
     )
-    counts = count_image(record.shapes, record.captions, found.shapes, found.captions)
-    return replace(counts, clean_answers=int(answer.finished and not found.problems))
+    counted = count_image(Side(record.shapes, record.captions), Side(found.shapes, found.captions))
+    return replace(counted.scores, clean_answers=int(answer.finished and not found.problems))
 
 
 def _metrics(scores: Scores, num_tokens: int) -> dict[str, float]:

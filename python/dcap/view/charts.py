@@ -1,4 +1,4 @@
-"""Histograms of values and bars of counts, for the terminal and for pages."""
+"""Histograms of values, bars of counts and curves of shares, for the terminal and for pages."""
 
 from __future__ import annotations
 
@@ -154,6 +154,19 @@ class Chart:
         """Length of each bar over that of the longest, 0..1."""
         highest = max((count for _, count in self.bars), default=0) or 1
         return tuple(count / highest for _, count in self.bars)
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """Up to three curves of shares over a share; the template ``curves.html`` puts them on a page."""
+
+    title: str
+    across: str
+    """What the horizontal axis shows, 0..1."""
+    lines: tuple[tuple[str, tuple[tuple[float, float], ...]], ...]
+    """Name and points of each; both coordinates 0..1."""
+    note: str = ""
+    """Line below the curves."""
 
 
 def ranked(title: str, counts: Mapping[str, int], most: int = 30) -> Chart:
