@@ -1,4 +1,4 @@
-"""Shapes, affine maps, exact clipping and the text grid; NumPy in, NumPy out, no torch."""
+"""Shapes, affine maps, exact clipping, tiles and the text grid; NumPy in, NumPy out, no torch."""
 
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import Canvas
@@ -14,6 +14,7 @@ from dcap.geometry.clipping import (
 )
 from dcap.geometry.measures import area_or_length, min_area_rect, polygon_iou, simplify
 from dcap.geometry.shapes import GeometryKind, ShapeArray
+from dcap.geometry.tiling import TilePlan, TileWindow, Tiling
 
 __all__ = [
     "Affine",
@@ -21,6 +22,9 @@ __all__ = [
     "Clipped",
     "GeometryKind",
     "ShapeArray",
+    "TilePlan",
+    "TileWindow",
+    "Tiling",
     "area_or_length",
     "clip",
     "clip_convex",
