@@ -145,6 +145,16 @@ def test_seed_and_size_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (config.text_config.hidden_size, config.vision_config.depth) == (32, 2)
 
 
+@pytest.mark.parametrize(
+    ("head_dim", "heads", "sections"), [(16, 4, [4, 2, 2]), (32, 2, [6, 5, 5]), (64, 1, [12, 10, 10])]
+)
+def test_heads_may_be_wider(head_dim: int, heads: int, sections: list[int]) -> None:
+    """Servers take no heads of 16."""
+    text = tiny._config(TinySize(head_dim=head_dim)).text_config
+    assert (text.head_dim, text.num_attention_heads) == (head_dim, heads)
+    assert text.rope_parameters["mrope_section"] == sections
+
+
 def _fake_build(folder: Path) -> Path:
     (folder / "model.safetensors").write_bytes(b"weights")
     return folder

@@ -89,13 +89,15 @@ class TinySize:
     """Dimensions of the tiny model; the vocabulary and the patch size are always the real ones."""
 
     hidden_size: int = 64
-    """Width of the language model; a multiple of 16, as heads are 16 wide."""
+    """Width of the language model; a multiple of `head_dim`."""
     num_layers: int = 4
     """Layers of the language model, and blocks of the vision tower."""
     vision_hidden_size: int = 32
     """Width of the vision tower; a multiple of 16."""
     num_deepstack: int = 3
     """Vision blocks whose features enter the first language layers; at most `num_layers`."""
+    head_dim: int = 16
+    """Width of an attention head of the language model; a multiple of 16. Servers such as vLLM take 32 and more."""
 
 
 def resolve_model(name_or_path: str) -> str:
@@ -215,19 +217,22 @@ def build_tiny(folder: Path, seed: int = 0, size: TinySize | None = None) -> Pat
 def _config(size: TinySize) -> Any:
     from transformers import Qwen3VLConfig
 
+    # Pairs of a head's values turn with time, rows and columns: 24, 20 and 20 of 64 in the published models.
+    half = size.head_dim // 2
+    spatial = half * 5 // 16
     text = {
         "vocab_size": VOCAB_SIZE,
         "hidden_size": size.hidden_size,
         "intermediate_size": 2 * size.hidden_size,
         "num_hidden_layers": size.num_layers,
-        "num_attention_heads": size.hidden_size // 16,
-        "num_key_value_heads": max(1, size.hidden_size // 32),
-        "head_dim": 16,
+        "num_attention_heads": size.hidden_size // size.head_dim,
+        "num_key_value_heads": max(1, size.hidden_size // (2 * size.head_dim)),
+        "head_dim": size.head_dim,
         "max_position_embeddings": 262_144,
         "rope_parameters": {
             "rope_type": "default",
             "rope_theta": 5_000_000,
-            "mrope_section": [4, 2, 2],
+            "mrope_section": [half - 2 * spatial, spatial, spatial],
             "mrope_interleaved": True,
         },
         "bos_token_id": FIRST_ADDED_ID,

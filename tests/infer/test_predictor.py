@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +11,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from dcap.answers.codec import write
@@ -23,32 +21,22 @@ from dcap.augment.fit import fit_canvas
 from dcap.core.errors import ConfigError, ImageError, RecordError
 from dcap.data.config import DataConfig, resolve_profile
 from dcap.data.dataset import DenseCaptionDataset
-from dcap.data.encode import IGNORE_INDEX, Encoder
+from dcap.data.encode import IGNORE_INDEX, Encoder, patchify
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.clipping import transform
 from dcap.geometry.measures import polygon_iou
 from dcap.geometry.shapes import ShapeArray
-from dcap.infer import predictor as predictor_module
-from dcap.infer.predictor import Predictor, choose_device, load_predictor, predict_image, to_file_pixels
-from dcap.infer.run import PredictOptions, ask_record, predict_records
-from dcap.infer.source import find_source
-from dcap.model.generation import Generated, Prompt
-from dcap.model.saved_adapter import SavedAdapter
+from dcap.infer.engine import Reply
+from dcap.infer.hf_engine import HfEngine
+from dcap.infer.prediction_file import LeftOut
+from dcap.infer.predictor import Predictor, Question, predict_image, to_file_pixels
+from dcap.infer.run import PredictOptions, ask_record, predict_batches
+from dcap.infer.scripted_engine import ScriptedEngine
+from dcap.model.decoding import Decoding
+from dcap.model.generation import Prompt
 from dcap.records.files.jsonl import JsonlFile
 from dcap.records.record import Origin, Record
-
-
-class Oracle:
-    """Answers every prompt with given texts, such as the truth as the trainer would have written it."""
-
-    def __init__(self, texts: Sequence[str], finished: bool = True) -> None:
-        self.texts, self.finished = list(texts), finished
-        self.asked: list[Prompt] = []
-
-    def generate(self, prompts: Sequence[Prompt]) -> list[Generated]:
-        self.asked += prompts
-        return [Generated(self.texts.pop(0), (0,) * 7, self.finished) for _ in prompts]
 
 
 def make(
@@ -58,9 +46,28 @@ def make(
     finished: bool = True,
     answer: AnswerProfile | None = None,
 ) -> Predictor:
+    """A predictor that answers with given texts, such as the truth as the trainer would have written it."""
     profile = resolve_profile(DataConfig(answer=answer or AnswerProfile()))
-    oracle: Any = Oracle(texts, finished)
-    return Predictor(generator=oracle, encoder=Encoder(tokenizer), profile=profile, mode=mode)
+    left = list(texts)
+    engine = ScriptedEngine(lambda *_: Reply(left.pop(0), "stop" if finished else "length", tokens=7))
+    return Predictor(engine, Encoder(tokenizer), profile, mode)
+
+
+def scripted(predictor: Predictor) -> ScriptedEngine:
+    assert isinstance(predictor.engine, ScriptedEngine)
+    return predictor.engine
+
+
+def prompt(generator: Any, question: Question) -> Prompt:
+    """A question as a model in this process takes it."""
+    return HfEngine(generator, Encoder(generator.tokenizer)).prompt(question.request)
+
+
+def predict_records(
+    predictor: Predictor, records: Sequence[Record], options: PredictOptions
+) -> tuple[list[tuple[Prediction, int]], list[LeftOut]]:
+    (made,) = predict_batches(predictor, [records], options)
+    return made
 
 
 def options(photos: Path, **more: Any) -> PredictOptions:
@@ -105,11 +112,12 @@ def test_model_sees_the_image_as_the_published_processor_would_give_it(generator
     chosen = make(generator.tokenizer, answer=answer)
     for record in JsonlFile(photos):
         question = ask_record(chosen, record, options(photos))
+        mine = prompt(generator, question)
         with Image.open(photos.parent / record.image) as image:
             theirs = processor(images=[image.convert("RGB")], return_tensors="np")
-        assert theirs["image_grid_thw"].tolist() == [list(question.prompt.grid_thw)]
+        assert theirs["image_grid_thw"].tolist() == [list(mine.grid_thw)]
         assert question.seen.num_pixels <= 10_000
-        np.testing.assert_allclose(question.prompt.pixel_values, theirs["pixel_values"], atol=1e-6)
+        np.testing.assert_allclose(mine.pixel_values, theirs["pixel_values"], atol=1e-6)
 
 
 def test_prompt_and_pixels_are_those_of_training(generator: Any, photos: Path) -> None:
@@ -120,12 +128,12 @@ def test_prompt_and_pixels_are_those_of_training(generator: Any, photos: Path) -
     dataset = DenseCaptionDataset(data, "val", generator.tokenizer)
     for k, record in enumerate(JsonlFile(photos)):
         question, sample = ask_record(chosen, record, options(photos)), dataset[k]
-        prompt = question.prompt
-        assert sample.input_ids[: len(prompt.input_ids)].tolist() == prompt.input_ids.tolist()
-        assert (sample.labels[: len(prompt.input_ids)] == IGNORE_INDEX).all()
-        assert sample.labels[len(prompt.input_ids)] != IGNORE_INDEX
-        assert np.array_equal(sample.pixel_values, prompt.pixel_values)
-        assert (sample.grid_thw, sample.scene.canvas) == (prompt.grid_thw, question.seen)
+        asked = prompt(generator, question)
+        assert sample.input_ids[: len(asked.input_ids)].tolist() == asked.input_ids.tolist()
+        assert (sample.labels[: len(asked.input_ids)] == IGNORE_INDEX).all()
+        assert sample.labels[len(asked.input_ids)] != IGNORE_INDEX
+        assert np.array_equal(sample.pixel_values, asked.pixel_values)
+        assert (sample.grid_thw, sample.scene.canvas) == (asked.grid_thw, question.seen)
 
 
 def predict_first(chosen: Predictor, photos: Path) -> Prediction:
@@ -154,8 +162,7 @@ def test_summary_is_kept_as_text(generator: Any, photos: Path) -> None:
     chosen = make(generator.tokenizer, ["a {cat}"], mode="summary")
     line = predict_first(chosen, photos)
     assert (line.summary, line.captions, line.problems) == ("a {cat}", (), ())
-    oracle: Any = chosen.generator
-    assert chosen.profile.prompts.summary in generator.tokenizer.decode(oracle.asked[0].input_ids.tolist())
+    assert [request.user for request in scripted(chosen).asked] == [chosen.profile.prompts.summary]
 
 
 def thinking(tokenizer: Any) -> Any:
@@ -179,15 +186,6 @@ def test_what_a_thinking_model_drafts_is_no_prediction(generator: Any, photos: P
     assert (line.summary, line.problems) == ("a cat", ())
     line = predict_first(make(tokenizer, ["Hm."], mode="summary"), photos)
     assert (line.summary, line.problems) == (None, ("reasoning must end with </think> before the answer",))
-
-
-def test_an_adapter_of_other_weights_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
-    other = SavedAdapter(tmp_path / "adapter", {}, {"base_digest": "another"})
-    source = dataclasses.replace(find_source(str(tiny_folder), None), saved=other)
-    with pytest.raises(
-        ConfigError, match=r"adapter must be given the weights that it was trained on, and .* has others"
-    ):
-        Predictor.load(source, device=torch.device("cpu"), dtype="float32")
 
 
 def test_bad_image_is_an_error_or_left_out(generator: Any, photos: Path) -> None:
@@ -219,10 +217,41 @@ def test_a_sixteen_bit_image_is_seen_as_in_training(generator: Any, photos: Path
     chosen = replace(make(generator.tokenizer, ["{}"]), profile=resolve_profile(data))
     sample = DenseCaptionDataset(data, "val", generator.tokenizer)[0]
     question = ask_record(chosen, JsonlFile(photos)[0], options(photos))
-    assert np.array_equal(question.prompt.pixel_values, sample.pixel_values)
+    assert np.array_equal(prompt(generator, question).pixel_values, sample.pixel_values)
     predict_image(chosen, photos.parent / "0.png")
-    oracle: Any = chosen.generator
-    assert np.array_equal(oracle.asked[0].pixel_values, sample.pixel_values)
+    (asked,) = scripted(chosen).asked
+    assert asked.image is not None
+    assert np.array_equal(patchify(asked.image), sample.pixel_values)
+
+
+def test_what_the_engine_cannot_answer_is_a_bad_record(generator: Any, photos: Path) -> None:
+    chosen = make(generator.tokenizer)
+    engine = ScriptedEngine(lambda request, _: Reply("", "error", error="too long") if ":2" in request.key else "{}")
+    chosen, records = replace(chosen, engine=engine), list(JsonlFile(photos))[:3]
+    with pytest.raises(RecordError, match=r"^photos\.jsonl:2: too long$"):
+        predict_records(chosen, records, options(photos))
+    lines, lost = predict_records(chosen, records, options(photos, on_bad_record="skip"))
+    assert ([k for _, k in lines], [each.error for each in lost]) == ([0, 2], ["photos.jsonl:2: too long"])
+    question = chosen.question(np.zeros((40, 40, 3), np.uint8))
+    with pytest.raises(RecordError, match=r"^a\.png: too long$"):
+        chosen.prediction(question, Reply("", "error", error="too long"), "a.png")
+
+
+def test_key_of_a_question_is_its_record(generator: Any, photos: Path) -> None:
+    question = ask_record(make(generator.tokenizer), JsonlFile(photos)[1], options(photos))
+    assert question.request.key == f"{photos}:2"
+
+
+def test_extreme_questions_have_the_smallest_and_a_large_image(generator: Any) -> None:
+    chosen = make(generator.tokenizer, answer=AnswerProfile(min_pixels=4096, max_pixels=100_000))
+    small, large = chosen.extreme_questions()
+    assert small.seen.num_pixels == 4096
+    assert 0.8 * 100_000 <= large.seen.num_pixels <= 100_000
+
+
+def test_predictions_have_one_answer_each(generator: Any) -> None:
+    with pytest.raises(ConfigError, match="num_samples must be 1 for predictions, not 2"):
+        replace(make(generator.tokenizer), decoding=Decoding(num_samples=2))
 
 
 def test_a_batch_of_bad_images_asks_nothing(generator: Any, photos: Path) -> None:
@@ -231,8 +260,7 @@ def test_a_batch_of_bad_images_asks_nothing(generator: Any, photos: Path) -> Non
     chosen = make(generator.tokenizer)
     lines, lost = predict_records(chosen, list(JsonlFile(photos))[:2], options(photos, on_bad_record="skip"))
     assert (lines, len(lost)) == ([], 2)
-    oracle: Any = chosen.generator
-    assert oracle.asked == []
+    assert scripted(chosen).asked == []
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 1999), (4000, 3)])
@@ -261,32 +289,9 @@ def test_an_image_is_predicted_from_a_path_a_picture_or_an_array(generator: Any,
         assert (each.source, each.text) == (None, text)
 
 
-def test_a_guest_sees_what_a_record_file_gives(generator: Any, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(predictor_module, "load_model", lambda *_, **__: generator.model)
-    loaded = load_predictor("builtin:tiny", device="cpu", max_new_tokens=6)
-    record = JsonlFile(photos)[0]
-    ((line, _),), _ = predict_records(loaded, [record], options(photos))
-    alone = predict_image(loaded, photos.parent / "0.png")
-    assert (alone.text, alone.problems, alone.finish, alone.shapes) == (
-        line.text,
-        line.problems,
-        line.finish,
-        line.shapes,
-    )
-
-
 @pytest.mark.parametrize("shape", [(4, 4), (4, 4, 4), (0, 4, 3)])
 def test_an_array_of_another_shape_is_refused(generator: Any, shape: tuple[int, ...]) -> None:
     with pytest.raises(ImageError, match=r"image must be uint8 \(H, W, 3\) RGB, not uint8"):
         predict_image(make(generator.tokenizer), np.zeros(shape, np.uint8))
     with pytest.raises(ImageError, match="not float32"):
         predict_image(make(generator.tokenizer), np.zeros((4, 4, 3), np.float32))  # type: ignore[arg-type]
-
-
-def test_device_and_precision_follow_from_the_machine() -> None:
-    assert choose_device("cpu", None) == (torch.device("cpu"), "float32")
-    assert choose_device("cpu", "bfloat16")[1] == "bfloat16"
-    with pytest.raises(ConfigError, match="device must be"):
-        choose_device("no such device", None)
-    with pytest.raises(ConfigError, match="device must be one of this machine's"):
-        choose_device("cuda:99", None)

@@ -15,11 +15,13 @@ from dcap.answers.prediction import Prediction
 from dcap.core.errors import CheckpointError, ConfigError, RecordError
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
-from dcap.infer import predictor as predictor_module
+from dcap.infer import hf_engine as engine_module
+from dcap.infer.engine import Reply
+from dcap.infer.loading import EngineOptions
 from dcap.infer.prediction_file import read_left_out
 from dcap.infer.predictor import Predictor, Question
 from dcap.infer.run import SHEET_SIDE, Outcome, PredictOptions, predict, prediction_sheet
-from dcap.model.generation import Generated
+from dcap.model.decoding import Decoding
 from dcap.records.record import Origin
 
 
@@ -32,9 +34,13 @@ def options(photos: Path, generator: Any, monkeypatch: pytest.MonkeyPatch, tmp_p
         assert (config.dtype, device.type) == ("float32", "cpu")
         return generator.model
 
-    monkeypatch.setattr(predictor_module, "load_model", load)
+    monkeypatch.setattr(engine_module, "load_model", load)
     return PredictOptions(
-        "builtin:tiny", (photos,), tmp_path / "out" / "pred.jsonl", batch_size=2, max_new_tokens=6, device="cpu"
+        "builtin:tiny",
+        (photos,),
+        tmp_path / "out" / "pred.jsonl",
+        engine=EngineOptions(batch_size=2, device="cpu"),
+        decoding=Decoding(max_new_tokens=6),
     )
 
 
@@ -53,7 +59,9 @@ def test_one_line_per_record_in_order_and_the_same_bytes_every_time(options: Pre
 def test_batch_size_does_not_change_the_answers(options: PredictOptions, tmp_path: Path) -> None:
     predict(options)
     for size in (1, 5):
-        other = dataclasses.replace(options, out=tmp_path / f"{size}.jsonl", batch_size=size)
+        other = dataclasses.replace(
+            options, out=tmp_path / f"{size}.jsonl", engine=EngineOptions(batch_size=size, device="cpu")
+        )
         predict(other)
         assert other.out.read_bytes() == options.out.read_bytes()
 
@@ -70,7 +78,7 @@ def test_killed_run_is_continued_to_the_same_bytes(options: PredictOptions, shar
 
 def test_complete_file_loads_no_model(options: PredictOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     predict(options)
-    monkeypatch.setattr(predictor_module, "load_model", None)
+    monkeypatch.setattr(engine_module, "load_model", None)
     assert predict(options).kept == 5
 
 
@@ -84,7 +92,9 @@ def test_limit_is_continued_by_a_larger_one(options: PredictOptions) -> None:
 def test_other_settings_or_data_do_not_continue(options: PredictOptions, photos: Path) -> None:
     predict(dataclasses.replace(options, limit=1))
     with pytest.raises(CheckpointError, match="the same max-new-tokens"):
-        predict(dataclasses.replace(options, max_new_tokens=5))
+        predict(dataclasses.replace(options, decoding=Decoding(max_new_tokens=5)))
+    with pytest.raises(CheckpointError, match="the same decoding"):
+        predict(dataclasses.replace(options, decoding=Decoding(max_new_tokens=6, temperature=0.5)))
     with pytest.raises(CheckpointError, match="the same mode"):
         predict(dataclasses.replace(options, mode="summary"))
     photos.write_text(photos.read_text().replace("half", "all"))
@@ -103,7 +113,7 @@ def test_last_line_of_no_record_is_refused(options: PredictOptions) -> None:
 def test_bad_records_stop_before_anything_is_loaded(
     options: PredictOptions, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predictor_module, "load_model", None)
+    monkeypatch.setattr(engine_module, "load_model", None)
     (photos.parent / "2.png").unlink()
     photos.write_text(photos.read_text() + "{}\n")
     with pytest.raises(RecordError) as error:
@@ -144,7 +154,7 @@ def test_error_may_be_answered_by_skipping_the_rest_of_the_way(options: PredictO
 def test_lines_of_finished_batches_survive_a_failure(options: PredictOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     answers, calls = Predictor.answers, []
 
-    def fail_later(self: Predictor, questions: Sequence[Question]) -> list[Generated]:
+    def fail_later(self: Predictor, questions: Sequence[Question]) -> list[Reply]:
         calls.append(questions)
         if len(calls) == 3:
             raise KeyboardInterrupt
@@ -167,10 +177,9 @@ def test_exif_orientation_and_grey_images_are_predicted_as_displayed(options: Pr
     assert predict(options).written == 1
 
 
-@pytest.mark.parametrize("name", ["batch_size", "max_new_tokens", "limit"])
-def test_options_must_be_positive(options: PredictOptions, name: str) -> None:
-    with pytest.raises(ConfigError, match=rf"--{name.replace('_', '-')} must be at least 1, not 0"):
-        dataclasses.replace(options, **{name: 0})
+def test_limit_must_be_positive(options: PredictOptions) -> None:
+    with pytest.raises(ConfigError, match="--limit must be at least 1, not 0"):
+        dataclasses.replace(options, limit=0)
 
 
 def lines(photos: Path, *numbers: int) -> Path:

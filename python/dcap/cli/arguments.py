@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from dcap.core.errors import ConfigError
 from dcap.core.parallel import default_workers
 from dcap.geometry.canvas import MAX_PIXELS, MOST_PIXELS
 from dcap.records.sixteen_bit import SixteenBit
+
+if TYPE_CHECKING:
+    from dcap.infer.loading import EngineOptions
+    from dcap.model.decoding import Decoding
 
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +50,110 @@ def add_max_image_pixels(parser: argparse.ArgumentParser) -> None:
         default=MAX_PIXELS,
         metavar="N",
         help="refuse images with more than N pixels, height times width (default: %(default)s)",
+    )
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where the model runs; `engine_options` reads them."""
+    group = parser.add_argument_group("where the model runs")
+    group.add_argument(
+        "--engine",
+        default="hf",
+        metavar="NAME",
+        help="hf: in this process; openai:URL: on a server that speaks OpenAI's protocol, such as vLLM (default: hf)",
+    )
+    add_local_engine(group)
+    group.add_argument(
+        "--server-model", metavar="NAME", help="name of the model on the server (default: the only one that it has)"
+    )
+    group.add_argument(
+        "--concurrency", type=int, default=16, metavar="N", help="requests to the server at a time (default: 16)"
+    )
+    group.add_argument(
+        "--timeout",
+        type=float,
+        default=600.0,
+        metavar="S",
+        help="seconds without a sign of life of the server before a request is sent again (default: 600)",
+    )
+
+
+def add_local_engine(group: argparse._ArgumentGroup) -> None:
+    """Add the options of a model in this process."""
+    group.add_argument("--revision", metavar="REV", help="hub revision of the model")
+    group.add_argument("--batch-size", type=int, default=4, metavar="N", help="number of images at a time (default: 4)")
+    group.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16", "float16"),
+        help="type of the weights (default: bfloat16 on CUDA, else float32)",
+    )
+    group.add_argument("--device", metavar="NAME", help="cuda, cuda:1 or cpu (default: cuda where there is one)")
+
+
+def engine_options(args: argparse.Namespace) -> EngineOptions:
+    """Return what `add_engine` has read.
+
+    Raises:
+        ConfigError: There is no such engine, or a number is out of its range.
+    """
+    from dcap.infer.loading import EngineOptions
+
+    return EngineOptions(
+        engine=args.engine,
+        batch_size=args.batch_size,
+        revision=args.revision,
+        dtype=args.dtype,
+        device=args.device,
+        server_model=args.server_model,
+        concurrency=args.concurrency,
+        timeout_s=args.timeout,
+    )
+
+
+def add_decoding(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how answers are written; `decoding_options` reads them."""
+    group = parser.add_argument_group("how answers are written")
+    group.add_argument(
+        "--max-new-tokens", type=int, default=4096, metavar="N", help="longest answer, in tokens (default: 4096)"
+    )
+    group.add_argument(
+        "--temperature",
+        type=float,
+        default=0.0,
+        metavar="T",
+        help="0: always the most probable token; above 0: draw each token (default: 0)",
+    )
+    group.add_argument(
+        "--top-p", type=float, default=1.0, metavar="P", help="draw from tokens that together have this probability"
+    )
+    group.add_argument("--top-k", type=int, default=0, metavar="K", help="draw from the K most probable tokens; 0: all")
+    group.add_argument(
+        "--repetition-penalty",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="above 1: make tokens that were used less likely",
+    )
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="seed of what is drawn (default: 0)")
+    group.add_argument("--stop", nargs="+", default=(), metavar="TEXT", help="end an answer before one of these texts")
+
+
+def decoding_options(args: argparse.Namespace) -> Decoding:
+    """Return what `add_decoding` has read.
+
+    Raises:
+        ConfigError: A number is out of its range.
+    """
+    from dcap.model.decoding import Decoding
+
+    return Decoding(
+        max_new_tokens=args.max_new_tokens,
+        temperature=args.temperature,
+        top_p=args.top_p,
+        top_k=args.top_k,
+        repetition_penalty=args.repetition_penalty,
+        seed=args.seed,
+        stop=tuple(args.stop),
     )
 
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dcap.cli.arguments import add_max_image_pixels, require_image_bound
+from dcap.cli.arguments import (
+    add_decoding,
+    add_engine,
+    add_max_image_pixels,
+    decoding_options,
+    engine_options,
+    require_image_bound,
+)
 from dcap.core.log import get_logger
 from dcap.core.words import counted
 from dcap.records.files.opening import expand_sources
@@ -16,6 +23,8 @@ EPILOG = """\
 examples:
   dcap predict --model Qwen/Qwen3-VL-4B-Instruct --adapter runs/mine/final --data val.jsonl --out pred.jsonl
   dcap predict --model runs/full/final --data val.jsonl --out pred.jsonl --sheet pred.png     a model tuned in full
+  dcap predict --engine openai:http://localhost:8000 --model Qwen/Qwen3-VL-4B-Instruct --adapter runs/mine/final \
+      --data val.jsonl --out pred.jsonl --concurrency 32                     a server has the model; dcap guide serving
   dcap predict --model builtin:tiny --data builtin:photos/val.jsonl --out pred.jsonl --max-new-tokens 64
 
 --adapter is runs/mine/final, a folder below runs/mine/checkpoints, or the folder of the adapter itself. The answer
@@ -39,7 +48,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--model", required=True, metavar="NAME", help="base model: hub id, folder or builtin:tiny")
     parser.add_argument("--adapter", type=Path, metavar="DIR", help="folder of an adapter that dcap train wrote")
-    parser.add_argument("--revision", metavar="REV", help="hub revision of the model")
     parser.add_argument(
         "--data", required=True, nargs="+", metavar="FILE", help="files of records; only their images are used"
     )
@@ -52,18 +60,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--mode", choices=("dense", "summary"), help="kind of answer (default: what the model was trained for)"
     )
-    parser.add_argument(
-        "--batch-size", type=int, default=4, metavar="N", help="number of images at a time (default: 4)"
-    )
-    parser.add_argument(
-        "--max-new-tokens", type=int, default=4096, metavar="N", help="longest answer, in tokens (default: 4096)"
-    )
-    parser.add_argument(
-        "--dtype",
-        choices=("float32", "bfloat16", "float16"),
-        help="type of the weights (default: bfloat16 on CUDA, else float32)",
-    )
-    parser.add_argument("--device", metavar="NAME", help="cuda, cuda:1 or cpu (default: cuda where there is one)")
     parser.add_argument("--root", type=Path, metavar="DIR", help="stop at an image outside this folder")
     parser.add_argument(
         "--on-bad-record",
@@ -76,6 +72,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--sheet-images", type=int, default=8, metavar="N", help="number of images on the sheet (default: 8)"
     )
+    add_engine(parser)
+    add_decoding(parser)
     parser.set_defaults(run=run)
 
 
@@ -96,14 +94,11 @@ def run(args: argparse.Namespace) -> int:
         data=tuple(expand_sources(args.data)),
         out=args.out,
         adapter=args.adapter,
-        revision=args.revision,
-        batch_size=args.batch_size,
-        max_new_tokens=args.max_new_tokens,
+        engine=engine_options(args),
+        decoding=decoding_options(args),
         limit=args.limit,
         dataset=args.dataset,
         mode=args.mode,
-        dtype=args.dtype,
-        device=args.device,
         root=args.root,
         on_bad_record=args.on_bad_record,
         max_image_pixels=args.max_image_pixels,
@@ -112,6 +107,9 @@ def run(args: argparse.Namespace) -> int:
     outcome = predict(options)
     total = counted(outcome.written + outcome.kept, "prediction")
     log.info("%s in %s, %d new", total, args.out, outcome.written)
+    if outcome.objects:
+        per_s = outcome.objects / max(outcome.seconds, 1e-9)
+        log.info("%s, %.1f per second", counted(outcome.objects, "new object"), per_s)
     if outcome.unclean:
         log.warning('%d of the new answers had a problem; see "problems" in their lines', outcome.unclean)
     if args.sheet:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         OutputError,
         PluginError,
         RecordError,
+        ServerError,
         StoppedError,
         TrainingError,
         WorkerError,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from dcap.core.files import write_whole, written_whole
     from dcap.core.parallel import map_in_order
     from dcap.core.registry import Registry
+    from dcap.core.threads import map_in_threads
 
 __all__ = [
     "AnswerError",
@@ -43,10 +45,12 @@ __all__ = [
     "PluginError",
     "RecordError",
     "Registry",
+    "ServerError",
     "StoppedError",
     "TrainingError",
     "WorkerError",
     "map_in_order",
+    "map_in_threads",
     "write_whole",
     "written_whole",
 ]
@@ -65,6 +69,7 @@ __getattr__, __dir__ = lazy(
             "OutputError",
             "PluginError",
             "RecordError",
+            "ServerError",
             "StoppedError",
             "TrainingError",
             "WorkerError",
@@ -72,5 +77,6 @@ __getattr__, __dir__ = lazy(
         "files": ("write_whole", "written_whole"),
         "parallel": ("map_in_order",),
         "registry": ("Registry",),
+        "threads": ("map_in_threads",),
     },
 )

@@ -54,6 +54,10 @@ class CheckpointError(DcapError, RuntimeError):
     """A checkpoint that is torn, missing, or belongs to another run."""
 
 
+class ServerError(DcapError, RuntimeError):
+    """A server that does not answer, or answers other than agreed; started again, a run goes on from where it was."""
+
+
 class OutputError(DcapError, OSError):
     """A file that cannot be written: its folder is read-only, its disk full, or its name too long."""
 

@@ -180,15 +180,19 @@ class Encoder:
         """Id of the padding token."""
         return self.tokenizer.convert_tokens_to_ids(PAD)
 
+    @property
+    def end_id(self) -> int:
+        """Id of the token that ends an answer."""
+        return self.tokenizer.convert_tokens_to_ids(END)
+
     def answer_ids(self, text: str) -> npt.NDArray[np.int64]:
         """Return the ids of an answer and its ``<|im_end|>``; control tokens inside `text` stay text.
 
         They begin with `reasoning_end`.
         """
-        end = self.tokenizer.convert_tokens_to_ids(END)
         # A leading newline would merge with the newline of the prompt and change the prefix.
         ids = _without_added_tokens(self.tokenizer).encode(text.lstrip("\n")).ids
-        return np.concatenate([self.reasoning_end, np.asarray(ids, np.int64), np.array([end], np.int64)])
+        return np.concatenate([self.reasoning_end, np.asarray(ids, np.int64), np.array([self.end_id], np.int64)])
 
     def answer_kinds(self, parts: Iterable[TextPart], ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         """Return the `TokenKind` of every token of an answer, uint8.

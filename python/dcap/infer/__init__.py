@@ -11,17 +11,32 @@ from typing import TYPE_CHECKING
 from dcap.core.faces import lazy
 
 if TYPE_CHECKING:
+    from dcap.infer.engine import Reply, Request, TextEngine
     from dcap.infer.export_folder import Exported, ExportOptions, export
-    from dcap.infer.predictor import Predictor, load_predictor, predict_image
+    from dcap.infer.hf_engine import HfEngine
+    from dcap.infer.loading import EngineOptions, load_predictor, open_predictor
+    from dcap.infer.openai_engine import OpenAiEngine
+    from dcap.infer.predictor import Predictor, predict_image
     from dcap.infer.run import PredictOptions, predict, prediction_sheet
+    from dcap.infer.scripted_engine import ScriptedEngine
+    from dcap.infer.server import Server
 
 __all__ = [
+    "EngineOptions",
     "ExportOptions",
     "Exported",
+    "HfEngine",
+    "OpenAiEngine",
     "PredictOptions",
     "Predictor",
+    "Reply",
+    "Request",
+    "ScriptedEngine",
+    "Server",
+    "TextEngine",
     "export",
     "load_predictor",
+    "open_predictor",
     "predict",
     "predict_image",
     "prediction_sheet",
@@ -30,8 +45,14 @@ __all__ = [
 __getattr__, __dir__ = lazy(
     __name__,
     {
+        "engine": ("Reply", "Request", "TextEngine"),
         "export_folder": ("ExportOptions", "Exported", "export"),
-        "predictor": ("Predictor", "load_predictor", "predict_image"),
+        "hf_engine": ("HfEngine",),
+        "loading": ("EngineOptions", "load_predictor", "open_predictor"),
+        "openai_engine": ("OpenAiEngine",),
+        "predictor": ("Predictor", "predict_image"),
         "run": ("PredictOptions", "predict", "prediction_sheet"),
+        "scripted_engine": ("ScriptedEngine",),
+        "server": ("Server",),
     },
 )

@@ -28,8 +28,10 @@ from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger
 from dcap.core.words import counted
 from dcap.evaluate.evaluation import score
-from dcap.infer.predictor import Predictor, Question, choose_device
+from dcap.infer.hf_engine import HfEngine, choose_device
+from dcap.infer.predictor import Predictor, Question
 from dcap.infer.source import ModelSource
+from dcap.model.decoding import Decoding
 from dcap.model.generation import Prompt
 from dcap.records.files.opening import open_source
 from dcap.records.images import decode_image
@@ -204,21 +206,20 @@ class _Trace:
         """Ask a model; `forced` is None for the first one, whose own answers are forced."""
         device, _ = choose_device(options.device, "float32")
         log.info("asking %s about %s", source.adapter or source.model, counted(len(records), "image"))
-        predictor = Predictor.load(
-            source, device=device, dtype="float32", revision=revision, max_new_tokens=options.max_new_tokens
-        )
+        engine = HfEngine.load(source, device=device, dtype="float32", revision=revision, batch_size=_BATCH)
+        decoding = Decoding(max_new_tokens=options.max_new_tokens)
+        predictor = Predictor(engine, engine.encoder, source.profile, source.mode, decoding)
         questions = [_question(predictor, record, options) for record in records]
-        batches = (questions[k : k + _BATCH] for k in range(0, len(questions), _BATCH))
-        answers = [answer for batch in batches for answer in predictor.answers(batch)]
+        answers = predictor.answers(questions)
         if forced is None:
-            forced = [[*answer.token_ids, predictor.generator.end_id] for answer in answers]
-        hidden = [_hidden(predictor, question, each) for question, each in zip(questions, forced, strict=True)]
+            forced = [[*(answer.token_ids or ()), engine.encoder.end_id] for answer in answers]
+        hidden = [_hidden(engine, question, each) for question, each in zip(questions, forced, strict=True)]
         triples = zip(questions, answers, records, strict=True)
         profile, reasons = predictor.profile.answer, predictor.encoder.opens_reasoning
         return cls(
             forced=forced,
             hidden=hidden,
-            head=predictor.generator.model.lm_head,
+            head=engine.generator.model.lm_head,
             predictions=[predictor.prediction(q, answer, r.image, r.origin) for q, answer, r in triples],
             parsed=[parse(answer.text, profile, strict=False, reasoning=reasons) for answer in answers],
         )
@@ -231,11 +232,11 @@ def _question(predictor: Predictor, record: Record, options: ProofOptions) -> Qu
 
 
 @torch.inference_mode()
-def _hidden(predictor: Predictor, question: Question, answer: Sequence[int]) -> torch.Tensor:
+def _hidden(engine: HfEngine, question: Question, answer: Sequence[int]) -> torch.Tensor:
     """Return the last hidden states from which each token of an answer would be chosen."""
-    asked, model = question.prompt, predictor.generator.model
+    asked, model = engine.prompt(question.request), engine.generator.model
     ids = np.concatenate([asked.input_ids, np.array(answer[:-1], np.int64)])
-    batch = predictor.generator.batch([Prompt(ids, asked.pixel_values, asked.grid_thw)])
+    batch = engine.generator.batch([Prompt(ids, asked.pixel_values, asked.grid_thw)])
     hidden: torch.Tensor = model.model(**batch, use_cache=False).last_hidden_state
     return hidden[0, len(asked.input_ids) - 1 :].cpu()
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from dcap.answers.prediction import Prediction, read_predictions
-from dcap.core.errors import CheckpointError, ConfigError, RecordError
+from dcap.core.config import to_tree
+from dcap.core.errors import CheckpointError, ConfigError, RecordError, ServerError
 from dcap.core.log import get_logger
 from dcap.core.manifest import digest_file
 from dcap.core.progress import LoggedProgress
+from dcap.core.threads import map_in_threads
 from dcap.core.words import counted
 from dcap.geometry.canvas import MAX_PIXELS
+from dcap.infer.engine import Reply
+from dcap.infer.loading import EngineOptions, open_predictor
 from dcap.infer.prediction_file import LeftOut, PredictionFile, read_left_out, write_left_out
-from dcap.infer.predictor import AskedMode, DType, Predictor, Question, choose_device
+from dcap.infer.predictor import AskedMode, Predictor, Question
 from dcap.infer.source import find_source
+from dcap.model.decoding import Decoding
 from dcap.records.checking import CheckedRecords, ImageRules, check_records
 from dcap.records.files.opening import open_source
 from dcap.records.images import decode_image
@@ -43,22 +50,16 @@ class PredictOptions:
     """Prediction file; continued when it exists."""
     adapter: Path | None = None
     """Folder of the adapter, or the one that ``dcap train`` wrote."""
-    revision: str | None = None
-    """Hub revision of the model. `None`: the newest."""
-    batch_size: int = 4
-    """Number of images at a time."""
-    max_new_tokens: int = 4096
-    """Stop an answer after this many tokens."""
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    """Where the model runs."""
+    decoding: Decoding = field(default_factory=Decoding)
+    """How answers are written."""
     limit: int | None = None
     """Predict only the first records. `None`: all."""
     dataset: str | None = None
     """Data set of a mixture; its prompts and answer format are used. `None`: those of ``data.answer``."""
     mode: AskedMode | None = None
     """Kind of answer. `None`: the kind that the model was trained for; objects if it was trained for both."""
-    dtype: DType | None = None
-    """Precision. `None`: bfloat16 on CUDA, float32 on the CPU."""
-    device: str | None = None
-    """``cuda``, ``cuda:1`` or ``cpu``. `None`: CUDA if there is one, else the CPU."""
     root: Path | None = None
     """Folder that image paths must stay in. `None`: any path."""
     on_bad_record: Literal["error", "skip"] = "error"
@@ -69,10 +70,8 @@ class PredictOptions:
     """Start anew even if the prediction file exists."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "max_new_tokens", "limit"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, not {value}")
+        if self.limit is not None and self.limit < 1:
+            raise ConfigError(f"--limit must be at least 1, not {self.limit}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +84,8 @@ class Outcome:
         unclean: Of the written ones, answers with a problem.
         left_out: Records without a prediction, those of an earlier run included.
         sixteen_bit: How images of 16 bits were decoded: as in training.
+        objects: Objects in the lines written by this run.
+        seconds: Time from the first question to the last answer.
     """
 
     written: int
@@ -92,6 +93,8 @@ class Outcome:
     unclean: int
     left_out: tuple[LeftOut, ...]
     sixteen_bit: SixteenBit
+    objects: int = 0
+    seconds: float = field(default=0.0, compare=False)
 
 
 def predict(options: PredictOptions) -> Outcome:
@@ -103,20 +106,22 @@ def predict(options: PredictOptions) -> Outcome:
         ConfigError: The model, the adapter or an option cannot work.
         CheckpointError: The prediction file was made with something else.
         RecordError: A record or image is bad and `on_bad_record` is ``error``.
+        ServerError: The server of the model does not answer, or not as agreed. What was written is kept.
     """
     rules = ImageRules(options.root, options.max_image_pixels)
     records = check_records(options.data, options.on_bad_record, rules)
     log.info("%s", records.summary())
-    source = find_source(options.model, options.adapter, options.dataset)
-    device, dtype = choose_device(options.device, options.dtype)
+    source = find_source(options.model, options.adapter, options.dataset, needs_weights=not options.engine.is_server)
+    engine = options.engine.resolved()
     mode = options.mode or source.mode
     made_with = {
         **source.fingerprint(),
-        "revision": options.revision,
+        "revision": engine.revision,
         "data": [[str(path), digest_file(path)] for path in options.data],
-        "max-new-tokens": options.max_new_tokens,
-        "dtype": dtype,
+        "max-new-tokens": options.decoding.max_new_tokens,
+        **engine.made_with(),
         "mode": mode,
+        **_other_decoding(options.decoding),
     }
     with PredictionFile(options.out, made_with, options.overwrite) as file:
         total = min(len(records), options.limit or len(records))
@@ -131,23 +136,44 @@ def predict(options: PredictOptions) -> Outcome:
             return Outcome(0, file.kept, 0, tuple(left_out), source.profile.sixteen_bit)
         if file.kept:
             log.info("%s is continued after %s", options.out, counted(file.kept, "prediction"))
-        predictor = Predictor.load(
-            source,
-            mode=mode,
-            device=device,
-            dtype=dtype,
-            revision=options.revision,
-            max_new_tokens=options.max_new_tokens,
-        )
-        written = unclean = 0
-        for lines, lost in _batches(predictor, records, options, first, total):
+        predictor = open_predictor(source, engine, options.decoding, mode)
+        return _write(file, predictor, records, options, range(first, total), left_out)
+
+
+def _other_decoding(decoding: Decoding) -> dict[str, Any]:
+    """Return what differs from greedy decoding, as plain data; nothing else changes an answer."""
+    tree, greedy = to_tree(decoding), to_tree(Decoding())
+    changed = {name: value for name, value in tree.items() if value != greedy[name] and name != "max_new_tokens"}
+    return {"decoding": changed} if changed else {}
+
+
+def _write(
+    file: PredictionFile,
+    predictor: Predictor,
+    records: CheckedRecords,
+    options: PredictOptions,
+    wanted: range,
+    left_out: list[LeftOut],
+) -> Outcome:
+    """Append the predictions of some records to the file, and list those that get none."""
+    written = unclean = objects = 0
+    begin = time.monotonic()
+    try:
+        for lines, lost in _batches(predictor, records, options, wanted.start, wanted.stop):
             if lost:
                 left_out += lost
                 write_left_out(options.out, left_out)
             file.append(lines)
             written += len(lines)
             unclean += sum(bool(line.problems) for line in lines)
-    return Outcome(written, file.kept, unclean, tuple(left_out), source.profile.sixteen_bit)
+            objects += sum(len(line.shapes) for line in lines)
+    except ServerError as error:
+        raise ServerError(
+            f"{str(error).rstrip('.')}. {options.out} keeps {counted(file.kept + written, 'prediction')}: start again "
+            "with the same options to go on"
+        ) from None
+    rule = predictor.profile.sixteen_bit
+    return Outcome(written, file.kept, unclean, tuple(left_out), rule, objects, time.monotonic() - begin)
 
 
 def _places(records: CheckedRecords) -> dict[Origin, int]:
@@ -175,39 +201,70 @@ def _batches(
 
     Batches start at multiples of the batch size, so that a continued run has the batches of a whole one.
     """
-    size = options.batch_size
-    with LoggedProgress(total, first, "images") as progress:
-        for start in range(first - first % size, total, size):
-            wanted = range(start, min(start + size, total))
-            lines, lost = predict_records(predictor, [records[k] for k in wanted], options)
+    # A server makes batches of its own.
+    size = 1 if options.engine.is_server else options.engine.batch_size
+    batches = [range(start, min(start + size, total)) for start in range(first - first % size, total, size)]
+    made = predict_batches(predictor, ([records[k] for k in wanted] for wanted in batches), options)
+    with LoggedProgress(total, first, "images") as progress, closing(made):
+        for wanted, (lines, lost) in zip(batches, made, strict=True):
             yield [line for line, k in lines if wanted[k] >= first], lost
             progress.advance(sum(k >= first for k in wanted))
 
 
-def predict_records(
-    predictor: Predictor, records: Sequence[Record], options: PredictOptions
-) -> tuple[list[tuple[Prediction, int]], list[LeftOut]]:
-    """Return, for one batch, the predictions with their indices, and the reasons why other records were left out.
+def predict_batches(
+    predictor: Predictor, batches: Iterable[Sequence[Record]], options: PredictOptions
+) -> Generator[tuple[list[tuple[Prediction, int]], list[LeftOut]], None, None]:
+    """Yield, for each batch, the predictions with their indices, and the reasons why other records were left out.
+
+    An engine that answers several calls at a time is asked about the next batches while it answers the first.
 
     Raises:
-        RecordError: An image is bad and `on_bad_record` is ``error``.
+        RecordError: An image is bad, or the engine cannot answer about it, and `on_bad_record` is ``error``. Batches
+            before it have been yielded.
     """
-    asked: list[tuple[int, Question]] = []
-    lost = []
+    stop = options.on_bad_record == "error"
+
+    def answered(asked: _Asked) -> tuple[_Asked, list[Reply]]:
+        if asked.bad and stop:
+            raise asked.bad[min(asked.bad)]
+        return asked, predictor.answers([question for _, question in asked.questions])
+
+    # Files of records are for one thread: this one reads them.
+    asked = (_ask(predictor, batch, options) for batch in batches)
+    made = map_in_threads(answered, asked, predictor.engine.num_parallel)
+    with closing(made):
+        for batch, replies in made:
+            lines, bad = [], dict(batch.bad)
+            for (k, question), reply in zip(batch.questions, replies, strict=True):
+                record = batch.records[k]
+                try:
+                    lines.append((predictor.prediction(question, reply, record.image, record.origin), k))
+                except RecordError as problem:
+                    bad[k] = problem
+            if bad and stop:
+                raise bad[min(bad)]
+            for error in bad.values():
+                log.warning("left out: %s", error)
+            yield lines, [LeftOut.of_error(batch.records[k].origin, bad[k]) for k in sorted(bad)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A batch of records: questions about some, by index, and why there is none about others."""
+
+    records: Sequence[Record]
+    questions: list[tuple[int, Question]]
+    bad: dict[int, RecordError]
+
+
+def _ask(predictor: Predictor, records: Sequence[Record], options: PredictOptions) -> _Asked:
+    asked = _Asked(records, [], {})
     for k, record in enumerate(records):
         try:
-            asked.append((k, ask_record(predictor, record, options)))
+            asked.questions.append((k, ask_record(predictor, record, options)))
         except RecordError as error:
-            if options.on_bad_record == "error":
-                raise
-            lost.append(LeftOut.of_error(record.origin, error))
-            log.warning("left out: %s", error)
-    answers = predictor.answers([question for _, question in asked])
-    lines = [
-        (predictor.prediction(question, answer, records[k].image, records[k].origin), k)
-        for (k, question), answer in zip(asked, answers, strict=True)
-    ]
-    return lines, lost
+            asked.bad[k] = error
+    return asked
 
 
 def ask_record(predictor: Predictor, record: Record, options: PredictOptions) -> Question:

@@ -13,9 +13,11 @@ from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger
 from dcap.data.config import DataConfig, resolve_profile
 from dcap.demo import base_name, resolve_model
-from dcap.model.saved_adapter import SETTINGS, SavedAdapter, checked_mark, find_adapter, inside
+from dcap.model.saved_adapter import SETTINGS, WEIGHTS, SavedAdapter, checked_mark, find_adapter, inside
 
 log = get_logger(__name__)
+
+DType = Literal["float32", "bfloat16", "float16"]
 
 END_BYTES = 1 << 20
 """Bytes at each end of a large file that count in its digest."""
@@ -66,13 +68,17 @@ class ModelSource:
         }
 
 
-def find_source(model: str, adapter: Path | None, dataset: str | None = None) -> ModelSource:
+def find_source(
+    model: str, adapter: Path | None, dataset: str | None = None, *, needs_weights: bool = True
+) -> ModelSource:
     """Find model, adapter and answer profile.
 
     Args:
         model: ``builtin:tiny``, hub id or folder; a folder that ``dcap train`` wrote may hold the model in ``model/``.
         adapter: Folder of an adapter, or one that ``dcap train`` wrote, with the adapter in ``adapter/``.
         dataset: Data set of the mixture that the model was trained on, whose prompts and answers are wanted.
+        needs_weights: Whether the weights must be there. Where a server has them, the answer profile and what the
+            tokenizer needs are enough.
 
     Raises:
         ConfigError: A folder holds no model or no safetensors adapter, or the model knows no such data set.
@@ -80,10 +86,11 @@ def find_source(model: str, adapter: Path | None, dataset: str | None = None) ->
     """
     base = Path(resolve_model(model))
     found = inside(base, "model", "config.json") if base.is_dir() else None
-    if base.is_dir() and found is None:
+    if base.is_dir() and found is None and needs_weights:
         hint = " Give it as --adapter, and its base model as --model." if inside(base, "adapter", SETTINGS) else ""
         raise ConfigError(f"--model must be a folder with config.json, not {base}.{hint}")
-    saved = find_adapter(adapter) if adapter is not None else None
+    no_weights = adapter is not None and (adapter / FILE_NAME).is_file() and inside(adapter, "adapter", WEIGHTS) is None
+    saved = None if adapter is None or (no_weights and not needs_weights) else find_adapter(adapter)
     if saved is not None:
         _compare_base(saved, model)
     if found is not None:

@@ -1,0 +1,246 @@
+"""A server that is asked over HTTP: its address, requests that are sent again, and bounds on what it says.
+
+The standard library does it, so that dcap needs no further package. Proxies of the environment are not used, and
+redirects are not followed: the key goes to the address that was given, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+import msgspec
+
+from dcap import __version__
+from dcap.core.errors import ConfigError, ServerError
+from dcap.core.log import get_logger
+from dcap.core.words import printable
+
+log = get_logger(__name__)
+
+API_KEY = "DCAP_API_KEY"
+"""Environment variable with the key of the server."""
+MAX_REPLY_BYTES = 64 << 20
+"""Longest body that is read: longer than any answer with its log-probabilities."""
+_MAX_SAID = 300
+_UNAUTHORIZED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+_PASSING = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
+
+
+class RefusedRequestError(ServerError):
+    """A request that the server refuses (HTTP 4xx). It would refuse it again; others may be fine."""
+
+    def __init__(self, message: str, status: int, said: str) -> None:
+        super().__init__(message)
+        self.status, self.said = status, said
+
+
+class _PassingError(Exception):
+    """What may go well at the next try."""
+
+    def __init__(self, message: str, wait_s: float | None = None) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How often a request is sent, and how long to wait in between."""
+
+    attempts: int = 6
+    """Number of tries in all."""
+    first_s: float = 0.5
+    """Longest wait after the first try; it doubles with each further one."""
+    most_s: float = 30.0
+    """Longest wait of all."""
+    most_asked_s: float = 300.0
+    """Longest wait that a server may ask for (``Retry-After``)."""
+    sleep: Callable[[float], object] = time.sleep
+    """Waits so many seconds."""
+
+    def wait(self, attempt: int, asked_s: float | None) -> None:
+        """Wait after a try.
+
+        Args:
+            attempt: Number of the try, from 0.
+            asked_s: Seconds that the server asks for, if it does.
+        """
+        longest = min(self.first_s * 2**attempt, self.most_s)
+        # Drawn, so that requests that failed together do not come together again.
+        seconds = random.uniform(longest / 2, longest) if asked_s is None else min(asked_s, self.most_asked_s)
+        self.sleep(seconds)
+
+
+class Server:
+    """A server that speaks JSON over HTTP.
+
+    Args:
+        url: Its address, ``http://localhost:8000/v1``; ``/v1`` may be left out.
+        api_key: Sent as bearer token. `None`: the environment variable ``DCAP_API_KEY``, if there is one.
+        timeout_s: Seconds without a sign of life after which a request is sent again.
+        backoff: How often a request is sent.
+
+    Raises:
+        ConfigError: The address is no http or https one, or holds a name and password; or the key cannot be sent.
+    """
+
+    def __init__(
+        self, url: str, *, api_key: str | None = None, timeout_s: float = 600.0, backoff: Backoff | None = None
+    ) -> None:
+        parts = _parse(url)
+        self._host, self._port, self._secure = str(parts.hostname), parts.port, parts.scheme == "https"
+        path = parts.path.rstrip("/")
+        self._path = path if path.endswith("/v1") else f"{path}/v1"
+        self.address = f"{parts.scheme}://{parts.netloc}{self._path}"
+        self._key = os.environ.get(API_KEY, "") if api_key is None else api_key
+        if not all("!" <= letter <= "~" for letter in self._key):
+            raise ConfigError(f"key of the server ({API_KEY}) must be letters, digits and signs without blanks, and is "
+                              "not")  # fmt: skip
+        self.timeout_s, self.backoff = timeout_s, backoff or Backoff()
+
+    def __str__(self) -> str:
+        return printable(self.address)
+
+    def get(self, path: str, attempts: int | None = None) -> Any:
+        """Return the JSON value of a path, such as ``/models``; as `post`.
+
+        Raises:
+            ServerError: As `post`.
+            RefusedRequestError: As `post`.
+        """
+        return self._send("GET", path, None, attempts)
+
+    def post(self, path: str, tree: Any, attempts: int | None = None) -> Any:
+        """Send a JSON value and return the one that comes back.
+
+        It is sent again after a refused connection, a cut or missing reply, and the statuses 408, 425, 429 and 5xx.
+
+        Args:
+            path: Such as ``/chat/completions``.
+            tree: Plain data.
+            attempts: Number of tries. `None`: that of the backoff.
+
+        Raises:
+            ServerError: No try went well, the key is wrong, there is nothing at this path, or the reply is no JSON.
+            RefusedRequestError: The server refuses this request.
+        """
+        return self._send("POST", path, msgspec.json.encode(tree), attempts)
+
+    def _send(self, method: str, path: str, data: bytes | None, attempts: int | None) -> Any:
+        number = self.backoff.attempts if attempts is None else attempts
+        for attempt in range(number):
+            try:
+                return self._once(method, path, data)
+            except _PassingError as error:
+                what = error
+            if attempt + 1 < number:
+                log.debug("%s%s: %s; sent again", self, path, what)
+                self.backoff.wait(attempt, what.wait_s)
+        tries = "the first try" if number == 1 else f"{number} tries"
+        raise ServerError(
+            f"{self} must answer, and did not at {tries}: {what}. Start the server, or correct its address"
+        )
+
+    def _once(self, method: str, path: str, data: bytes | None) -> Any:
+        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
+        connection = kind(self._host, self._port, timeout=self.timeout_s)
+        headers = {"Accept": "application/json", "User-Agent": f"dcap/{__version__}"}
+        if data is not None:
+            headers["Content-Type"] = "application/json"
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        try:
+            connection.request(method, self._path + path, data, headers)
+            response = connection.getresponse()
+            size = response.length
+            body = response.read(MAX_REPLY_BYTES + 1)
+        except TimeoutError:
+            raise _PassingError(f"no sign of life for {self.timeout_s:g} seconds") from None
+        except (OSError, http.client.HTTPException) as error:
+            raise _PassingError(self._shown(str(error)) or type(error).__name__) from None
+        finally:
+            connection.close()
+        if size is not None and len(body) < min(size, MAX_REPLY_BYTES):
+            raise _PassingError("its reply was cut off")
+        if len(body) > MAX_REPLY_BYTES:
+            raise ServerError(f"{self} must send at most {MAX_REPLY_BYTES} bytes, and sends more")
+        if response.status != HTTPStatus.OK:
+            self._fail(path, response, body)
+        try:
+            return msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            said = self._shown(body[:_MAX_SAID].decode("utf-8", "replace"))
+            raise ServerError(
+                f"{self}{path} must answer in JSON, as a server that speaks OpenAI's protocol does, not with {said!r}. "
+                "Correct the address"
+            ) from None
+
+    def _fail(self, path: str, response: http.client.HTTPResponse, body: bytes) -> None:
+        """Raise the error that a status means."""
+        status, said = response.status, self._shown(_message(body))
+        heard = f"status {status}" + (f": {said}" if said else "")
+        if status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise _PassingError(heard, _retry_after(response.headers.get("Retry-After")))
+        if status in _UNAUTHORIZED:
+            raise ServerError(
+                f"{self} must accept the key in the environment variable {API_KEY}, and does not ({heard})"
+            )
+        if status < HTTPStatus.BAD_REQUEST:
+            raise ServerError(f"{self}{path} must answer with status 200, not {heard}. Correct the address")
+        raise RefusedRequestError(f"{self}{path} must accept the request, and refuses it ({heard})", status, said)
+
+    def _shown(self, text: str) -> str:
+        """Return a text of the server for messages: one line, not long, and without the key."""
+        if self._key:
+            text = text.replace(self._key, "***")
+        text = printable(text.strip())
+        return text if len(text) <= _MAX_SAID else f"{text[:_MAX_SAID]}..."
+
+
+def _parse(url: str) -> SplitResult:
+    """Return the parts of an address; messages never show what may be a password."""
+    must = "address of the server must be http:// or https:// with a host, such as http://localhost:8000/v1"
+    if "@" in url:
+        raise ConfigError(f"address of the server must hold no name or password. Put a key in the environment variable "
+                          f"{API_KEY}")  # fmt: skip
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ConfigError(f"{must}. Its host or port cannot be read") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise ConfigError(f"{must}, not {printable(url)[:_MAX_SAID]}")
+    if parts.query or parts.fragment or any(not "!" <= letter <= "~" for letter in url):
+        raise ConfigError("address of the server must end with its path, without ?, # and blanks")
+    return parts
+
+
+def _message(body: bytes) -> str:
+    """Return what a server says about an error: the field that servers agree on, else the beginning of the body."""
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        tree = msgspec.json.decode(body)
+        tree = tree.get("error", tree) if isinstance(tree, dict) else tree
+        for name in ("message", "detail"):
+            if isinstance(tree, dict) and name in tree:
+                return str(tree[name])
+    return body[: 4 * _MAX_SAID].decode("utf-8", "replace")
+
+
+def _retry_after(text: str | None) -> float | None:
+    """Return the seconds that a ``Retry-After`` asks for: a number of them, or a date."""
+    if text is None:
+        return None
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
+        return max(
+            0.0, float(int(text)) if text.strip().isdigit() else parsedate_to_datetime(text).timestamp() - time.time()
+        )
+    return None
