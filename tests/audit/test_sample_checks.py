@@ -61,7 +61,7 @@ def texts(check: Check, sample: AuditedSample) -> list[str]:
 @pytest.mark.parametrize("mode", ["dense", "summary"])
 @pytest.mark.parametrize("answer_format", OWN_FORMATS)
 def test_what_dcap_makes_passes(make: Make, mode: str, answer_format: str) -> None:
-    answer = {"max_pixels": 90_000, "format": answer_format}
+    answer = {"max_pixels": 90_000, "format": answer_format, "prefix": "{num_boxes} boxes\n"}
     sample = make(mode=mode, answer=answer, steps=[("same", lambda record: record)])
     assert [(check.__name__, check(sample)) for check in SAMPLE_CHECKS] == [(c.__name__, []) for c in SAMPLE_CHECKS]
 

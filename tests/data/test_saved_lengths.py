@@ -91,6 +91,7 @@ def test_those_of_validation_depend_on_the_split_policy(tiny_folder: Path, tmp_p
 
 CHANGES: list[dict[str, Any]] = [
     {"answer": {"max_pixels": 70_000}}, {"answer": {"min_pixels": 80_000, "max_pixels": 90_000}},
+    {"answer": {"prefix": "{num_objects} objects: "}}, {"answer": {"format": "rows"}},
     {"answer": {"format": "qwen"}}, {"answer": {"emit_norm": "norm100"}}, {"answer": {"object_order": "record"}},
     {"answer": {"prompts": {"dense": "List them all, please, one by one."}}},
     {"answer": {"prompts": {"system": "Be brief."}}},

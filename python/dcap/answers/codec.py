@@ -246,10 +246,11 @@ class Outline:
         pieces = [text for text, _ in _prefix_parts(answer, profile)]
         pieces += layout.pieces(zip(kinds, num_points, repeat("0"), answer.captions, strict=False))
         between: Counter[str] = Counter()
-        for kind, count in zip(kinds, num_points, strict=True):
+        for kind in set(kinds):
             of_point, of_shape = layout.between(kind)
-            between[of_point] += count
-            between[of_shape] += count - 1
+            counts = [count for each, count in zip(kinds, num_points, strict=True) if each == kind]
+            between[of_point] += sum(counts)
+            between[of_shape] += sum(counts) - len(counts)
         return cls("".join(pieces), between, _num_digits(shapes.xy) - len(shapes))
 
 
@@ -299,7 +300,7 @@ def parse(text: str, profile: AnswerProfile, strict: bool = True, reasoning: boo
     found = ANSWER_FORMATS.get(profile.format, "data.answer.format").parse_objects(text[start:], notes)
     if prefix and profile.prefix is not None:
         wanted = Prefix(profile.prefix).write([obj.kind for obj in found])
-        if prefix != wanted:
+        if prefix != wanted:  # which begins this far before the objects
             notes.add(-len(prefix), f"prefix must be {show(wanted)}, not {show(prefix)}")
     span = SPANS.get(profile.emit_norm, MAX_COORDINATE)  # a text does not tell how large its canvas is
     kinds, points, captions = [], [], []
