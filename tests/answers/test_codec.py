@@ -85,6 +85,8 @@ class TestOrder:
 
     def test_center_goes_by_the_middle_of_the_bounds(self) -> None:
         assert order_objects(self.SHAPES, "center").tolist() == [2, 4, 3, 1, 0]
+        around = shapes_of({"bbox_2d": [10, 10, 90, 40]}, {"bbox_2d": [20, 20, 30, 30]}, {"bbox_2d": [10, 20, 40, 30]})
+        assert order_objects(around, "center").tolist() == [2, 1, 0], "around one middle, the wider one first"
 
     @pytest.mark.parametrize(("order", "names"), [("xy", "bac"), ("center", "bac"), ("reading", "bca")])
     def test_xy_and_center_compare_what_is_written(self, order: Any, names: str) -> None:
