@@ -145,8 +145,8 @@ class Generator:
             decoding: How to write the answers. `None`: greedy.
             seeds: Seed of each answer, such as `Decoding.sample_seed` gives. `None`: from its place in the list.
             constraints: What each answer may be, one object per answer. `None`: anything.
-            batch_size: Most answers at a time. While prompts are left, new ones take the places of those that end.
-                `None`: all.
+            batch_size: Most answers at a time, but at least those of one prompt. While prompts are left, new ones take
+                the places of answers that end. `None`: all.
 
         Raises:
             ConfigError: `seeds` or `constraints` are not one per answer, or `batch_size` is not positive.
@@ -268,7 +268,7 @@ class _Writing:
         """Let the prompts that wait take free places, several at a time, since their first pass is a long one."""
         samples, left = self._decoding.num_samples, len(self._prompts) - self._begun
         free = self._batch_size - len(self._rows)
-        if not left or (self._rows and free < max(samples, self._batch_size // 4)):
+        if not left or (self._rows and free < max(samples, -(-self._batch_size // 4))):
             return
         count = min(left, max(free // samples, 1))
         places = range(self._begun, self._begun + count)
