@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
+import pytest
 
 from dcap.answers.codec import write
 from dcap.answers.profile import AnswerProfile
@@ -29,6 +32,16 @@ def test_written_objects_come_back_in_file_pixels() -> None:
     # Half a step of the grid of 1000.
     assert (abs(found.shapes.xy - wanted) <= [0.321, 0.151]).all()
     assert found.shapes.xy.max(axis=0).tolist() == [640.0, 300.0]
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 1999), (4000, 3)])
+def test_smallest_shape_of_the_grid_stays_a_shape_in_the_file(height: int, width: int) -> None:
+    corners = ([999, 999, 1000, 1000], [0, 0, 1, 1])
+    boxes = {f"object_{k}": {"bbox_2d": box, "desc": "dot"} for k, box in enumerate(corners, 1)}
+    found = find_objects(json.dumps(boxes), PROFILE, Canvas(320, 320), Canvas(height, width), reasoning=False)
+    assert ShapeArray.from_objects(found.shapes.to_objects()) == found.shapes
+    assert found.shapes.xy.max(axis=0).tolist() == [width, height]
+    assert len(found.shapes) == 2
 
 
 def test_torn_answer_gives_what_is_whole() -> None:

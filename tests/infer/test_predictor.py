@@ -26,11 +26,10 @@ from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.clipping import transform
 from dcap.geometry.measures import polygon_iou
-from dcap.geometry.shapes import ShapeArray
 from dcap.infer.engine import Reply
 from dcap.infer.hf_engine import HfEngine
 from dcap.infer.prediction_file import LeftOut
-from dcap.infer.predictor import Predictor, Question, predict_image, to_file_pixels
+from dcap.infer.predictor import Predictor, Question, predict_image
 from dcap.infer.run import PredictOptions, ask_record, predict_batches
 from dcap.infer.scripted_engine import ScriptedEngine
 from dcap.model.decoding import Decoding
@@ -261,17 +260,6 @@ def test_a_batch_of_bad_images_asks_nothing(generator: Any, photos: Path) -> Non
     lines, lost = predict_records(chosen, list(JsonlFile(photos))[:2], options(photos, on_bad_record="skip"))
     assert (lines, len(lost)) == ([], 2)
     assert scripted(chosen).asked == []
-
-
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 1999), (4000, 3)])
-def test_smallest_shape_of_the_grid_stays_a_shape_in_file_pixels(height: int, width: int) -> None:
-    seen = Canvas(320, 320)
-    step = 320 / 1000
-    shapes = ShapeArray.from_objects([{"bbox_2d": [999 * step, 999 * step, 320, 320]}, {"bbox_2d": [0, 0, step, step]}])
-    mapped = to_file_pixels(shapes, seen, Canvas(height, width))
-    again = ShapeArray.from_objects(mapped.to_objects())
-    assert again == mapped
-    assert mapped.xy.max(axis=0).tolist() == [width, height]
 
 
 def test_an_image_is_predicted_from_a_path_a_picture_or_an_array(generator: Any, photos: Path) -> None:

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from dcap.answers.codec import parse, to_canvas
 from dcap.answers.prediction import Prediction
 from dcap.answers.profile import ResolvedProfile
 from dcap.answers.reasoning import CLOSING, answer_start
@@ -24,10 +23,9 @@ from dcap.augment.fit import MULTIPLE, fit_canvas
 from dcap.augment.rendering import FILL, resize_for_model
 from dcap.core.errors import ConfigError, GeometryError, ImageError, RecordError
 from dcap.data.encode import Encoder
-from dcap.geometry.affine import Affine
+from dcap.data.found_objects import find_objects
 from dcap.geometry.canvas import Canvas
-from dcap.geometry.clipping import transform
-from dcap.geometry.shapes import ShapeArray, rings_without_area
+from dcap.geometry.shapes import ShapeArray
 from dcap.infer.engine import Reply, Request, TextEngine
 from dcap.model.decoding import Decoding
 from dcap.records.images import decode_image, to_rgb
@@ -136,15 +134,9 @@ class Predictor:
             else:
                 summary = answer.text[start:].lstrip("\n") if start else answer.text
         else:
-            parsed = parse(answer.text, self.profile.answer, strict=False, reasoning=reasons)
-            on_canvas = to_canvas(parsed, question.seen, self.profile.answer)
-            shapes, captions = to_file_pixels(on_canvas, question.seen, question.file), parsed.captions
-            problems += parsed.problems
-            # The grid of answers has such polygons, records have none, and a prediction can be read as a record.
-            flat = rings_without_area(shapes.xy, shapes.offsets, shapes.kinds)
-            problems += [f"object {k + 1} must enclose an area, and is left out" for k in np.flatnonzero(flat)]
-            shapes = shapes.take(~flat)
-            captions = tuple([text for text, drop in zip(captions, flat, strict=True) if not drop])
+            found = find_objects(answer.text, self.profile.answer, question.seen, question.file, reasoning=reasons)
+            shapes, captions = found.shapes, found.captions
+            problems += found.problems
         return Prediction(
             image=image,
             canvas=question.file,
@@ -198,13 +190,3 @@ def _as_rgb(image: str | Path | Image.Image | npt.NDArray[np.uint8], sixteen_bit
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
         raise ImageError(f"image must be uint8 (H, W, 3) RGB, not {array.dtype} {array.shape}")
     return array
-
-
-def to_file_pixels(shapes: ShapeArray, seen: Canvas, file: Canvas) -> ShapeArray:
-    """Map shapes from the canvas that the model saw to the image file's pixels.
-
-    Rounded to 1e-4 pixels, finer than any answer grid, so that lines stay short and numbers whole where they can.
-    """
-    mapped = transform(shapes, Affine.scaling(file.width / seen.width, file.height / seen.height))
-    xy = mapped.xy.round(4).clip(0.0, [float(file.width), float(file.height)])
-    return ShapeArray.trusted(xy, mapped.offsets, mapped.kinds)

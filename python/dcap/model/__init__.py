@@ -12,7 +12,7 @@ from dcap.core.faces import lazy
 if TYPE_CHECKING:
     from dcap.model.config import AdapterConfig, ModelConfig
     from dcap.model.decoding import Decoding
-    from dcap.model.generation import Generated, Generator, Prompt
+    from dcap.model.generation import Constraint, Generated, GenerationCounts, Generator, Prompt
     from dcap.model.layer_cost import MemoryRows, MemoryStep
     from dcap.model.load import blank_model, load_model
     from dcap.model.lora import attach, bare_model, load_adapter
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AdapterConfig",
+    "Constraint",
     "Decoding",
     "Generated",
+    "GenerationCounts",
     "Generator",
     "MemoryEstimate",
     "MemoryRows",
@@ -41,7 +43,7 @@ __getattr__, __dir__ = lazy(
     {
         "config": ("AdapterConfig", "ModelConfig"),
         "decoding": ("Decoding",),
-        "generation": ("Generated", "Generator", "Prompt"),
+        "generation": ("Constraint", "Generated", "GenerationCounts", "Generator", "Prompt"),
         "layer_cost": ("MemoryRows", "MemoryStep"),
         "load": ("blank_model", "load_model"),
         "lora": ("attach", "bare_model", "load_adapter"),

@@ -62,14 +62,21 @@ class Generated:
 
 
 class Constraint(Protocol):
-    """What one answer may be. It follows the answer as that is written."""
+    """What one answer may be. It follows the answer as that is written.
+
+    Where several tokens are forced, they go through the model in one pass. Its end is a token too, ``<|im_end|>``.
+    """
 
     def forced(self) -> Sequence[int]:
         """Return the tokens that must come next. Empty: there is a choice."""
         ...
 
     def allowed(self) -> npt.NDArray[np.bool_] | None:
-        """Return which tokens may come next where there is a choice: bool (V,), or shorter. `None`: all."""
+        """Return which tokens may come next where there is a choice. `None`: all.
+
+        Returns:
+            bool (V,), or shorter, with one token at least.
+        """
         ...
 
     def advance(self, tokens: Sequence[int]) -> None:
