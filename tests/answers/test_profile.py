@@ -19,7 +19,7 @@ CONFIG = DataConfig(
     mode="mixed",
     answer=AnswerProfile(
         format="qwen", emit_norm="norm100", object_order="xy", max_polygon_points=24, min_pixels=4096,
-        prefix="{num_objects} 个\n", line_direction="canonical",
+        prefix="{num_objects} 个\n", point_order="canonical",
         max_pixels=1 << 19, prompts=PromptConfig(name="zh", dense="file:dense.txt", system="你好"),
     ),
 )  # fmt: skip
@@ -105,7 +105,7 @@ def test_a_missing_file_names_the_way_out(tmp_path: Path) -> None:
 
 
 def test_a_profile_from_before_a_field_has_its_default(tmp_path: Path, tree: dict[str, Any]) -> None:
-    for name in ("prefix", "line_direction"):
+    for name in ("prefix", "point_order"):
         tree = changed(tree, f"answer.{name}", ...)
     (tmp_path / FILE_NAME).write_text(json.dumps(tree))
     assert load_profile(tmp_path) == resolve_profile(DataConfig())

@@ -57,7 +57,7 @@ profiles = st.builds(
     format=st.sampled_from(sorted(ANSWER_FORMATS)),
     emit_norm=st.sampled_from(["norm1000", "norm100", "none"]),
     object_order=st.sampled_from(["reading", "record", "xy", "center"]),
-    line_direction=st.sampled_from(["record", "canonical"]),
+    point_order=st.sampled_from(["record", "canonical"]),
     prefix=st.sampled_from([None, None, "{num_objects} objects\n", "{num_boxes}+{num_polygons}+{num_lines}; 各个 "]),
     max_polygon_points=st.sampled_from([None, None, 3, 5]),
 )  # fmt: skip

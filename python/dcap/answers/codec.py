@@ -4,7 +4,8 @@ Owns the order of objects, and the legal shapes on the grid. If rounding makes a
 smallest legal one, so that no object is lost: a box to one unit, a line to a second point one unit beside the first, a
 polygon to a triangle of one unit's height. A polygon starts at its top-most, then left-most vertex and runs clockwise
 on screen; where it meets that vertex again (up to 8 times), it starts with the smallest sequence. With
-``line_direction: canonical``, a line begins at its upper, then left end. Reading accepts what is legal.
+``point_order: canonical``, a line begins at its upper, then left end, and nothing depends on how a shape was drawn: not
+what is simplified or widened either. Reading accepts what is legal.
 
 The layout of the text is in `dcap.answers.formats`, the prefix in `dcap.answers.prefix`, the rounding in
 `dcap.geometry.grid`.
@@ -39,6 +40,8 @@ Points = list[list[int]]
 
 MAX_COORDINATE = 2**31 - 1
 """Bound on the grid where grid units are the canvas's own pixels."""
+_MOST_STARTS = 8
+"""Comparing all sequences of a ring would take quadratic time."""
 _ORDERS_ON_GRID = ("xy", "center")
 """What the text shows is in exactly this order."""
 
@@ -115,28 +118,40 @@ def to_answer(shapes: ShapeArray, captions: Sequence[str], canvas: Canvas, profi
     """
     on_grid = profile.object_order in _ORDERS_ON_GRID
     order = order_objects(shapes, "record" if on_grid else profile.object_order)
+    if profile.point_order == "canonical":
+        shapes = _drawn_alike(shapes, GeometryKind.POLYGON, GeometryKind.LINE)
     iou = np.ones(len(order))
     if profile.max_polygon_points is not None:
         shapes, iou = _simplified(shapes, profile.max_polygon_points, profile.min_polygon_iou)
     grid = to_grid(shapes.xy, canvas, profile.emit_norm)
     written = canonical_shapes(grid, shapes, order, grid_span(canvas, profile.emit_norm))
-    if profile.line_direction == "canonical":
-        written = _with_lines_downward(written)
+    if profile.point_order == "canonical":  # on the grid, the ends of a line may be equally high
+        written = _drawn_alike(written, GeometryKind.LINE)
     if on_grid:
         order = order_objects(written, profile.object_order)
         written = written.take(order)
     return Answer(written, tuple([captions[i] for i in order.tolist()]), order, iou[order])
 
 
-def _with_lines_downward(shapes: ShapeArray) -> ShapeArray:
-    """Turn each line so that it reads smallest from its first to its last point, where y counts before x."""
-    rows = np.arange(len(shapes.xy))
-    for i in np.flatnonzero(shapes.kinds == GeometryKind.LINE).tolist():
+def _drawn_alike(shapes: ShapeArray, *kinds: GeometryKind) -> ShapeArray:
+    """Return the shapes; those of some kinds have their points in one order, however they were drawn.
+
+    It is the smallest sequence, where y counts before x.
+    """
+    xy = shapes.xy.copy()
+    for i in np.flatnonzero(np.isin(shapes.kinds, kinds)).tolist():
         start, stop = shapes.offsets[i : i + 2].tolist()
-        points = shapes.xy[start:stop, ::-1].tolist()
-        if points[::-1] < points:
-            rows[start:stop] = rows[start:stop][::-1]
-    return ShapeArray.trusted(shapes.xy[rows], shapes.offsets, shapes.kinds)
+        xy[start:stop, ::-1] = min(_readings(int(shapes.kinds[i]), xy[start:stop, ::-1].tolist()))
+    return ShapeArray.trusted(xy, shapes.offsets, shapes.kinds)
+
+
+def _readings(kind: int, points: list[list[float]]) -> list[list[list[float]]]:
+    """Return a line from each of its ends, a ring from its smallest vertex in each direction; up to 8 visits of it."""
+    if kind == GeometryKind.LINE:
+        return [points, points[::-1]]
+    least = min(points)
+    starts = [k for k, point in enumerate(points) if point == least][:_MOST_STARTS]
+    return [way for k in starts for way in (points[k:] + points[:k], points[k::-1] + points[:k:-1])]
 
 
 def _simplified(shapes: ShapeArray, max_points: int, min_iou: float) -> tuple[ShapeArray, npt.NDArray[np.float64]]:

@@ -43,9 +43,10 @@ class AnswerProfile:
     """Order of the objects in the text. ``reading``: top to bottom, then left to right, by the top-left corner of each
     shape; ``xy``: left to right, then top to bottom, by the same corner; ``center``: top to bottom, then left to right,
     by the centre of each shape; ``record``: as in the file."""
-    line_direction: Literal["record", "canonical"] = "record"
-    """Direction of lines in the text. ``record``: as in the file, for lines whose direction has a meaning;
-    ``canonical``: from the upper end, of two equally high ends from the left one, so that one course has one text."""
+    point_order: Literal["record", "canonical"] = "record"
+    """Where a line begins, and where a polygon begins before it is simplified. ``record``: as in the file, for lines
+    whose direction has a meaning; ``canonical``: at the upper end or corner, of equally high ones at the left one, so
+    that a shape has one text however it was drawn. In the text, polygons begin there in any case."""
     max_polygon_points: int | None = None
     """Simplify polygons and lines to at most this many points. `null`: keep all points."""
     min_polygon_iou: float = 0.8
