@@ -13,15 +13,19 @@ from dcap.core.faces import lazy
 if TYPE_CHECKING:
     from dcap.answers.codec import Answer, Parsed, parse, to_answer, to_canvas, write
     from dcap.answers.formats import ANSWER_FORMATS, AnswerFormat, AnswerObject, JsonFormat, PartKind, RowFormat
+    from dcap.answers.grammar import AnswerBounds, AnswerGrammar
     from dcap.answers.prediction import Prediction
     from dcap.answers.profile import AnswerProfile, ResolvedProfile, load_profile, save_profile
     from dcap.answers.prompts import PROMPTS, PromptConfig, Prompts
+    from dcap.answers.server_grammar import to_ebnf, to_json_schema
 
 __all__ = [
     "ANSWER_FORMATS",
     "PROMPTS",
     "Answer",
+    "AnswerBounds",
     "AnswerFormat",
+    "AnswerGrammar",
     "AnswerObject",
     "AnswerProfile",
     "JsonFormat",
@@ -37,6 +41,8 @@ __all__ = [
     "save_profile",
     "to_answer",
     "to_canvas",
+    "to_ebnf",
+    "to_json_schema",
     "write",
 ]
 
@@ -45,8 +51,10 @@ __getattr__, __dir__ = lazy(
     {
         "codec": ("Answer", "Parsed", "parse", "to_answer", "to_canvas", "write"),
         "formats": ("ANSWER_FORMATS", "AnswerFormat", "AnswerObject", "JsonFormat", "PartKind", "RowFormat"),
+        "grammar": ("AnswerBounds", "AnswerGrammar"),
         "prediction": ("Prediction",),
         "profile": ("AnswerProfile", "ResolvedProfile", "load_profile", "save_profile"),
         "prompts": ("PROMPTS", "PromptConfig", "Prompts"),
+        "server_grammar": ("to_ebnf", "to_json_schema"),
     },
 )

@@ -11,6 +11,7 @@ from dcap.core.faces import lazy
 
 if TYPE_CHECKING:
     from dcap.model.config import AdapterConfig, ModelConfig
+    from dcap.model.constraint import TokenGrammar
     from dcap.model.decoding import Decoding
     from dcap.model.generation import Constraint, Generated, GenerationCounts, Generator, Prompt
     from dcap.model.layer_cost import MemoryRows, MemoryStep
@@ -30,6 +31,7 @@ __all__ = [
     "MemoryStep",
     "ModelConfig",
     "Prompt",
+    "TokenGrammar",
     "attach",
     "bare_model",
     "blank_model",
@@ -42,6 +44,7 @@ __getattr__, __dir__ = lazy(
     __name__,
     {
         "config": ("AdapterConfig", "ModelConfig"),
+        "constraint": ("TokenGrammar",),
         "decoding": ("Decoding",),
         "generation": ("Constraint", "Generated", "GenerationCounts", "Generator", "Prompt"),
         "layer_cost": ("MemoryRows", "MemoryStep"),
