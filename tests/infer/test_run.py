@@ -16,6 +16,7 @@ from dcap.core.errors import CheckpointError, ConfigError, RecordError
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
 from dcap.infer import hf_engine as engine_module
+from dcap.infer import run as run_module
 from dcap.infer.engine import Reply
 from dcap.infer.loading import EngineOptions
 from dcap.infer.prediction_file import read_left_out
@@ -35,6 +36,7 @@ def options(photos: Path, generator: Any, monkeypatch: pytest.MonkeyPatch, tmp_p
         return generator.model
 
     monkeypatch.setattr(engine_module, "load_model", load)
+    monkeypatch.setattr(run_module, "_AHEAD", 1)
     return PredictOptions(
         "builtin:tiny",
         (photos,),
@@ -64,6 +66,27 @@ def test_batch_size_does_not_change_the_answers(options: PredictOptions, tmp_pat
         )
         predict(other)
         assert other.out.read_bytes() == options.out.read_bytes()
+
+
+def test_next_images_take_the_places_of_answers_that_end(
+    options: PredictOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model is asked about several batches at once; with the same answers, also where that run was killed."""
+    predict(options)
+    whole = options.out.read_bytes()
+    answers, asked = Predictor.answers, []
+
+    def watched(self: Predictor, questions: Sequence[Question]) -> list[Reply]:
+        asked.append(len(questions))
+        return answers(self, questions)
+
+    monkeypatch.setattr(Predictor, "answers", watched)
+    monkeypatch.setattr(run_module, "_AHEAD", 2)
+    for share in (0.0, 0.5):
+        options.out.write_bytes(whole[: int(len(whole) * share)])
+        predict(options)
+        assert options.out.read_bytes() == whole
+    assert asked == [4, 1, 4, 1]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.9, 1.0])

@@ -36,6 +36,9 @@ log = get_logger(__name__)
 
 SHEET_SIDE = 560
 """Longer side of a picture on a sheet, in pixels."""
+_AHEAD = 4
+"""Batches that are asked about at a time: where an answer ends, the next image takes its place. A killed run loses so
+many at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,12 +200,12 @@ def _next_record(places: Mapping[Origin, int], file: PredictionFile) -> int:
 def _batches(
     predictor: Predictor, records: CheckedRecords, options: PredictOptions, first: int, total: int
 ) -> Iterator[tuple[list[Prediction], list[LeftOut]]]:
-    """Yield, batch by batch, the predictions and the records that were left out.
+    """Yield, for some batches at a time, the predictions and the records that were left out.
 
-    Batches start at multiples of the batch size, so that a continued run has the batches of a whole one.
+    They start at multiples of one size, so that a continued run has the batches of a whole one.
     """
     # A server makes batches of its own.
-    size = 1 if options.engine.is_server else options.engine.batch_size
+    size = 1 if options.engine.is_server else _AHEAD * options.engine.batch_size
     batches = [range(start, min(start + size, total)) for start in range(first - first % size, total, size)]
     made = predict_batches(predictor, ([records[k] for k in wanted] for wanted in batches), options)
     with LoggedProgress(total, first, "images") as progress, closing(made):
