@@ -56,6 +56,39 @@ def test_objects_are_dropped_and_grouped_as_asked(
     assert "boxes and polygons: 1 true, 0 predicted" in capsys.readouterr().out
 
 
+@pytest.fixture
+def scored(tmp_path: Path, files: list[str]) -> list[str]:
+    """The same files, with scores in the predictions."""
+    (tmp_path / "pred.jsonl").write_text(json.dumps({**RECORD, "objects": [{**CUP, "score": 0.5}]}) + "\n")
+    return files
+
+
+def test_ap_is_measured_on_request(scored: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("hotcoco", reason="the extra eval brings it")
+    assert main(["evaluate", *scored, "--ap", "--json", str(tmp_path / "scores.json")]) == 0
+    out = capsys.readouterr().out
+    assert "average precision, as COCO has it" in out
+    assert "dense caption mAP 1.000" in out
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["average_precision"]["coco"]["boxes"]["AP50"] == pytest.approx(1.0)
+
+
+def test_two_runs_are_compared(files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    worse = tmp_path / "worse.jsonl"
+    worse.write_text(json.dumps({**RECORD, "objects": []}) + "\n")
+    command = ["evaluate", *files[:2], "--compare", str(worse), files[3], "--resamples", "20"]
+    assert main([*command, "--json", str(tmp_path / "c.json"), "--html", str(tmp_path / "c.html")]) == 0
+    out = capsys.readouterr().out
+    assert "F1 of all objects, 0.50 0.000 1.000 +1.000" in " ".join(out.split())
+    assert "B is better" in out
+    tree = json.loads((tmp_path / "c.json").read_text())
+    assert tree["runs"] == {"a": str(worse), "b": files[3]}
+    assert tree["differences"][0]["verdict"] == "B is better"
+    assert "B is better" in (tmp_path / "c.html").read_text()
+    assert main([*command, "--sheet", str(tmp_path / "s.png")]) == 2
+    assert "--sheet must be given with --pred, not with --compare" in capsys.readouterr().err
+
+
 def test_bundled_truth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pred = tmp_path / "pred.jsonl"
     pred.write_bytes(b"")
@@ -71,6 +104,7 @@ def test_bundled_truth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     [
         (["--line-tolerance", "0"], "line_tolerance_px must be above 0"),
         (["--worst", "-1"], "--worst must be at least 0"),
+        (["--ap"], "each object must have a score for AP"),
         (["--categories", "-1"], "--categories must be at least 0"),
         (["--line-tolerance-share", "0"], "line_tolerance_share must be above 0"),
         (["--suppress-iou", "1.5"], "suppress_iou must be within 0..1, not 1.5"),

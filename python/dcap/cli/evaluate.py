@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from dcap.cli.arguments import add_sixteen_bit, require_at_least
 from dcap.core.errors import ConfigError
 from dcap.core.files import write_whole
 from dcap.core.log import get_logger, output_console
+
+if TYPE_CHECKING:
+    from dcap.evaluate.metrics import ScoreOptions
+    from dcap.evaluate.repeats import Pruning
+    from dcap.view.charts import Curves
+    from dcap.view.tables import Grid
 
 log = get_logger(__name__)
 
@@ -18,6 +26,8 @@ examples:
   dcap evaluate --truth val.jsonl --pred pred.jsonl --json scores.json --html scores.html --sheet worst.png
   dcap evaluate --truth val.jsonl --pred pred.jsonl --category key:class --categories 30
   dcap evaluate --truth val.jsonl --pred pred.jsonl --drop-repeats --least-score 0.4
+  dcap evaluate --truth val.jsonl --pred pred.jsonl --ap
+  dcap evaluate --truth val.jsonl --compare before.jsonl after.jsonl
   dcap evaluate --truth roads.jsonl --pred pred.jsonl --line-tolerance 5
 
 What is measured:
@@ -31,6 +41,9 @@ What is measured:
   by kind, size and   the pairs of the totals, shared out: recall by the true object, precision by the predicted one
   category            Pairs of one category for the table of categories
   attributes          share of the key=value attributes of true captions that the matched prediction has too
+  --ap                AP as COCO has it (boxes, masks), TIDE errors, calibration, dense-caption mAP; needs scores, and
+                      the extra eval
+  --compare           F1 of two runs (with --ap: AP too), and how sure the difference is: paired bootstrap over images
   by least score      what is left if predictions with a lower score are dropped; needs a score for each prediction
   captions            of the matched pairs: share of equal captions, mean F1 of their words
   answers             share that parses without a problem, and without an exact repeat. An image without an answer
@@ -49,8 +62,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--truth", required=True, nargs="+", metavar="FILE", help="files of true records")
-    parser.add_argument("--pred", required=True, metavar="PRED.jsonl", help="file that dcap predict wrote")
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument("--pred", metavar="PRED.jsonl", help="file that dcap predict wrote")
+    given.add_argument(
+        "--compare", nargs=2, metavar=("A.jsonl", "B.jsonl"), help="two such files: say whether B is better than A"
+    )
     _add_measures(parser)
+    _add_scored(parser)
     _add_outputs(parser)
     parser.set_defaults(run=run)
 
@@ -92,6 +110,19 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_scored(parser: argparse.ArgumentParser) -> None:
+    """Add what needs scores, and the choices of a comparison."""
+    parser.add_argument("--ap", action="store_true", help="measure AP, errors and calibration; needs scores")
+    parser.add_argument(
+        "--resamples",
+        type=int,
+        default=2000,
+        metavar="N",
+        help="with --compare: number of resamples of the images (default: 2000)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="with --compare: seed of the resamples (default: 0)")
+
+
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
     """Add the options that say what is shown and written."""
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all tables as JSON, with one row per image")
@@ -122,45 +153,81 @@ def run(args: argparse.Namespace) -> int:
     """
     # scipy and the geometry kernels take a moment; --help should not wait for them.
     from dcap.evaluate.categories import CategoryRule
-    from dcap.evaluate.evaluation import evaluate
     from dcap.evaluate.metrics import ScoreOptions
     from dcap.evaluate.repeats import Pruning
-    from dcap.evaluate.report import (
-        evaluation_page,
-        evaluation_tree,
-        score_grids,
-        score_sheet,
-        sweep_curves,
-        worst_grid,
-        write_json,
-    )
-    from dcap.view.sheet import write_png
-    from dcap.view.tables import print_grid
 
-    require_at_least(args, 0, "worst", "best", "categories")
+    require_at_least(args, 0, "worst", "best", "categories", "seed")
     options = ScoreOptions(
         line_tolerance_px=args.line_tolerance,
         line_tolerance_share=args.line_tolerance_share,
         category=CategoryRule.parse(args.category),
     )
     pruning = Pruning(args.drop_repeats, args.suppress_iou, args.least_score)
+    if args.compare:
+        _compare(args, options, pruning)
+    else:
+        _evaluate(args, options, pruning)
+    return 0
+
+
+def _evaluate(args: argparse.Namespace, options: ScoreOptions, pruning: Pruning) -> None:
+    from dcap.evaluate.ap import average_precision, load_hotcoco
+    from dcap.evaluate.evaluation import evaluate
+    from dcap.evaluate.report import (
+        ap_grids,
+        evaluation_tree,
+        score_grids,
+        score_sheet,
+        sweep_curves,
+        worst_grid,
+    )
+    from dcap.view.sheet import write_png
+
+    if args.ap:
+        load_hotcoco()  # if it is missing, that is told before the work
     evaluation = evaluate(args.truth, args.pred, options, pruning)
     if not evaluation.images:
         raise ConfigError("--truth must hold at least one record, not none")
+    ap = average_precision(evaluation) if args.ap else None
     grids = score_grids(evaluation, args.categories)
+    if ap is not None:
+        grids += ap_grids(ap, args.categories)
     if args.worst:
         grids.append(worst_grid(evaluation, args.worst))
+    _show(args, f"dcap evaluate {args.pred}", grids, evaluation_tree(evaluation, ap), sweep_curves(evaluation.counts))
+    if args.sheet and args.worst + args.best:
+        write_png(args.sheet, score_sheet(evaluation, args.worst, args.best, args.root, args.sixteen_bit))
+        log.info("the worst and best images are drawn in %s", args.sheet)
+
+
+def _compare(args: argparse.Namespace, options: ScoreOptions, pruning: Pruning) -> None:
+    from dcap.evaluate.comparison import compare_runs
+    from dcap.evaluate.evaluation import evaluate
+    from dcap.evaluate.report import comparison_grid
+
+    if args.sheet:
+        raise ConfigError("--sheet must be given with --pred, not with --compare. Draw each run by itself.")
+    first, second = (evaluate(args.truth, pred, options, pruning) for pred in args.compare)
+    comparison = compare_runs(first, second, ap=args.ap, resamples=args.resamples, seed=args.seed)
+    _show(
+        args, f"dcap evaluate {' '.join(args.compare)}", [comparison_grid(comparison)],
+        {**comparison.to_dict(), "runs": dict(zip("ab", args.compare, strict=True))},
+    )  # fmt: skip
+
+
+def _show(
+    args: argparse.Namespace, title: str, grids: Sequence[Grid], tree: Mapping[str, Any], curves: Sequence[Curves] = ()
+) -> None:
+    """Print tables, and write the page and the JSON that were asked for."""
+    from dcap.evaluate.report import evaluation_page, write_json
+    from dcap.view.tables import print_grid
+
     console = output_console()
     for grid in grids:
         print_grid(grid, console)
     if args.json:
-        write_json(evaluation_tree(evaluation), args.json)
+        write_json(tree, args.json)
         log.info("scores are in %s", args.json)
     if args.html:
-        page = evaluation_page(f"dcap evaluate {args.pred}", grids, sweep_curves(evaluation.counts))
-        write_whole(args.html, page)
+        write_whole(args.html, evaluation_page(title, grids, curves))
         log.info("the page is %s", args.html)
-    if args.sheet and args.worst + args.best:
-        write_png(args.sheet, score_sheet(evaluation, args.worst, args.best, args.root, args.sixteen_bit))
-        log.info("the worst and best images are drawn in %s", args.sheet)
-    return 0

@@ -10,6 +10,7 @@ import msgspec
 
 from dcap.core.files import write_whole
 from dcap.core.words import counted
+from dcap.evaluate.ap import AveragePrecision
 from dcap.evaluate.breakdown import (
     SIZES,
     GroupScore,
@@ -22,6 +23,7 @@ from dcap.evaluate.breakdown import (
     sum_attributes,
 )
 from dcap.evaluate.categories import NO_CATEGORY, CategoryRule
+from dcap.evaluate.comparison import Comparison
 from dcap.evaluate.counting import ImageCount
 from dcap.evaluate.evaluation import Evaluation, ImageResult
 from dcap.evaluate.metrics import MEAN, THRESHOLDS, TOLD, at_thresholds
@@ -37,18 +39,37 @@ from dcap.view.tables import Grid
 TEMPLATE = Path(__file__).with_name("templates") / "evaluation.html"
 SIDE = 560
 """Longer side of a picture on a sheet, in pixels."""
+COCO_ORDER = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+"""COCO's numbers: mean, at one IoU, by size; then recall by number of predictions in an image, and by size."""
+ERRORS = {
+    "Cls": "wrong category",
+    "Loc": "wrong place",
+    "Both": "wrong category and place",
+    "Dupe": "found twice",
+    "Bkg": "nothing there",
+    "Miss": "missed",
+    "FP": "any false prediction",
+    "FN": "any missed object",
+}
+"""TIDE's kinds of errors, and their names in tables."""
 SWEEP_ROWS = 9
 """Thresholds of the score that the table of them has, besides the best."""
 
 
-def evaluation_tree(evaluation: Evaluation) -> dict[str, Any]:
-    """Return totals, tables and images as plain data, ready for JSON; the guide names each key."""
+def evaluation_tree(evaluation: Evaluation, ap: AveragePrecision | None = None) -> dict[str, Any]:
+    """Return totals, tables and images as plain data, ready for JSON.
+
+    Args:
+        evaluation: What to tell.
+        ap: What needs scores. `None`: it was not asked for.
+    """
     counts = evaluation.counts
     sweeps = {"objects": Sweep.of(counts), "in_category": Sweep.of(counts, in_category=True)}
     return {
         "total": {**evaluation.total.to_dict(evaluation.options), "dropped": dropped_objects(evaluation)},
         **breakdown_tree(counts, str(evaluation.options.category)),
         "score_thresholds": {name: sweep and sweep.to_dict() for name, sweep in sweeps.items()},
+        "average_precision": ap and ap.to_dict(),
         "images": [_image_row(r) for r in evaluation.images],
     }
 
@@ -231,6 +252,69 @@ def _sweep_grids(counts: Sequence[ImageCount]) -> list[Grid]:
         )
     headings = ("least score", "kept", "precision", "recall", "F1", "")
     return [Grid("by least score", headings, tuple(rows), tuple(notes))]
+
+
+def ap_grids(ap: AveragePrecision, most_categories: int = 10) -> list[Grid]:
+    """Return the tables of what needs scores: AP, errors, calibration, dense captioning.
+
+    Args:
+        ap: What to show.
+        most_categories: Number of categories that have a row of their own, those with the lowest AP.
+    """
+    names = list(ap.coco)
+    told = [(key, *(_or_dash(ap.coco[name][key]) for name in names)) for key in COCO_ORDER]
+    by_ap = sorted(ap.by_category.items(), key=lambda item: (item[1].get("boxes", 0.0), item[0]))
+    rows = [(key or "(no category)", *(_or_dash(found.get(name)) for name in names)) for key, found in by_ap]
+    left = len(rows) - most_categories
+    notes = (f"{left} more with a higher AP",) if left > 0 else ()
+    errors = [
+        (ERRORS[kind], *(cell for name in names for cell in _error_cells(ap.errors[name], kind))) for kind in ERRORS
+    ]
+    wide = [heading for name in names for heading in (f"AP50 lost, {name}", "number")]
+    bins = [
+        (f"{each['low']:.1f} to {each['high']:.1f}", str(each["count"]), f"{each['score']:.3f}", f"{each['right']:.3f}")
+        for each in ap.calibration["bins"]
+        if each["count"]
+    ]
+    dense = [
+        (f"IoU {iou:g}", *(f"{value:.3f}" for value in row))
+        for iou, row in zip(ap.dense["iou"], ap.dense["ap"], strict=True)
+    ]
+    return [
+        Grid("average precision, as COCO has it", ("", *names), tuple(told), ap.notes),
+        *([Grid("lowest AP by category", ("", *names), tuple(rows[:most_categories]), notes)] if rows[1:] else []),
+        Grid("errors, as TIDE has them", ("", *wide), tuple(errors), ("at an IoU of 0.5",)),
+        Grid(
+            "calibration", ("score", "predictions", "mean score", "right"), tuple(bins),
+            (f"expected error {ap.calibration['ece']:.3f}, largest {ap.calibration['mce']:.3f}",
+             "right: IoU or agreement 0.5, and equal category"),
+        ),
+        Grid(
+            f"dense caption mAP {_or_dash(ap.dense['map'])}",
+            ("AP", *(f"caption {least:g}" for least in ap.dense["caption"])), tuple(dense),
+            ("caption: least token F1 of a pair. Published numbers use METEOR and do not compare",),
+        ),
+    ]  # fmt: skip
+
+
+def _error_cells(errors: Mapping[str, Any], kind: str) -> tuple[str, str]:
+    count = errors["counts"].get(kind)
+    return f"{errors['delta_ap'][kind]:.3f}", "" if count is None else str(count)
+
+
+def _or_dash(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def comparison_grid(comparison: Comparison) -> Grid:
+    """Return the table of two runs."""
+    rows = [
+        (d.name, f"{d.a:.3f}", f"{d.b:.3f}", f"{d.b - d.a:+.3f}", f"{d.low:+.3f} to {d.high:+.3f}",
+         f"{d.b_is_higher:.0%}", d.verdict)
+        for d in comparison.differences
+    ]  # fmt: skip
+    headings = ("", "A", "B", "difference", "interval", "B higher", "")
+    return Grid("comparison", headings, tuple(rows), tuple(comparison.notes), texts=(0, 6))
 
 
 def sweep_curves(counts: Sequence[ImageCount]) -> list[Curves]:
