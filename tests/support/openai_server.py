@@ -92,6 +92,18 @@ class Play:
     release: threading.Event = field(default_factory=threading.Event)
     """Set at the end, so that nothing hangs any longer."""
 
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count a request while it is answered."""
+        with self.lock:
+            self.in_flight += 1
+            self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.in_flight -= 1
+
 
 class RefusedError(Exception):
     """What the server answers with 400."""
@@ -120,13 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
         with play.lock:
             number = len(play.headers)
             play.headers.append(dict(self.headers))
-            play.in_flight += 1
-            play.most_in_flight = max(play.most_in_flight, play.in_flight)
-        try:
-            self._answer(play, number, data)
-        finally:
-            with play.lock:
-                play.in_flight -= 1
+        self._answer(play, number, data)
 
     def _answer(self, play: Play, number: int, data: bytes) -> None:
         if self.path != "/v1/chat/completions":
@@ -140,15 +146,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._fail(fault)
             return
         try:
-            body = completion(play, json.loads(data))
+            with play.counted():
+                body = completion(play, json.loads(data))
+                if play.seconds:
+                    time.sleep(play.seconds)
         except RefusedError as error:
             self._send(400, {"error": {"message": str(error), "type": "BadRequestError", "code": 400}})
             return
         except LookupError as error:
             self._send(404, {"error": {"message": f"The model {error} does not exist."}})
             return
-        if play.seconds:
-            time.sleep(play.seconds)
         self._send(200, body)
 
     def _fail(self, fault: Fault) -> None:
@@ -279,14 +286,23 @@ def model_answer(generator: Any) -> Callable[[Asked], Mapping[str, Any]]:
     engine, lock = HfEngine(generator, Encoder(generator.tokenizer)), threading.Lock()
 
     def answer(asked: Asked) -> Mapping[str, Any]:
-        decoding = Decoding(max_new_tokens=asked.body["max_tokens"], temperature=asked.body["temperature"])
+        decoding = Decoding(
+            max_new_tokens=asked.body["max_tokens"],
+            temperature=asked.body["temperature"],
+            logprobs=asked.body.get("logprobs", False),
+        )
         with lock:
             (reply,) = engine.generate([Request("", asked.system, asked.user, asked.image)], decoding)
         end = [engine.encoder.end_id] if reply.finish == "stop" else []
+        ids = [*(reply.token_ids or ()), *end]
+        scores = zip(ids, [*(reply.logprobs or ()), *[0.0 for _ in end]], strict=False)
         return {
             "message": {"role": "assistant", "content": reply.text},
             "finish_reason": reply.finish,
-            "token_ids": [*(reply.token_ids or ()), *end],
+            "token_ids": ids,
+            "logprobs": {
+                "content": [{"token": generator.tokenizer.decode([k]), "logprob": score} for k, score in scores]
+            },
         }
 
     return answer

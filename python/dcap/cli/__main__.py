@@ -19,7 +19,7 @@ from dcap.core.words import printable
 
 COMMANDS = (
     "doctor", "guide", "convert", "validate", "audit", "preview", "mix", "inspect", "train", "predict", "evaluate",
-    "export", "replay", "schema",
+    "export", "serve-check", "replay", "schema",
 )  # fmt: skip
 
 EXIT_ERROR = 2
@@ -42,6 +42,7 @@ in this order, on your own data:
   dcap predict --model BASE --adapter runs/mine/final --data val.jsonl --out pred.jsonl
   dcap evaluate --truth val.jsonl --pred pred.jsonl    precision, recall, F1, captions
   dcap export --model BASE --adapter runs/mine/final --out exported   one folder that any server loads
+  dcap serve-check http://localhost:8000 --model BASE --adapter runs/mine/final --data val.jsonl   does it serve that?
   dcap replay --config configs/mine.yaml --epoch 3 --index 17 --out replay   one sample again, to the pixel
 
 the same on bundled photos and a tiny model, no GPU and no download needed:
@@ -66,7 +67,7 @@ def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"dcap {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     for command in commands:
-        import_module(f"dcap.cli.{command}").add_parser(subparsers)
+        import_module(f"dcap.cli.{command.replace('-', '_')}").add_parser(subparsers)
     return parser
 
 

@@ -63,6 +63,11 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         help="hf: in this process; openai:URL: on a server that speaks OpenAI's protocol, such as vLLM (default: hf)",
     )
     add_local_engine(group)
+    add_server(group)
+
+
+def add_server(group: argparse._ArgumentGroup) -> None:
+    """Add the options of a model on a server."""
     group.add_argument(
         "--server-model", metavar="NAME", help="name of the model on the server (default: the only one that it has)"
     )
@@ -90,8 +95,12 @@ def add_local_engine(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--device", metavar="NAME", help="cuda, cuda:1 or cpu (default: cuda where there is one)")
 
 
-def engine_options(args: argparse.Namespace) -> EngineOptions:
-    """Return what `add_engine` has read.
+def engine_options(args: argparse.Namespace, engine: str) -> EngineOptions:
+    """Return what `add_engine` has read, or `add_local_engine` and `add_server`.
+
+    Args:
+        args: Parsed arguments.
+        engine: As `EngineOptions.engine`.
 
     Raises:
         ConfigError: There is no such engine, or a number is out of its range.
@@ -99,7 +108,7 @@ def engine_options(args: argparse.Namespace) -> EngineOptions:
     from dcap.infer.loading import EngineOptions
 
     return EngineOptions(
-        engine=args.engine,
+        engine=engine,
         batch_size=args.batch_size,
         revision=args.revision,
         dtype=args.dtype,

@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
         data=tuple(expand_sources(args.data)),
         out=args.out,
         adapter=args.adapter,
-        engine=engine_options(args),
+        engine=engine_options(args, args.engine),
         decoding=decoding_options(args),
         limit=args.limit,
         dataset=args.dataset,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dcap.infer.predictor import Predictor, predict_image
     from dcap.infer.run import PredictOptions, predict, prediction_sheet
     from dcap.infer.scripted_engine import ScriptedEngine
+    from dcap.infer.serve_check import ServeCheck, ServeCheckOptions, check_server
     from dcap.infer.server import Server
 
 __all__ = [
@@ -32,8 +33,11 @@ __all__ = [
     "Reply",
     "Request",
     "ScriptedEngine",
+    "ServeCheck",
+    "ServeCheckOptions",
     "Server",
     "TextEngine",
+    "check_server",
     "export",
     "load_predictor",
     "open_predictor",
@@ -53,6 +57,7 @@ __getattr__, __dir__ = lazy(
         "predictor": ("Predictor", "predict_image"),
         "run": ("PredictOptions", "predict", "prediction_sheet"),
         "scripted_engine": ("ScriptedEngine",),
+        "serve_check": ("ServeCheck", "ServeCheckOptions", "check_server"),
         "server": ("Server",),
     },
 )

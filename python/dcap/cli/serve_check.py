@@ -1,0 +1,78 @@
+"""``dcap serve-check``: compare the answers of a server with those of the model itself."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from dcap.cli.arguments import add_local_engine, add_server, engine_options
+from dcap.core.files import write_whole
+from dcap.core.log import get_logger
+from dcap.core.words import to_json
+from dcap.records.files.opening import expand_sources
+
+log = get_logger(__name__)
+
+EPILOG = """\
+examples:
+  dcap serve-check http://localhost:8000 --model Qwen/Qwen3-VL-4B-Instruct --adapter runs/mine/final --data val.jsonl
+  dcap serve-check http://localhost:8000 --model exported --data val.jsonl --limit 50 --dtype bfloat16
+
+Asks the server and the model in this process about the first images, greedily. First the server must count as many
+tokens in the prompts as dcap does. Then the answers are compared token by token, and the coordinates of objects and the
+log-probabilities of tokens, where the server tells them. The exit code is 1 when an answer differs.
+
+Give the --dtype of the server: rounding alone may change an answer. The key, if the server wants one, comes from the
+environment variable DCAP_API_KEY.
+
+next: dcap predict --engine openai:http://localhost:8000 --model BASE --adapter runs/mine/final --data val.jsonl --out
+pred.jsonl
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``dcap serve-check`` to the command line."""
+    parser = subparsers.add_parser(
+        "serve-check",
+        help="compare the answers of a server with those of the model",
+        description="Find out whether a server answers as the model itself does.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("url", metavar="URL", help="address of the server, such as http://localhost:8000")
+    parser.add_argument("--model", required=True, metavar="NAME", help="base model: hub id, folder or builtin:tiny")
+    parser.add_argument("--adapter", type=Path, metavar="DIR", help="folder of an adapter that dcap train wrote")
+    parser.add_argument(
+        "--data", required=True, nargs="+", metavar="FILE", help="files of records; only their images are used"
+    )
+    parser.add_argument("--limit", type=int, default=20, metavar="N", help="number of images (default: 20)")
+    parser.add_argument("--dataset", metavar="NAME", help="use the prompt of this data set of data.mixture")
+    parser.add_argument(
+        "--max-new-tokens", type=int, default=4096, metavar="N", help="longest answer, in tokens (default: 4096)"
+    )
+    parser.add_argument("--root", type=Path, metavar="DIR", help="stop at an image outside this folder")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the comparison as JSON")
+    add_local_engine(parser.add_argument_group("the model in this process"))
+    add_server(parser.add_argument_group("the server"))
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare; the exit code is 1 when an answer differs."""
+    # torch and transformers take seconds to import.
+    from dcap.infer.loading import OPENAI
+    from dcap.infer.serve_check import ServeCheckOptions, check_server
+    from dcap.infer.source import find_source
+
+    engine = engine_options(args, f"{OPENAI}{args.url}")
+    data = tuple(expand_sources(args.data))
+    options = ServeCheckOptions(engine, data, args.limit, args.max_new_tokens, args.root)
+    found = check_server(find_source(args.model, args.adapter, args.dataset), options)
+    for line in found.lines():
+        log.info("%s", line)
+    if args.json:
+        write_whole(args.json, to_json(asdict(found)) + "\n")
+    if not found.passes:
+        log.warning("the server answers otherwise about %d of %d images", len(found.gaps), found.records)
+    return 0 if found.passes else 1
