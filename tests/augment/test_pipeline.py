@@ -261,3 +261,11 @@ def test_scene_checks_its_parts() -> None:
         Scene(CANVAS, SHAPES, ("a",))
     with pytest.raises(GeometryError, match="image must be uint8"):
         Scene(CANVAS, SHAPES, CAPTIONS, np.zeros((96, 161, 3), np.uint8))
+
+
+def test_a_seed_is_as_good_as_a_generator() -> None:
+    pipeline = Pipeline.from_config([{"name": "rotate", "params": {"max_deg": 30}}])
+    canvas, shapes = Canvas(48, 64), ShapeArray.from_objects([{"bbox_2d": [10, 10, 30, 30]}])
+    seeded, drawn = pipeline.plan(canvas, shapes, 5), pipeline.plan(canvas, shapes, np.random.default_rng(5))
+    assert seeded.plan.to_tree() == drawn.plan.to_tree()
+    assert seeded.plan.to_tree() != pipeline.plan(canvas, shapes, 6).plan.to_tree()

@@ -233,3 +233,10 @@ def test_patches_of_another_extent_are_refused() -> None:
         render_patches(noise(Canvas(10, 10)), plan_of(Affine.identity()))
     with pytest.raises(GeometryError, match="multiples of 32"):
         render_patches(noise(), plan_of(Affine.identity()))
+
+
+def test_patches_of_a_canvas_that_the_model_cannot_take_name_the_way_out() -> None:
+    plan = Pipeline.from_config([{"name": "hflip"}]).plan(Canvas(48, 64), ShapeArray.empty(), 0).plan
+    message = r"final canvas of the plan must have sides that are multiples of 32, not 64 x 48\. Plan with fit="
+    with pytest.raises(GeometryError, match=message):
+        render_patches(np.zeros((48, 64, 3), np.uint8), plan)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,3 +135,9 @@ def test_images_have_the_bits_of_the_cpu_path_and_the_values_of_the_processor(
 def test_normalised_patches_stay_as_they_are() -> None:
     patches = torch.randn(3, 1536)
     assert normalised(patches) is patches
+
+
+@pytest.mark.parametrize("collator", [PackingCollator(), PaddingCollator()])
+def test_a_batch_of_nothing_is_refused(collator: Any) -> None:
+    with pytest.raises(TrainingError, match="a batch must have at least one sample, not none"):
+        collator([])

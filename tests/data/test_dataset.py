@@ -14,6 +14,7 @@ from dcap.answers.codec import parse, to_canvas
 from dcap.augment import OPS
 from dcap.augment.policy import View, Warp
 from dcap.core.errors import ConfigError, RecordError, TrainingError
+from dcap.data.config import DataConfig
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import IGNORE_INDEX
 from dcap.data.epoch import EpochRules, plan_epoch
@@ -268,3 +269,10 @@ def test_it_is_made_without_a_run() -> None:
     assert plain[0].input_ids.tolist() == DenseCaptionDataset(data, "train", "builtin:tiny")[0].input_ids.tolist()
     assert "hflip" in turned[0].augmented.plan.describe() or "left and right" in turned[0].augmented.plan.describe()
     assert "no augmentation" in plain[0].augmented.plan.describe()
+
+
+def test_a_dict_is_as_good_as_a_config() -> None:
+    records = DenseCaptionDataset({"train": "builtin:photos/train.jsonl"}, tokenizer=None)
+    assert len(records) == len(DenseCaptionDataset(DataConfig(train=("builtin:photos/train.jsonl",)), tokenizer=None))
+    with pytest.raises(ConfigError, match=r"data\.trian is not a field"):
+        DenseCaptionDataset({"trian": "builtin:photos/train.jsonl"})

@@ -84,7 +84,7 @@ class Pipeline:
         self,
         canvas: Canvas,
         shapes: ShapeArray,
-        rng: np.random.Generator,
+        rng: np.random.Generator | int,
         captions: Sequence[str] | None = None,
         fit: Fit | None = None,
     ) -> AugmentResult:
@@ -93,7 +93,7 @@ class Pipeline:
         Args:
             canvas: Extent of the decoded image.
             shapes: N shapes inside `canvas`.
-            rng: The only source of chance; make it with `dcap.core.random.generator`.
+            rng: The only source of chance, such as ``numpy.random.default_rng(seed)``; or the seed alone.
             captions: N texts; empty ones when not given.
             fit: The model's own resize, fused as the last geometric step. `None`: the canvas of the last op stays.
 
@@ -103,6 +103,7 @@ class Pipeline:
         Raises:
             PluginError: An op returned something else than an effect.
         """
+        rng = np.random.default_rng(rng)
         texts = tuple(captions) if captions is not None else ("",) * len(shapes)
         rules = self.config
         walk = Walk.start(canvas, shapes, texts, rules.box_policy, rules.split_policy, rules.completeness)
@@ -154,7 +155,7 @@ class Pipeline:
             MULTIPLE,
         )
 
-    def __call__(self, scene: Scene, rng: np.random.Generator, fit: Fit | None = None) -> AugmentResult:
+    def __call__(self, scene: Scene, rng: np.random.Generator | int, fit: Fit | None = None) -> AugmentResult:
         """Plan a scene and, when it has pixels, render it."""
         result = self.plan(scene.canvas, scene.shapes, rng, scene.captions, fit)
         if scene.image is None:

@@ -15,6 +15,7 @@ from PIL import Image as PillowImage
 
 from dcap import kernels
 from dcap.augment.color import Image, apply_color
+from dcap.augment.fit import MULTIPLE
 from dcap.augment.patches import PatchType, to_patches
 from dcap.augment.plan import Paste, Plan
 from dcap.core.errors import GeometryError
@@ -78,7 +79,13 @@ def render_patches(
         TypeError: `out` has another type.
         ConfigError: The dtype is unknown.
     """
-    return to_patches(render(image, plan), dtype, out)
+    pixels = render(image, plan)
+    if any(side % MULTIPLE for side in pixels.shape[:2]):
+        raise GeometryError(
+            f"final canvas of the plan must have sides that are multiples of {MULTIPLE}, not {plan.canvas.width} x "
+            f"{plan.canvas.height}. Plan with fit=, or end the ops with expand_to_fit_affine or pad_to_multiple"
+        )
+    return to_patches(pixels, dtype, out)
 
 
 def resize_for_model(image: Image, canvas: Canvas) -> Image:

@@ -82,7 +82,8 @@ class PackingCollator:
         """Return one row, with every key of `Batch`; without those of images where there is no image.
 
         Raises:
-            TrainingError: A sample breaks the contract of rows, or together they are longer than `max_length`.
+            TrainingError: There is no sample, one breaks the contract of rows, or together they are longer than
+                `max_length`.
         """
         _check(samples)
         lengths = [len(s.input_ids) for s in samples]
@@ -113,7 +114,7 @@ class PaddingCollator:
         """Return one batch of ``len(samples)`` rows, with every key of `Batch` but ``cu_seqlens``.
 
         Raises:
-            TrainingError: A sample breaks the contract of rows or is longer than `max_length`.
+            TrainingError: There is no sample, or one breaks the contract of rows or is longer than `max_length`.
         """
         _check(samples)
         longest = max(len(s.input_ids) for s in samples)
@@ -214,6 +215,8 @@ def _names(samples: Sequence[Sample]) -> str:
 
 
 def _check(samples: Sequence[Sample]) -> None:
+    if not samples:
+        raise TrainingError("a batch must have at least one sample, not none")
     for sample in samples:
         problem = _problem(sample)
         if problem:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from dcap.augment.config import AugmentConfig
 from dcap.augment.pipeline import Pipeline
 from dcap.augment.schedule import Curriculum, TrainingStep
+from dcap.core.config import build
 from dcap.core.errors import ConfigError
 from dcap.data.config import DataConfig, MixtureEntry, Split, resolve_profile
 from dcap.data.encode import Encoder, Tokenizer, Uncounted, load_tokenizer
@@ -41,7 +42,8 @@ class DenseCaptionDataset:
         mixture: The data set of each record, and how often an epoch takes it.
 
     Args:
-        data: Where samples come from; a run's ``data:`` section.
+        data: Where samples come from: a run's ``data:`` section, as a `DataConfig` or a dict such as
+            ``{"train": "train.jsonl"}``.
         split: ``train`` is augmented, ``val`` never is.
         tokenizer: A Qwen3-VL tokenizer, or a folder or hub id that has one. ``builtin:tiny`` has the vocabulary
             of all Qwen3-VL models. `None`: samples can be planned, and have 0 tokens; items cannot be made.
@@ -58,13 +60,14 @@ class DenseCaptionDataset:
 
     def __init__(
         self,
-        data: DataConfig,
+        data: DataConfig | Mapping[str, Any],
         split: Split = "train",
         tokenizer: Tokenizer | str | None = BUILTIN_TINY,
         *,
         augmentation: AugmentConfig | Sequence[Mapping[str, Any]] | None = None,
         seed: int = 0,
     ) -> None:
+        data = data if isinstance(data, DataConfig) else build(DataConfig, data, "data")
         if split not in ("train", "val"):
             raise ConfigError(f"split must be train or val, not {split!r}")
         if not data.has(split):

@@ -88,10 +88,12 @@ def _loaded(name_or_path: str, revision: str | None) -> Tokenizer:
     try:
         tokenizer: Tokenizer = AutoTokenizer.from_pretrained(name_or_path, revision=revision, trust_remote_code=False)
     except (OSError, ValueError, TypeError, KeyError, ImportError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        way_out = "It must have a tokenizer.json, or vocab.json and merges.txt"
+        if not Path(name_or_path).is_dir():
+            way_out = "There is no folder of that name here, and without a network the hub cannot be asked"
         raise ConfigError(
-            f"model.name_or_path: no tokenizer could be loaded from {name_or_path}: {first}. It must have a "
-            "tokenizer.json, or vocab.json and merges.txt"
+            f"model.name_or_path: no tokenizer could be loaded from {name_or_path}: {first}. {way_out}"
         ) from None
     _give_template(tokenizer, name_or_path, revision)
     _check_vocabulary(tokenizer, name_or_path)

@@ -34,8 +34,9 @@ def main(out: Path, num_draws: int = 2) -> None:
             result = pipeline.plan(record.canvas, record.shapes, rng, record.captions)  # needs no pixels
             pixels = render(image, result.plan)
             drawn = draw_shapes(pixels, result.scene.shapes, result.scene.captions)
-            lost = ", ".join(record.captions[i] for i in result.telemetry.dropped) or "nothing"
-            tiles.append(Tile(drawn, f"epoch {epoch}", (result.plan.describe(), f"lost: {lost}")))
+            lost = "; ".join(record.captions[i] for i in result.telemetry.dropped) or "nothing"
+            notes = (*result.plan.describe().splitlines(), f"lost: {lost}")
+            tiles.append(Tile(drawn, f"epoch {epoch}", notes))
     write_png(out, contact_sheet(tiles, columns=1 + num_draws))
 
 
