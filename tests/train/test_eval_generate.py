@@ -17,6 +17,7 @@ from dcap.core.errors import ConfigError
 from dcap.data.config import DataConfig
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.epoch import EpochRules, plan_epoch
+from dcap.model.config import AdapterConfig
 from dcap.model.generation import Generated, GenerationCounts, Prompt
 from dcap.train import eval_generate, loop
 from dcap.train.config import EvalGenerateConfig, RunConfig
@@ -157,9 +158,9 @@ def test_a_bad_image_is_left_out_where_that_is_wanted(
     check(validate_by_answers(make_learner(), dataset(file, on_bad_record="skip"), range(5), SMALL))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_model_is_left_as_it_was(make_learner: Any, photo_file: Path, dtype: str) -> None:
-    learner = make_learner(model={"dtype": dtype})
+@pytest.mark.parametrize(("dtype", "kind"), [("float32", "lora"), ("bfloat16", "lora"), ("bfloat16", "full")])
+def test_model_is_left_as_it_was(make_learner: Any, photo_file: Path, dtype: str, kind: Any) -> None:
+    learner = make_learner(model={"dtype": dtype, "adapter": AdapterConfig(type=kind, rank=2)})
     batches = [packed([fake_sample(51, answer=4), fake_sample(52, images=((4, 8),))])]
     before, random_state = validate(learner, batches), torch.get_rng_state()
     settings = learner.bare_module.model.config.to_dict()
