@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,26 +13,22 @@ from dcap.core.errors import CheckpointError, RecordError
 from dcap.train.data_files import changed_files, check_data, data_files
 
 
-def sources(*paths: Path) -> Any:
-    return [SimpleNamespace(path=path) for path in paths]
-
-
 def test_a_copy_with_another_name_and_time_is_the_same_file(tmp_path: Path) -> None:
     first, second = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
     first.write_text("{}\n")
     shutil.copyfile(first, second)
     os.utime(second, (5, 5))
-    assert changed_files(data_files(sources(first)), data_files(sources(second))) is None
+    assert changed_files(data_files([first]), data_files([second])) is None
 
 
 @pytest.mark.parametrize("place", [0, 70_000, 5_000_000, -1])
 def test_a_changed_byte_is_noticed_wherever_the_whole_file_is_read(tmp_path: Path, place: int) -> None:
     path, data = tmp_path / "a.jsonl", bytearray(6_000_000)
     path.write_bytes(data)
-    before = data_files(sources(path))
+    before = data_files([path])
     data[place] = 1
     path.write_bytes(data)
-    assert changed_files(before, data_files(sources(path))) == f"{path} has other bytes"
+    assert changed_files(before, data_files([path])) == f"{path} has other bytes"
 
 
 @pytest.mark.parametrize("whole_bytes", [1, 1 << 20])
@@ -44,7 +39,7 @@ def test_of_a_large_file_its_size_its_ends_and_what_lies_between_are_looked_at(
 
     def seen() -> Any:
         path.write_bytes(data)
-        return data_files(sources(path), whole_bytes)
+        return data_files([path], whole_bytes)
 
     before = seen()
     for place in (0, -1):
@@ -63,18 +58,18 @@ def test_what_changed_is_told_with_a_way_on(tmp_path: Path) -> None:
     paths = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
     for path in paths:
         path.write_text("{}\n")
-    before = {"train": data_files(sources(*paths))}
+    before = {"train": data_files(paths)}
     check_data(before, before)
     for path in paths:
         path.write_text("[]\n")
     with pytest.raises(
         CheckpointError, match=r"a\.jsonl has other bytes \(2 files changed\).*=restart_epoch, or start"
     ):
-        check_data(before, {"train": data_files(sources(*paths))})
+        check_data(before, {"train": data_files(paths)})
     with pytest.raises(CheckpointError, match="there were 2 files and are 1"):
-        check_data(before, {"train": data_files(sources(paths[0]))})
+        check_data(before, {"train": data_files([paths[0]])})
 
 
 def test_a_file_that_vanished_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=r"gone\.jsonl: file must be readable"):
-        data_files(sources(tmp_path / "gone.jsonl"))
+        data_files([tmp_path / "gone.jsonl"])

@@ -93,6 +93,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--device", metavar="NAME", help="where to compare: cuda, cuda:1 or cpu (default: cuda where there is one)"
     )
+    parser.add_argument("--dataset", metavar="NAME", help="compare with the prompt of this data set of data.mixture")
     parser.add_argument("--root", type=Path, metavar="DIR", help="stop at an image outside this folder")
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write what export.json says, or the comparison, as JSON"
@@ -124,13 +125,14 @@ def run(args: argparse.Namespace) -> int:
             max_new_tokens=args.max_new_tokens,
             device=args.device,
             root=args.root,
+            dataset=args.dataset,
         )
     if args.out is not None:
         return _export(args, proof)
     assert proof is not None
     tuned, _ = tuned_source(args.model, args.adapter)
     tuned = tuned.of_any_base() if args.accept_other_base else tuned
-    found = prove(tuned, find_source(args.check_model, None), proof, args.revision)
+    found = prove(tuned, find_source(args.check_model, None, is_asked=False), proof, args.revision)
     if args.json:
         _write_json(args.json, asdict(found))
     return _tell(found, proof)

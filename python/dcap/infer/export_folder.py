@@ -116,13 +116,19 @@ def export(options: ExportOptions) -> Exported:
         check_servable(adapter)
     _check_out(options, source)
     if options.proof is not None:
-        options.proof.records()  # a mistake is told before a model is loaded
+        # A mistake is told before a model is loaded.
+        options.proof.records()
+        options.proof.asked(source.profile)
+    made = _prepare(options, source, adapter)
+    about, survival = _about(options, adapter, made), made.survival
     with _written(options.out) as folder:
-        about, survival = _write(folder, options, source, adapter)
-        proof = None
-        if options.proof is not None:
-            trusted = source.of_any_base() if options.accept_other_base else source
-            proof = prove(trusted, _source_of(folder, options), options.proof, options.revision)
+        if made.dtype is None:
+            _copy_adapter(folder, adapter, options.dtype)
+        else:
+            save_model(made.model, folder, made.base, made.encoder, dtype=made.dtype, shard_size=options.shard_size)
+        save_profile(folder, source.profile)
+        del made  # the comparison needs the memory
+        proof = _prove(folder, options, source)
         about["proof"] = None if proof is None else asdict(proof)
         (folder / EXPORT_MARKER).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", "utf-8")
         give_mode(folder, (folder / EXPORT_MARKER).stat().st_mode)
@@ -130,28 +136,38 @@ def export(options: ExportOptions) -> Exported:
     return Exported(options.out, about, survival, proof)
 
 
-def _write(
-    folder: Path, options: ExportOptions, source: ModelSource, adapter: SavedAdapter
-) -> tuple[dict[str, Any], tuple[Survival, ...]]:
-    """Write all but the marker, and return its content."""
+@dataclass(frozen=True, eq=False, slots=True)
+class _Made:
+    """What an export consists of, before it is written."""
+
+    model: Any
+    """The merged model; or base and adapter, which fit each other."""
+    dtype: torch.dtype | None
+    """Precision of the merged model. `None`: it is not merged."""
+    survival: tuple[Survival, ...]
+    base: BaseFiles
+    base_digest: str
+    encoder: Encoder
+
+
+def _prepare(options: ExportOptions, source: ModelSource, adapter: SavedAdapter) -> _Made:
     base = _base_files(source, options.revision)
     encoder = Encoder(load_tokenizer(base.source, options.revision))
     model, digest = _load(options, adapter)
-    survival: tuple[Survival, ...] = ()
     if options.format == "peft":
-        _copy_adapter(folder, adapter, options.dtype)
-    else:
-        dtype = getattr(torch, options.dtype or MERGED_DTYPE)
-        log.info("merging %s into %s, in %s", adapter.folder, options.model, options.dtype or MERGED_DTYPE)
-        model, survival = merge_adapter(model, dtype)
-        save_model(model, folder, base, encoder, dtype=dtype, shard_size=options.shard_size)
-    save_profile(folder, source.profile)
-    return _about(options, adapter, digest, survival), survival
+        return _Made(model, None, (), base, digest, encoder)
+    dtype = getattr(torch, options.dtype or MERGED_DTYPE)
+    log.info("merging %s into %s, in %s", adapter.folder, options.model, options.dtype or MERGED_DTYPE)
+    model, survival = merge_adapter(model, dtype)
+    return _Made(model, dtype, survival, base, digest, encoder)
 
 
-def _source_of(folder: Path, options: ExportOptions) -> ModelSource:
-    """Return an export as prediction finds it."""
-    return find_source(options.model, folder) if options.format == "peft" else find_source(str(folder), None)
+def _prove(folder: Path, options: ExportOptions, source: ModelSource) -> Proof | None:
+    if options.proof is None:
+        return None
+    trusted = source.of_any_base() if options.accept_other_base else source
+    model, adapter = (options.model, folder) if options.format == "peft" else (str(folder), None)
+    return prove(trusted, find_source(model, adapter, is_asked=False), options.proof, options.revision)
 
 
 def _base_files(source: ModelSource, revision: str | None) -> BaseFiles:
@@ -197,7 +213,9 @@ def _written(out: Path) -> Iterator[Path]:
         raise
     except (OSError, SafetensorError) as error:
         # What safetensors meets on a disk comes as an error of its own.
-        raise OutputError(f"{out}: folder must be written whole, but that failed: {error}. Make room.") from error
+        raise OutputError(
+            f"{out}: folder must be written whole, but that failed: {error}. Make room, or choose another place."
+        ) from error
 
 
 def _copy_adapter(folder: Path, adapter: SavedAdapter, dtype: ExportDType | None) -> None:
@@ -211,9 +229,7 @@ def _copy_adapter(folder: Path, adapter: SavedAdapter, dtype: ExportDType | None
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
 
 
-def _about(
-    options: ExportOptions, adapter: SavedAdapter, base_digest: str, survival: Sequence[Survival]
-) -> dict[str, Any]:
+def _about(options: ExportOptions, adapter: SavedAdapter, made: _Made) -> dict[str, Any]:
     """Return what ``export.json`` says: what the export was made of, and what became of it."""
     base = base_name(options.model)
     merged = options.format == "merged"
@@ -223,7 +239,7 @@ def _about(
         "dtype": options.dtype or (MERGED_DTYPE if merged else None),
         "base": base,
         "revision": options.revision,
-        "base_digest": base_digest,
+        "base_digest": made.base_digest,
         "adapter": {
             "path": str(options.adapter),
             "kind": adapter.kind,
@@ -232,7 +248,9 @@ def _about(
             "base_digest": adapter.base_digest,
         },
         "versions": {"dcap": dcap.__version__, **{name: version(name) for name in PACKAGES}},
-        "survival": [{"tower": each.tower, "layer": each.layer, "share": round(each.share, 6)} for each in survival],
+        "survival": [
+            {"tower": each.tower, "layer": each.layer, "share": round(each.share, 6)} for each in made.survival
+        ],
         "serve": serve,
     }
 

@@ -24,13 +24,14 @@ import torch
 
 from dcap.answers.codec import Parsed, parse
 from dcap.answers.prediction import Prediction
+from dcap.answers.profile import ResolvedProfile
 from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger
 from dcap.core.words import counted
 from dcap.evaluate.evaluation import score
 from dcap.infer.hf_engine import HfEngine, choose_device
 from dcap.infer.predictor import Predictor, Question
-from dcap.infer.source import ModelSource
+from dcap.infer.source import ModelSource, warn_of_untrained
 from dcap.model.decoding import Decoding
 from dcap.model.generation import Prompt
 from dcap.records.files.opening import open_source
@@ -65,6 +66,8 @@ class ProofOptions:
     """``cuda``, ``cuda:1`` or ``cpu``. `None`: CUDA if there is one, else the CPU."""
     root: Path | None = None
     """Folder that image paths must stay in. `None`: any path."""
+    dataset: str | None = None
+    """Data set of a mixture; its prompts and answer format are used. `None`: those of ``data.answer``."""
 
     def __post_init__(self) -> None:
         for name, option in (("num_records", "check"), ("max_new_tokens", "max-new-tokens")):
@@ -85,6 +88,17 @@ class ProofOptions:
         if not found:
             raise ConfigError("--data must hold at least one record, not none")
         return found
+
+    def asked(self, profile: ResolvedProfile) -> ResolvedProfile:
+        """Return the profile by which both models are asked.
+
+        Args:
+            profile: The profile that was saved with the weights.
+
+        Raises:
+            ConfigError: The mixture had no such data set.
+        """
+        return profile if self.dataset is None else profile.of_dataset(self.dataset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +163,13 @@ def prove(first: ModelSource, second: ModelSource, options: ProofOptions, revisi
         revision: Hub revision of both.
 
     Raises:
-        ConfigError: A model cannot be loaded, or there is no record.
+        ConfigError: A model cannot be loaded, or there is no record or no such data set.
         RecordError: A record or image is bad.
     """
-    records = options.records()
-    one = _Trace.of(first, records, options, revision, None)
-    two = _Trace.of(replace(second, profile=first.profile), records, options, revision, one.forced)
+    records, profile = options.records(), options.asked(first.profile)
+    warn_of_untrained(profile)
+    one = _Trace.of(replace(first, profile=profile), records, options, revision, None)
+    two = _Trace.of(replace(second, profile=profile), records, options, revision, one.forced)
     pairs = list(zip(one.parsed, two.parsed, strict=True))
     shifts = [coordinate_shifts(a, b) for a, b in pairs]
     moved = np.concatenate([values for _, values in shifts])

@@ -69,7 +69,12 @@ class ModelSource:
 
 
 def find_source(
-    model: str, adapter: Path | None, dataset: str | None = None, *, needs_weights: bool = True
+    model: str,
+    adapter: Path | None,
+    dataset: str | None = None,
+    *,
+    needs_weights: bool = True,
+    is_asked: bool = True,
 ) -> ModelSource:
     """Find model, adapter and answer profile.
 
@@ -79,6 +84,7 @@ def find_source(
         dataset: Data set of the mixture that the model was trained on, whose prompts and answers are wanted.
         needs_weights: Whether the weights must be there. Where a server has them, the answer profile and what the
             tokenizer needs are enough.
+        is_asked: Whether the model will be asked by this profile. Then one that no data set was trained with is told.
 
     Raises:
         ConfigError: A folder holds no model or no safetensors adapter, or the model knows no such data set.
@@ -106,9 +112,8 @@ def find_source(
         profile = resolve_profile(DataConfig())
     if dataset is not None:
         profile = profile.of_dataset(dataset)
-    elif not profile.is_trained:
-        names = ", ".join(profile.datasets)
-        log.warning("every data set had prompts or answers of its own in training; give --dataset, one of %s", names)
+    elif is_asked:
+        warn_of_untrained(profile)
     return ModelSource(str(found) if found else resolve_model(model), saved, profile, has_profile)
 
 
@@ -123,7 +128,7 @@ def tuned_source(model: str, adapter: Path) -> tuple[ModelSource, SavedAdapter]:
         ConfigError: There is no model, no adapter, or no answer profile beside the adapter.
         CheckpointError: The profile is torn or of another version, or a file that a run wrote is damaged.
     """
-    source = find_source(model, adapter)
+    source = find_source(model, adapter, is_asked=False)
     if not source.has_profile:
         raise ConfigError(
             f"--adapter must have {FILE_NAME} beside it, which says how the model is asked, and {adapter} has none. "
@@ -131,6 +136,13 @@ def tuned_source(model: str, adapter: Path) -> tuple[ModelSource, SavedAdapter]:
         )
     assert source.saved is not None
     return source, source.saved
+
+
+def warn_of_untrained(profile: ResolvedProfile) -> None:
+    """Tell where no data set of the mixture was trained with a profile."""
+    if not profile.is_trained:
+        names = ", ".join(profile.datasets)
+        log.warning("every data set had prompts or answers of its own in training; give --dataset, one of %s", names)
 
 
 def _compare_base(adapter: SavedAdapter, model: str) -> None:

@@ -37,6 +37,22 @@ class AdapterConfig:
 
 
 @dataclass(frozen=True)
+class InitAdapter:
+    """The adapter of an earlier run that training begins with."""
+
+    path: str
+    """Folder that ``dcap train`` wrote, such as ``runs/stage1/final``, or the folder of the adapter itself."""
+    merge: bool = False
+    """``false``: go on training this adapter, which `model.adapter` must describe. ``true``: fold it into the model in
+    memory, and train a new adapter, or the model in full."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not self.path:
+            raise ConfigError("path must name a folder, and is empty")
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """Which Qwen3-VL to load, its precision, and the parts that train."""
 
@@ -56,8 +72,19 @@ class ModelConfig:
     """Keep the aligner as it is: ``merger`` and every ``deepstack_merger_list.*``."""
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
     """How the towers that train are tuned."""
+    init_adapter: str | InitAdapter | None = None
+    """Adapter of an earlier run that training begins with: its folder, or `path` and `merge`. `null`: a new adapter."""
+
+    @property
+    def folds_init_adapter(self) -> bool:
+        """Whether the adapter of an earlier run becomes part of the model before training."""
+        return isinstance(self.init_adapter, InitAdapter) and self.init_adapter.merge
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if isinstance(self.init_adapter, str):
+            object.__setattr__(self, "init_adapter", InitAdapter(self.init_adapter))
+        if self.adapter.type == "full" and self.init_adapter is not None and not self.folds_init_adapter:
+            raise ConfigError("init_adapter.merge must be true with adapter.type full, as no adapter is trained")
         if self.freeze_llm and self.freeze_vit and self.freeze_aligner:
             raise ConfigError("freeze_llm, freeze_vit and freeze_aligner must not all be true: nothing would train")

@@ -11,7 +11,7 @@ import torch
 from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger
 from dcap.demo import resolve_model
-from dcap.model.attention import choose_attention, use_attention
+from dcap.model.attention import Kernel, choose_attention, use_attention
 from dcap.model.config import ModelConfig
 
 log = get_logger(__name__)
@@ -60,13 +60,31 @@ def load_model(config: ModelConfig, device: torch.device, for_generation: bool =
         names = sorted(report["missing_keys"])
         raise ConfigError(f"{WHERE}: {source} must hold every weight, but {len(names)} are missing, first {names[0]}")
     if not for_generation:
-        use_attention(model, kernel)
-        # A cache would make transformers ignore the samples' bounds; it reads the text model's own setting.
-        model.config.text_config.use_cache = False
+        _take_rows(model, kernel)
     elif kernel == "flash_attention_2":
         use_attention(model, kernel)
     log.info("model %s, %s, attention %s", config.name_or_path, config.dtype, "sdpa" if for_generation else kernel)
     return model.to(device).eval()
+
+
+def _take_rows(model: Any, kernel: Kernel) -> None:
+    use_attention(model, kernel)
+    # A cache would make transformers ignore the samples' bounds; it reads the text model's own setting.
+    model.config.text_config.use_cache = False
+
+
+def prepare_for_rows(model: Any, config: ModelConfig, device: torch.device) -> None:
+    """Give a model that was loaded for generation the attention for packed rows.
+
+    Args:
+        model: A ``Qwen3VLForConditionalGeneration``.
+        config: Says which attention, and in what precision the model will run.
+        device: Where it will run.
+
+    Raises:
+        ConfigError: The attention cannot run on `device`.
+    """
+    _take_rows(model, choose_attention(config.attention, device, getattr(torch, config.dtype)))
 
 
 def blank_model(config: ModelConfig) -> Any:

@@ -14,7 +14,7 @@ import torch
 
 from dcap.core.errors import ConfigError
 from dcap.demo import base_name
-from dcap.model.config import AdapterConfig, ModelConfig
+from dcap.model.config import AdapterConfig, InitAdapter, ModelConfig
 from dcap.model.towers import LINEAR, MODULES, TOWERS, check_training_towers, count_parameters, frozen_towers, tower_of
 
 
@@ -84,8 +84,16 @@ def _with_adapter(model: Any, config: ModelConfig) -> Any:
     except (ValueError, TypeError) as error:
         raise ConfigError(f"model.adapter: {str(error).strip().splitlines()[0]}") from None
     # PEFT itself looks there for the base: the folder that a run wrote would not do, as the model is inside it.
-    adapted.peft_config["default"].base_model_name_or_path = base_name(config.name_or_path)
+    adapted.peft_config["default"].base_model_name_or_path = _base_of(config)
     return adapted
+
+
+def _base_of(config: ModelConfig) -> str:
+    """Return the name of the weights below the adapter. With another adapter folded in, it leads to no model."""
+    base = base_name(config.name_or_path)
+    if isinstance(config.init_adapter, InitAdapter) and config.init_adapter.merge:
+        return f"{base} + {Path(config.init_adapter.path).resolve()}"
+    return base
 
 
 @contextmanager
@@ -129,6 +137,27 @@ def load_adapter(model: Any, folder: str | Path) -> Any:
         if names:
             raise ConfigError(f"adapter {folder} must fit the model, but {sorted(names)[0]} {what} ({len(names)} such)")
     return adapted
+
+
+def set_adapter(adapted: Any, tensors: dict[str, torch.Tensor]) -> list[str]:
+    """Put saved weights of an adapter into one of the same shape.
+
+    Args:
+        adapted: A ``PeftModel``.
+        tensors: Weights by the names that PEFT saves them under.
+
+    Returns:
+        Names that only one side has; the weights are put in only where there are none.
+
+    Raises:
+        RuntimeError: A shape differs.
+    """
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    odd = sorted(set(get_peft_model_state_dict(adapted, save_embedding_layers=False)) ^ set(tensors))
+    if not odd:
+        set_peft_model_state_dict(adapted, tensors)
+    return odd
 
 
 def _check_names(model: Any, adapter: AdapterConfig, pattern: str) -> None:

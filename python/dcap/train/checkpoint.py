@@ -31,7 +31,7 @@ from accelerate.utils import gather_object
 from safetensors.torch import load_file, save_file
 
 from dcap.answers.profile import ResolvedProfile, save_profile
-from dcap.core.config import dump_yaml
+from dcap.core.config import dump_yaml, to_tree
 from dcap.core.errors import CheckpointError
 from dcap.core.files import point_at
 from dcap.core.log import get_logger
@@ -116,6 +116,8 @@ class Checkpoints:
             "world_size": self._accelerator.num_processes,
             "base": self.config.model.name_or_path,
             "base_digest": learner.base_digest,
+            "revision": self.config.model.revision,
+            "init_adapter": to_tree(self.config.model.init_adapter),
             "data": self.data,
         }
         (folder / STATE_MARKER).write_text(json.dumps(meta), "utf-8")
@@ -147,6 +149,8 @@ class Checkpoints:
                 meta = {
                     "base": self.config.model.name_or_path,
                     "base_digest": self.learner.base_digest,
+                    "revision": self.config.model.revision,
+                    "init_adapter": to_tree(self.config.model.init_adapter),
                     "step": state.step,
                 }
                 (folder / FINAL_MARKER).write_text(json.dumps(meta), "utf-8")

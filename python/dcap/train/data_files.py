@@ -8,28 +8,32 @@ from pathlib import Path
 from typing import Any
 
 from dcap.core.errors import CheckpointError, RecordError
-from dcap.records.files.source import RecordSource
 
 WHOLE_BYTES = 1 << 30
 """So many bytes of all files of a split together are read; of larger ones, blocks at even distances."""
 _BLOCK = 1 << 16
 
+INIT_ADAPTER = "init_adapter"
+"""Stands beside the names of the splits, for the weights of the adapter that training begins with."""
+
 Files = list[dict[str, Any]]
 """For each file of a split: ``file``, as the user named it, ``size`` in bytes and ``sha256`` of what was read."""
 
 
-def data_files(sources: Sequence[RecordSource], whole_bytes: int = WHOLE_BYTES) -> Files:
-    """Return what tells the files of a split from others. Times do not count: a copy has another one.
+def data_files(paths: Sequence[Path], whole_bytes: int = WHOLE_BYTES) -> Files:
+    """Return what tells the files of a split, or of the adapter that training begins with, from others.
+
+    Times do not count: a copy has another one.
 
     Args:
-        sources: The files of the split.
+        paths: The files.
         whole_bytes: See `WHOLE_BYTES`.
 
     Raises:
         RecordError: A file has vanished since it was opened.
     """
-    share, found = max(2 * _BLOCK, whole_bytes // max(1, len(sources))), []
-    for path in [source.path for source in sources]:
+    share, found = max(2 * _BLOCK, whole_bytes // max(1, len(paths))), []
+    for path in paths:
         try:
             found.append({"file": str(path), "size": path.stat().st_size, "sha256": _digest(path, share)})
         except OSError as error:
@@ -64,16 +68,25 @@ def changed_files(saved: Files, current: Files) -> str | None:
     return f"{new['file']} {size}{more}"
 
 
-def check_data(saved: Mapping[str, Files], current: Mapping[str, Files]) -> None:
-    """Refuse to go on with other training records than those that a run began with.
+def check_data(saved: Mapping[str, Files], current: Mapping[str, Files], *, restarts: bool = False) -> None:
+    """Refuse to go on with another adapter, or with other training records, than those that a run began with.
 
     Args:
-        saved: Files of each split, as a checkpoint has them.
+        saved: Files of each split, and of the adapter, as a checkpoint has them.
         current: Those of now.
+        restarts: Whether the epoch begins anew where the records are others.
 
     Raises:
         CheckpointError: They differ.
     """
+    began = changed_files(saved.get(INIT_ADAPTER, []), current.get(INIT_ADAPTER, []))
+    if began is not None:
+        raise CheckpointError(
+            f"a run must be resumed with the model.init_adapter it began with, but {began}. Restore the file, or start "
+            "anew with training.resume=none"
+        )
+    if restarts:
+        return
     change = changed_files(saved.get("train", []), current.get("train", []))
     if change is not None:
         raise CheckpointError(

@@ -37,6 +37,7 @@ _MEANT: dict[str, str] = {
     "training.output_dir": "out output save_dir output_path",
     "seed": "random_seed data_seed",
     "model.name_or_path": "model_name_or_path model_id model_path base_model pretrained",
+    "model.init_adapter": "adapter_name_or_path adapters lora_checkpoint lora_weights",
     "model.dtype": "torch_dtype precision bf16 fp16 mixed_precision compute_dtype",
     "model.attention": "attn_implementation attn_impl flash_attn use_flash_attention_2 attention_implementation",
     "model.freeze_vit": "freeze_vision_tower freeze_vision tune_mm_vision",

@@ -35,7 +35,7 @@ BINDING = (
 # With a curriculum in percent, these make other samples too; the last one only where it decides on the steps.
 LENGTH = ("training.num_epochs", "training.max_steps", "training.effective_batch_size")
 # Inside those, these change neither samples nor what trains.
-FREE = ("data.num_workers", "data.val", "data.root", "model.attention")
+FREE = ("data.num_workers", "data.val", "data.root", "model.attention", "model.init_adapter.path")
 # What only says how to go on.
 SILENT = ("training.resume", "training.on_changed_data")
 
@@ -133,9 +133,9 @@ def _check_end(state: RunState, training: TrainingConfig) -> None:
 def _on_these_data(
     state: RunState, config: RunConfig, saved: Mapping[str, Files], current: Mapping[str, Files]
 ) -> RunState:
-    if config.training.on_changed_data == "error":
-        check_data(saved, current)
-    elif change := changed_files(saved.get("train", []), current.get("train", [])):
+    restarts = config.training.on_changed_data == "restart_epoch"
+    check_data(saved, current, restarts=restarts)
+    if restarts and (change := changed_files(saved.get("train", []), current.get("train", []))):
         log.warning("the data changed, as %s: epoch %d begins anew with the new records", change, state.epoch)
         state = state.with_epoch_begun_anew()
     if config.data.has("val") and "val" in saved and (change := changed_files(saved["val"], current.get("val", []))):

@@ -34,13 +34,15 @@ from dcap.data.epoch import EpochPlan, follows_curriculum, plan_epoch
 from dcap.data.loader import EpochLoader
 from dcap.model.attention import self_test
 from dcap.model.fingerprint import weights_digest
-from dcap.model.load import check_source, load_model
+from dcap.model.init_adapter import continue_adapter, find_init_adapter, load_trained
+from dcap.model.load import check_source
 from dcap.model.lora import attach, enable_activation_checkpointing, trainable
+from dcap.model.saved_adapter import WEIGHTS, SavedAdapter
 from dcap.model.towers import count_parameters, frozen_towers, parameter_table
 from dcap.records.checking import BadRecordList
 from dcap.train.checkpoint import Checkpoints
 from dcap.train.config import RunConfig
-from dcap.train.data_files import Files, data_files
+from dcap.train.data_files import INIT_ADAPTER, Files, data_files
 from dcap.train.eval_generate import samples_to_answer
 from dcap.train.loss import SupervisedLoss
 from dcap.train.optimizer import build_optimizer, peak_rates
@@ -116,7 +118,7 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
     output = Path(config.training.output_dir)
     on_first_rank(accelerator, lambda: closing.enter_context(run_folder(output)))
     # The weights come last: a large model takes minutes to load, and the rest fails in seconds.
-    source = check_source(config.model)
+    source, begun = check_source(config.model), find_init_adapter(config.model)
     bad_records = BadRecordList(output)
     loader, val_loader = _loaders(config, accelerator, source, bad_records)
     if accelerator.is_main_process:
@@ -125,7 +127,7 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
     answered = _to_answer(config, val_loader)
     loaders = [each for each in (loader, val_loader) if each is not None]
     check_ranks_agree(loaders)
-    data, start = on_first_rank(accelerator, lambda: _data_and_start(config, accelerator.num_processes, loaders))
+    data, start = on_first_rank(accelerator, lambda: _data_and_start(config, accelerator.num_processes, loaders, begun))
     learner = build_learner(config, accelerator)
     tracker = Tracker(output, active=accelerator.is_main_process, tensorboard=config.training.tensorboard)
     closing.callback(tracker.close)
@@ -144,10 +146,14 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
 
 
 def _data_and_start(
-    config: RunConfig, num_ranks: int, loaders: Sequence[EpochLoader]
+    config: RunConfig, num_ranks: int, loaders: Sequence[EpochLoader], begun: SavedAdapter | None
 ) -> tuple[dict[str, Files], Start]:
-    """Return the data files of each split, and where the run begins."""
-    data: dict[str, Files] = {each.dataset.split: data_files(each.dataset.records.files) for each in loaders}
+    """Return the files of each split and of the adapter that training begins with, and where the run begins."""
+    data: dict[str, Files] = {}
+    for each in loaders:
+        data[each.dataset.split] = data_files([source.path for source in each.dataset.records.files])
+    if begun is not None:
+        data[INIT_ADAPTER] = data_files([begun.folder / WEIGHTS])
     return data, find_start(config, num_ranks, data)
 
 
@@ -199,15 +205,17 @@ def build_learner(config: RunConfig, accelerator: Accelerator) -> Learner:
     """Load, test, adapt and wrap the model, and make its optimiser.
 
     Raises:
-        ConfigError: The model cannot be loaded, or the adapter does not fit it.
+        ConfigError: The model cannot be loaded, or an adapter does not fit it.
         TrainingError: Packed samples see each other.
     """
-    model = load_model(config.model, accelerator.device)
+    begun = find_init_adapter(config.model)
+    model = load_trained(config.model, accelerator.device, begun)
     base_digest = weights_digest(model)
     log.info("packed = separate: hidden states differ by %.1e", self_test(model))
     # The same on every rank: adapters start equal everywhere, and the same however many ranks there are.
     torch.manual_seed(config.seed)
     model = attach(model, config.model)
+    continue_adapter(model, base_digest, config.model, begun)
     if config.training.activation_checkpointing:
         enable_activation_checkpointing(model)
     counts = count_parameters(model)

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from dcap.core.errors import CheckpointError
 from dcap.data.encode import Encoder, load_tokenizer
+from dcap.model.lora import set_adapter
 from dcap.model.saved_model import BaseFiles, save_model
 
 
@@ -49,22 +50,11 @@ def load_weights(model: Any, folder: Path) -> None:
         )
     tensors = {name: value for file in files for name, value in load_file(file).items()}
     try:
-        problems = _load_adapter(model, tensors) if part.name == "adapter" else _load_model(model, tensors)
+        problems = set_adapter(model, tensors) if part.name == "adapter" else _load_model(model, tensors)
     except RuntimeError as error:
         raise CheckpointError(f"{part} must fit the model: {str(error).strip().splitlines()[-1].strip()}") from None
     if problems:
         raise CheckpointError(f"{part} must hold the weights of this model, but {problems[0]} is on one side only")
-
-
-def _load_adapter(model: Any, tensors: dict[str, torch.Tensor]) -> list[str]:
-    from peft import set_peft_model_state_dict
-    from peft.utils import get_peft_model_state_dict
-
-    expected = set(get_peft_model_state_dict(model, save_embedding_layers=False))
-    odd = sorted(expected ^ set(tensors))
-    if not odd:
-        set_peft_model_state_dict(model, tensors)
-    return odd
 
 
 def _load_model(model: Any, tensors: dict[str, torch.Tensor]) -> list[str]:

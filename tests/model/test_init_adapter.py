@@ -1,0 +1,126 @@
+"""The adapter that training begins with: every bit of it, or folded into the model as an export would write it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dcap.core.config import build, to_tree
+from dcap.core.errors import CheckpointError, ConfigError
+from dcap.core.manifest import seal
+from dcap.model.config import InitAdapter, ModelConfig
+from dcap.model.fingerprint import weights_digest
+from dcap.model.init_adapter import continue_adapter, find_init_adapter, load_trained
+from dcap.model.load import load_exact, load_model
+from dcap.model.lora import attach, load_adapter
+from dcap.model.merge import merge_adapter
+from support.tuned import CPU, KINDS, write_tuned
+
+
+@pytest.fixture(scope="module")
+def final(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
+    return write_tuned(tmp_path_factory.mktemp("run") / "final", tiny_folder, KINDS["lora"])
+
+
+def config(base: Path, final: Path, merge: bool = False, **changes: Any) -> ModelConfig:
+    tree = {"name_or_path": str(base), "dtype": "float32", "freeze_vit": False, "adapter": {"rank": 4}}
+    return build(ModelConfig, {**tree, "init_adapter": {"path": str(final), "merge": merge}, **changes})
+
+
+def test_a_path_alone_is_an_adapter_to_go_on_with(tmp_path: Path) -> None:
+    short = build(ModelConfig, {"name_or_path": "m", "init_adapter": "runs/stage1/final"})
+    assert short.init_adapter == InitAdapter("runs/stage1/final", merge=False)
+    assert build(ModelConfig, to_tree(short)) == short
+    with pytest.raises(ConfigError, match=r"init_adapter\.path must be given"):
+        build(ModelConfig, {"name_or_path": "m", "init_adapter": {"merge": True}})
+    with pytest.raises(ConfigError, match=r"init_adapter\.merge must be true with adapter\.type full"):
+        build(ModelConfig, {"name_or_path": "m", "init_adapter": "x", "adapter": {"type": "full"}})
+
+
+def test_training_goes_on_from_every_bit(tiny_folder: Path, final: Path) -> None:
+    given = config(tiny_folder, final)
+    saved = find_init_adapter(given)
+    bare = load_trained(given, CPU, saved)
+    digest = weights_digest(bare)
+    model = attach(bare, given)
+    continue_adapter(model, digest, given, saved)
+    weights = load_file(final / "adapter" / "adapter_model.safetensors")
+    state = model.state_dict()
+    assert all(torch.equal(state[f"{name.removesuffix('.weight')}.default.weight"], v) for name, v in weights.items())
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert len(trained) == len(weights)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_folded_model_is_the_merged_one_ready_to_train(tiny_folder: Path, final: Path, dtype: str) -> None:
+    given = config(tiny_folder, final, merge=True, dtype=dtype, adapter={"rank": 2})
+    saved = find_init_adapter(given)
+    model = load_trained(given, CPU, saved)
+    bare = load_exact(given)
+    merged, _ = merge_adapter(load_adapter(bare, final / "adapter"), getattr(torch, dtype))
+    expected = dict(merged.named_parameters())
+    assert all(torch.equal(value, expected[name]) for name, value in model.named_parameters())
+    assert model.config.text_config.use_cache is False
+    assert model.config.text_config._attn_implementation == "dcap_segments"
+    tuned = attach(model, given)
+    # Plain PEFT must not find the model without the first adapter, and give wrong answers.
+    base = tuned.peft_config["default"].base_model_name_or_path
+    assert base == f"{tiny_folder.resolve()} + {final.resolve()}"
+    continue_adapter(tuned, "", given, saved)  # nothing to go on with
+    assert all(not value.any() for name, value in tuned.named_parameters() if "lora_B" in name)
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_an_adapter_of_another_base_is_refused(tiny_folder: Path, final: Path, tmp_path: Path, merge: bool) -> None:
+    shutil.copytree(final, tmp_path / "final")
+    (tmp_path / "final" / "final.json").write_text(json.dumps({"base_digest": "ab" * 32}))
+    seal(tmp_path / "final", "final.json")
+    given = config(tiny_folder, tmp_path / "final", merge)
+    saved = find_init_adapter(given)
+    with pytest.raises(ConfigError, match=r"model\.name_or_path .* must hold the weights that .* digest abababababab"):
+        continue_adapter(None, weights_digest(load_trained(given, CPU, saved)), given, saved)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"adapter": {"rank": 8}},
+            r"model\.adapter\.rank must be 4, that of model\.init_adapter .*, not 8.*=true",
+        ),
+        ({"adapter": {"rank": 4, "alpha": 8}}, r"model\.adapter\.alpha must be 32, .*, not 8"),
+        ({"adapter": {"rank": 4, "type": "dora"}}, r"model\.adapter\.type must be lora, .*, not dora"),
+    ],
+)
+def test_other_settings_are_named_before_a_model_is_loaded(
+    tiny_folder: Path, final: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        find_init_adapter(config(tiny_folder, final, **changes))
+    assert find_init_adapter(config(tiny_folder, final, merge=True, **changes)) is not None
+
+
+def test_other_modules_are_named(tiny_folder: Path, final: Path) -> None:
+    given = config(tiny_folder, final, freeze_vit=True)
+    saved = find_init_adapter(given)
+    bare = load_model(given, CPU)
+    digest = weights_digest(bare)
+    with pytest.raises(ConfigError, match=r"model\.init_adapter .* but .*visual\.blocks.* is on one side only\. Adapt"):
+        continue_adapter(attach(bare, given), digest, given, saved)
+
+
+def test_what_is_no_adapter_is_named(tiny_folder: Path, final: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"model\.init_adapter\.path must be a folder with adapter_config\.json"):
+        find_init_adapter(config(tiny_folder, tmp_path))
+    shutil.copytree(final, tmp_path / "final")
+    path = tmp_path / "final" / "adapter" / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(CheckpointError, match="must be whole"):
+        find_init_adapter(config(tiny_folder, tmp_path / "final"))
+    assert find_init_adapter(ModelConfig(str(tiny_folder))) is None
