@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dcap.answers.codec import Parsed, order_objects, parse, to_answer, to_canvas, write, write_answer
@@ -21,6 +21,7 @@ from support.answer_cases import profiles, scenes, shapes_of
 
 CANVAS = Canvas(height=500, width=1000)
 DEFAULT = AnswerProfile()
+FLAT_ON_THE_GRID = (shapes_of({"poly": [0, 0.3, 1, 0.3, 0.5, 0.3000796]}), ["a"], Canvas(height=1, width=1))
 
 
 class TestWrite:
@@ -163,6 +164,7 @@ class TestRoundTrip:
         assert (answer.shapes.xy <= np.array(span)).all()
 
     @given(scenes(), profiles)
+    @example(FLAT_ON_THE_GRID, AnswerProfile(point_order="canonical"))
     def test_what_was_read_is_written_again(
         self, scene: tuple[ShapeArray, list[str], Canvas], profile: AnswerProfile
     ) -> None:

@@ -119,27 +119,27 @@ def to_answer(shapes: ShapeArray, captions: Sequence[str], canvas: Canvas, profi
     on_grid = profile.object_order in _ORDERS_ON_GRID
     order = order_objects(shapes, "record" if on_grid else profile.object_order)
     if profile.point_order == "canonical":
-        shapes = _drawn_alike(shapes, GeometryKind.POLYGON, GeometryKind.LINE)
+        shapes = _drawn_alike(shapes, shapes.kinds != GeometryKind.BOX)
     iou = np.ones(len(order))
     if profile.max_polygon_points is not None:
         shapes, iou = _simplified(shapes, profile.max_polygon_points, profile.min_polygon_iou)
     grid = to_grid(shapes.xy, canvas, profile.emit_norm)
     written = canonical_shapes(grid, shapes, order, grid_span(canvas, profile.emit_norm))
     if profile.point_order == "canonical":  # on the grid, the ends of a line may be equally high
-        written = _drawn_alike(written, GeometryKind.LINE)
+        written = _drawn_alike(written, (written.kinds == GeometryKind.LINE) | _without_direction(written))
     if on_grid:
         order = order_objects(written, profile.object_order)
         written = written.take(order)
     return Answer(written, tuple([captions[i] for i in order.tolist()]), order, iou[order])
 
 
-def _drawn_alike(shapes: ShapeArray, *kinds: GeometryKind) -> ShapeArray:
-    """Return the shapes; those of some kinds have their points in one order, however they were drawn.
+def _drawn_alike(shapes: ShapeArray, chosen: npt.NDArray[np.bool_]) -> ShapeArray:
+    """Return the shapes; the chosen lines and polygons have their points in one order, however they were drawn.
 
     It is the smallest sequence, where y counts before x.
     """
     xy = shapes.xy.copy()
-    for i in np.flatnonzero(np.isin(shapes.kinds, kinds)).tolist():
+    for i in np.flatnonzero(chosen).tolist():
         start, stop = shapes.offsets[i : i + 2].tolist()
         xy[start:stop, ::-1] = min(_readings(int(shapes.kinds[i]), xy[start:stop, ::-1].tolist()))
     return ShapeArray.trusted(xy, shapes.offsets, shapes.kinds)
@@ -152,6 +152,17 @@ def _readings(kind: int, points: list[list[float]]) -> list[list[list[float]]]:
     least = min(points)
     starts = [k for k, point in enumerate(points) if point == least][:_MOST_STARTS]
     return [way for k in starts for way in (points[k:] + points[:k], points[k::-1] + points[:k:-1])]
+
+
+def _without_direction(shapes: ShapeArray) -> npt.NDArray[np.bool_]:
+    """Return which polygons, bool (N,), run neither clockwise nor the other way: their signed area is 0."""
+    if not len(shapes):
+        return np.zeros(0, np.bool_)
+    after = np.arange(1, len(shapes.xy) + 1)
+    after[shapes.offsets[1:] - 1] = shapes.offsets[:-1]
+    (x, y), (next_x, next_y) = shapes.xy.T, shapes.xy[after].T
+    doubled = np.add.reduceat(x * next_y - next_x * y, shapes.offsets[:-1])
+    return np.asarray((shapes.kinds == GeometryKind.POLYGON) & (doubled == 0), np.bool_)
 
 
 def _simplified(shapes: ShapeArray, max_points: int, min_iou: float) -> tuple[ShapeArray, npt.NDArray[np.float64]]:
