@@ -21,7 +21,15 @@ from transformers.processing_utils import ProcessorMixin
 from dcap.answers.formats import PartKind
 from dcap.augment.rendering import resize_for_model
 from dcap.core.errors import ConfigError, GeometryError
-from dcap.data.encode import Encoder, grid_thw, load_tokenizer, mrope_positions, num_image_tokens, patchify
+from dcap.data.encode import (
+    Encoder,
+    grid_thw,
+    load_tokenizer,
+    mrope_positions,
+    num_image_tokens,
+    patchify,
+    token_bytes,
+)
 from dcap.data.tokens import TokenKind
 from dcap.geometry import Canvas
 
@@ -234,3 +242,12 @@ def test_positions_equal_the_model(runs: list[Any]) -> None:
     got = mrope_positions(np.array(kinds), grids)
     assert np.array_equal(got[1:], want[:, 0].numpy())
     assert np.array_equal(got[0], np.arange(len(kinds)))
+
+
+def test_bytes_of_tokens_spell_what_the_tokenizer_decodes() -> None:
+    tokenizer: Any = load_tokenizer("builtin:tiny")
+    rng = np.random.default_rng(0)
+    text = 'a 猫🐈 <|im_end|> </think> {"x": [1, 2]}\n'
+    for ids in (tokenizer(text)["input_ids"], rng.integers(0, len(tokenizer), 300).tolist()):
+        spelt = b"".join(token_bytes(tokenizer, token) for token in ids).decode("utf-8", "replace")
+        assert spelt == tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)

@@ -14,14 +14,15 @@ import pytest
 from PIL import Image
 
 from dcap.answers.codec import write
-from dcap.answers.prediction import Prediction
+from dcap.answers.prediction import Dropped, Prediction
 from dcap.answers.profile import AnswerProfile
 from dcap.answers.prompts import PromptConfig
 from dcap.augment.fit import fit_canvas
 from dcap.core.errors import ConfigError, ImageError, RecordError
 from dcap.data.config import DataConfig, resolve_profile
 from dcap.data.dataset import DenseCaptionDataset
-from dcap.data.encode import IGNORE_INDEX, Encoder, patchify
+from dcap.data.encode import IGNORE_INDEX, Encoder, patchify, token_bytes
+from dcap.evaluate.repeats import Pruning
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.clipping import transform
@@ -283,3 +284,42 @@ def test_an_array_of_another_shape_is_refused(generator: Any, shape: tuple[int, 
         predict_image(make(generator.tokenizer), np.zeros(shape, np.uint8))
     with pytest.raises(ImageError, match="not float32"):
         predict_image(make(generator.tokenizer), np.zeros((4, 4, 3), np.float32))  # type: ignore[arg-type]
+
+
+CUPS = (
+    '{"object_1": {"bbox_2d": [100, 100, 300, 300], "desc": "cup"}, '
+    '"object_2": {"poly_points": 3, "poly": [[5, 5], [5, 6], [5, 9]], "desc": "flat"}, '
+    '"object_3": {"bbox_2d": [100, 100, 300, 300], "desc": "cup"}, '
+    '"object_4": {"bbox_2d": [400, 400, 600, 600], "desc": "猫"}}'
+)
+
+
+def scored_reply(tokenizer: Any, text: str, doubtful: str) -> Reply:
+    """An answer whose tokens are sure, but for those of one text."""
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    place, end, logprobs = 0, text.encode().index(doubtful.encode()) + len(doubtful.encode()), []
+    for token in ids:
+        place += len(token_bytes(tokenizer, token))
+        logprobs.append(-1.0 if end - len(doubtful.encode()) < place <= end else 0.0)
+    return Reply(text, "stop", tuple(ids), tuple(logprobs), tokens=len(ids))
+
+
+def test_objects_have_scores_where_the_engine_tells_log_probabilities(generator: Any, photos: Path) -> None:
+    reply = scored_reply(generator.tokenizer, CUPS, "猫")
+    chosen = replace(make(generator.tokenizer), engine=ScriptedEngine(lambda *_: reply))
+    record = JsonlFile(photos)[0]
+    question = ask_record(chosen, record, options(photos))
+    found = chosen.prediction(question, reply)
+    assert found.captions == ("cup", "cup", "猫")  # the flat polygon is left out, and its score with it
+    assert found.scores == (1.0, 1.0, pytest.approx(np.exp(-0.5), abs=1e-6))
+    assert chosen.prediction(question, replace(reply, logprobs=None)).scores == ()
+    assert chosen.prediction(question, replace(reply, token_ids=None)).scores == ()
+    assert chosen.prediction(question, replace(reply, text="Sure: " + CUPS)).scores == ()
+
+
+def test_repeats_are_dropped_on_request_and_stay_in_the_text(generator: Any, photos: Path) -> None:
+    records = list(JsonlFile(photos))[:1]
+    ((line, _),), _ = predict_records(
+        make(generator.tokenizer, [CUPS]), records, options(photos, pruning=Pruning(True))
+    )
+    assert (line.captions, line.dropped, line.text) == (("cup", "猫"), Dropped(repeats=1), CUPS)

@@ -13,6 +13,7 @@ from PIL import Image
 
 from dcap.answers.prediction import Prediction
 from dcap.core.errors import CheckpointError, ConfigError, RecordError
+from dcap.evaluate.repeats import Pruning
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
 from dcap.infer import hf_engine as engine_module
@@ -56,6 +57,12 @@ def test_one_line_per_record_in_order_and_the_same_bytes_every_time(options: Pre
     again = dataclasses.replace(options, out=tmp_path / "again.jsonl")
     predict(again)
     assert again.out.read_bytes() == options.out.read_bytes()
+
+
+def test_what_is_dropped_belongs_to_the_run(options: PredictOptions) -> None:
+    predict(dataclasses.replace(options, limit=2))
+    with pytest.raises(CheckpointError, match="must be continued with the same pruning"):
+        predict(dataclasses.replace(options, pruning=Pruning(repeats=True)))
 
 
 def test_batch_size_does_not_change_the_answers(options: PredictOptions, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dcap.answers.codec import Answer, Parsed, parse, to_answer, to_canvas, write
     from dcap.answers.formats import ANSWER_FORMATS, AnswerFormat, AnswerObject, JsonFormat, PartKind, RowFormat
     from dcap.answers.grammar import AnswerBounds, AnswerGrammar
+    from dcap.answers.object_scores import ObjectScore, score_objects
     from dcap.answers.prediction import Prediction
     from dcap.answers.profile import AnswerProfile, ResolvedProfile, load_profile, save_profile
     from dcap.answers.prompts import PROMPTS, PromptConfig, Prompts
@@ -29,6 +30,7 @@ __all__ = [
     "AnswerObject",
     "AnswerProfile",
     "JsonFormat",
+    "ObjectScore",
     "Parsed",
     "PartKind",
     "Prediction",
@@ -39,6 +41,7 @@ __all__ = [
     "load_profile",
     "parse",
     "save_profile",
+    "score_objects",
     "to_answer",
     "to_canvas",
     "to_ebnf",
@@ -52,6 +55,7 @@ __getattr__, __dir__ = lazy(
         "codec": ("Answer", "Parsed", "parse", "to_answer", "to_canvas", "write"),
         "formats": ("ANSWER_FORMATS", "AnswerFormat", "AnswerObject", "JsonFormat", "PartKind", "RowFormat"),
         "grammar": ("AnswerBounds", "AnswerGrammar"),
+        "object_scores": ("ObjectScore", "score_objects"),
         "prediction": ("Prediction",),
         "profile": ("AnswerProfile", "ResolvedProfile", "load_profile", "save_profile"),
         "prompts": ("PROMPTS", "PromptConfig", "Prompts"),

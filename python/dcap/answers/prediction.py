@@ -41,6 +41,11 @@ class Dropped(msgspec.Struct, frozen=True, omit_defaults=True):
     unsure: _Count = 0
     """Objects with a score that is too low."""
 
+    @property
+    def total(self) -> int:
+        """Number of objects, whatever the reason."""
+        return self.repeats + self.overlaps + self.unsure
+
     def __add__(self, other: Dropped) -> Dropped:
         return Dropped(self.repeats + other.repeats, self.overlaps + other.overlaps, self.unsure + other.unsure)
 
@@ -147,7 +152,7 @@ class Prediction:
             line["finish"] = self.finish
         if self.source is not None:
             line["source"] = {"file": self.source.file, "line": self.source.line}
-        if self.dropped != Dropped():
+        if self.dropped.total:
             line["dropped"] = msgspec.to_builtins(self.dropped)
         return line
 

@@ -14,12 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
-from dcap.data.encode import IGNORE_INDEX, Tokenizer
+from dcap.data.encode import IGNORE_INDEX, Tokenizer, token_bytes
 from dcap.data.sample import Sample
 from dcap.data.tokens import TokenKind
-from dcap.demo import byte_letters
 
 _MARKS = {" ": "·", "\n": "↵\n", "\t": "→"}
 _RESERVED = frozenset("·↵→⟦⟧")
@@ -92,7 +90,7 @@ def token_runs(sample: Sample, tokenizer: Tokenizer) -> list[TokenRun]:
 def _single_runs(sample: Sample, tokenizer: Tokenizer) -> Iterator[TokenRun]:
     kinds, labels = sample.token_kinds.tolist(), sample.labels.tolist()
     for token, kind, label in zip(sample.input_ids.tolist(), kinds, labels, strict=True):
-        yield TokenRun((token,), (_token_bytes(tokenizer, token),), TokenKind(kind), label != IGNORE_INDEX)
+        yield TokenRun((token,), (token_bytes(tokenizer, token),), TokenKind(kind), label != IGNORE_INDEX)
 
 
 def _joined(runs: Iterator[TokenRun]) -> Iterator[TokenRun]:
@@ -121,24 +119,3 @@ def _ends_early(raw: bytes) -> bool:
     except UnicodeDecodeError as error:
         return error.reason == "unexpected end of data"
     return False
-
-
-@lru_cache(maxsize=65536)
-def _token_bytes(tokenizer: Tokenizer, token: int) -> bytes:
-    added = _added_tokens(tokenizer).get(token)
-    if added is not None:
-        return added.encode()
-    bytes_of = _letter_bytes()
-    return bytes(bytes_of[letter] for letter in tokenizer.backend_tokenizer.id_to_token(token))
-
-
-@lru_cache(maxsize=4)
-def _added_tokens(tokenizer: Tokenizer) -> dict[int, str]:
-    found = tokenizer.backend_tokenizer.get_added_tokens_decoder()
-    return {token: each.content for token, each in found.items()}
-
-
-@lru_cache(maxsize=1)
-def _letter_bytes() -> dict[str, int]:
-    """Return the byte for each letter in which byte-level BPE spells its tokens."""
-    return {letter: byte for byte, letter in enumerate(byte_letters())}

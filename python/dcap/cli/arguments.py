@@ -11,6 +11,7 @@ from dcap.geometry.canvas import MAX_PIXELS, MOST_PIXELS
 from dcap.records.sixteen_bit import SixteenBit
 
 if TYPE_CHECKING:
+    from dcap.evaluate.repeats import Pruning
     from dcap.infer.loading import EngineOptions
     from dcap.model.decoding import Decoding
 
@@ -164,6 +165,34 @@ def decoding_options(args: argparse.Namespace) -> Decoding:
         seed=args.seed,
         stop=tuple(args.stop),
     )
+
+
+def add_pruning(parser: argparse.ArgumentParser) -> None:
+    """Add the options that drop objects of an answer; `pruning_options` reads them."""
+    group = parser.add_argument_group("objects that are dropped")
+    group.add_argument(
+        "--drop-repeats", action="store_true", help="drop objects that repeat an earlier one of the answer exactly"
+    )
+    group.add_argument(
+        "--suppress-iou",
+        type=float,
+        metavar="IOU",
+        help="drop boxes and polygons that overlap a better one of the same caption by more than this exact IoU",
+    )
+    group.add_argument(
+        "--least-score", type=float, metavar="SCORE", help="drop objects with a lower score; those without one stay"
+    )
+
+
+def pruning_options(args: argparse.Namespace) -> Pruning:
+    """Return what `add_pruning` has read.
+
+    Raises:
+        ConfigError: A number is out of its range.
+    """
+    from dcap.evaluate.repeats import Pruning
+
+    return Pruning(args.drop_repeats, args.suppress_iou, args.least_score)
 
 
 def require_at_least(args: argparse.Namespace, least: int, *names: str) -> None:

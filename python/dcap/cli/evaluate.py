@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dcap.cli.arguments import add_sixteen_bit, require_at_least
+from dcap.cli.arguments import add_pruning, add_sixteen_bit, pruning_options, require_at_least
 from dcap.core.errors import ConfigError
 from dcap.core.files import write_whole
 from dcap.core.log import get_logger, output_console
@@ -96,18 +96,7 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
         help="what the category of an object is: caption, key:NAME (the value of NAME= in the caption), or "
         "before:SEPARATOR (the caption up to it) (default: caption)",
     )
-    parser.add_argument(
-        "--drop-repeats", action="store_true", help="drop objects that repeat an earlier one of the answer exactly"
-    )
-    parser.add_argument(
-        "--suppress-iou",
-        type=float,
-        metavar="IOU",
-        help="drop boxes and polygons that overlap a better one of the same caption by more than this exact IoU",
-    )
-    parser.add_argument(
-        "--least-score", type=float, metavar="SCORE", help="drop objects with a lower score; those without one stay"
-    )
+    add_pruning(parser)
 
 
 def _add_scored(parser: argparse.ArgumentParser) -> None:
@@ -154,7 +143,6 @@ def run(args: argparse.Namespace) -> int:
     # scipy and the geometry kernels take a moment; --help should not wait for them.
     from dcap.evaluate.categories import CategoryRule
     from dcap.evaluate.metrics import ScoreOptions
-    from dcap.evaluate.repeats import Pruning
 
     require_at_least(args, 0, "worst", "best", "categories", "seed")
     options = ScoreOptions(
@@ -162,7 +150,7 @@ def run(args: argparse.Namespace) -> int:
         line_tolerance_share=args.line_tolerance_share,
         category=CategoryRule.parse(args.category),
     )
-    pruning = Pruning(args.drop_repeats, args.suppress_iou, args.least_score)
+    pruning = pruning_options(args)
     if args.compare:
         _compare(args, options, pruning)
     else:

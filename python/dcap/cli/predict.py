@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from dcap.cli.arguments import (
     add_decoding,
     add_engine,
     add_max_image_pixels,
+    add_pruning,
     decoding_options,
     engine_options,
+    pruning_options,
     require_image_bound,
 )
 from dcap.core.log import get_logger
@@ -25,6 +28,7 @@ examples:
   dcap predict --model runs/full/final --data val.jsonl --out pred.jsonl --sheet pred.png     a model tuned in full
   dcap predict --engine openai:http://localhost:8000 --model Qwen/Qwen3-VL-4B-Instruct --adapter runs/mine/final \
       --data val.jsonl --out pred.jsonl --concurrency 32                     a server has the model; dcap guide serving
+  dcap predict --model runs/full/final --data val.jsonl --out pred.jsonl --scores --drop-repeats     for AP
   dcap predict --model builtin:tiny --data builtin:photos/val.jsonl --out pred.jsonl --max-new-tokens 64
 
 --adapter is runs/mine/final, a folder below runs/mine/checkpoints, or the folder of the adapter itself. The answer
@@ -72,8 +76,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--sheet-images", type=int, default=8, metavar="N", help="number of images on the sheet (default: 8)"
     )
+    parser.add_argument(
+        "--scores", action="store_true", help="write how sure the model was of each object, 0..1, beside it"
+    )
     add_engine(parser)
     add_decoding(parser)
+    add_pruning(parser)
     parser.set_defaults(run=run)
 
 
@@ -95,7 +103,8 @@ def run(args: argparse.Namespace) -> int:
         out=args.out,
         adapter=args.adapter,
         engine=engine_options(args, args.engine),
-        decoding=decoding_options(args),
+        decoding=replace(decoding_options(args), logprobs=args.scores),
+        pruning=pruning_options(args),
         limit=args.limit,
         dataset=args.dataset,
         mode=args.mode,
@@ -110,6 +119,10 @@ def run(args: argparse.Namespace) -> int:
     if outcome.objects:
         per_s = outcome.objects / max(outcome.seconds, 1e-9)
         log.info("%s, %.1f per second", counted(outcome.objects, "new object"), per_s)
+    if outcome.dropped:
+        log.info('%s dropped; "text" still has them', counted(outcome.dropped, "object"))
+    if args.scores and outcome.unscored:
+        log.warning("%s without a score: the engine does not tell their tokens", counted(outcome.unscored, "object"))
     if outcome.unclean:
         log.warning('%d of the new answers had a problem; see "problems" in their lines', outcome.unclean)
     if args.sheet:

@@ -24,7 +24,7 @@ from dcap.answers.reasoning import CLOSING, OPENING
 from dcap.augment.patches import PATCH, to_patches
 from dcap.core.errors import ConfigError, MissingPackageError
 from dcap.data.tokens import TokenCounter, TokenKind, TokenStarts, byte_kinds
-from dcap.demo import resolve_model
+from dcap.demo import byte_letters, resolve_model
 from dcap.geometry.canvas import Canvas
 
 IGNORE_INDEX = -100
@@ -274,6 +274,28 @@ def _counter(tokenizer: Tokenizer) -> TokenCounter:
 @lru_cache(maxsize=4)
 def _starts(tokenizer: Tokenizer) -> TokenStarts:
     return TokenStarts(tokenizer.backend_tokenizer)
+
+
+@lru_cache(maxsize=65536)
+def token_bytes(tokenizer: Tokenizer, token: int) -> bytes:
+    """Return the bytes that a token adds to a text; those of a control token spell its name."""
+    added = _added_tokens(tokenizer).get(token)
+    if added is not None:
+        return added.encode()
+    bytes_of = _letter_bytes()
+    return bytes(bytes_of[letter] for letter in tokenizer.backend_tokenizer.id_to_token(token))
+
+
+@lru_cache(maxsize=4)
+def _added_tokens(tokenizer: Tokenizer) -> dict[int, str]:
+    found = tokenizer.backend_tokenizer.get_added_tokens_decoder()
+    return {token: each.content for token, each in found.items()}
+
+
+@lru_cache(maxsize=1)
+def _letter_bytes() -> dict[str, int]:
+    """Return the byte for each letter in which byte-level BPE spells its tokens."""
+    return {letter: byte for byte, letter in enumerate(byte_letters())}
 
 
 @lru_cache(maxsize=4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from dcap.answers.codec import parse, to_canvas
 from dcap.answers.profile import AnswerProfile
@@ -24,6 +25,8 @@ class FoundObjects:
     """One per shape."""
     problems: tuple[str, ...]
     """What is wrong with the answer; empty if it parsed cleanly."""
+    index: npt.NDArray[np.int64]
+    """int64 (N,): number of each shape among the objects that `dcap.answers.codec.parse` reads."""
 
 
 def find_objects(text: str, profile: AnswerProfile, seen: Canvas, file: Canvas, *, reasoning: bool) -> FoundObjects:
@@ -45,6 +48,7 @@ def find_objects(text: str, profile: AnswerProfile, seen: Canvas, file: Canvas, 
         shapes=shapes.take(~flat),
         captions=tuple([caption for caption, drop in zip(parsed.captions, flat, strict=True) if not drop]),
         problems=(*parsed.problems, *lost),
+        index=np.flatnonzero(~flat),
     )
 
 

@@ -16,14 +16,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from dcap.answers.object_scores import score_objects
 from dcap.answers.prediction import Prediction
 from dcap.answers.profile import ResolvedProfile
 from dcap.answers.reasoning import CLOSING, answer_start
 from dcap.augment.fit import MULTIPLE, fit_canvas
 from dcap.augment.rendering import FILL, resize_for_model
 from dcap.core.errors import ConfigError, GeometryError, ImageError, RecordError
-from dcap.data.encode import Encoder
-from dcap.data.found_objects import find_objects
+from dcap.data.encode import Encoder, token_bytes
+from dcap.data.found_objects import FoundObjects, find_objects
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
 from dcap.infer.engine import Reply, Request, TextEngine
@@ -33,6 +34,8 @@ from dcap.records.record import Origin
 from dcap.records.sixteen_bit import SixteenBit
 
 AskedMode = Literal["dense", "summary"]
+_DIGITS = 6
+"""Digits of a score behind the point."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -126,6 +129,7 @@ class Predictor:
         problems = [f"stopped after {answer.tokens} tokens, before the answer ended"] if cut else []
         shapes = ShapeArray.empty()
         captions: tuple[str, ...] = ()
+        scores: tuple[float | None, ...] = ()
         reasons, summary = self.encoder.opens_reasoning, None
         if self.mode == "summary":
             start = answer_start(answer.text, reasons)
@@ -137,17 +141,29 @@ class Predictor:
             found = find_objects(answer.text, self.profile.answer, question.seen, question.file, reasoning=reasons)
             shapes, captions = found.shapes, found.captions
             problems += found.problems
+            scores = self._scores(answer, found)
         return Prediction(
             image=image,
             canvas=question.file,
             shapes=shapes,
             captions=captions,
+            scores=scores,
             summary=summary,
             text=answer.text,
             problems=tuple(problems),
             finish=answer.finish,
             source=source,
         )
+
+    def _scores(self, answer: Reply, found: FoundObjects) -> tuple[float | None, ...]:
+        """Return how sure the model was of each object; empty where the engine does not tell."""
+        if answer.logprobs is None or answer.token_ids is None:
+            return ()
+        tokens = [token_bytes(self.encoder.tokenizer, token) for token in answer.token_ids]
+        profile, reasons = self.profile.answer, self.encoder.opens_reasoning
+        each = score_objects(answer.text, tokens, answer.logprobs, profile, reasons)
+        combined = [each[k].combined for k in found.index.tolist()] if each else []
+        return tuple([None if score is None else round(score, _DIGITS) for score in combined])
 
 
 def predict_image(predictor: Predictor, image: str | Path | Image.Image | npt.NDArray[np.uint8]) -> Prediction:

@@ -17,6 +17,7 @@ from dcap.core.manifest import digest_file
 from dcap.core.progress import LoggedProgress
 from dcap.core.threads import map_in_threads
 from dcap.core.words import counted
+from dcap.evaluate.repeats import Pruning, prune
 from dcap.geometry.canvas import MAX_PIXELS
 from dcap.infer.engine import Reply
 from dcap.infer.loading import EngineOptions, open_predictor
@@ -69,6 +70,8 @@ class PredictOptions:
     """Stop at a bad record or image; or leave it out, count it and list it."""
     max_image_pixels: int = MAX_PIXELS
     """Refuse larger images from their header."""
+    pruning: Pruning = field(default_factory=Pruning)
+    """Objects that are left out of the predictions; the text of the answer keeps them."""
     overwrite: bool = False
     """Start anew even if the prediction file exists."""
 
@@ -88,6 +91,8 @@ class Outcome:
         left_out: Records without a prediction, those of an earlier run included.
         sixteen_bit: How images of 16 bits were decoded: as in training.
         objects: Objects in the lines written by this run.
+        dropped: Objects that `PredictOptions.pruning` has left out of these lines.
+        unscored: Objects in these lines without a score.
         seconds: Time from the first question to the last answer.
     """
 
@@ -97,6 +102,8 @@ class Outcome:
     left_out: tuple[LeftOut, ...]
     sixteen_bit: SixteenBit
     objects: int = 0
+    dropped: int = 0
+    unscored: int = 0
     seconds: float = field(default=0.0, compare=False)
 
 
@@ -125,6 +132,7 @@ def predict(options: PredictOptions) -> Outcome:
         **engine.made_with(),
         "mode": mode,
         **_other_decoding(options.decoding),
+        **({} if options.pruning == Pruning() else {"pruning": to_tree(options.pruning)}),
     }
     with PredictionFile(options.out, made_with, options.overwrite) as file:
         total = min(len(records), options.limit or len(records))
@@ -159,7 +167,7 @@ def _write(
     left_out: list[LeftOut],
 ) -> Outcome:
     """Append the predictions of some records to the file, and list those that get none."""
-    written = unclean = objects = 0
+    written = unclean = objects = dropped = unscored = 0
     begin = time.monotonic()
     try:
         for lines, lost in _batches(predictor, records, options, wanted.start, wanted.stop):
@@ -170,13 +178,16 @@ def _write(
             written += len(lines)
             unclean += sum(bool(line.problems) for line in lines)
             objects += sum(len(line.shapes) for line in lines)
+            dropped += sum(line.dropped.total for line in lines)
+            unscored += sum(len(line.shapes) - sum(score is not None for score in line.scores) for line in lines)
     except ServerError as error:
         raise ServerError(
             f"{str(error).rstrip('.')}. {options.out} keeps {counted(file.kept + written, 'prediction')}: start again "
             "with the same options to go on"
         ) from None
     rule = predictor.profile.sixteen_bit
-    return Outcome(written, file.kept, unclean, tuple(left_out), rule, objects, time.monotonic() - begin)
+    seconds = time.monotonic() - begin
+    return Outcome(written, file.kept, unclean, tuple(left_out), rule, objects, dropped, unscored, seconds)
 
 
 def _places(records: CheckedRecords) -> dict[Origin, int]:
@@ -241,7 +252,8 @@ def predict_batches(
             for (k, question), reply in zip(batch.questions, replies, strict=True):
                 record = batch.records[k]
                 try:
-                    lines.append((predictor.prediction(question, reply, record.image, record.origin), k))
+                    line = predictor.prediction(question, reply, record.image, record.origin)
+                    lines.append((prune(line, options.pruning), k))
                 except RecordError as problem:
                     bad[k] = problem
             if bad and stop:
