@@ -76,7 +76,6 @@ def test_logits_do_not_depend_on_how_tokens_come(
         for row, n in enumerate(sizes):
             assert_close(rows.logits[row, -n:], wanted[row][1 + done[row] :][:n])
             done[row] += n
-    assert rows.passes == 1 + len(SPLITS[split][0])
 
 
 def test_only_the_last_logits_are_computed_where_no_more_are_asked_for(generator: Any, prompts: list[Prompt]) -> None:
@@ -99,7 +98,7 @@ def test_rows_leave_and_join(
     long = prompt(generator, "a question that is longer than all of the others are together" * 2, Canvas(64, 64))
     rows.join(Continuation(generator.model, generator.batch([long, prompts[0]])))
     assert len(rows) == 5
-    assert (rows.logits.shape[0], rows.passes) == (5, 3)
+    assert rows.logits.shape[0] == 5
     more = [tokens(10 + row, 3) for row in range(5)]
     rows.feed([run[:1] for run in more])
     rows.feed([run[1:] for run in more])

@@ -30,7 +30,6 @@ class Continuation:
 
     Attributes:
         logits: (B, K, V). The last of the K positions is that of the next token of each row.
-        passes: Forward passes so far.
 
     Args:
         model: A ``Qwen3VLForConditionalGeneration`` in eval mode, with an attention that knows masks.
@@ -44,7 +43,6 @@ class Continuation:
         self._mask = inputs["attention_mask"].bool()
         self._lengths: list[int] = inputs["attention_mask"].sum(dim=1).tolist()
         self._positions = inputs["position_ids"].amax(dim=(0, 2)) + 1
-        self.passes = 0
         images = {name: inputs[name] for name in ("pixel_values", "image_grid_thw") if name in inputs}
         self.logits = self._forward(inputs["input_ids"], inputs["position_ids"], 1, **images)
 
@@ -74,7 +72,6 @@ class Continuation:
         self._close_holes()
 
     def _forward(self, ids: torch.Tensor, positions: torch.Tensor, keep: int, **images: torch.Tensor) -> torch.Tensor:
-        self.passes += 1
         # Without holes a causal mask is enough, for which kernels are faster.
         whole = min(self._lengths) == self._mask.shape[1]
         logits: torch.Tensor = self._model(
@@ -106,7 +103,6 @@ class Continuation:
         self._positions = torch.cat([self._positions, other._positions])
         self._lengths += other._lengths
         self.logits = torch.cat([self.logits[:, -1:], other.logits[:, -1:]])
-        self.passes += other.passes
 
     def _close_holes(self) -> None:
         """Move the tokens of every row to the right, so that the longest row has no hole; if that spares enough."""
