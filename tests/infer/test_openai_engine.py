@@ -319,16 +319,20 @@ def test_a_passing_fault_changes_nothing(play: Play, encoder: Encoder) -> None:
         (b'{"model": "mine", "choices": [{"message": {"content": 5}}], "usage": {"prompt_tokens": 1}}', "content"),
         (b'{"model": "mine", "choices": [{"message": {"content": "x"}}]}', "usage"),
         (b'{"model": "mine", "choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": null}}', "prompt"),
-        (
-            b'{"model": "mine", "choices": [{"message": {"reasoning_content": "Hm."}}], "usage": {"prompt_tokens": 1}}',
-            "reasoning parser",
-        ),
     ],
 )
 def test_a_reply_of_another_form_is_a_clear_error(play: Play, body: bytes, said: str) -> None:
     play.fault = lambda _: Fault(body=body)
     with serving(play) as url, pytest.raises(ServerError, match=said):
         ask(url, None)
+
+
+def test_reasoning_that_the_server_takes_out_is_a_clear_error(play: Play, encoder: Encoder) -> None:
+    play.answer = lambda _: {"message": {"content": "{}", "reasoning_content": "Hm."}}
+    with serving(play) as url:
+        with pytest.raises(ServerError, match=r"must leave reasoning in the answer.*without a reasoning parser"):
+            connect(url, encoder)
+        assert ask(url, None)[0].text == "{}"
 
 
 def test_an_image_that_is_too_large_is_never_encoded(monkeypatch: pytest.MonkeyPatch, play: Play) -> None:

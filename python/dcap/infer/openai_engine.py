@@ -279,9 +279,9 @@ class OpenAiEngine:
             raise _DisagreementError(f"{self.server}{COMPLETIONS} must answer with one choice, not with none")
         choice, prompt_tokens = found.choices[0], found.usage.prompt_tokens
         self._compare(request, prompt_tokens)
-        if choice.message.reasoning_content and not choice.message.content:
-            raise _DisagreementError(f"{self.server} must leave reasoning in the answer. Start it without a reasoning "
-                                     "parser")  # fmt: skip
+        if choice.message.reasoning_content and self.encoder is not None:
+            raise _DisagreementError(f"{self.server} must leave reasoning in the answer, and takes it out. Start it "
+                                     "without a reasoning parser")  # fmt: skip
         finish = _FINISHES.get(choice.finish_reason or "")
         if finish is None:
             error = f"finish_reason must be stop or length, not {show(choice.finish_reason)}"
