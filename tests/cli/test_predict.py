@@ -50,6 +50,11 @@ def test_records_that_are_left_out_give_exit_code_1(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (["--batch-size", "0"], "--batch-size must be at least 1"),
+        (["--max-new-tokens", "0"], "max_new_tokens must be at least 1"),
+        (["--temperature", "-1"], "temperature must be at least 0"),
+        (["--engine", "vllm"], "--engine must be hf or openai:URL"),
+        (["--engine", "openai:localhost"], "address of the server must be http:// or https://"),
+        (["--engine", "openai:http://127.0.0.1:1"], "http://127.0.0.1:1/v1 must answer, and did not at 2 tries"),
         (["--adapter", "missing"], "--adapter must be a folder with adapter_config.json"),
         (["--model", "missing_folder"], "missing_folder"),
         (["--model", "."], "--model must be a folder with config.json"),

@@ -66,7 +66,9 @@ def test_an_address_that_is_none_is_named(profile: Path, tiny_folder: Path, url:
     [
         ("batch_size", 0, "--batch-size must be at least 1, not 0"),
         ("concurrency", 0, "--concurrency must be at least 1, not 0"),
-        ("timeout_s", 0.0, "--timeout must be above 0 seconds, not 0"),
+        ("timeout_s", 0.0, "--timeout must be above 0 and at most 86400 seconds, not 0"),
+        ("timeout_s", float("nan"), "not nan"),
+        ("timeout_s", float("inf"), "not inf"),
     ],
 )
 def test_numbers_must_be_positive(name: str, value: Any, said: str) -> None:

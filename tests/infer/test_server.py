@@ -112,6 +112,8 @@ def test_a_server_that_is_not_there_is_named(play: Play) -> None:
         post(url)
     with pytest.raises(ServerError, match="at the first try"):
         client(url).get("/models", attempts=1)
+    with pytest.raises(ServerError, match="must answer, and did not"):
+        post(f"http://{'long' * 30}.example")
 
 
 def test_a_wrong_key_is_named_and_never_shown(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:

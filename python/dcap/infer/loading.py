@@ -16,6 +16,8 @@ from dcap.model.decoding import Decoding
 
 HF = "hf"
 OPENAI = "openai:"
+MAX_TIMEOUT_S = 86_400
+"""Longest wait for a sign of life of a server: a day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,8 @@ class EngineOptions:
         for name in ("batch_size", "concurrency"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
-        if self.timeout_s <= 0:
-            raise ConfigError(f"--timeout must be above 0 seconds, not {self.timeout_s:g}")
+        if not 0 < self.timeout_s <= MAX_TIMEOUT_S:
+            raise ConfigError(f"--timeout must be above 0 and at most {MAX_TIMEOUT_S} seconds, not {self.timeout_s:g}")
 
     @property
     def is_server(self) -> bool:

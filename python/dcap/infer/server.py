@@ -165,7 +165,7 @@ class Server:
             body = response.read(MAX_REPLY_BYTES + 1)
         except TimeoutError:
             raise _PassingError(f"no sign of life for {self.timeout_s:g} seconds") from None
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, UnicodeError) as error:  # the last of a host name that is too long
             raise _PassingError(self._shown(str(error)) or type(error).__name__) from None
         finally:
             connection.close()
