@@ -222,3 +222,17 @@ def test_preprocessors_see_what_the_policy_leaves(write_jsonl: Write, make_recor
     assert len(check_records([path], chain=chain)) == 0
     records = check_records([path], chain=chain, split_policy="all")
     assert len(records[0].shapes) == 2
+
+
+def test_bad_objects_do_not_hide_a_missing_image(write_jsonl: Write, make_record: Make) -> None:
+    bad = make_record(images=["gone.png"], objects=[{"desc": "a"}])
+    path = write_jsonl([bad, {**bad, "width": 0}, b"nonsense"])
+    with pytest.raises(RecordError) as caught:
+        check_records([path], images=ImageRules())
+    assert [line.split(":", 2)[2].split(" must")[0].strip() for line in str(caught.value).splitlines()[1:-1]] == [
+        "objects[0]",
+        f"images[0] {path.parent / 'gone.png'}",
+        "width",
+        "objects[0]",
+        "column 1: line",
+    ]

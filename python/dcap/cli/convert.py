@@ -20,9 +20,10 @@ from dcap.convert.resize import Resizer
 from dcap.core.errors import ConfigError
 from dcap.core.files import write_whole
 from dcap.core.log import get_logger, output_console
+from dcap.core.outputs import JSON_MARK, Output, check_outputs, marked, outputs_given
 from dcap.core.schema import field_docs
 from dcap.core.words import counted, printable, to_json
-from dcap.records.files.opening import resolve_data
+from dcap.records.files.opening import expand_sources, resolve_data
 
 log = get_logger(__name__)
 
@@ -35,6 +36,9 @@ SOURCES = {
     "jsonl": "train.jsonl",
 }
 """Input of each format, for the help."""
+
+_ENDINGS_BELOW = {"labelme": ".json", "voc": ".xml", "yolo": ".txt"}
+"""What a format reads of all files below a folder."""
 
 EPILOG = """\
 examples:
@@ -62,8 +66,8 @@ that two things share and keys that are given twice are errors, which name the p
 A conversion lists what it drops, changes or approximates, by reason, with the first places of each. --report writes
 this list as JSON. With --strict nothing is written if anything is lost. A note is no loss.
 
-exit codes: 0 fine, 1 broken input was left out (--on-bad skip), or something was lost (--strict), 2 an error that the
-last line names.
+exit codes: 0 fine, 1 broken input was left out (--on-bad skip), something was lost (--strict) or nothing is left to
+write, 2 an error that the last line names.
 
 next: dcap validate train.jsonl, dcap preview train.jsonl --out preview
 """
@@ -138,14 +142,16 @@ def _add_common(parser: argparse.ArgumentParser, metavar: str) -> None:
     parser.add_argument(
         "-o", "--out", type=Path, required=True, metavar=metavar, help="file to write; it appears when it is complete"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing --out")
     parser.add_argument(
         "--on-bad",
         choices=("error", "skip"),
         default="error",
         help="broken input: stop, or leave out its image (default: error)",
     )
-    parser.add_argument("--report", type=Path, metavar="FILE.json", help="write the list of losses as JSON")
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE.json", help="write the list of losses as JSON; an older one is replaced"
+    )
     parser.add_argument("--strict", action="store_true", help="write nothing and exit with 1 if anything is lost")
 
 
@@ -214,6 +220,7 @@ def run(args: argparse.Namespace) -> int:
         strict=args.strict,
         overwrite=args.overwrite,
     )
+    check_outputs(_outputs(args), _inputs(args))
     report = ConversionReport(args.on_bad)
     count = convert(reader, resolve_data(args.source), args.out, report, options)
     return _finish(args, report, count, "record")
@@ -221,18 +228,43 @@ def run(args: argparse.Namespace) -> int:
 
 def run_to_coco(args: argparse.Namespace) -> int:
     """Convert to COCO and print what was lost; the exit code is 1 when that is a problem."""
+    check_outputs(_outputs(args), _inputs(args))
     report = ConversionReport(args.on_bad)
     options = CocoOptions(args.images, args.categories, strict=args.strict, overwrite=args.overwrite)
     count = to_coco(resolve_data(args.source), args.out, report, options)
     return _finish(args, report, count, "image")
 
 
+def _outputs(args: argparse.Namespace) -> list[Output]:
+    return outputs_given(("--out", args.out, args.overwrite), ("--report", args.report, JSON_MARK))
+
+
+def _inputs(args: argparse.Namespace) -> list[Path]:
+    """Return the files that are read, as far as an output may be one of them."""
+    options = {name: value for name, value in vars(args).items() if name not in ("out", "report")}
+    given = [Path(value) for value in options.values() if isinstance(value, str | Path)]
+    name, source = options.get("format"), Path(args.source)
+    if name in (None, "jsonl"):
+        return [*given, *expand_sources([source])]
+    # A list of a data set, such as --split of VOC, may be given relative to its folder.
+    written = [path for path in (args.out, args.report) if path is not None]
+    below = [path for path in written if _is_below(path, source, _ENDINGS_BELOW.get(str(name)))]
+    return [*given, *(source / path for path in given), *below]
+
+
+def _is_below(path: Path, folder: Path, ending: str | None) -> bool:
+    return path.suffix.lower() == ending and folder.is_dir() and path.resolve().is_relative_to(folder.resolve())
+
+
 def _finish(args: argparse.Namespace, report: ConversionReport, count: int | None, noun: str) -> int:
     _print(report)
     if args.report:
-        write_whole(args.report, to_json(report.to_dict()) + "\n")
+        write_whole(args.report, to_json(marked("convert", report.to_dict())) + "\n")
     if count is None:
         log.error("nothing was written: %d lost or changed, and --strict allows none", report.total)
+        return 1
+    if not count:
+        log.error("nothing was written: no %s is left", noun)
         return 1
     log.info("%s in %s", counted(count, noun), args.out)
     return 1 if report.skipped else 0

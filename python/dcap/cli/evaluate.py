@@ -11,6 +11,8 @@ from dcap.cli.arguments import add_pruning, add_sixteen_bit, pruning_options, re
 from dcap.core.errors import ConfigError
 from dcap.core.files import write_whole
 from dcap.core.log import get_logger, output_console
+from dcap.core.outputs import JSON_MARK, PAGE_MARK, PICTURE_MARK, check_outputs, marked, outputs_given
+from dcap.records.files.opening import expand_sources
 
 if TYPE_CHECKING:
     from dcap.evaluate.metrics import ScoreOptions
@@ -49,6 +51,8 @@ What is measured:
   answers             share that parses without a problem, and without an exact repeat. An image without an answer
                       counts as an empty one
   repeats             predictions with the caption of another one and an IoU above 0.9 with it
+
+--json, --html and --sheet replace older reports of dcap, and no other files.
 """
 
 
@@ -138,7 +142,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the scores, and return the exit code.
 
     Raises:
-        ConfigError: A number is out of range, or there is no true record.
+        ConfigError: A number is out of range, there is no true record, or an output is not to be replaced.
     """
     # scipy and the geometry kernels take a moment; --help should not wait for them.
     from dcap.evaluate.categories import CategoryRule
@@ -151,6 +155,10 @@ def run(args: argparse.Namespace) -> int:
         category=CategoryRule.parse(args.category),
     )
     pruning = pruning_options(args)
+    outputs = outputs_given(
+        ("--json", args.json, JSON_MARK), ("--html", args.html, PAGE_MARK), ("--sheet", args.sheet, PICTURE_MARK)
+    )
+    check_outputs(outputs, expand_sources([*args.truth, *(args.compare or [args.pred])]))
     if args.compare:
         _compare(args, options, pruning)
     else:
@@ -214,7 +222,7 @@ def _show(
     for grid in grids:
         print_grid(grid, console)
     if args.json:
-        write_json(tree, args.json)
+        write_json(marked("evaluate", tree), args.json)
         log.info("scores are in %s", args.json)
     if args.html:
         write_whole(args.html, evaluation_page(title, grids, curves))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dcap.core.errors import ConfigError
 from dcap.core.files import write_whole
 from dcap.core.log import get_logger
+from dcap.core.outputs import JSON_MARK, check_outputs, marked, outputs_given
 from dcap.records.files.opening import expand_sources
 
 if TYPE_CHECKING:
@@ -105,12 +106,13 @@ def run(args: argparse.Namespace) -> int:
     """Export or compare; the exit code is 1 when the models are too far apart.
 
     Raises:
-        ConfigError: Options are missing, or do not go together.
+        ConfigError: Options are missing, or do not go together, or an output is not to be replaced.
     """
     if (args.out is None) == (args.check_model is None):
         raise ConfigError("--out or --check-model must be given, and not both")
     if args.data is None and (args.check is not None or args.check_model is not None):
         raise ConfigError("--data must be given to compare on: files of records")
+    _check_json(args)
     # torch and transformers take seconds to import.
     from dcap.infer.export_proof import ProofOptions, prove
     from dcap.infer.source import find_source, tuned_source
@@ -136,6 +138,13 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         _write_json(args.json, asdict(found))
     return _tell(found, proof)
+
+
+def _check_json(args: argparse.Namespace) -> None:
+    data = [] if args.data is None else expand_sources(args.data)
+    check_outputs(outputs_given(("--json", args.json, JSON_MARK)), data)
+    if args.json is not None and args.out is not None and args.json.resolve().is_relative_to(args.out.resolve()):
+        raise ConfigError(f"--json must be outside the folder of --out, which is whole as it is, not {args.json}")
 
 
 def _export(args: argparse.Namespace, proof: ProofOptions | None) -> int:
@@ -179,4 +188,4 @@ def _tell(found: Proof, options: ProofOptions) -> int:
 
 
 def _write_json(path: Path, tree: Mapping[str, Any]) -> None:
-    write_whole(path, json.dumps(tree, indent=2, ensure_ascii=False) + "\n")
+    write_whole(path, json.dumps(marked("export", tree), indent=2, ensure_ascii=False) + "\n")

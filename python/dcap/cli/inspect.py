@@ -10,6 +10,7 @@ from dcap.cli.arguments import add_overrides, require_at_least
 from dcap.core.errors import ConfigError
 from dcap.core.files import write_whole
 from dcap.core.log import get_logger, output_console, print_json
+from dcap.core.outputs import PAGE_MARK, check_outputs, outputs_given
 
 if TYPE_CHECKING:
     from dcap.audit.inspection import TrainingFacts
@@ -69,7 +70,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     rate.add_argument(
         "--run", dest="rate_of", type=Path, metavar="DIR", help="folder of a run, to take tokens per second from"
     )
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write the report as a page; it needs no network")
+    parser.add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help="write the report as a page, which needs no network; an older one is replaced",
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.set_defaults(run=run)
 
@@ -86,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     from dcap.train.config import load_run_config
 
+    check_outputs(outputs_given(("--html", args.html, PAGE_MARK)), [Path(args.config)])
     config = load_run_config(args.config, args.overrides)
     rate = _rate(args)
     # The tokenizer comes with transformers, which takes seconds to import.

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from dcap.cli.arguments import add_overrides, require_at_least
 from dcap.core.log import get_logger, output_console
+from dcap.core.outputs import check_outputs, outputs_given
 from dcap.core.words import counted
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_overrides(parser)
     parser.add_argument("--epoch", type=int, default=0, metavar="N", help="which epoch, from 0 (default: 0)")
     parser.add_argument("--out", type=Path, metavar="FILE.jsonl", help="write the records of the epoch into this file")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing --out")
     parser.set_defaults(run=run)
 
 
@@ -50,15 +52,18 @@ def run(args: argparse.Namespace) -> int:
     """Print the shares, write the file if asked, and return the exit code.
 
     Raises:
-        ConfigError: The config is wrong, or the epoch is negative.
+        ConfigError: The config is wrong, the epoch is negative, or ``--out`` is not to be replaced.
         RecordError: A record breaks the contract.
     """
+    from dcap.cli.run_data import run_inputs
     from dcap.convert.static_mixture import shares, write_epoch
     from dcap.data.mixture import read_mixture
     from dcap.train.config import load_run_config
 
     config = load_run_config(args.config, args.overrides)
     require_at_least(args, 0, "epoch")
+    outputs = outputs_given(("--out", args.out, args.overwrite))
+    check_outputs(outputs, run_inputs(args.config, config.data, "train") if outputs else ())
     records, mixture = read_mixture(config.data, "train")
     output_console().print(_table(shares(mixture, config.seed, args.epoch)))
     if args.out is not None:

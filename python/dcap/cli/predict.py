@@ -17,6 +17,7 @@ from dcap.cli.arguments import (
     require_image_bound,
 )
 from dcap.core.log import get_logger
+from dcap.core.outputs import PICTURE_MARK, Output, check_outputs, outputs_given
 from dcap.core.words import counted
 from dcap.records.files.opening import expand_sources
 
@@ -89,17 +90,25 @@ def run(args: argparse.Namespace) -> int:
     """Predict; the exit code is 1 when records were left out.
 
     Raises:
-        ConfigError: The bound on pixels is none.
+        ConfigError: The bound on pixels is none, or an output is an input or not to be replaced.
     """
     require_image_bound(args, "max_image_pixels")
     # torch and transformers take seconds to import.
-    from dcap.infer.prediction_file import left_out_path
+    from dcap.infer.prediction_file import left_out_path, meta_path
     from dcap.infer.run import PredictOptions, predict, prediction_sheet
+    from dcap.infer.source import model_files
     from dcap.view.sheet import write_png
 
+    data = tuple(expand_sources(args.data))
+    # --out is continued, or says what to do.
+    written = [args.out, meta_path(args.out), left_out_path(args.out)]
+    check_outputs(
+        outputs_given(*(("--out", path, True) for path in written), ("--sheet", args.sheet, PICTURE_MARK)), data
+    )
+    check_outputs([Output("--out", args.out, True)], model_files(args.model, args.adapter))
     options = PredictOptions(
         model=args.model,
-        data=tuple(expand_sources(args.data)),
+        data=data,
         out=args.out,
         adapter=args.adapter,
         engine=engine_options(args, args.engine),

@@ -11,6 +11,7 @@ from dcap.cli.run_data import add_step, load_config, open_dataset, training_step
 from dcap.core.errors import ConfigError
 from dcap.core.files import write_whole
 from dcap.core.log import get_logger
+from dcap.core.outputs import PAGE_MARK, PICTURE_MARK, Output, check_folder, check_outputs
 from dcap.core.progress import progress
 from dcap.core.words import counted
 from dcap.train.config import RunConfig
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+SHEET, PAGE = "sheet.png", "index.html"
 NOTE_LINES = 14
 """Lines below a picture of the sheet."""
 
@@ -51,7 +53,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("source", metavar="CONFIG.yaml|RECORDS", help="a run's config, or a file of records")
     add_overrides(parser)
     parser.add_argument(
-        "--out", required=True, type=Path, metavar="DIR", help="folder to write sheet.png and index.html into"
+        "--out",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="folder to write sheet.png and index.html into; older ones of dcap are replaced",
     )
     parser.add_argument(
         "--num-samples",
@@ -76,9 +82,15 @@ def run(args: argparse.Namespace) -> int:
     """Write the sheet and the page, and return the exit code.
 
     Raises:
-        ConfigError: A number is below 1, there is no record, or the run's config is wrong.
+        ConfigError: A number is below 1, there is no record, the run's config is wrong, or ``--out`` holds other files
+            of the same names.
     """
     require_at_least(args, 1, "num_samples", "draws")
+    check_folder("--out", args.out)
+    check_outputs(
+        [Output("--out", args.out / SHEET, PICTURE_MARK), Output("--out", args.out / PAGE, PAGE_MARK)],
+        [Path(args.source)],
+    )
     config = load_config([args.source], args.overrides, "dcap preview", for_val=True)
     # The tokenizer comes with transformers, which takes seconds to import.
     from dcap.audit.preview import choose, load_preview
@@ -105,6 +117,6 @@ def _write(folder: Path, previews: list[Preview], title: str, intro: str) -> Non
     side = 520
     pictures = [tile for preview in previews for tile in tiles(preview, side)]
     sheet = contact_sheet(pictures, 1 + len(previews[0].draws), side, NOTE_LINES, "whole text in index.html")
-    write_png(folder / "sheet.png", sheet)
-    write_whole(folder / "index.html", samples_page(title, intro, [entry(preview) for preview in previews]))
-    log.info("%s and index.html beside it: %s", folder / "sheet.png", intro)
+    write_png(folder / SHEET, sheet)
+    write_whole(folder / PAGE, samples_page(title, intro, [entry(preview) for preview in previews]))
+    log.info("%s and %s beside it: %s", folder / SHEET, PAGE, intro)

@@ -11,11 +11,15 @@ from dcap.cli.arguments import add_overrides
 from dcap.cli.run_data import add_step, open_dataset, planned_rules, training_step
 from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger
+from dcap.core.outputs import PICTURE_MARK, Output, check_folder, check_outputs
 
 if TYPE_CHECKING:
     from dcap.audit.replay import Replay
 
 log = get_logger(__name__)
+
+PLAN_MARK = b'{\n "name": '
+"""How a plan.json begins."""
 
 EPILOG = """\
 examples:
@@ -59,7 +63,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--split", choices=("train", "val"), help="with --config: which data (default: train)")
     add_step(parser, "the step that trains on the sample; to find it, all epochs up to it are planned")
     parser.add_argument("--image", type=Path, metavar="FILE", help="with --plan: the source image, when it was moved")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write the four files into")
+    parser.add_argument(
+        "--out",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="folder to write the four files into; older ones of dcap are replaced",
+    )
     parser.set_defaults(run=run)
 
 
@@ -67,14 +77,32 @@ def run(args: argparse.Namespace) -> int:
     """Write the four files and return the exit code.
 
     Raises:
-        ConfigError: Config or plan are wrong, or there is no such record.
+        ConfigError: Config or plan are wrong, there is no such record, or ``--out`` holds other files of the same
+            names.
         ImageError: The image cannot be decoded.
     """
+    check_folder("--out", args.out)
+    check_outputs(_outputs(args.out), [] if args.plan is None else [args.plan])
     replay = _from_config(args) if args.config else _from_plan(args)
+    images = [replay.image] if isinstance(replay.image, Path) else []
+    check_outputs(_outputs(args.out), images)
     replay.write(args.out)
     log.info("%s: %s", replay.name, ", ".join(replay.plan.describe().splitlines()))
     log.info("wrote image.png, overlay.png, answer.txt and plan.json into %s", args.out)
     return 0
+
+
+def _outputs(folder: Path) -> list[Output]:
+    """Return the files to write. Text says nothing of who wrote it; it is ours where our plan is beside it."""
+    beside = b"" if (folder / "plan.json").is_file() else b"\0no text"
+    marks = {
+        "image.png": PICTURE_MARK,
+        "overlay.png": PICTURE_MARK,
+        "plan.json": PLAN_MARK,
+        "answer.txt": beside,
+        "source": beside,
+    }
+    return [Output("--out", folder / name, mark) for name, mark in marks.items()]
 
 
 def _from_plan(args: argparse.Namespace) -> Replay:

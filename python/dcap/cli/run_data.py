@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dcap.augment.config import AugmentConfig
 from dcap.augment.schedule import TrainingStep
+from dcap.core.config import config_files
 from dcap.core.errors import ConfigError, MissingPackageError
 from dcap.core.log import get_logger
 from dcap.data.config import DataConfig, Split
@@ -16,6 +17,7 @@ from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import Tokenizer, load_tokenizer
 from dcap.data.epoch import EpochRules, plan_epoch
 from dcap.model.config import ModelConfig
+from dcap.records.files.opening import expand_sources
 from dcap.train.config import RunConfig, build_checked, load_run_config
 
 log = get_logger(__name__)
@@ -71,6 +73,21 @@ def load_config(
     if configs or not sources:
         raise ConfigError(f"{command} must be given one config, or files of records, not " + " ".join(sources))
     return RecordsConfig.of(sources, sources if for_val else (), overrides, command)
+
+
+def run_inputs(config: str, data: DataConfig, *splits: Split) -> list[Path]:
+    """Return the files that a command with a config reads: the config, what it extends, and its records.
+
+    Args:
+        config: The config file.
+        data: Its ``data:`` section.
+        splits: Splits whose records are read.
+
+    Raises:
+        ConfigError: A name means no file.
+    """
+    names = [name for split in splits for entry in data.entries(split) for name in entry.files(split)]
+    return [*config_files(Path(config)), *(path for name in names for path in expand_sources([name]))]
 
 
 def open_dataset(config: RunConfig | RecordsConfig, split: Split, *, needs_tokens: bool = True) -> DenseCaptionDataset:

@@ -10,7 +10,11 @@ from dcap.answers.grammar import AnswerBounds, AnswerGrammar
 from dcap.answers.profile import load_profile
 from dcap.answers.server_grammar import to_ebnf, to_json_schema
 from dcap.core.files import write_whole
-from dcap.train.schema import config_schema, op_lines
+from dcap.core.outputs import check_outputs, outputs_given
+from dcap.train.schema import OPS_TITLE, SCHEMA_TITLE, config_schema, op_lines
+
+_GRAMMAR_HEAD = len("root ::= ")
+"""Characters by which an older grammar is known."""
 
 EPILOG = """\
 examples:
@@ -54,7 +58,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             metavar="N",
             help=f"most {text}, for --answer (default: {default})",
         )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write into this file instead of to the terminal")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="write into this file, not to the terminal; an older one is replaced"
+    )
     parser.set_defaults(run=run)
 
 
@@ -64,14 +70,17 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         PluginError: An op of another package cannot be loaded.
         CheckpointError: The folder has no answer profile.
-        ConfigError: Its answers have no grammar in this language, or a bound is too small.
+        ConfigError: Its answers have no grammar in this language, a bound is too small, or ``--out`` names another file
+            than an older one of these.
     """
     if args.ops:
-        text = "\n".join(op_lines())
+        text, mark = "\n".join(op_lines()), OPS_TITLE
     elif args.answer is not None:
         text = _answer_grammar(args).rstrip("\n")
+        mark = text[:_GRAMMAR_HEAD]
     else:
-        text = json.dumps(config_schema(), indent=2, ensure_ascii=False)
+        text, mark = json.dumps(config_schema(), indent=2, ensure_ascii=False), SCHEMA_TITLE
+    check_outputs(outputs_given(("--out", args.out, mark.encode())), ())
     text += "\n"
     if args.out is None:
         print(text, end="")

@@ -9,6 +9,7 @@ from pathlib import Path
 from dcap.cli.arguments import add_local_engine, add_server, engine_options
 from dcap.core.files import write_whole
 from dcap.core.log import get_logger
+from dcap.core.outputs import JSON_MARK, check_outputs, marked, outputs_given
 from dcap.core.words import to_json
 from dcap.records.files.opening import expand_sources
 
@@ -52,14 +53,20 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--max-new-tokens", type=int, default=4096, metavar="N", help="longest answer, in tokens (default: 4096)"
     )
     parser.add_argument("--root", type=Path, metavar="DIR", help="stop at an image outside this folder")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the comparison as JSON")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the comparison as JSON; an older one is replaced"
+    )
     add_local_engine(parser.add_argument_group("the model in this process"))
     add_server(parser.add_argument_group("the server"))
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare; the exit code is 1 when an answer differs."""
+    """Compare; the exit code is 1 when an answer differs.
+
+    Raises:
+        ConfigError: ``--json`` names an input, or a file that is not to be replaced.
+    """
     # torch and transformers take seconds to import.
     from dcap.infer.loading import OPENAI
     from dcap.infer.serve_check import ServeCheckOptions, check_server
@@ -67,12 +74,13 @@ def run(args: argparse.Namespace) -> int:
 
     engine = engine_options(args, f"{OPENAI}{args.url}")
     data = tuple(expand_sources(args.data))
+    check_outputs(outputs_given(("--json", args.json, JSON_MARK)), data)
     options = ServeCheckOptions(engine, data, args.limit, args.max_new_tokens, args.root)
     found = check_server(find_source(args.model, args.adapter, args.dataset), options)
     for line in found.lines():
         log.info("%s", line)
     if args.json:
-        write_whole(args.json, to_json(asdict(found)) + "\n")
+        write_whole(args.json, to_json(marked("serve-check", asdict(found))) + "\n")
     if not found.passes:
         log.warning("the server answers otherwise about %d of %d images", len(found.gaps), found.records)
     return 0 if found.passes else 1

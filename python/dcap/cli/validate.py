@@ -11,6 +11,7 @@ from dcap.cli.arguments import add_workers, require_at_least, require_image_boun
 from dcap.core.errors import ConfigError
 from dcap.core.files import write_whole
 from dcap.core.log import output_console, print_json
+from dcap.core.outputs import PAGE_MARK, check_outputs, outputs_given
 from dcap.core.progress import progress_bars
 from dcap.geometry.canvas import MAX_PIXELS
 from dcap.records.checking import ImageRules
@@ -56,7 +57,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--root", metavar="DIR", help="report images that are outside this folder")
     parser.add_argument("--decode", action="store_true", help="decode every image; without it only headers are read")
     parser.add_argument("--no-images", action="store_true", help="do not open image files")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page of charts; it needs no network")
+    parser.add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help="write a page of charts, which needs no network; an older one is replaced",
+    )
     add_workers(parser)
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument(
@@ -73,13 +79,15 @@ def run(args: argparse.Namespace) -> int:
     """Print the report; the exit code is 1 when there are problems.
 
     Raises:
-        ConfigError: ``--decode`` is given with ``--no-images``, a number is too small, or there is no such file.
+        ConfigError: ``--decode`` is given with ``--no-images``, a number is too small, there is no such file, or
+            ``--html`` names one that is not to be replaced.
     """
     require_at_least(args, 0, "workers")
     require_image_bound(args, "max_pixels")
     if args.decode and args.no_images:
         raise ConfigError("--decode must not be given with --no-images")
     files = expand_sources(args.files)
+    check_outputs(outputs_given(("--html", args.html, PAGE_MARK)), files)
     images = None if args.no_images else ImageRules(args.root, args.max_pixels, args.decode)
     with progress_bars() as told:
         report = validate_files(files, images, args.workers, told)

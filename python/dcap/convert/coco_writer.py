@@ -34,7 +34,7 @@ from dcap.core.files import written_whole
 from dcap.core.progress import progress_of
 from dcap.geometry.measures import area_or_length
 from dcap.geometry.shapes import GeometryKind
-from dcap.records.files.opening import open_records
+from dcap.records.files.opening import expand_sources, open_records
 from dcap.records.record import Record
 
 _SPOOL_BYTES = 16 << 20
@@ -67,15 +67,17 @@ def to_coco(source: Path, out: Path, report: ConversionReport, options: CocoOpti
         options: How records become COCO.
 
     Returns:
-        Number of images; None where `strict` and a loss kept the file from being written.
+        Number of images; None where `strict` and a loss kept the file from being written. Without any image, none is
+        written either.
 
     Raises:
         ConfigError: `out` exists, and is not to be replaced.
         RecordError: A record is broken, or its image is elsewhere, and `report` stops at bad input.
     """
     options = options or CocoOptions()
-    check_target(out, source, options.overwrite)
-    records = open_records(source)
+    sources = expand_sources([source])
+    check_target(out, sources, options.overwrite)
+    records = open_records(sources)
     table = list(read_coco(options.categories, report).categories.values()) if options.categories else []
     # Broken records are counted in the pass that writes.
     ids = choose_ids((record for _, record in good_records(records, ConversionReport("skip"))), table)
@@ -103,6 +105,8 @@ def to_coco(source: Path, out: Path, report: ConversionReport, options: CocoOpti
                 lists["lines"].add(line)
         if options.strict and report.total:
             return None
+        if not lists["images"].count:
+            return 0
         with written_whole(out) as target:
             _write(target, lists, ids.entries)
     return lists["images"].count

@@ -97,28 +97,29 @@ def convert(
     """Write the records of a foreign data set as JSONL.
 
     Returns:
-        Number of records; None where `strict` and a loss kept the file from being written.
+        Number of records; None where `strict` and a loss kept the file from being written. Without any record, none is
+        written either.
 
     Raises:
         ConfigError: `out` exists, and is not to be replaced.
         RecordError: As `read_records`.
     """
     options = options or ConvertOptions()
-    check_target(out, source, options.overwrite)
+    check_target(out, [source], options.overwrite)
     count = 0
     try:
         with written_whole(out) as file:
             for record in read_records(reader, source, out, report, options):
                 file.write(record_line(to_dict(record)) + b"\n")
                 count += 1
-            if options.strict and report.total:
-                raise _LossError
-    except _LossError:
-        return None
+            if not count or (options.strict and report.total):
+                raise _UnwantedError
+    except _UnwantedError:
+        return None if options.strict and report.total else 0
     return count
 
 
-class _LossError(Exception):
+class _UnwantedError(Exception):
     """Leaves the block that would put the file in place."""
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from dcap.convert.conversion_report import ConversionReport, SourcePlace
-from dcap.core.errors import ConfigError, RecordError
+from dcap.core.errors import RecordError
+from dcap.core.outputs import Output, check_outputs
 from dcap.geometry.shapes import KEYS
 from dcap.records.files.opening import Records
 from dcap.records.json_line import MAX_LINE_BYTES
@@ -76,17 +77,15 @@ def _whole(values: list[float]) -> list[float]:
     return [int(value) if value.is_integer() else value for value in values]
 
 
-def check_target(target: Path, source: Path, overwrite: bool) -> None:
-    """Refuse to write over the input, or over a file unless `overwrite`.
+def check_target(target: Path, sources: Iterable[Path], overwrite: bool) -> None:
+    """Refuse to write over an input, or over a file unless `overwrite`.
+
+    Args:
+        target: The new file.
+        sources: What is read.
+        overwrite: Whether an older file may be replaced.
 
     Raises:
-        ConfigError: The file is there, or is the input itself.
+        ConfigError: The file is there, or is an input itself.
     """
-    if target.is_dir():
-        raise ConfigError(f"--out must be a file, not a folder: {target}")
-    if not target.is_file():  # nothing is there, or a pipe or device, which keeps nothing
-        return
-    if source.exists() and target.samefile(source):
-        raise ConfigError(f"--out must be another file than the input, {source}")
-    if not overwrite:
-        raise ConfigError(f"--out must be a new file, and {target} exists. Give --overwrite to replace it.")
+    check_outputs([Output("--out", target, overwrite)], sources)

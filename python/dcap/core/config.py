@@ -158,6 +158,17 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return _read_yaml(path.resolve(), (), {})
 
 
+def config_files(path: Path) -> list[Path]:
+    """Return a config file and the files that it extends, resolved.
+
+    Raises:
+        ConfigError: As `read_yaml`.
+    """
+    known: dict[Path, dict[str, Any]] = {}
+    _read_yaml(path.resolve(), (), known)
+    return list(known)
+
+
 def _read_yaml(path: Path, chain: tuple[Path, ...], known: dict[Path, dict[str, Any]]) -> dict[str, Any]:
     if path in chain:
         names = " -> ".join(p.name for p in (*chain, path))

@@ -70,6 +70,16 @@ def why_no_file(path: Path) -> str:
     return "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
 
 
+def is_stream(place: Path) -> bool:
+    """Whether a path is that of a pipe, a device or a file open here. What is written there replaces nothing."""
+    try:
+        return _number_of_open_file(place) is not None or (
+            place.exists() and not place.is_file() and not place.is_dir()
+        )
+    except OSError:  # such as a name that is too long; whoever writes says so
+        return False
+
+
 def cut_name(name: str, num_further: int) -> str:
     """Return the beginning of the name of a file, so that `num_further` bytes can be added to it."""
     while len(os.fsencode(name)) > _LONGEST_NAME - num_further:

@@ -61,7 +61,7 @@ class PredictionFile:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise CheckpointError(f"{path} must be written by one run at a time, and another one writes it") from None
-        meta = path.with_name(path.name + ".meta.json")
+        meta = meta_path(path)
         if not overwrite and path.stat().st_size:
             _check_meta(path, meta, made_with)
             self.kept, self.last = _cut_torn_line(path)
@@ -157,6 +157,11 @@ class LeftOut(msgspec.Struct, frozen=True):
     def origin(self) -> Origin:
         """File and line of the record."""
         return Origin(self.file, self.line)
+
+
+def meta_path(out: Path) -> Path:
+    """Return the path of the file that says what a prediction file depends on."""
+    return out.with_name(out.name + ".meta.json")
 
 
 def left_out_path(out: Path) -> Path:

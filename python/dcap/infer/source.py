@@ -19,6 +19,8 @@ log = get_logger(__name__)
 
 DType = Literal["float32", "bfloat16", "float16"]
 
+_READ = (".json", ".safetensors", ".jinja")
+"""Endings of the files that count."""
 END_BYTES = 1 << 20
 """Bytes at each end of a large file that count in its digest."""
 
@@ -153,6 +155,13 @@ def _compare_base(adapter: SavedAdapter, model: str) -> None:
                     model)  # fmt: skip
 
 
+def model_files(model: str, adapter: Path | None) -> list[Path]:
+    """Return the files of a model and an adapter that prediction may read, where these are folders."""
+    folders = [folder for folder in (Path(model), adapter) if folder is not None and folder.is_dir()]
+    found = [path for folder in folders for pattern in ("*", "*/*") for path in folder.glob(pattern)]
+    return [path for path in found if path.suffix in _READ]
+
+
 def digest_folder(folder: Path, end_bytes: int = END_BYTES) -> str:
     """Return a digest of a model's or adapter's configs and weights.
 
@@ -161,7 +170,7 @@ def digest_folder(folder: Path, end_bytes: int = END_BYTES) -> str:
         end_bytes: Of a file larger than this, only its size and this many bytes at each end count.
     """
     digest = hashlib.sha256()
-    for path in sorted(p for p in folder.iterdir() if p.suffix in (".json", ".safetensors", ".jinja")):
+    for path in sorted(p for p in folder.iterdir() if p.suffix in _READ):
         size = path.stat().st_size
         digest.update(f"{path.name}\0{size}\0".encode())
         with path.open("rb") as file:

@@ -31,7 +31,7 @@ from dcap.records.files.source import RecordSource, names_of, row_of
 from dcap.records.images import check_header, decode_image, find_darkness
 from dcap.records.json_line import Problem
 from dcap.records.preprocess import NO_CHAIN, Chain
-from dcap.records.record import Origin, Record, image_source, with_all_parts
+from dcap.records.record import Origin, Record, image_source, read_without_objects, with_all_parts
 from dcap.records.sixteen_bit import SixteenBit
 
 log = get_logger(__name__)
@@ -292,11 +292,17 @@ def read_range(files: Sequence[RecordSource], images: ImageRules | None, part: R
     for row in part.rows:
         line = file.line(row)
         record, problems = file.explain(row, line)
-        if record is None or images is None:
+        seen = record
+        if record is None and images is not None:
+            # Bad objects must not hide that the image is missing too.
+            seen = read_without_objects(line, file.origin(row), file.embedded(row))
+        if seen is None or images is None:
             yield ReadRecord(row, line, record, problems)
             continue
-        problem, note = check_image(record, images)
-        yield ReadRecord(row, line, record, (), note) if problem is None else ReadRecord(row, line, None, (problem,))
+        problem, note = check_image(seen, images)
+        if problem is not None:
+            record, problems = None, (*problems, problem)
+        yield ReadRecord(row, line, record, problems, note)
 
 
 def check_image(record: Record, rules: ImageRules) -> tuple[Problem | None, Problem | None]:

@@ -128,6 +128,24 @@ def read_or_explain(
     return record, tuple(problems)
 
 
+def read_without_objects(line: bytes, origin: Origin, embedded: EmbeddedImage | None = None) -> Record | None:
+    """Return a record with its image, its size and no objects, whatever is wrong with those it has.
+
+    `None`: the line is no JSON object, or image or size break the contract.
+    """
+    try:
+        data = decode_line(line)
+    except RecordError:
+        return None
+    problems: list[Problem] = []
+    image, canvas = _image(data, problems), _canvas(data, problems)
+    if problems or image is None or canvas is None:
+        return None
+    extra = {k: v for k, v in data.items() if k not in _OWN_KEYS}
+    none = ShapeArray.from_objects(())
+    return Record(image, canvas, none, (), (), None, {}, origin, extra=extra, embedded=embedded)
+
+
 def _read(line: bytes, origin: Origin, embedded: EmbeddedImage | None) -> tuple[Record | None, list[Problem]]:
     plain = read_plain(line, MAX_SIDE)
     if plain is not None and max(plain.width, plain.height) <= MAX_ASPECT_RATIO * min(plain.width, plain.height):

@@ -12,6 +12,9 @@ from dcap.augment import OPS
 from dcap.core.schema import json_schema
 from dcap.train.config import RunConfig
 
+SCHEMA_TITLE = "dcap run config"
+OPS_TITLE = "Ops for augmentation.ops, a list of {name: ..., prob: 1.0, params: {...}}. Below each name are its params."
+
 
 def config_schema() -> dict[str, Any]:
     """Return the JSON Schema of a config *file*: it may extend others, so no field is required.
@@ -29,7 +32,7 @@ def config_schema() -> dict[str, Any]:
     schema["properties"] = {"extends": extends, **schema["properties"]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "dcap run config",
+        "title": SCHEMA_TITLE,
         **schema,
     }
 
@@ -40,7 +43,7 @@ def op_lines() -> Iterator[str]:
     Raises:
         PluginError: An op of another package cannot be loaded.
     """
-    yield "Ops for augmentation.ops, a list of {name: ..., prob: 1.0, params: {...}}. Below each name are its params."
+    yield OPS_TITLE
     for name, schema in _ops().items():
         yield f"\n{name}: {schema['description']}"
         for field, about in schema["properties"].items():

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 
 from dcap.core.files import written_whole
+from dcap.core.outputs import GENERATOR
 from dcap.core.words import counted
 from dcap.geometry.canvas import MOST_PIXELS
 from dcap.geometry.shapes import ShapeArray
@@ -159,6 +161,11 @@ def wrap(text: str, width_px: int, font_px: int) -> list[str]:
 
 
 def write_png(path: Path, image: Pixels) -> None:
-    """Write a PNG file, whole or not at all; folders on the way are made."""
+    """Write a PNG file, whole or not at all; folders on the way are made.
+
+    It says that dcap wrote it, so that a later run may replace it.
+    """
+    about = PngInfo()
+    about.add_text("Software", GENERATOR)
     with written_whole(path, durable=False) as file:
-        Image.fromarray(image).save(file, format="PNG", optimize=True)
+        Image.fromarray(image).save(file, format="PNG", optimize=True, pnginfo=about)
