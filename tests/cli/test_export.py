@@ -6,11 +6,15 @@ from pathlib import Path
 import pytest
 
 from dcap.cli.__main__ import main
+from dcap.infer import export_proof
+from dcap.infer.export_proof import Proof
+from dcap.infer.source import ModelSource
 from support.tuned import KINDS, write_tuned
 
 
 @pytest.fixture(scope="module")
 def final(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
+    """A run whose update is so small that a cast to bfloat16 takes it away."""
     return write_tuned(tmp_path_factory.mktemp("run") / "final", tiny_folder, KINDS["lora"], scale=1e-6)
 
 
@@ -43,10 +47,24 @@ def test_a_comparison_gives_the_exit_code(final: Path, tmp_path: Path, capsys: p
     said = " ".join(capsys.readouterr().err.split())
     assert "too far apart: mean KL must be at most 0, not" in said
     assert json.loads((out / "export.json").read_text())["proof"]["mean_kl"] > 0
-    other = ["export", "--adapter", str(final), "--model", "builtin:tiny", "--check-model", str(out)]
-    assert main([*other, *compare, "--json", str(tmp_path / "apart.json")]) == 0
-    assert json.loads((tmp_path / "apart.json").read_text())["records"] == 1
-    assert "too far apart" not in capsys.readouterr().err
+
+
+def test_another_folder_is_compared_and_nothing_written(
+    final: Path, tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def fake(first: ModelSource, second: ModelSource, *_: object) -> Proof:
+        asked.extend((str(first.adapter), second.model))
+        return Proof(1, 2, 0.0, 0.0, 1.0, 1.0, 0, 0, None, None, None)
+
+    monkeypatch.setattr(export_proof, "prove", fake)
+    other = ["export", "--adapter", str(final), "--model", "builtin:tiny", "--check-model", str(tiny_folder)]
+    report = tmp_path / "apart.json"
+    assert main([*other, "--data", "builtin:photos/val.jsonl", "--json", str(report)]) == 0
+    assert asked == [str(final / "adapter"), str(tiny_folder)]
+    assert json.loads(report.read_text())["tokens"] == 2
+    assert list(tmp_path.iterdir()) == [report]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from dcap.core.errors import ConfigError, ImageError
 from dcap.infer.export_folder import ExportOptions, export
 from dcap.infer.export_proof import Proof, ProofOptions, coordinate_shifts, prove
 from dcap.infer.source import find_source
+from support.tuned import PROFILE
 
 EQUAL = Proof(
     records=2, tokens=20, max_logit_difference=0.0, mean_kl=0.0, equal_top1=1.0, equal_answers=1.0, objects=3,
@@ -115,6 +116,9 @@ def test_options_must_make_sense(options: Callable[..., ProofOptions], tmp_path:
         options(num_records=0)
     with pytest.raises(ConfigError, match="--max-kl must be at least 0"):
         options(max_kl=-1.0)
+    assert options().asked(PROFILE) is PROFILE
+    with pytest.raises(ConfigError, match="not 'poles'; the model was not trained on a mixture"):
+        options(dataset="poles").asked(PROFILE)
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(ConfigError, match="--data must hold at least one record"):
         options(data=(tmp_path / "empty.jsonl",)).records()

@@ -14,7 +14,7 @@ from dcap.core.config import build
 from dcap.core.errors import CheckpointError, ConfigError
 from dcap.core.manifest import seal
 from dcap.data.config import DataConfig, resolve_profile
-from dcap.infer.source import digest_folder, find_source
+from dcap.infer.source import digest_folder, find_source, tuned_source
 
 PROFILE = dataclasses.replace(resolve_profile(DataConfig()), answer=AnswerProfile(format="qwen", emit_norm="norm100"))
 
@@ -167,6 +167,8 @@ def test_a_data_set_of_a_mixture_is_asked_as_in_training(
     save_profile(tmp_path / "final", resolve_profile(build(DataConfig, {"mixture": [entry]})))
     assert find_source(str(model), adapter, "towers").profile.prompts.dense == "Parts?"
     assert not caplog.records
+    tuned_source(str(model), tmp_path / "final")
+    assert not caplog.records, "an export keeps the profiles of all data sets"
     find_source(str(model), adapter)
     assert "give --dataset, one of towers" in caplog.text
     with pytest.raises(ConfigError, match="not 'poles'"):

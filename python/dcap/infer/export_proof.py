@@ -174,7 +174,7 @@ def prove(first: ModelSource, second: ModelSource, options: ProofOptions, revisi
     shifts = [coordinate_shifts(a, b) for a, b in pairs]
     moved = np.concatenate([values for _, values in shifts])
     common = sum(count for count, _ in shifts)
-    most = sum(max(len(a.captions), len(b.captions)) for a, b in pairs)
+    all_objects = sum(len(a.captions) + len(b.captions) for a, b in pairs)
     same = [a.text == b.text for a, b in zip(one.predictions, two.predictions, strict=True)]
     has_truth = any(record.captions for record in records) and first.mode == "dense"
     f1 = [score(records, trace.predictions).objects.f1 for trace in (one, two)] if has_truth else None
@@ -187,7 +187,7 @@ def prove(first: ModelSource, second: ModelSource, options: ProofOptions, revisi
         equal_top1=top1,
         equal_answers=sum(same) / len(same),
         objects=common,
-        objects_apart=most - common,
+        objects_apart=all_objects - 2 * common,
         median_shift=float(np.median(moved)) if len(moved) else None,
         p99_shift=float(np.percentile(moved, 99)) if len(moved) else None,
         f1_change=f1[1] - f1[0] if f1 is not None else None,
