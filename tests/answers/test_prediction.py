@@ -102,6 +102,13 @@ def test_byte_order_mark_blank_lines_and_crlf_are_accepted(tmp_path: Path) -> No
         ({"finish": "end"}, r'finish must be stop or length, not "end"$'),
         ({"source": {"file": "a.jsonl"}}, r"source\.line must be given$"),
         ({"text": None}, r"text must be text, not null$"),
+        ({"dropped": 3}, r"dropped must be an object, not a whole number$"),
+        ({"dropped": {"repeats": "x"}}, r"dropped\.repeats must be a whole number, not text$"),
+        ({"dropped": {"repeats": -1}}, r"dropped\.repeats must be within 0\.\.2147483647, not -1$"),
+        (
+            {"dropped": {"overlaps": 10**18}},
+            r"dropped\.overlaps must be within 0\.\.2147483647, not 1000000000000000000$",
+        ),
         ({"source": {"file": "a.jsonl", "line": "1"}}, r"source\.line must be a whole number, not text$"),
     ],
 )

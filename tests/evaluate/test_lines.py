@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely.geometry import LineString, MultiLineString
 
-from dcap.evaluate.lines import covered_lengths, line_agreement, line_lengths
+from dcap.evaluate.lines import MAX_PAIRS, covered_lengths, line_agreement, line_lengths, run_alongside
 from dcap.geometry.shapes import GeometryKind, ShapeArray
 
 
@@ -84,6 +84,17 @@ def test_no_lines_on_either_side() -> None:
     assert covered_lengths(some, ShapeArray.empty(), 5.0).tolist() == [0.0]
     assert covered_lengths(ShapeArray.empty(), some, 5.0).tolist() == []
     assert line_agreement(ShapeArray.empty(), some, 5.0).shape == (0, 1)
+    nothing = run_alongside(some, ShapeArray.empty(), 5.0)
+    assert (nothing.agreement.shape, nothing.covered_a.tolist(), nothing.covered_b.tolist()) == ((1, 0), [0.0], [])
+
+
+@settings(max_examples=40, deadline=None)
+@given(line_arrays(), line_arrays(), st.floats(0.5, 30), st.sampled_from([7, MAX_PAIRS]))
+def test_both_measures_come_from_one_pass(a: ShapeArray, b: ShapeArray, tolerance: float, max_pairs: int) -> None:
+    found = run_alongside(a, b, tolerance, max_pairs)
+    np.testing.assert_allclose(found.agreement, line_agreement(a, b, tolerance))
+    np.testing.assert_allclose(found.covered_a, covered_lengths(a, b, tolerance))
+    np.testing.assert_allclose(found.covered_b, covered_lengths(b, a, tolerance))
 
 
 @settings(max_examples=60, deadline=None)

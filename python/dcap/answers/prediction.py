@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -28,17 +28,18 @@ from dcap.records.json_line import decode_line
 from dcap.records.record import Origin
 
 Finish = Literal["stop", "length"]
-_Count = Annotated[int, msgspec.Meta(ge=0)]
+MOST_DROPPED = 2**31 - 1
+"""Bound on each number of `Dropped`."""
 
 
 class Dropped(msgspec.Struct, frozen=True, omit_defaults=True):
     """Numbers of objects of an answer that were dropped on request; they are still in its text."""
 
-    repeats: _Count = 0
+    repeats: int = 0
     """Objects that repeat an earlier one exactly."""
-    overlaps: _Count = 0
+    overlaps: int = 0
     """Objects that overlap a better one of the same caption."""
-    unsure: _Count = 0
+    unsure: int = 0
     """Objects with a score that is too low."""
 
     @property
@@ -192,7 +193,7 @@ def parse_prediction(line: bytes, where: str) -> Prediction:
         problems=tuple(data.problems),
         finish=data.finish,
         source=Origin(data.source.file, data.source.line) if data.source else None,
-        dropped=data.dropped,
+        dropped=_checked(data.dropped, where),
         where=where,
     )
 
@@ -230,6 +231,14 @@ def _scores(objects: Sequence[dict[str, Any]], where: str) -> tuple[float | None
         if score is not None and not (number and math.isfinite(score) and 0 <= score <= 1):
             raise RecordError(f"{where}: objects[{i}].score must be a number within 0..1, not {show(score)}")
     return tuple(scores) if any(score is not None for score in scores) else ()
+
+
+def _checked(dropped: Dropped, where: str) -> Dropped:
+    for name in dropped.__struct_fields__:
+        value = getattr(dropped, name)
+        if not 0 <= value <= MOST_DROPPED:
+            raise RecordError(f"{where}: dropped.{name} must be within 0..{MOST_DROPPED}, not {show(value)}")
+    return dropped
 
 
 def read_predictions(name: str | Path) -> Iterator[Prediction]:

@@ -190,7 +190,8 @@ def _evaluate(args: argparse.Namespace, options: ScoreOptions, pruning: Pruning)
         grids += ap_grids(ap, args.categories)
     if args.worst:
         grids.append(worst_grid(evaluation, args.worst))
-    _show(args, f"dcap evaluate {args.pred}", grids, evaluation_tree(evaluation, ap), sweep_curves(evaluation.counts))
+    tree = evaluation_tree(evaluation, ap) if args.json else {}
+    _show(args, f"dcap evaluate {args.pred}", grids, tree, sweep_curves(evaluation.counts))
     if args.sheet and args.worst + args.best:
         write_png(args.sheet, score_sheet(evaluation, args.worst, args.best, args.root, args.sixteen_bit))
         log.info("the worst and best images are drawn in %s", args.sheet)

@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from dcap.answers.prediction import Prediction
 from dcap.core.errors import MissingPackageError, RecordError
 from dcap.core.words import counted
 from dcap.evaluate.captions import token_f1
 from dcap.evaluate.counting import SideCount
-from dcap.evaluate.evaluation import Evaluation, ImageResult
+from dcap.evaluate.evaluation import Evaluation
 from dcap.evaluate.matching import Floats, is_line, reaches, right_by_score, similarity
 from dcap.geometry.shapes import GeometryKind, ShapeArray
 from dcap.records.record import Record
@@ -211,10 +212,11 @@ def _dense_caption(evaluation: Evaluation) -> dict[str, Any]:
     flags: list[list[Any]] = []
     scores, num_truth = [np.zeros(0)], 0
     for result in evaluation.images:
-        num_truth += len(result.pair.truth.shapes)
-        if result.pair.pred is not None and result.count.ranked is not None:
-            scores.append(result.count.ranked.scores)
-            flags.append(_right_at_all(result, evaluation.options.line_tolerance_px))
+        truth, pred, ranked = result.pair.truth, result.pair.pred, result.count.ranked
+        num_truth += len(truth.shapes)
+        if pred is not None and ranked is not None:
+            scores.append(ranked.scores)
+            flags.append(_right_at_all(truth, pred, ranked.scores, evaluation.options.line_tolerance_px))
     everyone = np.concatenate(scores)
     ap = [
         [
@@ -232,17 +234,14 @@ def _dense_caption(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _right_at_all(result: ImageResult, line_tolerance_px: float) -> list[Any]:
+def _right_at_all(truth: Record, pred: Prediction, scores: Floats, line_tolerance_px: float) -> list[Any]:
     """Return which predictions are right at each pair of thresholds, IoU by caption."""
-    truth, pred = result.pair.truth, result.pair.pred
-    assert pred is not None
-    assert result.count.ranked is not None
     alike = similarity(truth.shapes, pred.shapes, line_tolerance_px)
     words: Floats = np.zeros(alike.shape)
     for i, j in np.argwhere(reaches(alike, DENSE_IOU[0])):
         words[i, j] = token_f1(truth.captions[i], pred.captions[j])
     return [
-        right_by_score(reaches(alike, iou) & reaches(words, least), result.count.ranked.scores)
+        right_by_score(reaches(alike, iou) & reaches(words, least), scores)
         for iou in DENSE_IOU
         for least in DENSE_CAPTION
     ]

@@ -61,6 +61,8 @@ class Alongside:
 
 def run_alongside(a: ShapeArray, b: ShapeArray, tolerance_px: float, max_pairs: int = MAX_PAIRS) -> Alongside:
     """Return `line_agreement` and both `covered_lengths` at the price of one of them; arguments are those of both."""
+    if not len(a) or not len(b):
+        return Alongside(np.zeros((len(a), len(b))), np.zeros(len(a)), np.zeros(len(b)))
     shares, covered_a = _shares(a, b, tolerance_px, max_pairs)
     others, covered_b = _shares(b, a, tolerance_px, max_pairs)
     total = shares + others.T
