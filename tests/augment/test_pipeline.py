@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import EntryPoint
 from typing import Any, Literal
 
@@ -10,15 +11,18 @@ import pytest
 import shapely
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from dcap.augment import Pipeline, Scene, register
 from dcap.augment.fit import fit_canvas
+from dcap.augment.plan import Plan
 from dcap.augment.policy import DropRules, Skip, View, Warp
+from dcap.augment.rendering import render
 from dcap.augment.walk import Walk
 from dcap.core import registry
 from dcap.core.errors import ConfigError, GeometryError
 from dcap.core.random import generator
-from dcap.geometry import Affine, Canvas, ShapeArray, area_or_length
+from dcap.geometry import Affine, Canvas, ShapeArray, TileWindow, area_or_length, transform_and_clip
 from support.augment_cases import CANVAS, CAPTIONS, SHAPES, plan
 
 OPS = [
@@ -269,3 +273,70 @@ def test_a_seed_is_as_good_as_a_generator() -> None:
     seeded, drawn = pipeline.plan(canvas, shapes, 5), pipeline.plan(canvas, shapes, np.random.default_rng(5))
     assert seeded.plan.to_tree() == drawn.plan.to_tree()
     assert seeded.plan.to_tree() != pipeline.plan(canvas, shapes, 6).plan.to_tree()
+
+
+@given(PIPELINES, st.integers(0, 1000))
+def test_to_a_tile_its_window_is_the_image(ops: list[dict[str, Any]], seed: int) -> None:
+    """The same ops on the window cut out of image and shapes give the same pixels and the same shapes."""
+    window = TileWindow(x=24, y=16, height=64, width=100)
+    # Soft edges: the resampling counts in parts of a pixel, which begin elsewhere in the whole image.
+    blocks = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
+    image = np.array(Image.fromarray(blocks).resize((160, 96), Image.Resampling.BICUBIC))
+    pipeline, fit = Pipeline.from_config(ops), partial(fit_canvas, min_pixels=4096, max_pixels=20_000)
+    tile = pipeline.plan(CANVAS, SHAPES, generator(seed), CAPTIONS, fit, window=window)
+    cut = transform_and_clip(SHAPES, Affine.translation(-24, -16), window.canvas, "largest")
+    part = Scene(window.canvas, cut.shapes, tuple(CAPTIONS[i] for i in cut.source_index), image[16:80, 24:124])
+    alone = pipeline(part, generator(seed), fit)
+    assert tile.scene.captions == alone.scene.captions
+    assert np.array_equal(tile.source_index, cut.source_index[alone.source_index])
+    assert tile.scene.shapes.xy == pytest.approx(alone.scene.shapes.xy, abs=1e-9)
+    assert tile.visible_fraction == pytest.approx(alone.visible_fraction)
+    assert tile.telemetry.num_objects == alone.telemetry.num_objects
+    rendered = render(image, tile.plan)
+    if tile.plan.interpolation == "model":
+        assert np.array_equal(rendered, alone.scene.image)
+    else:  # colour steps may enlarge the difference
+        differs = (np.abs(rendered.astype(int) - alone.scene.image.astype(int)) > 1).any(axis=-1)
+        assert differs.mean() < 0.01
+
+
+def test_objects_of_a_tile_are_those_that_it_shows_enough_of() -> None:
+    boxes = [[0, 0, 50, 50], [70, 40, 100, 60], [60, 0, 64, 10], [120, 0, 150, 20], [0, 60, 160, 96]]
+    shapes = ShapeArray.from_points([np.reshape(each, (2, 2)) for each in boxes], [0] * 5)
+    rules = DropRules(0.3, large_by_canvas=True)
+    window = TileWindow(x=0, y=0, height=64, width=64)
+    result = Pipeline().plan(CANVAS, shapes, generator(0), "abcde", window=window, window_rules=rules)
+    # b and d are not in the window; it shows 4 of the 36 rows of e, 4 x 64 of 4096 pixels.
+    assert result.scene.captions == ("a", "c")
+    assert result.telemetry.dropped == {4: "4% visible after the tile, less than 30%"}
+    assert result.telemetry.num_objects == 3
+    large = ShapeArray.from_points([[[0, 0], [160, 96]], [[0, 20], [160, 20]]], [0, 2])
+    for rule, names in ((rules, ("a", "b")), (DropRules(0.5), ())):
+        result = Pipeline().plan(CANVAS, large, generator(0), "ab", window=window, window_rules=rule)
+        assert result.scene.captions == names
+
+
+def test_a_plan_with_a_window_is_read_back() -> None:
+    window = TileWindow(x=24, y=16, height=64, width=100)
+    result = plan([{"name": "hflip"}], 0)
+    assert "window" not in result.plan.to_tree()
+    tile = Pipeline.from_config([{"name": "hflip"}]).plan(CANVAS, SHAPES, generator(0), CAPTIONS, window=window).plan
+    assert tile.describe().startswith("160x96, tile 100x64 at (24, 16) -> 100x64")
+    again = Plan.from_json(tile.to_json())
+    assert again.window == window
+    image = np.random.default_rng(0).integers(0, 256, (96, 160, 3), dtype=np.uint8)
+    assert np.array_equal(render(image, again), render(image, tile))
+    tree = tile.to_tree()
+    tree["window"]["width"] = 137
+    with pytest.raises(ConfigError, match="window must be inside the source, not 137x64 at"):
+        Plan.from_tree(tree)
+
+
+def test_a_window_of_a_shrunk_image_is_the_same_part() -> None:
+    image = np.repeat(np.repeat(np.random.default_rng(0).integers(0, 256, (48, 80, 3), np.uint8), 2, 0), 2, 1)
+    window = TileWindow(x=24, y=16, height=64, width=128)
+    pipeline = Pipeline.from_config([{"name": "resize_by_scale", "params": {"lo": 0.5, "hi": 0.5}}])
+    tile = pipeline.plan(CANVAS, SHAPES, generator(0), CAPTIONS, window=window).plan
+    assert tile.decode_shrink == 2
+    small = np.ascontiguousarray(image[::2, ::2])
+    assert np.array_equal(render(small, tile), small[8:40, 12:76])

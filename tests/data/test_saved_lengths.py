@@ -111,6 +111,15 @@ def test_another_config_is_planned_again(
     assert len(planned) == 2
 
 
+def test_lengths_of_tiles_depend_on_how_images_are_cut(tiny_folder: Path, path: Path, planned: list[str]) -> None:
+    for number, change in enumerate(({"size": 64}, {"size": 70}, {"size": 70, "min_coverage": 0.9}), 1):
+        for _ in range(2):
+            tiled = dataset(tiny_folder, path, tiles=change)
+            lengths = [tiled.plan(0, i).length for i in range(len(tiled))]
+            assert sample_sizes(tiled, 0).tokens.tolist() == lengths
+        assert len(planned) == number
+
+
 def test_other_records_tokens_or_code_are_planned_again(
     tiny_folder: Path, path: Path, planned: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

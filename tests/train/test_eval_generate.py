@@ -14,7 +14,7 @@ import torch
 
 from dcap.answers.profile import AnswerProfile
 from dcap.core.errors import ConfigError
-from dcap.data.config import DataConfig
+from dcap.data.config import DataConfig, TilesConfig
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.epoch import EpochRules, plan_epoch
 from dcap.model.config import AdapterConfig
@@ -156,6 +156,21 @@ def test_a_bad_image_is_left_out_where_that_is_wanted(
     file = tmp_path / "five.jsonl"
     file.write_text("".join(json.dumps(record) + "\n" for record in records))
     check(validate_by_answers(make_learner(), dataset(file, on_bad_record="skip"), range(5), SMALL))
+
+
+def test_a_tile_is_scored_against_its_own_objects(
+    make_learner: Any, photo_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = min(json.loads(line)["width"] for line in photo_file.read_text().splitlines()) - 8
+    found = dataset(photo_file, tiles=TilesConfig(max(size, 64), min_coverage=0.0))
+    assert len(found) > 4
+    samples = [found[k] for k in range(len(found))]
+    sums = [round(float(s.pixel_values.sum())) for s in samples if s.pixel_values is not None]
+    texts = {key: (sample.answer, True) for key, sample in zip(sums, samples, strict=True)}
+    monkeypatch.setattr(eval_generate, "Generator", lambda *_: Oracle(texts))
+    scores = validate_by_answers(make_learner(), found, range(len(found)), SMALL)
+    assert scores is not None
+    assert scores["eval/f1_75"] == 1.0
 
 
 @pytest.mark.parametrize(("dtype", "kind"), [("float32", "lora"), ("bfloat16", "lora"), ("bfloat16", "full")])

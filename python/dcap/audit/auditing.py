@@ -159,8 +159,9 @@ def _look(
         records = dataset.records
         file, row = int(records.file_index[index]), int(records.row_index[index])
         where = str(records.files[file].origin(row))
+        again = draw > 0 or records.tile_of(index) > 0
         for check, result in zip(SAMPLE_CHECKS, results, strict=True):
-            if draw and check in RECORD_CHECKS:
+            if again and check in RECORD_CHECKS:
                 continue
             try:
                 found = check(sample)
@@ -168,6 +169,6 @@ def _look(
                 found = [Found(str(error))]
             if found is not None:
                 result.add(where, found)
-        if not draw:
+        if not again:
             rows.append((file, row, records.files[file].line(row), records.files[file][row]))
     return results, Fingerprints.of(rows, with_images=True)

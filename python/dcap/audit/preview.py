@@ -178,7 +178,7 @@ def tiles(preview: Preview, side: int) -> list[Tile]:
     # The reasons are below the other picture. Here they would hide this one.
     crossed = dict.fromkeys(preview.crossed, "")
     image, shapes = scaled_to(preview.image, record.shapes, side)
-    title = f"{record.origin}  {record.canvas.width}x{record.canvas.height}"
+    title = f"{record.name}  {record.canvas.width}x{record.canvas.height}"
     notes = (record.image, *preview.notes, *([record.summary] if record.summary else []))
     out = [Tile(draw_shapes(image, shapes, record.captions, dropped=crossed), title, notes)]
     for epoch, draw in enumerate(preview.draws):
@@ -212,4 +212,4 @@ def entry(preview: Preview) -> Entry:
             gone=draw.gone,
         )
         panels.append(panel)
-    return Entry(f"{record.origin}  {record.image}", tuple(panels))
+    return Entry(f"{record.name}  {record.image}", tuple(panels))

@@ -66,7 +66,7 @@ class Replay:
         image = record.embedded or image_path(record, dataset.data.root).resolve()
         step = "" if key.when is None else f", step {key.when.step}"
         draw = f", draw {key.draw}" if key.draw else ""
-        name = f"{record.origin} {record.image}, epoch {key.epoch}{draw}{step}"
+        name = f"{record.name} {record.image}, epoch {key.epoch}{draw}{step}"
         return cls(
             name=name,
             image=image,
@@ -171,7 +171,8 @@ def find_sample(
     if epoch < 0:
         raise ConfigError(f"epoch must be at least 0, not {epoch}")
     if index not in range(len(dataset)):
-        raise ConfigError(f"index must be within 0..{len(dataset) - 1}, the records of {dataset.split}, not {index}")
+        what = "records" if dataset.records.tiling is None else "tiles"
+        raise ConfigError(f"index must be within 0..{len(dataset) - 1}, the {what} of {dataset.split}, not {index}")
     taken = int((dataset.samples(epoch).index == index).sum())
     if not taken:
         raise ConfigError(f"index must be that of a record that epoch {epoch} takes, not {index}")

@@ -16,7 +16,7 @@ from dcap.augment.color import ColorStep
 from dcap.augment.config import AugmentConfig
 from dcap.augment.fit import MULTIPLE
 from dcap.augment.plan import AugmentResult, Plan
-from dcap.augment.policy import Copy, Recolor, SizesCanvas, Skip, Transform, Warp
+from dcap.augment.policy import NO_RULES, Copy, DropRules, Recolor, SizesCanvas, Skip, Transform, Warp
 from dcap.augment.rendering import render
 from dcap.augment.scene import Scene
 from dcap.augment.schedule import Curriculum, TrainingStep
@@ -28,6 +28,7 @@ from dcap.core.errors import PluginError
 from dcap.core.log import get_logger
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
+from dcap.geometry.tiling import TileWindow
 
 log = get_logger(__name__)
 
@@ -87,6 +88,9 @@ class Pipeline:
         rng: np.random.Generator | int,
         captions: Sequence[str] | None = None,
         fit: Fit | None = None,
+        *,
+        window: TileWindow | None = None,
+        window_rules: DropRules = NO_RULES,
     ) -> AugmentResult:
         """Draw the effects of all ops on a scene and map its shapes, without pixels.
 
@@ -96,6 +100,8 @@ class Pipeline:
             rng: The only source of chance, such as ``numpy.random.default_rng(seed)``; or the seed alone.
             captions: N texts; empty ones when not given.
             fit: The model's own resize, fused as the last geometric step. `None`: the canvas of the last op stays.
+            window: The part of the image that the sample shows. It is cut out before the first op. `None`: all of it.
+            window_rules: Which objects of the window stay.
 
         Returns:
             The result, its scene without an image.
@@ -107,7 +113,10 @@ class Pipeline:
         texts = tuple(captions) if captions is not None else ("",) * len(shapes)
         rules = self.config
         walk = Walk.start(canvas, shapes, texts, rules.box_policy, rules.split_policy, rules.completeness)
-        done = _Done()
+        done = _Done(len(shapes), self.values)
+        if window is not None:
+            walk = walk.windowed(window, window_rules)
+            done.num_objects = len(np.unique(walk.source_index)) + len(walk.dropped)
         bypassed = bool(rng.random() < rules.bypass_prob)
         for stage in () if bypassed else self.stages:
             walk = done.draw(stage, walk, rng)
@@ -122,17 +131,9 @@ class Pipeline:
             interpolation=rules.interpolation if done.applied else "model",
             steps=tuple(done.words),
             pastes=walk.pastes,
+            window=window,
         )
-        telemetry = Telemetry(
-            num_objects=len(shapes),
-            dropped=walk.dropped,
-            applied=tuple(done.applied),
-            skipped=tuple(done.skipped),
-            padding_share=walk.padding_share(),
-            bypassed=bypassed,
-            num_pasted=int(walk.is_copy.sum()),
-            curriculum=self.values,
-        )
+        telemetry = done.telemetry(walk, bypassed)
         scene = Scene(walk.canvas, walk.shapes, walk.captions)
         return AugmentResult(scene, walk.source_index, walk.visible_fraction, walk.is_copy, plan, telemetry)
 
@@ -167,6 +168,8 @@ class Pipeline:
 class _Done:
     """All that the ops of one sample did besides moving its shapes."""
 
+    num_objects: int
+    curriculum: Mapping[str, float]
     color: list[ColorStep] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
     applied: list[str] = field(default_factory=list)
@@ -198,3 +201,16 @@ class _Done:
         self.applied.append(stage.name)
         self.words.append(f"{stage.name}: {effect.words}")
         return walk
+
+    def telemetry(self, walk: Walk, bypassed: bool) -> Telemetry:
+        """Return counts and reasons of the sample, given its state at the end."""
+        return Telemetry(
+            num_objects=self.num_objects,
+            dropped=walk.dropped,
+            applied=tuple(self.applied),
+            skipped=tuple(self.skipped),
+            padding_share=walk.padding_share(),
+            bypassed=bypassed,
+            num_pasted=int(walk.is_copy.sum()),
+            curriculum=self.curriculum,
+        )

@@ -16,6 +16,7 @@ from dcap.core.config import build, to_tree
 from dcap.core.errors import ConfigError, GeometryError
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import MAX_PIXELS, MOST_PIXELS, Canvas
+from dcap.geometry.tiling import TileWindow
 
 Interpolation = Literal["linear", "cubic", "model"]
 
@@ -59,6 +60,7 @@ class Plan:
             is resized exactly as Hugging Face's processor does it.
         steps: The changes in words.
         pastes: Parts of the source that the image shows a second time. Later ones cover earlier ones.
+        window: The part of the source that is cut out before anything else. `None`: all of it.
     """
 
     source: Canvas
@@ -69,6 +71,7 @@ class Plan:
     interpolation: Interpolation
     steps: tuple[str, ...]
     pastes: tuple[Paste, ...] = ()
+    window: TileWindow | None = None
 
     @property
     def decode_shrink(self) -> int:
@@ -81,7 +84,9 @@ class Plan:
 
     def describe(self) -> str:
         """Return the plan in words, one line per step."""
-        head = f"{self.source.width}x{self.source.height} -> {self.canvas.width}x{self.canvas.height}"
+        source = f"{self.source.width}x{self.source.height}"
+        tile = "" if self.window is None else f", tile {self.window}"
+        head = f"{source}{tile} -> {self.canvas.width}x{self.canvas.height}"
         return "\n".join([head, *(self.steps or ("no augmentation",))])
 
     def to_json(self) -> str:
@@ -102,7 +107,8 @@ class Plan:
         names = ("source", "canvas", "affine", "interpolation", "steps")
         tree = {name: to_tree(getattr(self, name)) for name in names}
         pastes = [{"affine": to_tree(paste.affine), "region": paste.region.tolist()} for paste in self.pastes]
-        return {**tree, "region": self.region.tolist(), "pastes": pastes, "color": color}
+        window = {} if self.window is None else {"window": to_tree(self.window)}
+        return {**tree, "region": self.region.tolist(), "pastes": pastes, "color": color, **window}
 
     @classmethod
     def from_json(cls, text: str, where: str = "plan") -> Plan:
@@ -139,7 +145,17 @@ class Plan:
         ]
         pastes = tuple(Paste(item.affine, _points(item.region)) for item in tree.pastes)
         region = _points(tree.region)
-        return cls(tree.source, tree.canvas, tree.affine, region, tuple(color), tree.interpolation, tree.steps, pastes)
+        return cls(
+            source=tree.source,
+            canvas=tree.canvas,
+            affine=tree.affine,
+            region=region,
+            color=tuple(color),
+            interpolation=tree.interpolation,
+            steps=tree.steps,
+            pastes=pastes,
+            window=tree.window,
+        )
 
 
 @dataclass(frozen=True)
@@ -164,6 +180,7 @@ class _PlanTree:
     interpolation: Interpolation
     steps: tuple[str, ...]
     pastes: tuple[_PasteTree, ...] = ()
+    window: TileWindow | None = None
 
 
 def _points(region: tuple[tuple[float, float], ...]) -> npt.NDArray[np.float64]:
@@ -176,6 +193,11 @@ def _check_bounds(tree: _PlanTree, where: str) -> None:
             raise ConfigError(f"{where}.{name} must have at most {most} pixels, not {canvas.num_pixels}")
         if max(canvas.height, canvas.width) > MAX_SIDE:
             raise ConfigError(f"{where}.{name} must have sides of at most {MAX_SIDE} pixels, not {canvas}")
+    if (window := tree.window) is not None:
+        right, bottom = window.x + window.width, window.y + window.height
+        inside = 0 <= window.x < right <= tree.source.width and 0 <= window.y < bottom <= tree.source.height
+        if not inside:
+            raise ConfigError(f"{where}.window must be inside the source, not {window}")
     if len(tree.color) > MAX_STEPS:
         raise ConfigError(f"{where}.color must have at most {MAX_STEPS} steps, not {len(tree.color)}")
     if len(tree.pastes) > MAX_PASTES:
@@ -204,7 +226,7 @@ class AugmentResult:
         visible_fraction: float64 (M,): share of that object's area (length for lines) that the result shows. With
             ``split_policy="largest"`` only the kept part counts, even if more of the object is on the canvas. With
             ``"all"`` all its parts count together, and each has the same number. A length is measured on the canvas of
-            the op that cuts it.
+            the op that cuts it. In a tile, what the tile shows of an object counts as all of it.
         is_copy: bool (M,): whether it is a pasted copy; the original may be there as well.
         plan: All changes.
         telemetry: Objects kept and dropped, ops skipped, and why.

@@ -60,12 +60,15 @@ class DropRules:
         min_objects: Skip the warp when fewer objects would remain. In an image with fewer objects, skip it when any
             would be lost.
         skip_if_line: Skip the warp when it would cut or drop a line.
+        large_by_canvas: Compare what is visible of an object that is larger than the canvas with the canvas, not with
+            the object: its area with that of the canvas, the length of a line with the shorter side.
     """
 
     min_coverage: float = 0.0
     completeness_threshold: float = 0.0
     min_objects: int = 0
     skip_if_line: bool = False
+    large_by_canvas: bool = False
 
 
 NO_RULES = DropRules()

@@ -21,6 +21,7 @@ from dcap.augment.plan import Paste, Plan
 from dcap.core.errors import GeometryError
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import Canvas
+from dcap.geometry.tiling import TileWindow
 
 FILL = 128
 """Mid grey, the colour of areas without a source pixel."""
@@ -47,11 +48,13 @@ def render(image: Image, plan: Plan) -> Image:
         GeometryError: The image has another extent than the plan's source.
     """
     shrink = _decode_shrink(image, plan)
+    source = Affine.scaling(shrink)
+    if plan.window is not None:
+        image, source = _cut_out(image, plan.window, shrink)
     if plan.interpolation == "model":
         return resize_for_model(image, plan.canvas)
-    affine = plan.affine @ Affine.scaling(shrink) if shrink > 1 else plan.affine
-    pixels = _warped(image, affine, plan.canvas, plan.interpolation)
-    pixels = _with_pastes(pixels, image, plan, shrink, plan.interpolation)
+    pixels = _warped(image, plan.affine @ source, plan.canvas, plan.interpolation)
+    pixels = _with_pastes(pixels, image, plan, source, plan.interpolation)
     pixels = apply_color(pixels, plan.color, in_place=True)
     # A colour step may return any view.
     pixels = np.require(pixels, np.uint8, ["C_CONTIGUOUS", "WRITEABLE"])
@@ -104,6 +107,20 @@ def _decode_shrink(image: Image, plan: Plan) -> int:
     raise GeometryError(f"image must be {height}x{width}x3, not {image.shape}")
 
 
+def _cut_out(image: Image, window: TileWindow, shrink: int) -> tuple[Image, Affine]:
+    """Return a window of the source, in whole pixels of `image`, and the map from what is returned to the source.
+
+    Args:
+        image: uint8 (H, W, 3), the source, as decoded.
+        window: In pixels of the source.
+        shrink: Factor by which `image` is smaller than the source.
+    """
+    x, y = window.x // shrink, window.y // shrink
+    right, bottom = -(-(window.x + window.width) // shrink), -(-(window.y + window.height) // shrink)
+    part = np.ascontiguousarray(image[y:bottom, x:right])
+    return part, Affine.scaling(shrink) @ Affine.translation(x, y)
+
+
 def _warped(image: Image, affine: Affine, canvas: Canvas, interpolation: Resampling) -> Image:
     """Resample an image. Outside it, the nearest border pixel is repeated.
 
@@ -143,18 +160,18 @@ def _averaged(image: Image, affine: Affine, block: list[int]) -> tuple[Image, Af
     return np.asarray(small, np.uint8), affine @ Affine.scaling(kx, ky)
 
 
-def _with_pastes(pixels: Image, image: Image, plan: Plan, shrink: int, interpolation: Resampling) -> Image:
+def _with_pastes(pixels: Image, image: Image, plan: Plan, source: Affine, interpolation: Resampling) -> Image:
     """Put every paste of `plan` over `pixels`. An edge pixel is blended by its covered share.
 
     Args:
         pixels: uint8 (H', W', 3), of the plan's final canvas; changed in place.
-        image: uint8 (H, W, 3), the source, as decoded.
+        image: uint8 (H, W, 3), of the source.
         plan: The plan with the pastes.
-        shrink: Factor by which `image` is smaller than the plan's source.
+        source: Frame of `image` to that of the plan's source.
         interpolation: Between the pixels.
     """
     for paste in plan.pastes:
-        _paste(pixels, image, Paste(paste.affine @ Affine.scaling(shrink), paste.region), interpolation)
+        _paste(pixels, image, Paste(paste.affine @ source, paste.region), interpolation)
     return pixels
 
 

@@ -18,6 +18,7 @@ from dcap.geometry.canvas import MAX_PIXELS, Canvas
 from dcap.geometry.clipping import Clipped, Rect, clip, difference, transform, transform_and_clip
 from dcap.geometry.measures import area_or_length
 from dcap.geometry.shapes import GeometryKind, ShapeArray
+from dcap.geometry.tiling import TileWindow
 
 _IDENTITY = Affine.identity()
 _NOISE = 1e-9
@@ -144,6 +145,24 @@ class Walk:
         after = moved.cut(warp.rules, name)
         return self._forbidden(after, warp.rules) or after
 
+    def windowed(self, window: TileWindow, rules: DropRules) -> Walk:
+        """Return the state before the first op of a sample to which a window of the image is the whole image.
+
+        Objects outside the window are no objects of the sample, so they are not dropped either. Of the others, what the
+        window shows counts as all of the object from here on.
+        """
+        move = Affine.translation(-window.x, -window.y)
+        moved = replace(self, canvas=window.canvas, since=move, affine=move, region=move.apply(self.region))
+        after = moved.cut(rules, "the tile")
+        outside = _reason(None, rules, "the tile")
+        return replace(
+            after,
+            dropped={i: why for i, why in after.dropped.items() if why != outside},
+            visible_fraction=np.ones(len(after.base)),
+            part_share=after.part_share / after.visible_fraction,
+            shown_share=after.shown_share / after.visible_fraction,
+        )
+
     def _forbidden(self, after: Walk, rules: DropRules) -> Skip | None:
         if rules.min_objects:
             # Parts of one object count once. Where there are fewer objects anyway, all must remain.
@@ -166,7 +185,8 @@ class Walk:
         shown = share * _uncovered(clipped.shapes, self.instance[before], layers)
         visible = self._of_objects(self.instance[before], shown)
         visible[visible > 1.0 - _NOISE] = 1.0
-        keep = (visible >= rules.min_coverage) & (shown > 0.0)
+        least = self._least_of_canvas(rules, rect)[before] if rules.large_by_canvas else rules.min_coverage
+        keep = (visible >= least) & (shown > 0.0)
         kept = before[keep]
         texts = [self.texts[i] for i in kept.tolist()]
         if self.completeness is not None:
@@ -187,6 +207,13 @@ class Walk:
             dropped={**self.dropped, **self._reasons(clipped, visible, self.source_index[kept], rules, name)},
             is_cut=True,
         )
+
+    def _least_of_canvas(self, rules: DropRules, rect: Rect) -> npt.NDArray[np.float64]:
+        """Return for each part before a cut the visible fraction below which it is dropped, see `large_by_canvas`."""
+        x1, y1, x2, y2 = rect
+        full = np.where(self.base.kinds == GeometryKind.LINE, min(x2 - x1, y2 - y1), (x2 - x1) * (y2 - y1))
+        least: npt.NDArray[np.float64] = full / np.maximum(full, area_or_length(self._mapped(self.base)))
+        return rules.min_coverage * least
 
     def _part_share(self, clipped: Clipped) -> npt.NDArray[np.float64]:
         """Return the share of each clipped part in its object, whether something hides it or not."""

@@ -102,7 +102,8 @@ def run(args: argparse.Namespace) -> int:
     indices = choose(len(dataset), args.num_samples)
     when = training_step(config, dataset, args.step)
     previews = [load_preview(dataset, index, args.draws, when) for index in progress(indices, "Preview")]
-    records, epochs = counted(len(dataset), "record"), counted(args.draws, "epoch")
+    records = counted(len(dataset), "record" if dataset.records.tiling is None else "tile")
+    epochs = counted(args.draws, "epoch")
     at = "" if when is None else f", as after {counted(when.step, 'step')}"
     intro = f"{len(previews)} of {records} of {args.split}, {epochs} of each{at}"
     _write(args.out, previews, f"dcap preview: {Path(args.source).name}", intro)

@@ -51,7 +51,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_overrides(parser)
     parser.add_argument("--epoch", type=int, metavar="N", help="with --config: which epoch, from 0 (default: 0)")
     parser.add_argument(
-        "--index", type=int, metavar="I", help="with --config: which record, from 0; bad ones do not count (default: 0)"
+        "--index",
+        type=int,
+        metavar="I",
+        help="with --config: which record, or tile, from 0; bad ones do not count (default: 0)",
     )
     parser.add_argument(
         "--draw",

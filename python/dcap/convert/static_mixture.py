@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dcap.convert.extracted_image import extract_image, images_beside
-from dcap.core.errors import RecordError
+from dcap.core.errors import ConfigError, RecordError
 from dcap.core.files import written_whole
 from dcap.core.progress import progress
 from dcap.core.random import generator
@@ -66,7 +66,10 @@ def write_epoch(
         RecordError: A file has changed since it was read, or an image path leaves `root` or is no Unicode text.
         ImageError: An image inside a file of records is none.
         OutputError: The folder or the disk does not allow it.
+        ConfigError: The images are cut into tiles.
     """
+    if records.tiling is not None:
+        raise ConfigError("data.tiles must be null where an epoch is written as records: a record is a whole image")
     samples = mixture.samples(seed, epoch)
     order = generator(seed, epoch, _ORDER_PURPOSE).permutation(samples.index).tolist()
     with written_whole(out) as file:

@@ -10,8 +10,9 @@ from typing import Any, Literal
 from dcap.answers.profile import AnswerProfile, DatasetProfile, Mode, ResolvedProfile
 from dcap.answers.prompts import PromptConfig, resolve
 from dcap.core.config import build, check_fields, merge, to_tree
-from dcap.core.errors import ConfigError, nearest_hint
+from dcap.core.errors import ConfigError, GeometryError, nearest_hint
 from dcap.geometry.canvas import MAX_PIXELS, MOST_PIXELS
+from dcap.geometry.tiling import Tiling
 from dcap.records.preprocess import PreprocessorConfig
 from dcap.records.sixteen_bit import SixteenBit
 
@@ -93,6 +94,33 @@ class MixtureEntry:
 
 
 @dataclass(frozen=True)
+class TilesConfig:
+    """How large images are cut into tiles. Each tile is a sample."""
+
+    size: int = 1024
+    """Side of a tile in pixels of the image file, at least 64. A smaller image is one tile."""
+    overlap: float = 0.2
+    """Least share of its side that a tile has in common with the next, 0 to 0.9. Objects smaller than that are whole
+    in some tile."""
+    min_coverage: float = 0.1
+    """Drop an object from a tile that shows less than this share of it, 0..1. An object larger than a tile is compared
+    with the tile: an area with that of the tile, a line with its side."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        try:
+            self.tiling()
+        except GeometryError as error:
+            raise ConfigError(str(error)) from None
+        if not 0.0 <= self.min_coverage <= 1.0:
+            raise ConfigError(f"min_coverage must be within 0..1, not {self.min_coverage}")
+
+    def tiling(self) -> Tiling:
+        """Return how images are cut."""
+        return Tiling(self.size, self.overlap)
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Where samples come from and how they become rows."""
 
@@ -121,6 +149,9 @@ class DataConfig:
     """Which values of a 16-bit grey image become black and white. ``full``: 0 and 65535; an image that uses 12 of its
     bits is nearly black. ``minmax``: the smallest and the largest value of the image. ``percentile``: its 1st and 99th
     percentile. Prediction does the same as training."""
+    tiles: TilesConfig | None = None
+    """Cut large images into tiles, in training and validation. Each tile is a sample, and counts as a record. `null`:
+    a sample is a whole image."""
     mode: Mode = "dense"
     """What the answer is. ``dense``: the located objects. ``summary``: the summary of the record. ``mixed``: one of
     both, drawn for each sample."""
@@ -166,6 +197,10 @@ class DataConfig:
             raise ConfigError(
                 f"max_image_pixels must be at most {MOST_PIXELS}, not {self.max_image_pixels}. Larger images cannot be "
                 "augmented; shrink them first"
+            )
+        if self.tiles is not None and self.mode != "dense":
+            raise ConfigError(
+                f"mode must be dense where tiles are given, not {self.mode}: a summary is about the whole image"
             )
         if self.mixture:
             self._check_mixture()

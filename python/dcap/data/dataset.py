@@ -38,7 +38,7 @@ class DenseCaptionDataset:
         pipeline: The augmentation; an empty one for ``val``.
         profile: Answer profile with prompt texts.
         planners: One planner for each data set of a mixture.
-        records: The checked records.
+        records: The checked records; with ``data.tiles``, each once for each of its tiles.
         mixture: The data set of each record, and how often an epoch takes it.
 
     Args:

@@ -150,5 +150,6 @@ def read_mixture(
         chain,
         num_workers=data.num_workers,
         split_policy=split_policy,
+        tiling=None if data.tiles is None else data.tiles.tiling(),
     )
     return records, Mixture.of_counts(entries, records.counts([len(each) for each in files]))

@@ -16,6 +16,7 @@ from dcap.answers.profile import ResolvedProfile
 from dcap.augment.fit import fit_canvas, smaller_fits
 from dcap.augment.pipeline import Fit, Pipeline
 from dcap.augment.plan import AugmentResult
+from dcap.augment.policy import NO_RULES, DropRules
 from dcap.augment.schedule import TrainingStep
 from dcap.core.errors import GeometryError, RecordError
 from dcap.core.random import generator
@@ -81,6 +82,12 @@ class Planner:
     profile: ResolvedProfile
     seed: int
 
+    @property
+    def _window_rules(self) -> DropRules:
+        """Which objects stay in a tile."""
+        tiles = self.config.tiles
+        return NO_RULES if tiles is None else DropRules(tiles.min_coverage, large_by_canvas=True)
+
     def _rng(self, purpose: int, epoch: int, index: int, draw: int) -> np.random.Generator:
         return generator(self.seed, epoch, index, purpose, *([draw] if draw else []))
 
@@ -96,7 +103,7 @@ class Planner:
             drawn = self._rng(_MODE_PURPOSE, epoch, index, draw).random() < self.config.summary_ratio
             return "summary" if drawn and record.summary else "dense"
         if not record.summary:
-            raise RecordError(f"{record.origin}: summary must be given in summary mode. Add it, or use mixed mode.")
+            raise RecordError(f"{record.name}: summary must be given in summary mode. Add it, or use mixed mode.")
         return "summary"
 
     def plan(
@@ -123,7 +130,15 @@ class Planner:
 
         def drawn(fit: Fit | None) -> AugmentResult:
             rng = self._rng(_AUGMENT_PURPOSE, epoch, index, draw)
-            result = pipeline.plan(record.canvas, record.shapes, rng, record.captions, fit)
+            result = pipeline.plan(
+                record.canvas,
+                record.shapes,
+                rng,
+                record.captions,
+                fit,
+                window=record.window,
+                window_rules=self._window_rules,
+            )
             return self._capped(result, self._rng(_CAP_PURPOSE, epoch, index, draw))
 
         try:
@@ -136,10 +151,10 @@ class Planner:
             if self.config.overlong == "shrink_image":
                 planned = self._with_smaller_image(planned, drawn)
         except GeometryError as error:
-            raise RecordError(f"{record.origin}: {error}") from None
+            raise RecordError(f"{record.name}: {error}") from None
         if planned.fits:
             return planned
-        raise RecordError(f"{record.origin}: {self._too_long(planned)}")
+        raise RecordError(f"{record.name}: {self._too_long(planned)}")
 
     def _too_long(self, planned: PlannedSample) -> str:
         """Return the message about a sample that does not fit. The knob of its longer part comes first."""

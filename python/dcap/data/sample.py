@@ -50,7 +50,7 @@ class Sample:
         token_kinds: uint8 (L,): the `TokenKind` of every token, prompt and image included.
         grid_thw: Patch grid of the image, or None.
         dataset: Name of the data set.
-        sample_id: File and line of the record.
+        sample_id: File and line of the record, and of a tile its window.
         weight: Loss weight of every supervised token.
         planned_length: Length that the plan promised before the image was opened.
         answer: The supervised text.
@@ -128,7 +128,7 @@ def encode_sample(
         token_kinds=kinds,
         grid_thw=grid,
         dataset=planner.entry.name,
-        sample_id=str(planned.record.origin),
+        sample_id=planned.record.name,
         weight=weight * planner.entry.loss_weight,
         planned_length=planned.length,
         answer=text,
@@ -149,7 +149,7 @@ def render_sample(planned: PlannedSample, image: npt.NDArray[np.uint8]) -> npt.N
     try:
         return render(image, planned.result.plan)
     except GeometryError as error:
-        raise RecordError(f"{planned.record.origin}: {error}") from None
+        raise RecordError(f"{planned.record.name}: {error}") from None
 
 
 def text_filler(planner: Planner) -> Sample:

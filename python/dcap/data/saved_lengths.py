@@ -101,6 +101,7 @@ def _tree_of(planner: Planner) -> dict[str, Any]:
         "no answer": encoder.num_answer_tokens(""),
         "profile": to_tree(planner.profile),
         "augmentation": to_tree(planner.pipeline.config),
+        "tiles": to_tree(data.tiles),
         "limits": [data.global_max_length, data.overlong, data.on_bad_record],
     }
 

@@ -19,13 +19,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dcap.core.errors import DcapError, ImageError, RecordError
+from dcap.core.errors import DcapError, GeometryError, ImageError, RecordError
 from dcap.core.files import write_whole, writing
 from dcap.core.log import get_logger
 from dcap.core.parallel import map_in_order
 from dcap.core.words import counted
 from dcap.geometry.canvas import MAX_PIXELS
 from dcap.geometry.clipping import SplitPolicy
+from dcap.geometry.tiling import Tiling
 from dcap.records.files.opening import open_source
 from dcap.records.files.source import RecordSource, names_of, row_of
 from dcap.records.images import check_header, decode_image, find_darkness
@@ -80,6 +81,11 @@ class CheckedRecords:
 
         file_index    [0, 0, 0, 1]    record k is row row_index[k] of files[file_index[k]]
         row_index     [0, 1, 3, 0]
+
+    With a tiling, a record is there once for each of its tiles::
+
+        row_index     [0, 0, 0, 1]
+        tile_index    [0, 1, 2, 0]
     """
 
     files: tuple[RecordSource, ...]
@@ -99,6 +105,10 @@ class CheckedRecords:
     """Number of these that the border of the image splits."""
     split_policy: SplitPolicy = "largest"
     """What remains of those: the largest part, or all parts, each as an object."""
+    tiling: Tiling | None = None
+    """How images are cut into tiles. `None`: not at all."""
+    tile_index: npt.NDArray[np.int32] | None = None
+    """int32 (N,): which tile of its image each is, with a tiling."""
 
     def __len__(self) -> int:
         return len(self.row_index)
@@ -116,7 +126,15 @@ class CheckedRecords:
         if record is None:
             text = f"preprocessor {dropped_by!r} must give the same result each time it sees a record"
             raise RecordError(f"{read.origin}: {text}")
-        return record
+        return record if self.tiling is None else self._tile(record, self.tiling, k)
+
+    def _tile(self, record: Record, tiling: Tiling, k: int) -> Record:
+        plan = tiling.plan(record.canvas)
+        return record if len(plan) == 1 else replace(record, window=plan.window(self.tile_of(k)))
+
+    def tile_of(self, k: int) -> int:
+        """Return which tile of its image record `k` is; 0 without a tiling."""
+        return 0 if self.tile_index is None else int(self.tile_index[k])
 
     def counts(self, num_files: Sequence[int]) -> list[int]:
         """Return the number of good records of consecutive groups of files, given the number of files of each."""
@@ -127,6 +145,8 @@ class CheckedRecords:
     def summary(self) -> str:
         """Return one sentence about what was read, skipped, dropped, clipped and split."""
         parts = [counted(len(self), "record")]
+        if self.tile_index is not None:
+            parts = [f"{counted(int((self.tile_index == 0).sum()), 'record')} in {counted(len(self), 'tile')}"]
         parts += [counted(len(self.bad), "bad one") + " skipped"] if self.bad else []
         parts += [f"{count} dropped by {name}" for name, count in self.dropped.items()]
         parts += [counted(self.clipped, "shape") + " clipped to the image"] if self.clipped else []
@@ -143,6 +163,7 @@ def check_records(
     on_read: Callable[[int, int], None] | None = None,
     num_workers: int = 0,
     split_policy: SplitPolicy = "largest",
+    tiling: Tiling | None = None,
 ) -> CheckedRecords:
     """Read every record once and keep the places of the good ones.
 
@@ -156,17 +177,19 @@ def check_records(
         num_workers: Processes that share the work where there is much of it; the result is the same.
         split_policy: What remains of a shape that the border of its image splits, such as a line that enters it twice:
             its largest part, or all parts, each as an object. Preprocessors see the records as that leaves them.
+        tiling: Keep each record once for each of its tiles. One with too many tiles is bad.
 
     Raises:
         RecordError: A file cannot be read; or ``error`` and at least one record is bad.
     """
     opened = tuple(open_source(path) for path in files)
     total = sum(map(len, opened))
-    rows: list[tuple[int, int]] = []
+    rows: list[tuple[int, int, int]] = []
     bad: list[BadRecord] = []
     dropped: Counter[str] = Counter({name: 0 for name, _ in chain.steps})
     clipped = split = num_problems = 0
-    for done, (f, row, outcome) in enumerate(_outcomes(opened, images, chain, num_workers, split_policy), 1):
+    look = partial(_outcomes_of_range, opened, images, chain, split_policy, tiling)
+    for done, (f, row, outcome) in enumerate(_outcomes(opened, look, images, num_workers), 1):
         if on_read is not None:
             on_read(done, total)
         if isinstance(outcome, BadRecord):
@@ -177,22 +200,24 @@ def check_records(
         elif isinstance(outcome, str):
             dropped[outcome] += 1
         else:
-            rows.append((f, row))
+            rows += [(f, row, tile) for tile in range(outcome.tiles)]
             clipped, split = clipped + outcome.clipped, split + outcome.split
     if bad and on_bad_record == "error":
         raise RecordError(_message(bad, num_problems))
-    index = np.array(rows, np.int64).reshape(-1, 2)
+    index = np.array(rows, np.int64).reshape(-1, 3)
     return CheckedRecords(
         opened, index[:, 0].astype(np.int32), index[:, 1].copy(), tuple(bad), chain,
         {name: count for name, count in dropped.items() if count}, clipped, split, split_policy,
+        tiling, None if tiling is None else index[:, 2].astype(np.int32),
     )  # fmt: skip
 
 
 class Cut(NamedTuple):
-    """How many shapes of a good record its border cuts."""
+    """How many shapes of a good record its border cuts, and into how many tiles it is cut itself."""
 
     clipped: int
     split: int
+    tiles: int = 1
 
 
 Outcome = BadRecord | str | Cut
@@ -208,15 +233,13 @@ def _with_parts(record: Record, split_policy: SplitPolicy) -> Record:
 
 def _outcomes(
     files: Sequence[RecordSource],
+    look: Callable[[RecordRange], tuple[list[Outcome], DcapError | None]],
     images: ImageRules | None,
-    chain: Chain,
     num_workers: int,
-    split_policy: SplitPolicy,
 ) -> Iterator[tuple[int, int, Outcome]]:
     """Yield file, row and outcome of every record in order, and raise what a record raised once its turn comes."""
     ranges = record_ranges(files, range_length(images))
     # An error that is raised holds this frame; closed, it does not hold worker processes.
-    look = partial(_outcomes_of_range, files, images, chain, split_policy)
     with closing(map_in_order(look, ranges, num_workers)) as made:
         for part, (found, error) in zip(ranges, made, strict=True):
             for row, outcome in zip(part.rows, found, strict=False):  # after an error there are fewer
@@ -230,6 +253,7 @@ def _outcomes_of_range(
     images: ImageRules | None,
     chain: Chain,
     split_policy: SplitPolicy,
+    tiling: Tiling | None,
     part: RecordRange,
 ) -> tuple[list[Outcome], DcapError | None]:
     file, found = files[part.file], list[Outcome]()
@@ -239,8 +263,15 @@ def _outcomes_of_range(
                 text = line[:_TEXT_KEPT].decode("utf-8", "replace")
                 found.append(BadRecord(file.origin(row), problems, text))
                 continue
-            _, dropped_by = chain.apply(_with_parts(record, split_policy))
+            used, dropped_by = chain.apply(_with_parts(record, split_policy))
             cut = Cut(len(record.clipped), len(record.other_parts))
+            if used is not None and tiling is not None:
+                try:
+                    cut = cut._replace(tiles=len(tiling.plan(used.canvas)))
+                except GeometryError as error:
+                    text = line[:_TEXT_KEPT].decode("utf-8", "replace")
+                    found.append(BadRecord(file.origin(row), (Problem.of(str(error)),), text))
+                    continue
             found.append(cut if dropped_by is None else dropped_by)
     except DcapError as error:
         return found, error

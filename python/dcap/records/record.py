@@ -16,6 +16,7 @@ from dcap.core.errors import GeometryError, RecordError
 from dcap.core.words import printable, show
 from dcap.geometry.canvas import MAX_ASPECT_RATIO, Canvas, check_aspect
 from dcap.geometry.shapes import ShapeArray
+from dcap.geometry.tiling import TileWindow
 from dcap.records.embedded_image import EmbeddedImage, ImageSource
 from dcap.records.json_line import Problem, decode_line
 from dcap.records.keys import key_hint
@@ -82,6 +83,13 @@ class Record:
     """The same for each object; empty when no object has any."""
     embedded: EmbeddedImage | None = None
     """The image inside the record's own file. `None`: `image` is a path."""
+    window: TileWindow | None = None
+    """The tile that a sample of the record shows. `None`: all of the image. Shapes are those of the whole image."""
+
+    @property
+    def name(self) -> str:
+        """Its file and line, and of a tile the window: ``train.jsonl:1841 1024x1024 at (820, 0)``."""
+        return f"{self.origin}" if self.window is None else f"{self.origin} {self.window}"
 
     def __post_init__(self) -> None:
         n = len(self.shapes)

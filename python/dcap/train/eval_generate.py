@@ -121,15 +121,14 @@ def _prompt(sample: Sample) -> Prompt:
 
 def _scored(dataset: DenseCaptionDataset, index: int, sample: Sample, answer: Generated) -> Scores:
     """Return the counts of one answer, against the objects of the record."""
-    record, planner = dataset.records[index], dataset.planner_of(index)
+    record, planner, scene = dataset.records[index], dataset.planner_of(index), sample.scene
+    truth, extent = Side(record.shapes, record.captions), record.canvas
+    if record.window is not None:  # the objects of the tile, as the model sees them
+        truth, extent = Side(scene.shapes, scene.captions), scene.canvas
     found = find_objects(
-        answer.text,
-        planner.profile.answer,
-        sample.scene.canvas,
-        record.canvas,
-        reasoning=planner.encoder.opens_reasoning,
+        answer.text, planner.profile.answer, scene.canvas, extent, reasoning=planner.encoder.opens_reasoning
     )
-    counted = count_image(Side(record.shapes, record.captions), Side(found.shapes, found.captions))
+    counted = count_image(truth, Side(found.shapes, found.captions))
     return replace(counted.scores, clean_answers=int(answer.finished and not found.problems))
 
 
