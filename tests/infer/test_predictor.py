@@ -22,11 +22,14 @@ from dcap.core.errors import ConfigError, ImageError, RecordError
 from dcap.data.config import DataConfig, resolve_profile
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import IGNORE_INDEX, Encoder, patchify, token_bytes
+from dcap.evaluate.lines import line_agreement
 from dcap.evaluate.repeats import Pruning
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import Canvas
-from dcap.geometry.clipping import transform
+from dcap.geometry.clipping import transform, transform_and_clip
 from dcap.geometry.measures import polygon_iou
+from dcap.geometry.shapes import ShapeArray
+from dcap.geometry.tiling import Tiling
 from dcap.infer.engine import Reply
 from dcap.infer.hf_engine import HfEngine
 from dcap.infer.prediction_file import LeftOut
@@ -111,7 +114,7 @@ def test_model_sees_the_image_as_the_published_processor_would_give_it(generator
     )
     chosen = make(generator.tokenizer, answer=answer)
     for record in JsonlFile(photos):
-        question = ask_record(chosen, record, options(photos))
+        (question,) = ask_record(chosen, record, options(photos)).questions
         mine = prompt(generator, question)
         with Image.open(photos.parent / record.image) as image:
             theirs = processor(images=[image.convert("RGB")], return_tensors="np")
@@ -127,7 +130,7 @@ def test_prompt_and_pixels_are_those_of_training(generator: Any, photos: Path) -
     chosen = make(generator.tokenizer, answer=answer)
     dataset = DenseCaptionDataset(data, "val", generator.tokenizer)
     for k, record in enumerate(JsonlFile(photos)):
-        question, sample = ask_record(chosen, record, options(photos)), dataset[k]
+        (question,), sample = ask_record(chosen, record, options(photos)).questions, dataset[k]
         asked = prompt(generator, question)
         assert sample.input_ids[: len(asked.input_ids)].tolist() == asked.input_ids.tolist()
         assert (sample.labels[: len(asked.input_ids)] == IGNORE_INDEX).all()
@@ -216,7 +219,7 @@ def test_a_sixteen_bit_image_is_seen_as_in_training(generator: Any, photos: Path
     data = DataConfig(train=(str(photos),), val=(str(photos),), sixteen_bit="minmax")
     chosen = replace(make(generator.tokenizer, ["{}"]), profile=resolve_profile(data))
     sample = DenseCaptionDataset(data, "val", generator.tokenizer)[0]
-    question = ask_record(chosen, JsonlFile(photos)[0], options(photos))
+    (question,) = ask_record(chosen, JsonlFile(photos)[0], options(photos)).questions
     assert np.array_equal(prompt(generator, question).pixel_values, sample.pixel_values)
     predict_image(chosen, photos.parent / "0.png")
     (asked,) = scripted(chosen).asked
@@ -238,7 +241,7 @@ def test_what_the_engine_cannot_answer_is_a_bad_record(generator: Any, photos: P
 
 
 def test_key_of_a_question_is_its_record(generator: Any, photos: Path) -> None:
-    question = ask_record(make(generator.tokenizer), JsonlFile(photos)[1], options(photos))
+    (question,) = ask_record(make(generator.tokenizer), JsonlFile(photos)[1], options(photos)).questions
     assert question.request.key == f"{photos}:2"
 
 
@@ -308,7 +311,7 @@ def test_objects_have_scores_where_the_engine_tells_log_probabilities(generator:
     reply = scored_reply(generator.tokenizer, CUPS, "猫")
     chosen = replace(make(generator.tokenizer), engine=ScriptedEngine(lambda *_: reply))
     record = JsonlFile(photos)[0]
-    question = ask_record(chosen, record, options(photos))
+    (question,) = ask_record(chosen, record, options(photos)).questions
     found = chosen.prediction(question, reply)
     assert found.captions == ("cup", "cup", "猫")  # the flat polygon is left out, and its score with it
     assert found.scores == (1.0, 1.0, pytest.approx(np.exp(-0.5), abs=1e-6))
@@ -323,3 +326,63 @@ def test_repeats_are_dropped_on_request_and_stay_in_the_text(generator: Any, pho
         make(generator.tokenizer, [CUPS]), records, options(photos, pruning=Pruning(True))
     )
     assert (line.captions, line.dropped, line.text) == (("cup", "猫"), Dropped(repeats=1), CUPS)
+
+
+def test_tiles_of_an_image_are_asked_and_merged(generator: Any, tmp_path: Path) -> None:
+    """An engine that is right about each tile gives the record, through all of the way."""
+    objects = [
+        {"desc": "field", "bbox_2d": [5, 5, 295, 195]},
+        {"desc": "pond", "poly": [80, 60, 160, 60, 150, 110, 90, 100]},
+        {"desc": "path", "line": [10, 150, 150, 170, 290, 130]},
+    ]
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)
+    for name, image in (("large", pixels), ("small", pixels[:60, :90])):
+        Image.fromarray(image).save(tmp_path / f"{name}.png")
+    large = {"images": ["large.png"], "width": 300, "height": 200, "objects": objects}
+    small = {"images": ["small.png"], "width": 90, "height": 60, "objects": []}
+    file = tmp_path / "r.jsonl"
+    file.write_text(json.dumps(large) + "\n" + json.dumps(small) + "\n")
+    truth, tiling, answer = ShapeArray.from_objects(objects), Tiling(128, 0.25), AnswerProfile(min_pixels=1024)
+    windows = {f"{file}:1 {window}": window for window in tiling.plan(Canvas(200, 300)).windows}
+
+    def right(request: Any, _: int) -> str:
+        if request.key not in windows:
+            return "{}"
+        window = windows[request.key]
+        part = pixels[window.y : window.y + window.height, window.x : window.x + window.width]
+        assert np.array_equal(request.image, part), "a tile is shown as it is in the file"
+        cut = transform_and_clip(truth, Affine.translation(-window.x, -window.y), window.canvas)
+        return write(cut.shapes, [objects[i]["desc"] for i in cut.source_index], window.canvas, answer)
+
+    predictor = replace(make(generator.tokenizer, answer=answer), engine=ScriptedEngine(right))
+    settings, records = options(file, tiling=tiling), [JsonlFile(file)[k] for k in range(2)]
+    ((lines, lost),) = predict_batches(predictor, [records], settings)
+    assert not lost
+    assert [request.key for request in scripted(predictor).asked] == [*windows, f"{file}:2"]
+    (found, first), (empty, _) = lines
+    assert (first, found.image, found.canvas, found.source) == (0, "large.png", Canvas(200, 300), Origin(str(file), 1))
+    assert found.captions == ("field", "pond", "path")
+    assert np.diag(polygon_iou(truth, found.shapes))[:2].min() > 0.95
+    assert line_agreement(truth.take([2]), found.shapes.take([2]), 1.0)[0, 0] > 0.99
+    assert found.finish == "stop"
+    assert found.text.count("tile ") == len(windows) == 6
+    assert (empty.text, empty.captions) == ("{}", ())
+    alone = predict_image(replace(predictor, engine=ScriptedEngine(lambda *_: "{}")), pixels, tiling)
+    assert (alone.canvas, len(alone.shapes)) == (Canvas(200, 300), 0)
+
+
+def test_an_answer_about_a_tile_that_fails_fails_the_record(generator: Any, photos: Path) -> None:
+    def reply(request: Any, _: int) -> Reply | str:
+        return Reply("", "error", error="too large") if "at (36, 0)" in request.key else "{}"
+
+    predictor = replace(make(generator.tokenizer), engine=ScriptedEngine(reply))
+    settings = options(photos, tiling=Tiling(64), on_bad_record="skip")
+    ((lines, lost),) = predict_batches(predictor, [[JsonlFile(photos)[0], JsonlFile(photos)[1]]], settings)
+    assert [k for _, k in lines] == [1]
+    assert [item.error for item in lost] == ["photos.jsonl:1: too large"]
+
+
+def test_too_many_tiles_are_named(generator: Any, photos: Path) -> None:
+    record = replace(JsonlFile(photos)[0], canvas=Canvas(5000, 5000))
+    with pytest.raises(RecordError, match=r"photos\.jsonl:1: width, height must need at most 4096 tiles, not \d+ for"):
+        ask_record(make(generator.tokenizer), record, options(photos, tiling=Tiling(64, 0.0)))

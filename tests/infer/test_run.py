@@ -16,6 +16,7 @@ from dcap.core.errors import CheckpointError, ConfigError, RecordError
 from dcap.evaluate.repeats import Pruning
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
+from dcap.geometry.tiling import Tiling
 from dcap.infer import hf_engine as engine_module
 from dcap.infer import run as run_module
 from dcap.infer.engine import Reply
@@ -94,6 +95,25 @@ def test_next_images_take_the_places_of_answers_that_end(
         predict(options)
         assert options.out.read_bytes() == whole
     assert asked == [4, 1, 4, 1]
+
+
+def test_a_run_on_tiles_has_a_line_per_image_and_is_continued(options: PredictOptions) -> None:
+    tiled = dataclasses.replace(options, tiling=Tiling(64, 0.5), limit=2, decoding=Decoding(max_new_tokens=2))
+    assert predict(tiled).written == 2
+    whole = options.out.read_bytes()
+    first, second = map(json.loads, whole.splitlines())
+    assert first["text"].startswith("tile 1, 64x64 at (0, 0):\n")
+    assert "tile 6, 64x64 at (36, 6):" in first["text"]
+    assert "tile" not in second["text"], "an image of one tile is not cut"
+    assert (first["width"], first["height"]) == (100, 70)
+    options.out.write_bytes(whole[:-9])
+    assert predict(tiled).written == 1
+    assert options.out.read_bytes() == whole
+    for other in (None, Tiling(64, 0.6)):
+        with pytest.raises(CheckpointError, match="the same tiles"):
+            predict(dataclasses.replace(tiled, tiling=other))
+    with pytest.raises(ConfigError, match="--tiles must go with the mode dense"):
+        predict(dataclasses.replace(tiled, mode="summary", overwrite=True))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.9, 1.0])

@@ -16,9 +16,11 @@ from dcap.cli.arguments import (
     pruning_options,
     require_image_bound,
 )
+from dcap.core.errors import ConfigError, GeometryError
 from dcap.core.log import get_logger
 from dcap.core.outputs import PICTURE_MARK, Output, check_outputs, outputs_given
 from dcap.core.words import counted
+from dcap.geometry.tiling import Tiling
 from dcap.records.files.opening import expand_sources
 
 log = get_logger(__name__)
@@ -30,6 +32,8 @@ examples:
   dcap predict --engine openai:http://localhost:8000 --model Qwen/Qwen3-VL-4B-Instruct --adapter runs/mine/final \
       --data val.jsonl --out pred.jsonl --concurrency 32                     a server has the model; dcap guide serving
   dcap predict --model runs/full/final --data val.jsonl --out pred.jsonl --scores --drop-repeats     for AP
+  dcap predict --model Qwen/Qwen3-VL-4B-Instruct --adapter runs/mine/final --data aerial.jsonl --out pred.jsonl \
+      --tiles 1024 --overlap 0.2                             large images, tile by tile; dcap guide large_images
   dcap predict --model builtin:tiny --data builtin:photos/val.jsonl --out pred.jsonl --max-new-tokens 64
 
 --adapter is runs/mine/final, a folder below runs/mine/checkpoints, or the folder of the adapter itself. The answer
@@ -65,6 +69,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--mode", choices=("dense", "summary"), help="kind of answer (default: what the model was trained for)"
     )
+    parser.add_argument(
+        "--tiles",
+        type=int,
+        metavar="SIZE",
+        help="cut each image into tiles of SIZE pixels, ask about each, and merge the answers (default: whole images)",
+    )
+    parser.add_argument(
+        "--overlap",
+        type=float,
+        metavar="SHARE",
+        help="with --tiles: least share of its side that a tile has in common with the next, 0..0.9 (default: 0.2)",
+    )
     parser.add_argument("--root", type=Path, metavar="DIR", help="stop at an image outside this folder")
     parser.add_argument(
         "--on-bad-record",
@@ -90,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     """Predict; the exit code is 1 when records were left out.
 
     Raises:
-        ConfigError: The bound on pixels is none, or an output is an input or not to be replaced.
+        ConfigError: The bound on pixels is none, an output is an input or not to be replaced, or no such tiles exist.
     """
     require_image_bound(args, "max_image_pixels")
     # torch and transformers take seconds to import.
@@ -120,6 +136,7 @@ def run(args: argparse.Namespace) -> int:
         root=args.root,
         on_bad_record=args.on_bad_record,
         max_image_pixels=args.max_image_pixels,
+        tiling=_tiling(args),
         overwrite=args.overwrite,
     )
     outcome = predict(options)
@@ -142,3 +159,15 @@ def run(args: argparse.Namespace) -> int:
     if outcome.left_out:
         log.warning("left out: %s; %s says why", counted(len(outcome.left_out), "record"), left_out_path(args.out))
     return 1 if outcome.left_out else 0
+
+
+def _tiling(args: argparse.Namespace) -> Tiling | None:
+    """Return how images are cut."""
+    if args.tiles is None:
+        if args.overlap is not None:
+            raise ConfigError("--overlap must go with --tiles. Name the size of the tiles")
+        return None
+    try:
+        return Tiling(args.tiles) if args.overlap is None else Tiling(args.tiles, args.overlap)
+    except GeometryError as error:
+        raise ConfigError(f"--tiles, --overlap: {error}") from None

@@ -27,7 +27,9 @@ from dcap.data.encode import Encoder, token_bytes
 from dcap.data.found_objects import FoundObjects, find_objects
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
+from dcap.geometry.tiling import TilePlan, TileWindow, Tiling
 from dcap.infer.engine import Reply, Request, TextEngine
+from dcap.infer.tile_merge import merge_tiles
 from dcap.model.decoding import Decoding
 from dcap.records.images import decode_image, to_rgb
 from dcap.records.record import Origin
@@ -73,24 +75,32 @@ class Predictor:
         if self.decoding.num_samples != 1:
             raise ConfigError(f"num_samples must be 1 for predictions, not {self.decoding.num_samples}")
 
-    def question(self, image: npt.NDArray[np.uint8], origin: Origin | None = None) -> Question:
+    def question(
+        self, image: npt.NDArray[np.uint8], origin: Origin | None = None, window: TileWindow | None = None
+    ) -> Question:
         """Return the question to the model about an image.
 
         Args:
             image: uint8 (H, W, 3) RGB, as displayed.
             origin: Record that names the image, for messages and as the key of the request.
+            window: Ask about this part of the image, as if there were no more of it. `None`: all of it.
 
         Raises:
             ImageError: The image is too narrow for the model.
         """
         answer, prompts = self.profile.answer, self.profile.prompts
+        key = f"{origin.file}:{origin.line}" if origin else ""
+        if window is not None:
+            x, y = window.x, window.y
+            image = np.ascontiguousarray(image[y : y + window.height, x : x + window.width])
+            key = f"{key} {window}"
         file = Canvas(*image.shape[:2])
         try:
             seen = fit_canvas(file, answer.min_pixels, answer.max_pixels)
         except GeometryError as error:
             raise ImageError(f"{origin}: {error}" if origin else str(error)) from None
         request = Request(
-            key=f"{origin.file}:{origin.line}" if origin else "",
+            key=key,
             system=prompts.system,
             user=prompts.summary if self.mode == "summary" else prompts.dense,
             image=resize_for_model(image, seen),
@@ -166,7 +176,9 @@ class Predictor:
         return tuple([None if score is None else round(score, _DIGITS) for score in combined])
 
 
-def predict_image(predictor: Predictor, image: str | Path | Image.Image | npt.NDArray[np.uint8]) -> Prediction:
+def predict_image(
+    predictor: Predictor, image: str | Path | Image.Image | npt.NDArray[np.uint8], tiling: Tiling | None = None
+) -> Prediction:
     """Return the objects that a model finds in one image.
 
     Example:
@@ -178,6 +190,8 @@ def predict_image(predictor: Predictor, image: str | Path | Image.Image | npt.ND
         predictor: From `load_predictor`.
         image: Path of an image file, a Pillow image, or uint8 (H, W, 3) RGB. The EXIF orientation of a file or a
             Pillow image is applied.
+        tiling: Ask about the tiles of the image, and merge the answers; see `dcap.infer.tile_merge`. `None`: ask about
+            the whole image.
 
     Returns:
         Objects in pixels of the image as displayed (pixel-edge frame), the answer as it was written, what was wrong
@@ -186,11 +200,25 @@ def predict_image(predictor: Predictor, image: str | Path | Image.Image | npt.ND
     Raises:
         ImageError: The image cannot be decoded, is no uint8 (H, W, 3) array, or is too narrow for the model.
         RecordError: The engine could not answer about this image, such as one that its server refuses.
+        GeometryError: There would be too many tiles.
     """
     path = str(image) if isinstance(image, str | Path) else ""
-    question = predictor.question(_as_rgb(image, predictor.profile.sixteen_bit))
-    (answer,) = predictor.answers([question])
-    return predictor.prediction(question, answer, path)
+    pixels = _as_rgb(image, predictor.profile.sixteen_bit)
+    plan = None if tiling is None else tiling.plan(Canvas(*pixels.shape[:2]))
+    questions = [predictor.question(pixels, window=window) for window in windows_of(plan)]
+    replies = zip(questions, predictor.answers(questions), strict=True)
+    return joined([predictor.prediction(question, reply, path) for question, reply in replies], plan)
+
+
+def windows_of(plan: TilePlan | None) -> tuple[TileWindow | None, ...]:
+    """Return what to ask about an image: its tiles, or all of it where it is not cut."""
+    return (None,) if plan is None or len(plan) == 1 else plan.windows
+
+
+def joined(parts: Sequence[Prediction], plan: TilePlan | None) -> Prediction:
+    """Return the prediction about an image from those about `windows_of` it, all with its path and record."""
+    first = parts[0]
+    return first if plan is None or len(plan) == 1 else merge_tiles(plan, parts, first.image, first.source)
 
 
 def _as_rgb(image: str | Path | Image.Image | npt.NDArray[np.uint8], sixteen_bit: SixteenBit) -> npt.NDArray[np.uint8]:

@@ -6,12 +6,13 @@ import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 from dcap.answers.prediction import Prediction, read_predictions
 from dcap.core.config import to_tree
-from dcap.core.errors import CheckpointError, ConfigError, RecordError, ServerError
+from dcap.core.errors import CheckpointError, ConfigError, GeometryError, RecordError, ServerError
 from dcap.core.log import get_logger
 from dcap.core.manifest import digest_file
 from dcap.core.progress import LoggedProgress
@@ -19,10 +20,11 @@ from dcap.core.threads import map_in_threads
 from dcap.core.words import counted
 from dcap.evaluate.repeats import Pruning, prune
 from dcap.geometry.canvas import MAX_PIXELS
+from dcap.geometry.tiling import TilePlan, Tiling
 from dcap.infer.engine import Reply
 from dcap.infer.loading import EngineOptions, open_predictor
 from dcap.infer.prediction_file import LeftOut, PredictionFile, read_left_out, write_left_out
-from dcap.infer.predictor import AskedMode, Predictor, Question
+from dcap.infer.predictor import AskedMode, Predictor, Question, joined, windows_of
 from dcap.infer.source import find_source
 from dcap.model.decoding import Decoding
 from dcap.records.checking import CheckedRecords, ImageRules, check_records
@@ -72,6 +74,8 @@ class PredictOptions:
     """Refuse larger images from their header."""
     pruning: Pruning = field(default_factory=Pruning)
     """Objects that are left out of the predictions; the text of the answer keeps them."""
+    tiling: Tiling | None = None
+    """Ask about the tiles of each image, and merge the answers. `None`: ask about whole images."""
     overwrite: bool = False
     """Start anew even if the prediction file exists."""
 
@@ -133,7 +137,10 @@ def predict(options: PredictOptions) -> Outcome:
         "mode": mode,
         **_other_decoding(options.decoding),
         **({} if options.pruning == Pruning() else {"pruning": to_tree(options.pruning)}),
+        **({} if options.tiling is None else {"tiles": to_tree(options.tiling)}),
     }
+    if options.tiling is not None and mode == "summary":
+        raise ConfigError("--tiles must go with the mode dense: a summary is about the whole image")
     with PredictionFile(options.out, made_with, options.overwrite) as file:
         total = min(len(records), options.limit or len(records))
         places = _places(records)
@@ -215,8 +222,8 @@ def _batches(
 
     They start at multiples of one size, so that a continued run has the batches of a whole one.
     """
-    # A server makes batches of its own.
-    size = 1 if options.engine.is_server else _AHEAD * options.engine.batch_size
+    # A server makes batches of its own, and the tiles of an image are batches.
+    size = 1 if options.engine.is_server or options.tiling is not None else _AHEAD * options.engine.batch_size
     batches = [range(start, min(start + size, total)) for start in range(first - first % size, total, size)]
     made = predict_batches(predictor, ([records[k] for k in wanted] for wanted in batches), options)
     with LoggedProgress(total, first, "images") as progress, closing(made):
@@ -241,18 +248,21 @@ def predict_batches(
     def answered(asked: _Asked) -> tuple[_Asked, list[Reply]]:
         if asked.bad and stop:
             raise asked.bad[min(asked.bad)]
-        return asked, predictor.answers([question for _, question in asked.questions])
+        return asked, predictor.answers(
+            [question for about in asked.questions.values() for question in about.questions]
+        )
 
     # Files of records are for one thread: this one reads them.
     asked = (_ask(predictor, batch, options) for batch in batches)
-    made = map_in_threads(answered, asked, predictor.engine.num_parallel)
+    # The tiles of one image are asked about at a time; memory is for no more.
+    made = map_in_threads(answered, asked, 1 if options.tiling is not None else predictor.engine.num_parallel)
     with closing(made):
         for batch, replies in made:
-            lines, bad = [], dict(batch.bad)
-            for (k, question), reply in zip(batch.questions, replies, strict=True):
-                record = batch.records[k]
+            lines, bad, left = [], dict(batch.bad), iter(replies)
+            for k, about in batch.questions.items():
+                own = list(islice(left, len(about.questions)))
                 try:
-                    line = predictor.prediction(question, reply, record.image, record.origin)
+                    line = about.prediction(predictor, batch.records[k], own)
                     lines.append((prune(line, options.pruning), k))
                 except RecordError as problem:
                     bad[k] = problem
@@ -268,31 +278,54 @@ class _Asked:
     """A batch of records: questions about some, by index, and why there is none about others."""
 
     records: Sequence[Record]
-    questions: list[tuple[int, Question]]
+    questions: dict[int, AskedRecord]
     bad: dict[int, RecordError]
 
 
+@dataclass(frozen=True, slots=True)
+class AskedRecord:
+    """The questions about one record: one, or one for each of its tiles."""
+
+    questions: list[Question]
+    plan: TilePlan | None
+    """The tiles. `None`: the image is not cut."""
+
+    def prediction(self, predictor: Predictor, record: Record, replies: Sequence[Reply]) -> Prediction:
+        """Return the prediction that the replies to the questions give.
+
+        Raises:
+            RecordError: The engine could not answer one of them.
+        """
+        pairs = zip(self.questions, replies, strict=True)
+        parts = [predictor.prediction(question, reply, record.image, record.origin) for question, reply in pairs]
+        return joined(parts, self.plan)
+
+
 def _ask(predictor: Predictor, records: Sequence[Record], options: PredictOptions) -> _Asked:
-    asked = _Asked(records, [], {})
+    asked = _Asked(records, {}, {})
     for k, record in enumerate(records):
         try:
-            asked.questions.append((k, ask_record(predictor, record, options)))
+            asked.questions[k] = ask_record(predictor, record, options)
         except RecordError as error:
             asked.bad[k] = error
     return asked
 
 
-def ask_record(predictor: Predictor, record: Record, options: PredictOptions) -> Question:
-    """Return the question to the model about a record.
+def ask_record(predictor: Predictor, record: Record, options: PredictOptions) -> AskedRecord:
+    """Return the questions to the model about a record. Its image is decoded once.
 
     Raises:
         ImageError: The image cannot be decoded, or is too narrow for the model.
-        RecordError: The image's path leaves `root`.
+        RecordError: The image's path leaves `root`, or it has too many tiles.
     """
+    try:
+        plan = None if options.tiling is None else options.tiling.plan(record.canvas)
+    except GeometryError as error:
+        raise RecordError(f"{record.origin}: {error}") from None
     source = image_source(record, options.root)
     rule = predictor.profile.sixteen_bit
     image = decode_image(source, record.canvas, options.max_image_pixels, record.origin, sixteen_bit=rule)
-    return predictor.question(image, record.origin)
+    return AskedRecord([predictor.question(image, record.origin, window) for window in windows_of(plan)], plan)
 
 
 def prediction_sheet(

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dcap import kernels
-from dcap.answers.prediction import Prediction
+from dcap.answers.prediction import Dropped, Prediction
 from dcap.core.errors import RecordError
 from dcap.evaluate.lines import covered_lengths, line_agreement
 from dcap.geometry.affine import Affine
@@ -144,6 +144,7 @@ def merge_tiles(
         problems=tuple(p if whole else f"{name}: {p}" for name, answer in pairs for p in answer.problems),
         finish="length" if "length" in finishes else answers[0].finish,
         source=source,
+        dropped=sum((answer.dropped for answer in answers), Dropped()),
     )
 
 
