@@ -131,6 +131,42 @@ def test_what_only_one_tile_sees_at_its_border_stays() -> None:
     )
 
 
+def test_two_objects_of_one_tile_are_never_one() -> None:
+    # The second tile takes the two for one: it is that of which it shows more.
+    tiles: Tiles = [box(820, 100, 880, 200), box(884, 100, 980, 200)], [box(830, 100, 980, 200)], []
+    assert merged(PLAN, *tiles) == boxes([820, 100, 880, 200], [830, 100, 980, 200])
+    # Three tiles: the third agrees with one of the two objects of the first, the second with the other.
+    plan = Tiling(1000, 0.7).plan(Canvas(1000, 1600))
+    chain: Tiles = (
+        [box(650, 100, 750, 200), box(700, 100, 800, 200)],
+        [box(665, 100, 765, 200)],
+        [box(690, 100, 790, 200)],
+    )
+    found = merged(plan, *chain)
+    assert len(found) == 2
+    assert all(each["bbox_2d"][2] - each["bbox_2d"][0] <= 115 for each in found)
+
+
+def test_noisy_views_of_a_crowd_give_few_others() -> None:
+    """Predictions a few pixels off, some of them missing: nearly each object once."""
+    rng = np.random.default_rng(3)
+    plan = Tiling(1000, 0.2).plan(Canvas(2600, 2600))
+    corners = rng.uniform(0, 2500, (400, 2))
+    truth = ShapeArray.from_points(np.stack([corners, corners + rng.uniform(30, 90, (400, 2))], 1), [0] * 400)
+    answers = []
+    for answer in perfect(plan, truth, ["person"] * 400):
+        keep = rng.random(len(answer.shapes)) > 0.05
+        shapes = answer.shapes.take(keep)
+        xy = (shapes.xy + rng.normal(0, 2.5, shapes.xy.shape)).clip(0, 1000)
+        shapes = ShapeArray(xy, np.array(shapes.offsets), np.array(shapes.kinds))
+        solid = (np.diff(shapes.bounds().reshape(-1, 2, 2), axis=1)[:, 0] > 1).all(axis=1)
+        answers.append(Prediction("", answer.canvas, shapes.take(solid), ("person",) * int(solid.sum())))
+    found = merge_tiles(plan, answers)
+    best = polygon_iou(truth, found.shapes).max(axis=1)
+    assert (best > 0.6).sum() >= 375
+    assert len(found.shapes) <= 408
+
+
 def test_polygons_are_united_exactly() -> None:
     ring = [[100, 100], [1700, 200], [1750, 900], [900, 500], [300, 1700]]
     shapes = ShapeArray.from_points([ring], [GeometryKind.POLYGON])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dcap.core.errors import RecordError
+from dcap.geometry.tiling import Tiling
 from dcap.records.checking import ERRORS_SHOWN, ImageRules, check_records, record_ranges
 from dcap.records.files.jsonl import JsonlFile
 from dcap.records.preprocess import Chain, PreprocessorConfig
@@ -31,6 +32,23 @@ def test_good_records_keep_their_places(write_jsonl: Write, make_record: Make) -
     assert checked.summary() == "3 records"
     with pytest.raises(IndexError, match=r"a\.jsonl and 1 more file: index must be from -3 to below 3"):
         checked[3]
+
+
+def test_with_a_tiling_a_record_is_there_once_for_each_of_its_tiles(write_jsonl: Write, make_record: Make) -> None:
+    large = make_record(width=250, height=90, objects=[])
+    first = write_jsonl([large, make_record(width=100, height=90, objects=[])], "a.jsonl")
+    second = write_jsonl([large], "b.jsonl")
+    checked = check_records([first, second], tiling=Tiling(100, 0.2))
+    assert [checked[k].name for k in range(7)] == [
+        *(f"a.jsonl:1 100x90 at ({x}, 0)" for x in (0, 75, 150)),
+        "a.jsonl:2",
+        *(f"b.jsonl:1 100x90 at ({x}, 0)" for x in (0, 75, 150)),
+    ]
+    assert checked[-1].window == checked[6].window
+    assert [checked.tile_of(k) for k in range(7)] == [0, 1, 2, 0, 0, 1, 2]
+    assert checked.row_index.tolist() == [0, 0, 0, 1, 0, 0, 0]
+    assert checked.counts([1, 1]) == [4, 3]
+    assert checked.summary() == "3 records in 7 tiles"
 
 
 def test_error_gives_all_problems_in_one_message(write_jsonl: Write, make_record: Make) -> None:

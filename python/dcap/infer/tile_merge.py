@@ -27,6 +27,8 @@ from dcap.records.record import Origin
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
+Link = tuple[float, int, int]
+"""Two objects that are one, after how well they agree."""
 
 AGREEMENT = 0.5
 """Least agreement of two predictions about one object."""
@@ -154,7 +156,7 @@ def _objects(parts: _Parts) -> Prediction:
     shapes: list[ShapeArray] = []
     captions: list[str] = []
     scores: list[float | None] = []
-    for group in _groups(len(parts.shapes), links):
+    for group in _groups(parts, links):
         left = [i for i in group if i not in absorbed]
         if not left:
             continue
@@ -172,9 +174,9 @@ def _objects(parts: _Parts) -> Prediction:
     )
 
 
-def _links(parts: _Parts) -> tuple[list[tuple[int, int]], set[int]]:
+def _links(parts: _Parts) -> tuple[list[Link], set[int]]:
     """Return the pairs of one object, and the objects that are only a cut off part of another one."""
-    links: list[tuple[int, int]] = []
+    links: list[Link] = []
     absorbed: set[int] = set()
     for a, b, shared in _neighbours(parts):
         near = parts.bounds[a][:, None] + np.array([-1, -1, 1, 1]) * parts.tolerance
@@ -182,7 +184,7 @@ def _links(parts: _Parts) -> tuple[list[tuple[int, int]], set[int]]:
         a, b = a[same.any(axis=1)], b[same.any(axis=0)]
         found = _partners(parts, a, b, shared) if len(a) else []
         links += found
-        known = set(itertools.chain.from_iterable(found))
+        known = {i for link in found for i in link[1:]}
         for ends, others in ((a, b), (b, a)):
             for i in ends.tolist():
                 if i not in known and _is_cut_off(parts, i, [j for j in others.tolist() if j not in absorbed]):
@@ -211,7 +213,7 @@ def _touch(a: Floats, b: Floats) -> npt.NDArray[np.bool_]:
     return np.asarray(((a[..., :2] <= b[..., 2:]) & (a[..., 2:] >= b[..., :2])).all(axis=-1))
 
 
-def _partners(parts: _Parts, a: Indices, b: Indices, shared: Rect) -> list[tuple[int, int]]:
+def _partners(parts: _Parts, a: Indices, b: Indices, shared: Rect) -> list[Link]:
     """Return which objects of two tiles are the same, given the part that both tiles show.
 
     What a tile shows of an object there may be several pieces. Each piece has one partner at most, the best first.
@@ -223,12 +225,12 @@ def _partners(parts: _Parts, a: Indices, b: Indices, shared: Rect) -> list[tuple
     rows, columns = np.nonzero(agreement >= AGREEMENT)
     order = np.argsort(-agreement[rows, columns], kind="stable")
     free = [np.ones(count, np.bool_) for count in agreement.shape]
-    found: dict[tuple[int, int], None] = {}
+    found: list[Link] = []
     for row, column in zip(rows[order].tolist(), columns[order].tolist(), strict=True):
         if free[0][row] and free[1][column]:
             free[0][row] = free[1][column] = False
-            found[int(owners[row]), int(others[column])] = None
-    return list(found)
+            found.append((float(agreement[row, column]), int(owners[row]), int(others[column])))
+    return found
 
 
 def _agreement(a: ShapeArray, b: ShapeArray, tolerance: float) -> Floats:
@@ -277,22 +279,32 @@ def _shows(parts: _Parts, j: int, i: int) -> bool:
     return bool((high - low).min() <= 2 * parts.tolerance or not len(left) or left[0] <= 1.0 - AGREEMENT)
 
 
-def _groups(count: int, links: Sequence[tuple[int, int]]) -> list[list[int]]:
-    """Return the chains of linked numbers below `count`, in the order of their first ones."""
-    root = list(range(count))
+def _groups(parts: _Parts, links: Sequence[Link]) -> list[list[int]]:
+    """Return the chains of linked objects, in the order of their first ones. The best links come first.
 
-    def find(i: int) -> int:
-        while root[i] != i:
-            root[i] = i = root[root[i]]
-        return i
+    A tile shows an object once, in several pieces only if its border cuts it. So a link that would put two objects of
+    one tile together is left out if one of them is whole.
+    """
+    groups = {i: [i] for i in range(len(parts.shapes))}
+    root = list(groups)
+    for _, *ends in sorted(links, key=lambda link: -link[0]):
+        first, second = sorted(root[i] for i in ends)
+        if first != second and not _clash(parts, groups[first], groups[second]):
+            for i in groups[second]:
+                root[i] = first
+            groups[first] += groups.pop(second)
+    return [sorted(group) for _, group in sorted(groups.items())]
 
-    for a, b in links:
-        first, second = sorted((find(a), find(b)))
-        root[second] = first
-    groups: dict[int, list[int]] = {}
-    for i in range(count):
-        groups.setdefault(find(i), []).append(i)
-    return list(groups.values())
+
+def _clash(parts: _Parts, a: Sequence[int], b: Sequence[int]) -> bool:
+    """Return whether two groups have objects of one tile that cannot be pieces of one object."""
+    tiles = set(parts.tile[a].tolist()).intersection(parts.tile[b].tolist())
+    if not tiles:
+        return False
+    pieces = [i for i in (*a, *b) if parts.tile[i] in tiles]
+    return bool(parts.shapes.kinds[pieces[0]] == GeometryKind.BOX) or any(
+        parts.room(i) > parts.tolerance for i in pieces
+    )
 
 
 def _united(parts: _Parts, group: list[int]) -> ShapeArray:

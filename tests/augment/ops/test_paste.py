@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from PIL import Image
 
-from dcap.augment import AugmentResult, Pipeline
+from dcap.augment import AugmentResult, Pipeline, Scene
+from dcap.augment.rendering import render
 from dcap.core.errors import ConfigError
 from dcap.core.random import generator
-from dcap.geometry import Canvas, ShapeArray, clip, visible_fraction
+from dcap.geometry import Affine, Canvas, ShapeArray, TileWindow, clip, transform, visible_fraction
 from support.augment_cases import plan_one
 
 NAME = "small_object_zoom_paste"
@@ -167,3 +169,24 @@ def test_lines_are_copied_up_to_their_own_limit() -> None:
 def test_bad_parameters(params: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         plan_one(NAME, **params)
+
+
+def test_a_tile_is_pasted_into_as_an_image_of_its_own() -> None:
+    blocks = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    image = np.array(Image.fromarray(blocks).resize((400, 300), Image.Resampling.BICUBIC))
+    window, kept = TileWindow(x=10, y=20, height=240, width=150), [0, 2, 3]
+    pipeline = Pipeline.from_config([{"name": NAME, "params": {"max_attempts": 200, "max_targets": 3}}])
+    shapes = transform(SHAPES.take(kept), Affine.translation(-10, -20))
+    pasted = 0
+    for seed in range(10):
+        tile = pipeline.plan(CANVAS, SHAPES, generator(seed), CAPTIONS, window=window)
+        part = Scene(window.canvas, shapes, tuple(CAPTIONS[i] for i in kept), image[20:260, 10:160])
+        alone = pipeline(part, generator(seed))
+        assert tile.scene.captions == alone.scene.captions
+        assert tile.source_index.tolist() == [kept[i] for i in alone.source_index]
+        assert np.array_equal(tile.is_copy, alone.is_copy)
+        assert tile.scene.shapes.xy == pytest.approx(alone.scene.shapes.xy, abs=1e-9)
+        rendered = render(image, tile.plan).astype(int)
+        assert np.abs(rendered - alone.scene.image).max() <= 2
+        pasted += tile.telemetry.num_pasted
+    assert pasted >= 10
