@@ -37,6 +37,15 @@ def test_predictions_can_be_drawn_scored_and_continued(tmp_path: Path, capsys: p
 
 
 @pytest.mark.usefixtures("tiny_folder")
+def test_answers_can_be_constrained(tmp_path: Path) -> None:
+    out = tmp_path / "pred.jsonl"
+    assert main(arguments(out, "--constrained", "--stop-repeats", "2", "--limit", "1")) == 0
+    assert json.loads(out.read_text("utf-8"))["text"].startswith(('{"', "{}"))
+    meta = json.loads((tmp_path / "pred.jsonl.meta.json").read_text("utf-8"))
+    assert '"decoding": {"grammar": true, "stop_repeats": 2}' in json.dumps(meta)
+
+
+@pytest.mark.usefixtures("tiny_folder")
 def test_records_that_are_left_out_give_exit_code_1(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"images": ["none.png"], "width": 3, "height": 3, "objects": []}\n')
     args = arguments(tmp_path / "pred.jsonl", "--on-bad-record", "skip")

@@ -11,11 +11,15 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from dcap.answers.codec import parse
+from dcap.answers.grammar import AnswerBounds, AnswerGrammar
+from dcap.answers.profile import AnswerProfile
 from dcap.core.errors import ConfigError
 from dcap.data.encode import Encoder
 from dcap.infer.engine import Request
 from dcap.infer.hf_engine import HfEngine, choose_device
 from dcap.infer.source import find_source
+from dcap.model import constraint
 from dcap.model.decoding import Decoding
 from dcap.model.saved_adapter import SavedAdapter
 
@@ -50,6 +54,22 @@ def test_reply_tells_tokens_of_prompt_and_answer(generator: Any) -> None:
     assert reply.token_ids is not None
     assert generator.tokenizer.decode(list(reply.token_ids)) == reply.text
     assert (reply.tokens, reply.finish, reply.error) == (6, "length", None)
+
+
+@pytest.mark.parametrize("fast_forward", [True, False])
+def test_answers_have_the_format_of_their_request(
+    generator: Any, fast_forward: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = AnswerBounds(objects=1, points=4, caption=8)
+    monkeypatch.setattr(constraint, "AnswerGrammar", lambda profile, canvas: AnswerGrammar(profile, canvas, small))
+    profiles = [AnswerProfile(format="rows"), AnswerProfile(emit_norm="none"), None]
+    asked = [dataclasses.replace(each, profile=profile) for each, profile in zip(requests(3), profiles, strict=True)]
+    decoding = Decoding(max_new_tokens=100, num_samples=2, temperature=1.5, grammar=True, fast_forward=fast_forward)
+    replies = engine(generator).generate(asked, decoding)
+    for reply, profile in zip(replies, [each for each in profiles for _ in range(2)], strict=True):
+        assert (profile is None) == (reply.finish == "length")
+        if profile is not None:
+            assert parse(reply.text, profile, strict=False).problems == ()
 
 
 def test_samples_are_side_by_side_and_depend_on_the_key_alone(generator: Any) -> None:

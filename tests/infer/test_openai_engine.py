@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from dcap.answers.grammar import AnswerGrammar
 from dcap.answers.profile import AnswerProfile
+from dcap.answers.server_grammar import to_ebnf
 from dcap.core.errors import ConfigError, ServerError
 from dcap.data.config import DataConfig, resolve_profile
 from dcap.data.encode import Encoder, load_tokenizer
@@ -342,3 +344,23 @@ def test_an_image_that_is_too_large_is_never_encoded(monkeypatch: pytest.MonkeyP
         (reply,) = connect(url, None).generate([request(image=large)], Decoding())
     error = "image must have at most 16777216 pixels to be sent to a server, not 4096 x 4128"
     assert reply == Reply("", "error", error=error)
+
+
+def test_a_grammar_is_sent_to_servers_that_take_it(play: Play, encoder: Encoder) -> None:
+    decoding = Decoding(max_new_tokens=9, grammar=True)
+    asked = request(profile=AnswerProfile(format="rows"))
+    play.fields |= {"structured_outputs"}
+    with serving(play) as url:
+        connect(url, encoder, decoding).generate([asked, request()], decoding)
+    sent = [each.body.get("structured_outputs") for each in play.asked[-2:]]
+    grammar = {"grammar": to_ebnf(AnswerGrammar(AnswerProfile(format="rows")))}
+    assert grammar in sent
+    assert None in sent, "no profile, no grammar"
+    play.fields -= {"structured_outputs"}
+    with serving(play) as url, pytest.raises(ConfigError, match=r"^grammar must be left out: .* structured_outputs"):
+        connect(url, encoder, decoding)
+
+
+def test_a_server_ends_no_answer_at_a_repeat(play: Play, encoder: Encoder) -> None:
+    with serving(play) as url, pytest.raises(ConfigError, match="stop_repeats must be left out"):
+        connect(url, encoder, Decoding(stop_repeats=2))

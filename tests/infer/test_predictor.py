@@ -257,6 +257,32 @@ def test_predictions_have_one_answer_each(generator: Any) -> None:
         replace(make(generator.tokenizer), decoding=Decoding(num_samples=2))
 
 
+@pytest.mark.parametrize("decoding", [Decoding(grammar=True), Decoding(stop_repeats=3)])
+def test_a_summary_has_no_grammar(generator: Any, decoding: Decoding) -> None:
+    with pytest.raises(ConfigError, match=r"^(grammar|stop_repeats) must be left out for summaries, which have no"):
+        replace(make(generator.tokenizer, mode="summary"), decoding=decoding)
+
+
+def test_questions_say_how_objects_are_written_and_summaries_are_free(generator: Any) -> None:
+    image = np.zeros((64, 64, 3), np.uint8)
+    dense = make(generator.tokenizer, answer=AnswerProfile(format="rows"))
+    assert dense.question(image).request.profile == AnswerProfile(format="rows")
+    assert make(generator.tokenizer, mode="summary").question(image).request.profile is None
+
+
+@pytest.mark.parametrize(
+    ("most", "told"), [(1, ["stopped behind object 2, which repeats an earlier one (stop_repeats: 1)"]), (2, [])]
+)
+def test_an_answer_that_ended_at_a_repeat_says_so(generator: Any, most: int, told: list[str]) -> None:
+    text = '[[1,2,3,4,"cup"],[1,2,3,4,"cup"]'
+    predictor = replace(
+        make(generator.tokenizer, [text], answer=AnswerProfile(format="rows")), decoding=Decoding(stop_repeats=most)
+    )
+    found = predict_image(predictor, np.zeros((64, 64, 3), np.uint8))
+    assert found.captions == ("cup", "cup")
+    assert [each for each in found.problems if "stopped" in each] == told
+
+
 def test_a_batch_of_bad_images_asks_nothing(generator: Any, photos: Path) -> None:
     for i in range(2):
         (photos.parent / f"{i}.png").write_bytes(b"")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from unicodedata import is_normalized
 
 import numpy as np
@@ -16,11 +17,14 @@ from dcap.answers.formats import OWN_FORMATS
 from dcap.answers.grammar import AnswerBounds, AnswerGrammar
 from dcap.answers.profile import AnswerProfile
 from dcap.core.errors import AnswerError, ConfigError
-from dcap.data.encode import Encoder, load_tokenizer
+from dcap.data.encode import Encoder, grid_thw, load_tokenizer, patchify
 from dcap.data.tokens import TokenKind, byte_kinds
 from dcap.geometry.canvas import Canvas
+from dcap.geometry.grid import Norm
 from dcap.geometry.shapes import ShapeArray
-from dcap.model.constraint import TokenGrammar
+from dcap.model.constraint import TokenGrammar, constraint_of
+from dcap.model.decoding import Decoding
+from dcap.model.generation import Prompt
 from dcap.model.vocabulary import Vocabulary, vocabulary_of
 from support.answer_cases import profiles, scenes
 
@@ -171,8 +175,11 @@ def test_structure_is_written_in_the_tokens_of_training(encoder: Encoder) -> Non
 def test_a_caption_ends_at_its_bound(encoder: Encoder, most: int) -> None:
     grammar = TokenGrammar(AnswerGrammar(AnswerProfile(), bounds=AnswerBounds(caption=most)), encoder)
     constraint = grammar.constraint()
-    constraint.advance(encoder.answer_ids('{"object_1": {"bbox_2d": [1, 2, 3, 4], "desc": "c')[:-1].tolist())
     backend = encoder.tokenizer.backend_tokenizer
+    constraint.advance(encoder.answer_ids('{"object_1": {"bbox_2d": [1, 2, 3, 4], "desc":')[:-1].tolist())
+    opening = [backend.decode([token]) for token in np.flatnonzero(constraint.allowed())]
+    assert (' "../' in opening) == (most == 3)
+    constraint.advance(encoder.answer_ids(' "c')[:-1].tolist())
     constraint.advance([backend.token_to_id(".")])
     left = [backend.decode([token]) for token in np.flatnonzero(constraint.allowed())]
     # Training has c ." }, and never c . "}, but here nothing else is left.
@@ -197,3 +204,87 @@ def test_an_answer_behind_open_reasoning_begins_with_its_end(encoder: Encoder, m
     monkeypatch.setattr(Encoder, "reasoning_end", np.array([11, 12, 13]))
     constraint = TokenGrammar(AnswerGrammar(AnswerProfile()), encoder).constraint()
     assert list(constraint.forced()) == [11, 12, 13]
+
+
+# The loop.
+
+
+def prompts_of(encoder: Encoder, number: int = 4) -> list[Prompt]:
+    found = []
+    for k in range(number):
+        canvas = Canvas(32 * (1 + k % 2), 64)
+        image = np.random.default_rng(k).integers(0, 256, (canvas.height, canvas.width, 3), np.uint8)
+        ids = encoder.prompt_ids(None, "List every object. " * (k + 1), canvas)
+        found.append(Prompt(ids, patchify(image), grid_thw(canvas)))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "temperature"), [*[(name, 0.0) for name in OWN_FORMATS], ("object_map", 1.5), ("rows", 1.5)]
+)
+def test_every_answer_of_an_untrained_model_can_be_read(
+    generator: Any, encoder: Encoder, name: str, temperature: float
+) -> None:
+    profile = AnswerProfile(format=name)
+    grammar = TokenGrammar(AnswerGrammar(profile, bounds=AnswerBounds(objects=2, points=4, caption=8)), encoder)
+    decoding = Decoding(max_new_tokens=300, temperature=temperature)
+    constraints = [grammar.constraint() for _ in range(4)]
+    answers = generator.generate(prompts_of(encoder), decoding, constraints=constraints)
+    assert [answer.finish for answer in answers] == ["stop"] * 4
+    assert [parse(answer.text, profile, strict=False).problems for answer in answers] == [()] * 4
+    assert len({answer.text for answer in answers}) > 1
+
+
+def test_fast_forward_writes_the_same_in_fewer_passes(generator: Any, encoder: Encoder) -> None:
+    grammar = TokenGrammar(AnswerGrammar(AnswerProfile(), bounds=BOUNDS), encoder)
+    decoding = Decoding(max_new_tokens=600, logprobs=True)
+    found, passes = [], []
+    for fast in (True, False):
+        before = generator.counts
+        constraints = [grammar.constraint(fast) for _ in range(2)]
+        found.append(generator.generate(prompts_of(encoder, 2), decoding, constraints=constraints))
+        passes.append((generator.counts - before).row_passes)
+    for fast_answer, slow_answer in zip(*found, strict=True):
+        assert fast_answer.token_ids == slow_answer.token_ids
+        np.testing.assert_allclose(fast_answer.logprobs, slow_answer.logprobs, atol=1e-4)
+    assert passes[1] == sum(answer.num_tokens + 1 for answer in found[1]), "one for each token, and for the end"
+    assert passes[1] >= 1.8 * passes[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "norm", "ratio"),
+    [
+        ("object_map", "norm1000", 2.15),
+        ("object_map", "norm100", 2.6),
+        ("qwen", "norm1000", 1.9),
+        ("rows", "norm1000", 1.15),
+    ],
+)
+def test_passes_of_the_answers_of_training(encoder: Encoder, name: str, norm: Norm, ratio: float) -> None:
+    """A digit and a word are free; what is around them is not."""
+    profile = AnswerProfile(format=name, emit_norm=norm)
+    boxes = [[37, 120, 301, 422], [411, 3, 987, 250], [5, 640, 93, 991], [620, 550, 777, 705]]
+    shapes = ShapeArray.from_objects([{"bbox_2d": box} for box in boxes])
+    text = text_of((shapes, ["cup", "dining table", "cat", "potted plant"], Canvas(1000, 1000)), profile)
+    ids = encoder.answer_ids(text).tolist()
+    assert len(ids) / follow(TokenGrammar(AnswerGrammar(profile), encoder), ids) >= ratio
+
+
+def test_what_decoding_makes_of_an_answer(encoder: Encoder) -> None:
+    profile = AnswerProfile()
+    assert constraint_of(Decoding(), profile, CANVAS, encoder) is None
+    fast = constraint_of(Decoding(grammar=True), profile, CANVAS, encoder)
+    slow = constraint_of(Decoding(grammar=True, fast_forward=False), profile, CANVAS, encoder)
+    free = constraint_of(Decoding(stop_repeats=1), profile, CANVAS, encoder)
+    both = constraint_of(Decoding(grammar=True, stop_repeats=1), profile, CANVAS, encoder)
+    text = '{"object_1": {"'
+    for constraint in (fast, slow, free, both):
+        assert constraint is not None
+        constraint.advance(encoder.answer_ids(text)[:-1].tolist() + encoder.answer_ids("line")[:-1].tolist())
+    assert fast is not None
+    assert slow is not None
+    assert free is not None
+    assert both is not None
+    assert (len(fast.forced()), len(slow.forced()), len(free.forced()), len(both.forced())) == (3, 0, 0, 3)
+    assert free.allowed() is None
+    assert both.allowed() is not None

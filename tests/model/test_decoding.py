@@ -20,6 +20,7 @@ def test_default_is_greedy() -> None:
     [
         ({"max_new_tokens": 0}, "max_new_tokens must be at least 1, not 0"),
         ({"num_samples": 0}, "num_samples must be at least 1, not 0"),
+        ({"stop_repeats": 0}, "stop_repeats must be at least 1, not 0"),
         ({"temperature": -0.5}, "temperature must be at least 0, not -0.5"),
         ({"temperature": float("nan")}, "temperature must be finite"),
         ({"top_k": -1}, "top_k must be at least 0, not -1"),

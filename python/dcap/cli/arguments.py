@@ -146,6 +146,14 @@ def add_decoding(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--seed", type=int, default=0, metavar="N", help="seed of what is drawn (default: 0)")
     group.add_argument("--stop", nargs="+", default=(), metavar="TEXT", help="end an answer before one of these texts")
+    group.add_argument(
+        "--constrained",
+        action="store_true",
+        help="write nothing but answers in the trained format; faster, since what must come next is not asked for",
+    )
+    group.add_argument(
+        "--stop-repeats", type=int, metavar="N", help="end an answer behind an object that was written N times before"
+    )
 
 
 def decoding_options(args: argparse.Namespace) -> Decoding:
@@ -164,6 +172,8 @@ def decoding_options(args: argparse.Namespace) -> Decoding:
         repetition_penalty=args.repetition_penalty,
         seed=args.seed,
         stop=tuple(args.stop),
+        grammar=args.constrained,
+        stop_repeats=args.stop_repeats,
     )
 
 

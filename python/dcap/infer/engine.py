@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from dcap.answers.profile import AnswerProfile
 from dcap.model.decoding import Decoding
 
 
@@ -28,6 +29,9 @@ class Request:
     """What the model is asked."""
     image: npt.NDArray[np.uint8] | None
     """uint8 (H, W, 3) RGB, exactly as the model sees it: H and W are multiples of 32. `None`: a question about text."""
+    profile: AnswerProfile | None = None
+    """How the objects of the answer are written, for `Decoding.grammar` and `Decoding.stop_repeats`. `None`: the answer
+    is a text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,10 @@ from dcap.geometry.canvas import Canvas
 from dcap.infer.engine import Reply, Request
 from dcap.infer.source import DType, ModelSource
 from dcap.model.config import ModelConfig
+from dcap.model.constraint import constraint_of
 from dcap.model.decoding import Decoding
 from dcap.model.fingerprint import weights_digest
-from dcap.model.generation import Generated, Generator, Prompt
+from dcap.model.generation import Constraint, Generated, Generator, Prompt
 from dcap.model.load import load_model
 from dcap.model.lora import bare_model, load_adapter
 
@@ -73,6 +74,7 @@ class HfEngine:
 
         Raises:
             GeometryError: A side of an image is not a multiple of 32.
+            ConfigError: `decoding` asks for a grammar, and the format of an answer has none.
         """
         group, number = _GROUP * self.batch_size, decoding.num_samples
         replies: list[Reply] = []
@@ -80,9 +82,17 @@ class HfEngine:
             asked = requests[start : start + group]
             prompts = [self.prompt(request) for request in asked]
             seeds = [decoding.sample_seed(request.key, k) for request in asked for k in range(number)]
-            answers = self.generator.generate(prompts, decoding, seeds, batch_size=self.batch_size)
+            constraints = [self._constraint(request, decoding) for request in asked for _ in range(number)]
+            answers = self.generator.generate(
+                prompts, decoding, seeds, constraints=constraints, batch_size=self.batch_size
+            )
             replies += [_reply(answer, prompts[i // number]) for i, answer in enumerate(answers)]
         return replies
+
+    def _constraint(self, request: Request, decoding: Decoding) -> Constraint | None:
+        if request.profile is None or request.image is None:
+            return None
+        return constraint_of(decoding, request.profile, Canvas(*request.image.shape[:2]), self.encoder)
 
     def prompt(self, request: Request) -> Prompt:
         """Return a request as the model takes it.

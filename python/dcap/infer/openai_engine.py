@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -17,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from dcap.answers.grammar import AnswerGrammar
+from dcap.answers.server_grammar import to_ebnf
 from dcap.augment.fit import MULTIPLE
 from dcap.core.errors import ConfigError, ServerError, nearest_hint
 from dcap.core.log import get_logger
@@ -40,6 +43,8 @@ _MAX_SEED = (1 << 63) - 1
 
 EXTRAS = ("skip_special_tokens", "return_token_ids", "top_k", "repetition_penalty")
 """Fields beyond OpenAI's that are sent to servers which take them."""
+GRAMMAR = "structured_outputs"
+"""Field of vLLM with the grammar of an answer."""
 BOUNDS = "mm_processor_kwargs"
 """Field with the size bounds of images, for servers that were started to take it with a request."""
 
@@ -165,6 +170,10 @@ class OpenAiEngine:
         for name, given in (("top_k", decoding.top_k != 0), ("repetition_penalty", decoding.repetition_penalty != 1.0)):
             if given and name not in self._extras:
                 raise ConfigError(f"{name} must be left out: {self.server} refuses it")
+        if decoding.stop_repeats is not None:
+            raise ConfigError(f"stop_repeats must be left out: {self.server} writes each answer to its end")
+        if decoding.grammar:
+            self._check_grammar(probes[0])
         missing = sorted(set(EXTRAS) - self._extras)
         if missing:
             log.info("%s does without %s", self.server, ", ".join(missing))
@@ -175,6 +184,12 @@ class OpenAiEngine:
                 f"max_new_tokens must be at most {limit - longest} for {self.server}, whose context has {limit} tokens "
                 f"and whose prompts take up to {longest}, not {decoding.max_new_tokens}"
             )
+
+    def _check_grammar(self, probe: Request) -> None:
+        try:
+            self._post(probe, replace(_ONE_TOKEN, grammar=True), 0, attempts=2)
+        except RefusedRequestError as error:
+            raise ConfigError(f"grammar must be left out: {self.server} does not take {GRAMMAR} ({error})") from None
 
     def generate(self, requests: Sequence[Request], decoding: Decoding) -> list[Reply]:
         """Return the answers to some requests, in their order; see `TextEngine.generate`.
@@ -260,6 +275,9 @@ class OpenAiEngine:
             settings["stop"] = list(decoding.stop)
         if decoding.logprobs:
             settings["logprobs"] = True
+        if decoding.grammar and request.profile is not None:
+            canvas = None if request.image is None else Canvas(*request.image.shape[:2])
+            settings[GRAMMAR] = {"grammar": to_ebnf(AnswerGrammar(request.profile, canvas))}
         # Left out, vLLM takes them from the model's generation_config.json, and answers would differ in silence.
         extras = {
             "skip_special_tokens": False,

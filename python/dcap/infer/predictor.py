@@ -16,10 +16,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from dcap.answers.codec import parse
 from dcap.answers.object_scores import score_objects
 from dcap.answers.prediction import Prediction
 from dcap.answers.profile import ResolvedProfile
 from dcap.answers.reasoning import CLOSING, answer_start
+from dcap.answers.repeats import first_repeat
 from dcap.augment.fit import MULTIPLE, fit_canvas
 from dcap.augment.rendering import FILL, resize_for_model
 from dcap.core.errors import ConfigError, GeometryError, ImageError, RecordError
@@ -57,7 +59,7 @@ class Predictor:
     """An engine with an answer profile; made by `load_predictor`.
 
     Raises:
-        ConfigError: `decoding` asks for several answers to each question.
+        ConfigError: `decoding` asks for several answers to each question, or for a grammar of summaries.
     """
 
     engine: TextEngine
@@ -74,6 +76,9 @@ class Predictor:
     def __post_init__(self) -> None:
         if self.decoding.num_samples != 1:
             raise ConfigError(f"num_samples must be 1 for predictions, not {self.decoding.num_samples}")
+        for name in ("grammar", "stop_repeats"):
+            if self.mode == "summary" and getattr(self.decoding, name):
+                raise ConfigError(f"{name} must be left out for summaries, which have no format")
 
     def question(
         self, image: npt.NDArray[np.uint8], origin: Origin | None = None, window: TileWindow | None = None
@@ -104,6 +109,7 @@ class Predictor:
             system=prompts.system,
             user=prompts.summary if self.mode == "summary" else prompts.dense,
             image=resize_for_model(image, seen),
+            profile=None if self.mode == "summary" else answer,
         )
         return Question(request, file, seen)
 
@@ -148,6 +154,7 @@ class Predictor:
             else:
                 summary = answer.text[start:].lstrip("\n") if start else answer.text
         else:
+            problems += self._repeats(answer)
             found = find_objects(answer.text, self.profile.answer, question.seen, question.file, reasoning=reasons)
             shapes, captions = found.shapes, found.captions
             problems += found.problems
@@ -174,6 +181,16 @@ class Predictor:
         each = score_objects(answer.text, tokens, answer.logprobs, profile, reasons)
         combined = [each[k].combined for k in found.index.tolist()] if each else []
         return tuple([None if score is None else round(score, _DIGITS) for score in combined])
+
+    def _repeats(self, answer: Reply) -> list[str]:
+        """Return the problem that the answer was ended at a repeated object, if it was."""
+        if (most := self.decoding.stop_repeats) is None:
+            return []
+        read = parse(answer.text, self.profile.answer, strict=False, reasoning=self.encoder.opens_reasoning)
+        place = first_repeat(read, most)
+        if place is None:
+            return []
+        return [f"stopped behind object {place + 1}, which repeats an earlier one (stop_repeats: {most})"]
 
 
 def predict_image(

@@ -21,8 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from dcap.answers.grammar import AnswerGrammar, Links, Numbers, Place
+from dcap.answers.profile import AnswerProfile
 from dcap.core.errors import AnswerError, ConfigError
 from dcap.data.encode import END, Encoder, Tokenizer
+from dcap.geometry.canvas import Canvas
+from dcap.model.decoding import Decoding
+from dcap.model.repeat_stop import RepeatStop
 from dcap.model.vocabulary import CaptionPiece, Vocabulary, read_caption, vocabulary_of
 
 _DIGITS = "0123456789"
@@ -256,8 +260,8 @@ class TokenGrammar:
         return found
 
     def _link_choices(self, state: _Link) -> list[int]:
-        node = state.node
-        found = list(node.children)
+        node, most = state.node, self._grammar.bounds.caption
+        found = [t for t, child in node.children.items() if child.inside is None or child.inside.chars <= most]
         for token, child in node.closing.items():
             if self._behind_opening(state.links, child) is not None:
                 found.append(token)
@@ -350,6 +354,29 @@ class TokenGrammar:
         if place.next == "caption":
             return _Caption(place, self._grammar.bounds.caption, node.token, b'"', is_empty=True)
         return _Digits(place)
+
+
+def constraint_of(
+    decoding: Decoding, profile: AnswerProfile, canvas: Canvas, encoder: Encoder
+) -> AnswerConstraint | RepeatStop | None:
+    """Return what `Decoding.grammar` and `Decoding.stop_repeats` make of one answer. `None`: it may be anything.
+
+    Args:
+        decoding: How answers are written.
+        profile: Their format.
+        canvas: The canvas that the model sees.
+        encoder: The tokens.
+
+    Raises:
+        ConfigError: `decoding` asks for a grammar, and the format or the tokenizer has none.
+    """
+    inner = None
+    if decoding.grammar:
+        grammar = TokenGrammar(AnswerGrammar(profile, canvas), encoder)
+        inner = grammar.constraint(decoding.fast_forward)
+    if decoding.stop_repeats is None:
+        return inner
+    return RepeatStop(profile, decoding.stop_repeats, encoder, inner)
 
 
 class AnswerConstraint:

@@ -37,6 +37,12 @@ class Decoding:
     """An answer ends where one of these texts would begin."""
     logprobs: bool = False
     """Return the log-probability of each token too: that of the model, before temperature, bounds and penalty."""
+    grammar: bool = False
+    """Let the model write nothing but answers in the format of its profile, so that each one that ends can be read."""
+    fast_forward: bool = True
+    """With `grammar`: write what must come next without asking the model. The answer is the same, in less time."""
+    stop_repeats: int | None = None
+    """End an answer behind an object that was written so many times before. `null`: never."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -46,6 +52,8 @@ class Decoding:
         for name in ("temperature", "top_k", "seed"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must be at least 0, not {getattr(self, name)}")
+        if self.stop_repeats is not None and self.stop_repeats < 1:
+            raise ConfigError(f"stop_repeats must be at least 1, not {self.stop_repeats}")
         if not 0.0 < self.top_p <= 1.0:
             raise ConfigError(f"top_p must be above 0 and at most 1, not {self.top_p}")
         if self.repetition_penalty <= 0.0:

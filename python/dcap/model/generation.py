@@ -140,7 +140,7 @@ class Generator:
         decoding: Decoding | None = None,
         seeds: Sequence[int] | None = None,
         *,
-        constraints: Sequence[Constraint] | None = None,
+        constraints: Sequence[Constraint | None] | None = None,
         batch_size: int | None = None,
     ) -> list[Generated]:
         """Return the answers to each prompt, in order: ``num_samples`` to the first one, then to the second.
@@ -151,7 +151,7 @@ class Generator:
             prompts: The questions. Each is taken once, when its answers begin, so that the sequence may make them then.
             decoding: How to write the answers. `None`: greedy.
             seeds: Seed of each answer, such as `Decoding.sample_seed` gives. `None`: from its place in the list.
-            constraints: What each answer may be, one object per answer. `None`: anything.
+            constraints: What each answer may be, one object per answer. `None`: anything, all of them or one.
             batch_size: Most answers at a time, but at least those of one prompt. While prompts are left, new ones take
                 the places of answers that end. `None`: all.
 

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dcap.data.encode import Tokenizer
+from dcap.demo import byte_letters
 
 _UTF8 = (
     rb"[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}|\xed[\x80-\x9f][\x80-\xbf]"
@@ -87,7 +88,7 @@ class Vocabulary:
     def __init__(self, tokenizer: Tokenizer) -> None:
         backend = tokenizer.backend_tokenizer
         self._model, self._pre = backend.model, backend.pre_tokenizer
-        byte_of = _byte_of_letter()
+        byte_of = {letter: byte for byte, letter in enumerate(byte_letters())}
         self.letters: list[str] = [
             backend.id_to_token(k) for k in range(backend.get_vocab_size(with_added_tokens=False))
         ]
@@ -96,16 +97,11 @@ class Vocabulary:
         """Of each token."""
         self.size: int = backend.get_vocab_size(with_added_tokens=True)
         """Number of tokens, with control tokens."""
-        self._letter_of = {byte: letter for letter, byte in byte_of.items()}
         self.merged = lru_cache(1 << 16)(self._merged)
         self.caption_tokens = cache(self._caption_tokens)
         self.are_neighbours = lru_cache(1 << 18)(self._are_neighbours)
         self._is_cut = lru_cache(1 << 16)(self._is_cut_behind)
         self.inner_behind = cache(self._inner_behind)
-
-    def spelt(self, text: str) -> str:
-        """Return a text in letters."""
-        return "".join([self._letter_of[byte] for byte in text.encode()])
 
     def pieces(self, text: str) -> list[str]:
         """Return the pieces, in letters, that a text is cut into before it is tokenised."""
@@ -146,7 +142,8 @@ class Vocabulary:
         Args:
             last: The token before.
             char: The last character before `token`. Empty: only its beginning is written.
-            token: The token, which begins with no letter: a sign before a letter may belong to either side.
+            token: The token. It is not blank and begins with no letter: where the tokenizer cuts before those depends
+                on more than one character.
         """
         if char and self._is_cut(char, self.bytes[token]):
             return True
@@ -191,10 +188,3 @@ class Vocabulary:
 def vocabulary_of(tokenizer: Tokenizer) -> Vocabulary:
     """Return the vocabulary of a tokenizer; the same one is read once."""
     return Vocabulary(tokenizer)
-
-
-def _byte_of_letter() -> dict[str, int]:
-    """Return the byte that each letter of a byte-level tokenizer stands for: printable ones for themselves."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + k): byte for k, byte in enumerate(others)}

@@ -1,0 +1,92 @@
+"""Constrained answers with and without fast-forward; ratios only, since machines differ.
+
+Run with ``pytest benchmarks/bench_grammar.py --benchmark-only``. The model is the tiny one, and writes boxes, polygons
+and lines at random. Both ways must write the same tokens before anything is timed, and take turns. On a model of full
+size a pass costs far more than a mask, and time goes as passes do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+from dcap.answers.grammar import AnswerBounds, AnswerGrammar
+from dcap.answers.profile import AnswerProfile
+from dcap.data.encode import Encoder, grid_thw, load_tokenizer, patchify
+from dcap.demo import resolve_model
+from dcap.geometry.canvas import Canvas
+from dcap.model.config import ModelConfig
+from dcap.model.constraint import TokenGrammar
+from dcap.model.decoding import Decoding
+from dcap.model.generation import Generator, Prompt
+from dcap.model.load import load_model
+from timing import interleaved, missed
+
+NUM_PROMPTS, BATCH = 4, 4
+BOUNDS = AnswerBounds(objects=2, points=6, caption=8)
+FAST, SLOW = "fast-forward", "one token per pass"
+# What fails the benchmark: about two thirds of what an idle machine shows.
+FLOORS = {(SLOW, FAST): 1.3}
+
+
+@cache
+def generator() -> Generator:
+    torch.set_num_threads(1)
+    folder = resolve_model("builtin:tiny")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = load_model(ModelConfig(folder, dtype="float32"), device, for_generation=True)
+    with torch.no_grad():
+        # Untrained layers add so little to their input that every answer would repeat the prompt's last token.
+        for name, weight in model.named_parameters():
+            if name.endswith("proj.weight"):
+                weight *= 8
+    return Generator(model, load_tokenizer(folder), 600)
+
+
+@cache
+def grammar() -> TokenGrammar:
+    return TokenGrammar(AnswerGrammar(AnswerProfile(), bounds=BOUNDS), Encoder(generator().tokenizer))
+
+
+@cache
+def prompts() -> list[Prompt]:
+    encoder, rng = Encoder(generator().tokenizer), np.random.default_rng(0)
+    found = []
+    for k in range(NUM_PROMPTS):
+        canvas = Canvas(32 * (1 + k % 3), 64)
+        image = rng.integers(0, 256, (canvas.height, canvas.width, 3), np.uint8)
+        found.append(
+            Prompt(encoder.prompt_ids(None, "List. " * (1 + k % 4), canvas), patchify(image), grid_thw(canvas))
+        )
+    return found
+
+
+def answers(fast_forward: bool) -> list[list[int]]:
+    constraints = [grammar().constraint(fast_forward) for _ in range(NUM_PROMPTS)]
+    decoding = Decoding(max_new_tokens=600, temperature=1.0)
+    found = generator().generate(prompts(), decoding, constraints=constraints, batch_size=BATCH)
+    return [list(answer.token_ids) for answer in found]
+
+
+def test_fast_forward(benchmark: Callable[..., object], capsys: pytest.CaptureFixture[str]) -> None:
+    work = {}
+    for name, fast in ((FAST, True), (SLOW, False)):
+        before = generator().counts
+        work[name] = (answers(fast), generator().counts - before)
+    assert work[FAST][0] == work[SLOW][0]
+    seconds = interleaved({FAST: lambda: answers(True), SLOW: lambda: answers(False)}, FLOORS)
+    benchmark(answers, True)
+    lines = [
+        f"\n{NUM_PROMPTS} constrained answers in object_map, {work[FAST][1].tokens / NUM_PROMPTS:.0f} tokens on average"
+    ]
+    lines += [
+        f"  {name:20s} {work[name][1].row_passes / NUM_PROMPTS:4.0f} passes each {value / seconds[FAST]:6.2f}x time"
+        for name, value in seconds.items()
+    ]
+    with capsys.disabled():
+        print("\n".join(lines))
+    assert missed(seconds, FLOORS) == {}
