@@ -251,3 +251,7 @@ def test_bytes_of_tokens_spell_what_the_tokenizer_decodes() -> None:
     for ids in (tokenizer(text)["input_ids"], rng.integers(0, len(tokenizer), 300).tolist()):
         spelt = b"".join(token_bytes(tokenizer, token) for token in ids).decode("utf-8", "replace")
         assert spelt == tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+
+def test_a_token_that_only_the_model_knows_adds_nothing(tiny_folder: Path) -> None:
+    assert token_bytes(load_tokenizer(str(tiny_folder)), 151_900) == b""

@@ -192,6 +192,44 @@ def test_skipped_records_are_named_and_the_run_continues_past_them(options: Pred
     assert read_left_out(options.out) == list(outcome.left_out)
 
 
+def test_the_list_of_skipped_records_stays_the_same_however_often_the_run_is_continued(
+    options: PredictOptions, photos: Path
+) -> None:
+    for name in ("1.png", "4.png"):
+        whole = (photos.parent / name).read_bytes()
+        (photos.parent / name).write_bytes(whole[: len(whole) // 2])
+    skip = dataclasses.replace(options, on_bad_record="skip")
+    for kept in (0, 3, 3):
+        outcome = predict(skip)
+        assert (outcome.kept, [item.line for item in outcome.left_out]) == (kept, [2, 5])
+        assert read_left_out(options.out) == list(outcome.left_out)
+
+
+def test_a_file_that_is_named_twice_is_continued_where_it_was(options: PredictOptions, photos: Path) -> None:
+    twice = dataclasses.replace(options, data=(photos, photos))
+    predict(dataclasses.replace(twice, limit=7))
+    assert predict(twice).kept == 7
+    lines = [json.loads(line)["source"]["line"] for line in options.out.read_text("utf-8").splitlines()]
+    assert lines == [1, 2, 3, 4, 5] * 2
+
+
+def test_an_older_file_is_overwritten_only_once_the_model_can_be_asked(
+    options: PredictOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict(options)
+    before = {path.name: path.read_bytes() for path in options.out.parent.iterdir()}
+
+    def fails(*_: Any) -> Predictor:
+        raise ConfigError("the server must count 100 tokens, not 200")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "open_predictor", fails)
+        with pytest.raises(ConfigError, match="must count 100 tokens"):
+            predict(dataclasses.replace(options, overwrite=True, decoding=Decoding(max_new_tokens=5)))
+    assert {path.name: path.read_bytes() for path in options.out.parent.iterdir()} == before
+    assert predict(dataclasses.replace(options, overwrite=True)).written == 5
+
+
 def test_error_may_be_answered_by_skipping_the_rest_of_the_way(options: PredictOptions, photos: Path) -> None:
     whole = (photos.parent / "3.png").read_bytes()
     (photos.parent / "3.png").write_bytes(whole[: len(whole) // 2])

@@ -248,10 +248,6 @@ def read_predictions(name: str | Path) -> Iterator[Prediction]:
         name: A file, folder or pattern, as `dcap.records.files.opening.expand_sources` takes it. Any kind of record
             file may hold predictions. A name with an unknown ending is that of a JSONL file.
 
-    Args:
-        path: The file.
-        max_line_bytes: Longest line that is read.
-
     Raises:
         RecordError: The file is missing, or a line is no prediction; the message names file, line and field.
         ConfigError: The name means no file.

@@ -278,12 +278,15 @@ def _starts(tokenizer: Tokenizer) -> TokenStarts:
 
 @lru_cache(maxsize=65536)
 def token_bytes(tokenizer: Tokenizer, token: int) -> bytes:
-    """Return the bytes that a token adds to a text; those of a control token spell its name."""
+    """Return the bytes that a token adds to a text; those of a control token spell its name.
+
+    A model has more tokens than its tokenizer knows. The others add none.
+    """
     added = _added_tokens(tokenizer).get(token)
     if added is not None:
         return added.encode()
     bytes_of = _letter_bytes()
-    return bytes(bytes_of[letter] for letter in tokenizer.backend_tokenizer.id_to_token(token))
+    return bytes(bytes_of[letter] for letter in tokenizer.backend_tokenizer.id_to_token(token) or "")
 
 
 @lru_cache(maxsize=4)

@@ -46,6 +46,7 @@ class PredictionFile:
         self.path = path
         self.last: Origin | None = None
         self.kept = 0
+        self._made_with: Mapping[str, Any] | None = None  # of a file that is started anew, until it is
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file: BinaryIO = path.open("ab")
@@ -66,9 +67,21 @@ class PredictionFile:
             _check_meta(path, meta, made_with)
             self.kept, self.last = _cut_torn_line(path)
         else:
-            # The old lines go first: with the new meta beside them they would be taken for new ones.
-            os.truncate(path, 0)
-            _write_whole(meta, {"dcap": __version__, "made_with": made_with})
+            self._made_with = made_with
+
+    def begin(self) -> None:
+        """Empty a file that is started anew; nothing for one that is continued. The first `append` does it too.
+
+        Raises:
+            OutputError: The disk does not allow it.
+        """
+        if self._made_with is None:
+            return
+        # The old lines go first: with the new meta beside them they would be taken for new ones.
+        with writing(self.path):
+            os.truncate(self.path, 0)
+            _write_whole(meta_path(self.path), {"dcap": __version__, "made_with": self._made_with})
+        self._made_with = None
 
     def append(self, lines: Iterable[Prediction]) -> None:
         """Write lines and wait until they are on disk.
@@ -76,6 +89,7 @@ class PredictionFile:
         Raises:
             OutputError: The disk does not allow it. The next start continues after the last whole line.
         """
+        self.begin()
         data = b"".join(line.to_line() for line in lines)
         with writing(self.path):
             self._file.write(data)

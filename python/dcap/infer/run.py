@@ -146,16 +146,23 @@ def predict(options: PredictOptions) -> Outcome:
         places = _places(records)
         first = _next_record(places, file)
         # What failed after the last answer is tried again; what failed before it is not.
-        earlier = [each for each in read_left_out(options.out) if places.get(each.origin, total) < first]
+        earlier = [each for each in read_left_out(options.out) if _is_before(each, places, first)]
         left_out = [*map(LeftOut.of_check, records.bad), *earlier]
-        write_left_out(options.out, left_out)
         if first >= total:
+            _begin(file, options, left_out)
             log.info("%s is complete: %s", options.out, counted(file.kept, "prediction"))
             return Outcome(0, file.kept, 0, tuple(left_out), source.profile.sixteen_bit)
         if file.kept:
             log.info("%s is continued after %s", options.out, counted(file.kept, "prediction"))
         predictor = open_predictor(source, engine, options.decoding, mode)
+        _begin(file, options, left_out)
         return _write(file, predictor, records, options, range(first, total), left_out)
+
+
+def _begin(file: PredictionFile, options: PredictOptions, left_out: Sequence[LeftOut]) -> None:
+    """Begin the files, now that nothing is left that could keep the model from being asked."""
+    file.begin()
+    write_left_out(options.out, left_out)
 
 
 def _other_decoding(decoding: Decoding) -> dict[str, Any]:
@@ -197,13 +204,25 @@ def _write(
     return Outcome(written, file.kept, unclean, tuple(left_out), rule, objects, dropped, unscored, seconds)
 
 
-def _places(records: CheckedRecords) -> dict[Origin, int]:
-    """Return the index of each good record by its file and line."""
+Places = Mapping[Origin, Sequence[int]]
+"""The indices of each good record by its file and line; several for a file that is named several times."""
+
+
+def _places(records: CheckedRecords) -> Places:
+    places: dict[Origin, list[int]] = {}
     rows = zip(records.file_index.tolist(), records.row_index.tolist(), strict=True)
-    return {records.files[f].origin(i): k for k, (f, i) in enumerate(rows)}
+    for k, (f, i) in enumerate(rows):
+        places.setdefault(records.files[f].origin(i), []).append(k)
+    return places
 
 
-def _next_record(places: Mapping[Origin, int], file: PredictionFile) -> int:
+def _is_before(left: LeftOut, places: Places, first: int) -> bool:
+    """Whether a record that was left out earlier is one that is not tried again."""
+    found = places.get(left.origin)
+    return found is not None and found[0] < first
+
+
+def _next_record(places: Places, file: PredictionFile) -> int:
     """Return the index of the first record that the file does not answer yet."""
     if file.last is None:
         return 0
@@ -212,7 +231,11 @@ def _next_record(places: Mapping[Origin, int], file: PredictionFile) -> int:
             f"{file.path}: last line must answer a record of the data, and {file.last.file}:{file.last.line} is none. "
             "Give --overwrite to start anew."
         )
-    return places[file.last] + 1
+    several = places[file.last]
+    if len(several) == 1:
+        return several[0] + 1
+    answers = sum(line.source == file.last for line in read_predictions(file.path))
+    return several[answers - 1] + 1
 
 
 def _batches(
@@ -228,14 +251,15 @@ def _batches(
     made = predict_batches(predictor, ([records[k] for k in wanted] for wanted in batches), options)
     with LoggedProgress(total, first, "images") as progress, closing(made):
         for wanted, (lines, lost) in zip(batches, made, strict=True):
-            yield [line for line, k in lines if wanted[k] >= first], lost
+            # The first batch of a continued run may begin with records that an earlier run is done with.
+            yield [line for line, k in lines if wanted[k] >= first], [each for each, k in lost if wanted[k] >= first]
             progress.advance(sum(k >= first for k in wanted))
 
 
 def predict_batches(
     predictor: Predictor, batches: Iterable[Sequence[Record]], options: PredictOptions
-) -> Generator[tuple[list[tuple[Prediction, int]], list[LeftOut]], None, None]:
-    """Yield, for each batch, the predictions with their indices, and the reasons why other records were left out.
+) -> Generator[tuple[list[tuple[Prediction, int]], list[tuple[LeftOut, int]]], None, None]:
+    """Yield, for each batch, the predictions and the reasons why other records were left out, with their indices.
 
     An engine that answers several calls at a time is asked about the next batches while it answers the first.
 
@@ -270,7 +294,7 @@ def predict_batches(
                 raise bad[min(bad)]
             for error in bad.values():
                 log.warning("left out: %s", error)
-            yield lines, [LeftOut.of_error(batch.records[k].origin, bad[k]) for k in sorted(bad)]
+            yield lines, [(LeftOut.of_error(batch.records[k].origin, bad[k]), k) for k in sorted(bad)]
 
 
 @dataclass(frozen=True, slots=True)

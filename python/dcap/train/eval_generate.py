@@ -66,7 +66,9 @@ def validate_by_answers(
     config: EvalGenerateConfig,
     stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, float] | None:
-    """Return ``eval/f1`` and the other scores of greedy answers, the same on all ranks, which share the samples.
+    """Return ``eval/f1`` and the other scores of greedy answers, and the time that this rank took.
+
+    Ranks share the samples; the scores are the same on all of them.
 
     Weights, random states and training mode of the next step stay as they are.
 
