@@ -108,6 +108,15 @@ def test_ebnf_of_rows() -> None:
     ]
 
 
+@pytest.mark.parametrize("name", OWN_FORMATS)
+def test_ebnf_of_one_object_names_only_rules_that_are_there(name: str) -> None:
+    text = to_ebnf(AnswerGrammar(AnswerProfile(format=name), bounds=AnswerBounds(objects=1, points=3, caption=1)))
+    rules = [line.partition(" ::= ")[0] for line in text.splitlines()]
+    used = set(re.findall(r"\b[a-z_]+\b", re.sub(r'"(\\.|[^"\\])*"|\[(\\.|[^\]\\])*\]', "", text)))
+    assert len(rules) == len(set(rules))
+    assert used == set(rules)
+
+
 @pytest.mark.parametrize("most", [0, 9, 10, 64, 100, 230, 1000, 2049, 32768])
 def test_numbers_of_a_range(most: int) -> None:
     pattern = re.compile(_range(most).replace('"', "").replace(" | ", "|").replace(" ", ""))
