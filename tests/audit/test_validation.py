@@ -13,7 +13,7 @@ from PIL import Image
 
 from dcap.audit.findings import Finding
 from dcap.audit.validation import validate_files
-from dcap.audit.validation_report import NOTES_KEPT
+from dcap.audit.validation_report import NOTES_KEPT, validation_page
 from dcap.records.checking import ImageRules
 from dcap.records.files.opening import resolve_data
 
@@ -151,7 +151,7 @@ def test_notes_of_good_records_are_counted_and_the_first_are_kept(write_jsonl: W
     assert report.clipped == 1200
     assert len(report.notes) == NOTES_KEPT
     assert report.note_kinds == {
-        "objects[#].bbox_2d lies partly outside the image (# x #); the inner part is used": 1200
+        "objects[#].bbox_2d lies partly outside the image (64 x 48); the inner part is used": 1200
     }
 
 
@@ -159,8 +159,20 @@ def test_problems_are_counted_by_kind(write_jsonl: Write, make_record: Make) -> 
     bad = [make_record(images=[f"gone {i}.png"]) for i in range(3)]
     bad += [make_record(objects=[{"desc": "a", "poly": [0] * n}]) for n in (1, 3)]
     kinds = validate_files([write_jsonl(bad)]).problem_kinds
-    assert list(kinds.values()) == [3, 2]
-    assert [kind.split(" must ")[0] for kind in kinds] == ["images[#] …", "objects[#].poly"]
+    assert list(kinds.values()) == [5, 2], "bad objects do not hide that the image is missing"
+    assert [kind.split(" must ")[0] for kind in kinds] == ["images[0] …", "objects[0].poly"]
+
+
+def test_what_is_the_same_in_all_problems_of_a_kind_is_shown_with_their_first_places(
+    write_jsonl: Write, make_record: Make
+) -> None:
+    bad = [make_record(objects=[{"desc": "a", "poly": [0] * n}]) for n in (3, 3, 5, 3)]
+    report = validate_files([write_jsonl(bad[:2], "a.jsonl"), write_jsonl(bad[2:], "b.jsonl")], images=None)
+    kind = "objects[0].poly must have an even count of at least 6 numbers, not #"
+    assert report.problem_kinds == {kind: 4}
+    assert report.places == {kind: ["a.jsonl:1", "a.jsonl:2", "b.jsonl:1"]}
+    page = validation_page(report, "title")
+    assert f"{kind} (a.jsonl:1, a.jsonl:2, b.jsonl:1, …)" in page
 
 
 def test_what_is_there_twice_is_noted(write_jsonl: Write, make_record: Make, photo: Path) -> None:

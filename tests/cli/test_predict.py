@@ -71,6 +71,8 @@ def test_records_that_are_left_out_give_exit_code_1(tmp_path: Path) -> None:
         (["--model", "missing_folder"], "missing_folder"),
         (["--model", "."], "--model must be a folder with config.json"),
         (["--data", "missing.jsonl"], "file must exist"),
+        (["--data", "missing.jsonl", "--adapter", "missing"], "--adapter must be a folder with adapter_config.json"),
+        (["--data", "missing.jsonl", "--device", "cuda:99"], "not cuda:99. Give --device cpu, or leave it out"),
         (["--data", "builtin:photos/vla.jsonl"], "did you mean photos/val.jsonl?"),
     ],
 )

@@ -29,9 +29,21 @@ def test_losses_are_counted_by_reason_with_their_first_places() -> None:
 
 
 def test_bad_input_stops_or_is_counted() -> None:
-    with pytest.raises(RecordError, match=r"^in\.json: image 3: annotation 7: bbox must be given$"):
+    with pytest.raises(
+        RecordError, match=r"^in\.json: image 3: annotation 7: bbox must be given\. Correct it, or .*--on-bad skip"
+    ):
         ConversionReport().refuse("bbox must be given", PLACE)
     report = ConversionReport("skip")
     report.refuse(RecordError(f"{PLACE}: bbox must be given"), PLACE)
     assert report.skipped == report.total == 1
     assert report.found[0].examples[0]["detail"] == "bbox must be given"
+
+
+def test_each_cause_of_broken_input_is_counted_by_itself() -> None:
+    report = ConversionReport("skip")
+    for text in ("bbox must be 4 numbers, not 3", "bbox must be 4 numbers, not 5", 'file must be JSON, not "x"'):
+        report.refuse(text, PLACE)
+    assert {loss.reason: loss.count for loss in report.found} == {
+        "broken input: bbox must be # numbers, not #": 2,
+        "broken input: file must be JSON, not …": 1,
+    }

@@ -31,7 +31,7 @@ def written(folder: Path, data: str | bytes, name: str = "in.json") -> Path:
         (f'{{"a": NaN, "b": {NINES}}}', "number must fit float64, not 99999999999999999999... of 5000 digits"),
         ('{"a": 1}\n{"a": 2}\n', "one JSON object, not one in each line. dcap convert jsonl"),
         ('{"a": 1}\n\n]', "one JSON object, not one in each line"),
-        ('{"a": 1,\n "b" 2}', "line 2 column 6: file must be JSON, found expecting ':' delimiter"),
+        ('{"a": 1,\n "b" 2}', "line 2 column 6: file must be JSON, and lacks a colon"),
         ('{"a":\n "\xe9": 2}'.encode("latin-1"), "line 2 column 3: file must be UTF-8, not byte 0xe9.*iconv"),
         ("[1, 2]", "must hold a JSON object, not a list of 2"),
         ("[" * 100_000, "must not be nested deeper"),

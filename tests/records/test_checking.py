@@ -67,7 +67,7 @@ def test_error_gives_all_problems_in_one_message(write_jsonl: Write, make_record
         "4 problems in 3 records:\n"
         "  train.jsonl:2: width must be a whole number of pixels >= 1, not 0\n"
         "  train.jsonl:2: objects must be a list, not 5\n"
-        "  train.jsonl:3: column 1: line must be JSON, found expecting value\n"
+        "  train.jsonl:3: column 1: line must be JSON, and lacks a value here\n"
         "  train.jsonl:4: objects[0] must have exactly one of bbox_2d, poly, line, not none\n"
         "Correct them, or leave bad records out (data.on_bad_record: skip, --on-bad-record skip)."
     )

@@ -139,7 +139,7 @@ def test_a_number_is_finite(folder: Path, make_record: Make, key: str, word: str
     ("line", "message"),
     [
         (b"5", "column 1: line must be a JSON object, not 5"),
-        (b'{"images": [', "column 13: line must be JSON, found "),
+        (b'{"images": [', "column 13: line must be JSON, and ends too early"),
         (b'{"images": "\xff"}', "column 13: line must be UTF-8, not byte 0xff"),
     ],
 )

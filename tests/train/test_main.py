@@ -45,6 +45,20 @@ def test_overrides_reach_the_run(config_file: str, trained: list[RunConfig]) -> 
         ("training.max_steps=0", "override training.max_steps=0: training.max_steps must be at least 1"),
         ("augmentation.ops=[{name: rotat}]", "override augmentation.ops=[{name: rotat}]: augmentation.ops[0].name: "),
         ("seed", 'override must be key=value, not "seed"'),
+        (
+            "trainng.num_epochs=2",
+            "override trainng.num_epochs=2: trainng is not a field of the config; did you mean tra",
+        ),
+        (
+            "data.train=nope.jsonl",
+            'override data.train=nope.jsonl: data.train must name files that exist, not "nope.jsonl"',
+        ),
+        ("data.val=[nope]", 'override data.val=[nope]: data.val must name files that exist, not "nope"'),
+        (
+            "augmentation.ops=[{name: rotate, max_deg: 3}]",
+            "override augmentation.ops=[{name: rotate, max_deg: 3}]: augmentation.ops[0].max_deg is not a field of "
+            "augmentation.ops[0]; put it in params, as params: {max_deg: ...}",
+        ),
     ],
 )
 def test_a_bad_config_is_one_line_and_code_2(
@@ -54,6 +68,25 @@ def test_a_bad_config_is_one_line_and_code_2(
     error = capsys.readouterr().err
     assert error.startswith(f"dcap: {message}")
     assert len(error.splitlines()) == 1
+    assert not trained
+
+
+def test_the_file_is_blamed_for_what_is_wrong_in_it(
+    config_file: str, trained: list[RunConfig], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    text = Path(config_file).read_text()
+    for added, changes, message in (
+        ("trainng: {seed: 1}\n", ["trainng.num_epochs=2"], "dcap: run.yaml: trainng is not a field"),
+        ("", [f"data.train={tmp_path / 'empty'}"], "data.train: "),
+    ):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        Path(config_file).write_text(text + added)
+        assert main([config_file, *changes]) == 2
+        assert message in capsys.readouterr().err
+    (tmp_path / "data.yaml").write_text("train: images\nnames: [cup]\n")
+    for name, message in (("records.jsonl", "not a file of records"), ("data.yaml", "dcap convert yolo ")):
+        assert main([str(tmp_path / name)]) == 2
+        assert message in capsys.readouterr().err
     assert not trained
 
 

@@ -66,6 +66,14 @@ def test_impossible_combinations_need_no_model(run_config: RunMaker, changes: di
         ({"training": {"best_metric": "eval/los"}}, "did you mean eval/loss"),
         ({"training": {"best_metric": "eval/four/loss"}}, "must be a validation metric, not 'eval/four/loss'"),
         ({"model": {"attention": "flash_attention_2"}}, "model.attention must be auto or segments on cpu"),
+        (
+            {"model": {"attention": "flash_attention_2"}, "data": {"train": "/nowhere.jsonl"}},
+            "model.attention must be auto or segments on cpu",  # before records are read
+        ),
+        (
+            {"training": {"resume": "/x/step-9"}},
+            r"training.resume must be .*, and /x/step-9 does not exist; .* has no c",
+        ),
         ({"model": {"name_or_path": "/nowhere"}}, "must be an existing folder"),
         ({"data": {"train": "/nowhere.jsonl"}}, "nowhere.jsonl"),
     ],

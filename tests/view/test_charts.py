@@ -62,6 +62,8 @@ def test_the_summary_names_the_numbers() -> None:
     of_all = Histogram.of(np.array([1, 2, 9])).summary("tokens")
     assert of_all == "3 values, 1 to 9 tokens, mean 4, median 2, 95 % are at most 8.3"
     assert Histogram.in_bins(EDGES, [1, 2000, 9]).summary() == "3 values, 1 to 2,000, mean 670"
+    assert Histogram.in_bins(EDGES, [4]).summary() == "1 value, 4"
+    assert Histogram.of(np.array([4, 4])).summary("tokens") == "2 values, all 4 tokens"
 
 
 def test_no_value_is_an_empty_bin() -> None:

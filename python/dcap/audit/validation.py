@@ -101,7 +101,8 @@ def validate_files(
         objects={key: counts[key] for key in KEY_OF_KIND.values()}, negatives=counts["negatives"],
         summaries=counts["summaries"], clipped=counts["clipped"], split=counts["split"],
         images_missing=counts["missing"],
-        problem_kinds=dict(problems.kinds.most_common()), note_kinds=dict(found.notes.kinds.most_common()),
+        problem_kinds=problems.shown(), note_kinds=found.notes.shown(),
+        places={**found.notes.places(), **problems.places()},
         duplicates=duplicates, statistics=found.statistics,
         problems=whole + tuple(problem for _, problem in found.problems.kept), notes=found.notes.in_order(names),
     )  # fmt: skip

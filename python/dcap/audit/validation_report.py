@@ -22,6 +22,7 @@ NOTES_KEPT = 1000
 """Notes of one kind that a report lists. The others are counted."""
 FINDINGS_SHOWN = 200
 """Problems, and notes, that the terminal lists."""
+_REPEATED = {"records": "record", "image_paths": "image path", "image_bytes": "image file", "objects": "object"}
 _CAPTION_CHARS = 40
 _TEMPLATE = Path(__file__).with_name("templates") / "validation.html"
 _CHARTS = {
@@ -57,9 +58,12 @@ class ValidationReport:
     images_missing: int
     """Records whose image file does not exist."""
     problem_kinds: Mapping[str, int]
-    """Number of problems of each kind, most frequent first. Problems of one kind differ in numbers and names only."""
+    """Number of problems of each kind, most frequent first. Problems of one kind differ in numbers and names only;
+    ``#`` stands for a number that is not the same in all of them."""
     note_kinds: Mapping[str, int]
     """The same for notes."""
+    places: Mapping[str, Sequence[str]]
+    """The first places, ``FILE:LINE``, of each kind of problem and note."""
     duplicates: Mapping[str, int]
     """Number of ``records``, ``image_paths``, ``image_bytes`` and ``objects`` that equal an earlier one. The image of
     a repeated record is not counted again, nor the bytes of a repeated path."""
@@ -76,7 +80,7 @@ class ValidationReport:
         """Return the report as plain JSON data."""
         fields: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
         fields["files"], fields["statistics"] = list(self.files), self.statistics.to_dict()
-        for name in ("objects", "problem_kinds", "note_kinds", "duplicates"):
+        for name in ("objects", "problem_kinds", "note_kinds", "places", "duplicates"):
             fields[name] = dict(fields[name])
         for name in ("problems", "notes"):
             fields[name] = [asdict(found) for found in getattr(self, name)]
@@ -98,14 +102,20 @@ def validation_page(report: ValidationReport, title: str) -> str:
     )
     histograms = [(getattr(stats, name), *texts) for name, texts in _CHARTS.items()]
     tables = {
-        "Problems": report.problem_kinds,
-        "Notes, no problems": report.note_kinds,
+        "Problems": _with_places(report.problem_kinds, report.places),
+        "Notes, no problems": _with_places(report.note_kinds, report.places),
         "Most frequent captions": stats.captions.counts,
         "Most frequent image sizes": stats.image_sizes.counts,
     }
     charts = [histogram.chart(name, unit) for histogram, name, unit in histograms if histogram.number]
     charts += [ranked(name, counts) for name, counts in tables.items() if counts]
     return render_template(_TEMPLATE, title=title, intro=intro, charts=charts)
+
+
+def _with_places(kinds: Mapping[str, int], places: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """Return the kinds with their first places behind their words."""
+    named = {kind: ", ".join(places[kind]) for kind in kinds}
+    return {f"{kind} ({named[kind]}{', …' * (count > len(places[kind]))})": count for kind, count in kinds.items()}
 
 
 def print_validation(report: ValidationReport, names: Mapping[str, str], console: Console) -> None:
@@ -168,8 +178,8 @@ def _summary(report: ValidationReport) -> list[str]:
         if histogram.number:
             lines.append(f"{name:9} {_span(histogram)} {what}")
     if any(report.duplicates.values()):
-        twice = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in report.duplicates.items() if count)
-        lines.append(f"twice     {twice}")
+        twice = ", ".join(counted(count, _REPEATED[name]) for name, count in report.duplicates.items() if count)
+        lines.append(f"repeated  {twice}")
     if report.clipped:
         whose = "its image" if report.clipped == 1 else "their images"
         lines.append(
@@ -184,6 +194,8 @@ def _summary(report: ValidationReport) -> list[str]:
 
 
 def _span(histogram: Histogram) -> str:
+    if histogram.low == histogram.high:
+        return f"always {histogram.low:.3g},"
     return f"{histogram.low:.3g} to {histogram.high:.3g}, mean {histogram.mean:.3g},"
 
 

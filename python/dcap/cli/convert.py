@@ -14,7 +14,7 @@ from rich.text import Text
 from dcap.cli.arguments import add_max_image_pixels, add_sixteen_bit, require_image_bound
 from dcap.convert.coco_writer import CocoOptions, to_coco
 from dcap.convert.conversion import ConvertOptions, convert
-from dcap.convert.conversion_report import ConversionReport
+from dcap.convert.conversion_report import ConversionReport, Loss
 from dcap.convert.readers import READERS
 from dcap.convert.resize import Resizer
 from dcap.core.errors import ConfigError
@@ -37,6 +37,8 @@ SOURCES = {
 }
 """Input of each format, for the help."""
 
+_PLACE = ("file", "image", "object")
+_PLACES_SHOWN = 3
 _ENDINGS_BELOW = {"labelme": ".json", "voc": ".xml", "yolo": ".txt"}
 """What a format reads of all files below a folder."""
 
@@ -258,6 +260,8 @@ def _is_below(path: Path, folder: Path, ending: str | None) -> bool:
 
 def _finish(args: argparse.Namespace, report: ConversionReport, count: int | None, noun: str) -> int:
     _print(report)
+    if report.found and not args.report:
+        log.info("--report FILE.json lists more places of each of these")
     if args.report:
         write_whole(args.report, to_json(marked("convert", report.to_dict())) + "\n")
     if count is None:
@@ -273,13 +277,23 @@ def _finish(args: argparse.Namespace, report: ConversionReport, count: int | Non
 def _print(report: ConversionReport) -> None:
     if not report.found:
         return
-    table = Table("what", "why", "count", "first", box=None, pad_edge=False)
+    table = Table("what", "why", "count", "first places", box=None, pad_edge=False)
     for loss in report.found:
-        first = loss.examples[0]
-        where = ": ".join(first[key] for key in ("file", "image", "object") if key in first)
-        detail = f" ({first['detail']})" if "detail" in first else ""
-        table.add_row(Text(loss.action), Text(printable(loss.reason)), str(loss.count), Text(printable(where + detail)))
+        table.add_row(Text(loss.action), Text(printable(loss.reason)), str(loss.count), Text(printable(_places(loss))))
     output_console().print(table)
+
+
+def _places(loss: Loss) -> str:
+    """Return the first places of a loss, with what is special about the first; a file is named once."""
+    first, *others = loss.examples
+    where = ": ".join(first[key] for key in _PLACE if key in first)
+    detail = f" ({first['detail']})" if "detail" in first else ""
+    more = [
+        ": ".join(each[key] for key in _PLACE[each.get("file") == first.get("file") :] if key in each)
+        for each in others
+    ]
+    named = list(dict.fromkeys(place for place in more if place))[: _PLACES_SHOWN - 1]
+    return "; ".join([where + detail, *named])
 
 
 def _positive(text: str) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dcap.core.errors import RecordError
-from dcap.core.words import printable
+from dcap.core.words import NUMBER, printable, without_values
 
 Action = Literal["dropped", "changed", "approximated", "skipped", "note"]
 """Kind of a loss. ``skipped``: bad input. ``note``: no image lost anything, such as a licence table that records have
@@ -19,6 +19,7 @@ OnBad = Literal["error", "skip"]
 
 EXAMPLES = 5
 """Places kept of each loss."""
+_WAY_OUT = "leave out all images with broken input (--on-bad skip), which --report FILE.json lists."
 _ORDER = ("skipped", "dropped", "changed", "approximated", "note")
 
 
@@ -81,8 +82,9 @@ class ConversionReport:
         # What the library checks later names the place in its own words.
         text = str(error).removeprefix(f"{place}: ")
         if self.on_bad == "error":
-            raise RecordError(f"{place}: {text}") from None
-        self.add("skipped", "input that is broken", place, text)
+            has_way_out = text.endswith((".", "?", "!"))
+            raise RecordError(f"{place}: {text}{' Or' if has_way_out else '. Correct it, or'} {_WAY_OUT}") from None
+        self.add("skipped", f"broken input: {NUMBER.sub('#', without_values(text))}", place, text)
 
     @property
     def found(self) -> tuple[Loss, ...]:

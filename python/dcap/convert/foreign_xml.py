@@ -21,6 +21,16 @@ _UTF_16 = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"<\0": "utf-16-le", b"
 """Encodings of two bytes, in which a file cannot be searched for the name of its encoding, by the first bytes."""
 _WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "big5": "cp950", "euc_kr": "cp949"}
 """What files of an encoding are often written in, with more letters than it has."""
+_WORDS = {
+    expat.errors.XML_ERROR_NO_ELEMENTS: "ends too early",
+    expat.errors.XML_ERROR_UNCLOSED_TOKEN: "has a tag here that does not end",
+    expat.errors.XML_ERROR_TAG_MISMATCH: "has an end tag here of another element",
+    expat.errors.XML_ERROR_INVALID_TOKEN: "has a character here that is not allowed",
+    expat.errors.XML_ERROR_JUNK_AFTER_DOC_ELEMENT: "goes on behind its end",
+    expat.errors.XML_ERROR_DUPLICATE_ATTRIBUTE: "gives an attribute twice here",
+    expat.errors.XML_ERROR_UNDEFINED_ENTITY: "has an unknown entity here",
+    expat.errors.XML_ERROR_PARTIAL_CHAR: "ends within a character",
+}
 _ASCII_PROBES = (b"\\u0041", b"xn--bcher-kva", bytes(range(32, 127)))
 """Texts that encodings leave alone in which XML can name its encoding; others are no encodings of files."""
 
@@ -58,9 +68,9 @@ def load_xml(path: Path) -> Element:
     try:
         parser.Parse(data, True)
     except expat.ExpatError as error:
-        text = expat.ErrorString(error.code)
+        text = _WORDS.get(expat.ErrorString(error.code), "has a mistake here")
         where = f"line {error.lineno} column {error.offset + 1}"
-        raise RecordError(f"{where}: file must be XML{_without_encoding(data)}, found {text}") from None
+        raise RecordError(f"{where}: file must be XML{_without_encoding(data)}, and {text}") from None
     return builder.close()
 
 

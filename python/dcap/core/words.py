@@ -13,6 +13,12 @@ _UNPRINTABLE = "\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\u
 _UNSAFE = re.compile(f"[{_UNPRINTABLE}]")
 _UNSAFE_IN_LINES = re.compile(f"(?![\t\n])[{_UNPRINTABLE}]")
 
+NUMBER = re.compile(r"(?<!\w)-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
+"""A number in a message."""
+_VALUE = re.compile(r', not (?:"|\[|\{).*|"[^"]*"|(?<!\w)\'[^\']*\'')
+# From the beginning of a word only: a long one without a slash is else tried from each of its characters.
+_PATH = re.compile(r"(?<=size of ).*?(?= as displayed)|(?:lead to |the record at |(?<!\S))\S*/\S+")
+
 
 def counted(number: int, noun: str) -> str:
     """Return ``"1 record"``, ``"2 records"``."""
@@ -34,6 +40,11 @@ def show(value: Any, at_most: int = 60) -> str:
         return "a number with thousands of digits"
     text = printable(text[: at_most + 1])
     return text if len(text) <= at_most else text[: at_most - 3] + "..."
+
+
+def without_values(text: str) -> str:
+    """Return a message without the values and paths that it names, so that messages of one kind are nearly equal."""
+    return _PATH.sub("…", _VALUE.sub(lambda found: ", not …" if found[0].startswith(",") else "…", text))
 
 
 def printable(text: str) -> str:

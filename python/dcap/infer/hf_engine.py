@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from dcap.core.errors import ConfigError
+from dcap.core.words import counted
 from dcap.data.encode import Encoder, grid_thw, load_tokenizer, patchify
 from dcap.geometry.canvas import Canvas
 from dcap.infer.engine import Reply, Request
@@ -139,6 +140,10 @@ def choose_device(device: str | None, dtype: DType | None) -> tuple[torch.device
     except RuntimeError as error:
         raise ConfigError(f"device must be cuda, cuda:N or cpu, not {device!r}: {error}") from None
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device must be one of this machine's, which has {torch.cuda.device_count()} CUDA "
-                          f"device(s), not {device}")  # fmt: skip
+        count = torch.cuda.device_count()
+        has = f"{counted(count, 'CUDA device')}, numbered from 0" if count else "no CUDA device that torch can use"
+        raise ConfigError(
+            f"device must be one of this machine, which has {has}, not {device}. Give --device cpu, or leave it out; "
+            "dcap doctor says what torch finds."
+        )
     return chosen, dtype or ("bfloat16" if chosen.type == "cuda" else "float32")

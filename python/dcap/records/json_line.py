@@ -28,6 +28,17 @@ _STRING = r'"(?:[^"\\]|\\.)*+"'
 _NUMBERS = rf"{_STRING}|(?P<hit>-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)"
 _HALVES = r"\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(?P<hit>\\u[dD][89a-fA-F]\w\w)|\\."
 _KEY_END = re.compile(rb'"[ \t\r\n]*:')
+_WORDS = {
+    "Expecting value": "lacks a value here",
+    "Expecting property name": "lacks a key in double quotes here",
+    "Expecting ':'": "lacks a colon behind the key here",
+    "Expecting ','": "lacks a comma or a closing bracket here",
+    "Extra data": "goes on behind its end",
+    "Unterminated string": "has a text here that no quote ends",
+    "Invalid control character": "has a control character here, which must be escaped",
+    "Invalid \\": "has an unknown escape here",
+    "Illegal trailing comma": "has a comma here with nothing behind it",
+}
 _DECODER = msgspec.json.Decoder()
 
 
@@ -139,7 +150,9 @@ def fault_of(data: bytes, error: Exception, noun: str) -> tuple[int, str]:
     try:
         json.loads(text, parse_constant=_refuse_constant, parse_int=len)  # `int` refuses more than 4300 digits
     except json.JSONDecodeError as bad_json:
-        return bad_json.pos, f"{noun} must be JSON, found {bad_json.msg[0].lower()}{bad_json.msg[1:]}"
+        if bad_json.pos >= len(text.rstrip()):
+            return bad_json.pos, f"{noun} must be JSON, and ends too early"
+        return bad_json.pos, f"{noun} must be JSON, and {_in_words(bad_json.msg)}"
     except RecursionError:
         return 0, f"{noun} {_TOO_DEEP}"
     except RecordError as constant:
@@ -149,6 +162,11 @@ def fault_of(data: bytes, error: Exception, noun: str) -> tuple[int, str]:
         place = _first_hit(text, _NUMBERS, lambda number: math.isinf(float(number)))
         return place, "number must fit float64, not a larger one"
     return _first_hit(text, _HALVES), "string must be Unicode text, not half of a surrogate pair"
+
+
+def _in_words(message: str) -> str:
+    """Return what Python's reader says about text that is no JSON, in common words."""
+    return next((words for start, words in _WORDS.items() if message.startswith(start)), "has a mistake here")
 
 
 def _refuse_constant(word: str) -> Any:

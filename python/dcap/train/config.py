@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, get_args
 
 from dcap.answers.formats import ANSWER_FORMATS
 from dcap.augment.config import AugmentConfig
 from dcap.augment.pipeline import Pipeline
 from dcap.core.config import UnknownFieldError, apply_overrides, build, check_fields, read_yaml
-from dcap.core.errors import ConfigError
-from dcap.data.config import DataConfig, resolve_profile
+from dcap.core.errors import ConfigError, nearest
+from dcap.core.words import show
+from dcap.data.config import DataConfig, Split, resolve_profile
 from dcap.data.epoch import EpochRules
 from dcap.data.steps import RowCost
 from dcap.model.config import ModelConfig
+from dcap.records.files.opening import ENDINGS, expand_sources
 from dcap.records.preprocess import Chain
 from dcap.train.other_names import OTHER_NAMES
 
@@ -215,7 +218,19 @@ def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfi
         ConfigError: The file cannot be read; a field is unknown, missing or wrong; or something that the config names
             does not exist. The message has the dotted path.
     """
-    return build_run_config(read_yaml(Path(path)), overrides, Path(path).name)
+    path = Path(path)
+    if path.name.endswith(ENDINGS):
+        raise ConfigError(
+            f"{path}: config must be YAML, not a file of records. Name the records in a config, as data.train; dcap "
+            "guide training shows one."
+        )
+    tree = read_yaml(path)
+    if "names" in tree and not {"model", "data", "training"} & tree.keys():
+        raise ConfigError(
+            f"{path}: config must be that of a run, and this looks like one of YOLO. Convert its data: dcap "
+            f"convert yolo {path} -o NEW.jsonl"
+        )
+    return build_checked(RunConfig, tree, overrides, path.name, _check_files)
 
 
 def build_run_config(tree: dict[str, Any], overrides: Sequence[str], source: str) -> RunConfig:
@@ -237,7 +252,13 @@ class _WithSamples(Protocol):
 C = TypeVar("C", bound=_WithSamples)
 
 
-def build_checked(cls: type[C], tree: dict[str, Any], overrides: Sequence[str], source: str) -> C:
+def build_checked(
+    cls: type[C],
+    tree: dict[str, Any],
+    overrides: Sequence[str],
+    source: str,
+    check: Callable[[C], None] = lambda _: None,
+) -> C:
     """Build a config with the sections of samples, and check what they name.
 
     Args:
@@ -245,17 +266,19 @@ def build_checked(cls: type[C], tree: dict[str, Any], overrides: Sequence[str], 
         tree: Mapping from YAML.
         overrides: Command-line items such as ``seed=1``.
         source: Where `tree` came from, for messages.
+        check: A further check; the paths of its errors are looked up in the overrides too.
 
     Raises:
         ConfigError: As `dcap.core.config`, or an op, preprocessor, answer format or prompt set does not exist or
             does not take its parameters; the message starts with the override that is wrong, or with `source`.
     """
-    tree = apply_overrides(tree, overrides)
+    changed = apply_overrides(tree, overrides)
     try:
-        config = build(cls, tree)
+        config = build(cls, changed)
         _check_named(config.data, config.augmentation)
+        check(config)
     except ConfigError as error:
-        blamed = [item for item in overrides if _is_about(str(error), item.partition("=")[0])]
+        blamed = [item for item in overrides if _is_blamed(item.partition("=")[0], error, tree)]
         origin = f"override {blamed[-1]}" if blamed else source
         raise ConfigError(f"{origin}: {_with_name_meant(error, cls)}") from None
     return config
@@ -268,6 +291,8 @@ def _with_name_meant(error: ConfigError, cls: type) -> str:
         meant = places[0] if len(places) == 1 else OTHER_NAMES.get(error.key)
         if meant is not None:
             return f"{error.problem}; did you mean {meant}?"
+        if "params" in error.known and nearest(error.key, error.known, likeness=0.7) is None:
+            return f"{error.problem}; put it in params, as params: {{{error.key}: ...}}"
     return str(error)
 
 
@@ -287,6 +312,38 @@ def _check_named(data: DataConfig, augmentation: AugmentConfig) -> None:
     for each in (data, *map(data.of_entry, data.mixture)):
         ANSWER_FORMATS.get(each.answer.format, "data.answer.format")
         resolve_profile(each)
+
+
+def _check_files(config: RunConfig) -> None:
+    """Refuse a config whose records are not there."""
+    data = config.data
+    for split in get_args(Split):
+        entries = {f"data.mixture[{i}].{split}": entry for i, entry in enumerate(data.mixture)}
+        named = [(where, name) for where, entry in entries.items() for name in entry.files(split)]
+        if not data.mixture:
+            named = [(f"data.{split}", name) for entry in data.entries(split) for name in entry.files(split)]
+        for where, name in named:
+            try:
+                missing = not all(map(os.path.exists, expand_sources([name])))
+            except ConfigError as error:
+                raise ConfigError(f"{where}: {error}") from None
+            if missing:
+                text = f"{where} must name files that exist, not {show(name)}"
+                raise ConfigError(f"{text}. Relative paths start at the current folder.")
+
+
+def _is_blamed(path: str, error: ConfigError, tree: Mapping[str, Any]) -> bool:
+    """Whether the override of a field, and not the file, is what an error is about."""
+    if _is_about(str(error), path):
+        return True
+    if not isinstance(error, UnknownFieldError):
+        return False
+    # A section that is no field: its name is new, or it stands in the file too.
+    field = f"{error.section}.{error.key}" if error.section else error.key
+    section: Any = tree
+    for name in field.split("."):
+        section = section.get(name) if isinstance(section, Mapping) else None
+    return path.startswith((f"{field}.", f"{field}[")) and section is None
 
 
 def _is_about(message: str, path: str) -> bool:

@@ -99,6 +99,12 @@ def _asked_for(training: TrainingConfig) -> Path | None:
     if training.resume == "auto":
         return newest_checkpoint(Path(training.output_dir))
     folder = Path(training.resume)
+    if not folder.exists():
+        there = ", ".join(path.name for path in all_checkpoints(Path(training.output_dir))) or "no checkpoint"
+        raise CheckpointError(
+            f"training.resume must be auto, none or the folder of a checkpoint, and {folder} does not exist; "
+            f"{training.output_dir} has {there}"
+        )
     if not folder.is_dir():
         raise CheckpointError(f"training.resume must be auto, none or a checkpoint's folder, not {folder}")
     read_marker(folder, STATE_MARKER)

@@ -32,7 +32,7 @@ from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import load_tokenizer
 from dcap.data.epoch import EpochPlan, follows_curriculum, plan_epoch
 from dcap.data.loader import EpochLoader
-from dcap.model.attention import self_test
+from dcap.model.attention import choose_attention, self_test
 from dcap.model.fingerprint import weights_digest
 from dcap.model.init_adapter import continue_adapter, find_init_adapter, load_trained
 from dcap.model.load import check_source
@@ -115,6 +115,7 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
     accelerator = build_accelerator(config)
     closing.enter_context(watched(accelerator))
     check_metric(config.training)
+    choose_attention(config.model.attention, accelerator.device, getattr(torch, config.model.dtype))
     output = Path(config.training.output_dir)
     on_first_rank(accelerator, lambda: closing.enter_context(run_folder(output)))
     # The weights come last: a large model takes minutes to load, and the rest fails in seconds.

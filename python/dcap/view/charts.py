@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dcap.core.words import counted
+
 LEAST_BINS, MOST_BINS = 4, 12
 """Bounds on the number of bins that `Histogram.of` makes. Few values get few bins."""
 
@@ -100,6 +102,10 @@ class Histogram:
         """
         if not self.number:
             return "no values"
+        if self.low == self.high:
+            return (
+                f"{counted(self.number, 'value')}, {'all ' * (self.number > 1)}{_short(self.low)}{unit and ' ' + unit}"
+            )
         text = f"{self.number:,} values, {_short(self.low)} to {_short(self.high)}{unit and ' ' + unit}, "
         text += f"mean {_short(self.mean)}"
         if self.median is None or self.p95 is None:

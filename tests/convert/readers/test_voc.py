@@ -80,7 +80,7 @@ def test_a_split_and_a_name_without_its_ending(tmp_path: Path) -> None:
         (SIZE.replace("8", "7"), "must be the image's, 8 x 6, not 7 x 6"),
         (SIZE.replace("8", "-7"), "size must be whole pixels"),
         ("<object><name>a</name><polygon><x1>1</x1><y1>1</y1><x2>3</x2></polygon></object>", "y2 must be given"),
-        ("<object>", "line 1 column .*: file must be XML, found mismatched tag"),
+        ("<object>", "line 1 column .*: file must be XML, and has an end tag here of another"),
         ("<x>" * 40 + "</x>" * 40, "must not be nested deeper than 32"),
     ],
 )

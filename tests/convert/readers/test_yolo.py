@@ -125,7 +125,7 @@ def test_broken_labels_are_named_or_skipped(tmp_path: Path, labels: str, said: s
 def test_labels_that_are_no_text(tmp_path: Path) -> None:
     source = yolo(tmp_path)
     (tmp_path / "labels/train/a.txt").write_bytes(BOX.encode() + b"0 0.5 0.5 0.5 0.5 \xe9\n")
-    said = r"labels/train/a\.txt: file must be UTF-8 text, and line 2 has the byte 0xe9$"
+    said = r"labels/train/a\.txt: file must be UTF-8 text, and line 2 has the byte 0xe9\."
     with pytest.raises(RecordError, match=said) as caught:
         read("yolo", source)
     assert str(caught.value).count("a.txt") == 1
@@ -135,7 +135,7 @@ def test_labels_without_an_image(tmp_path: Path) -> None:
     source = yolo(tmp_path)
     files(tmp_path, "labels/train/lost.txt", text="")
     files(tmp_path, "labels/train/README.txt", text="made by hand")
-    with pytest.raises(RecordError, match=r"lost\.txt: labels must belong to an image, and no image below .* name$"):
+    with pytest.raises(RecordError, match=r"lost\.txt: labels must belong to an image, and no image below .* name\."):
         read("yolo", source)
     records, report = read("yolo", source, on_bad="skip")
     assert (len(records), report.skipped) == (2, 1)
@@ -222,7 +222,7 @@ def test_a_folder_of_labels_that_matches_no_image(tmp_path: Path) -> None:
 def test_images_that_share_labels_are_refused(tmp_path: Path) -> None:
     source = yolo(tmp_path)
     image(tmp_path / "images/train/a.bmp")
-    said = r"a\.txt: labels must belong to one image, not to 2: .*a\.bmp and .*a\.png$"
+    said = r"a\.txt: labels must belong to one image, not to 2: .*a\.bmp and .*a\.png\."
     with pytest.raises(RecordError, match=said):
         read("yolo", source)
     records, report = read("yolo", source, on_bad="skip")

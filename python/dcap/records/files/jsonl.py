@@ -12,6 +12,7 @@ from typing import Any
 
 from dcap.core.errors import RecordError
 from dcap.records.files.line_index import LineIndex, open_index
+from dcap.records.files.other_formats import HEAD_BYTES, refuse_other_formats
 from dcap.records.files.saved_index import LEAST_BYTES
 from dcap.records.files.source import RecordSource
 from dcap.records.files.steady_file import SteadyFile
@@ -43,7 +44,8 @@ class JsonlFile(RecordSource):
         index_from: Size in bytes from which the file's index is kept on disk.
 
     Raises:
-        RecordError: The file is missing, not a regular file, not UTF-8 by its first bytes, or one JSON array.
+        RecordError: The file is missing, not a regular file, not UTF-8 by its first bytes, or of another format by
+            its first and last ones.
     """
 
     def __init__(
@@ -54,11 +56,8 @@ class JsonlFile(RecordSource):
         fd = self._file.fd()
         self._first = _first_byte(fd, self.path, start)
         self._index: LineIndex | None = open_index(fd, self._file.path, self._first, index_from)
-        if len(self) and _is_array(fd, int(self._index.starts[0])):
-            raise RecordError(
-                f"{self.path}: file must be JSONL, one record per line, not one JSON array. "
-                "Convert it: jq -c '.[]' OLD.json > NEW.jsonl"
-            )
+        if len(self):
+            refuse_other_formats(self.path, *_ends(fd, int(self._index.starts[0])))
 
     def __len__(self) -> int:
         return len(self._lines())
@@ -118,8 +117,7 @@ def _first_byte(fd: int, path: Path, start: int) -> int:
     return start + len(_BOM) if head[:3] == _BOM else start
 
 
-def _is_array(fd: int, start: int) -> bool:
-    """Whether the text from `start` begins and ends as an array does; no record does either."""
+def _ends(fd: int, start: int) -> tuple[bytes, bytes]:
+    """Return the first and the last bytes of the text from `start`."""
     size = os.fstat(fd).st_size
-    end = os.pread(fd, _TAIL_BYTES, max(start, size - _TAIL_BYTES)).rstrip()
-    return os.pread(fd, 64, start).lstrip()[:1] == b"[" and end.endswith(b"]")
+    return os.pread(fd, HEAD_BYTES, start), os.pread(fd, _TAIL_BYTES, max(start, size - _TAIL_BYTES))

@@ -101,6 +101,7 @@ def open_source(path: str | Path) -> RecordSource:
     if not is_known(path.name):
         archive = path.name.lower().endswith(_ARCHIVES)
         way_out = "Unpack it, and name what is inside." if archive else "Rename the file by what it holds."
+        way_out = _other_tool(path.suffix) or way_out
         raise RecordError(f"{path}: name must end in {', '.join(ENDINGS)}. {way_out}")
     if path.suffix in COMPRESSIONS:
         from dcap.records.files.compressed import open_compressed
@@ -113,6 +114,17 @@ def open_source(path: str | Path) -> RecordSource:
     if path.suffix == ".tar":
         return TarShard(path)
     return JsonlFile(path)
+
+
+def _other_tool(ending: str) -> str:
+    """Return what to do with a file of this ending, if another annotation tool writes such files."""
+    name = {
+        ".xml": ("Pascal VOC", "voc FOLDER"),
+        ".txt": ("YOLO", "yolo data.yaml"),
+        ".yaml": ("YOLO", "yolo data.yaml"),
+    }
+    tool, command = name.get(ending.lower(), ("", ""))
+    return f"Files of {tool} are converted: dcap convert {command} -o NEW.jsonl" if tool else ""
 
 
 def is_known(path: str | Path) -> bool:
@@ -193,8 +205,11 @@ def _known(text: str, paths: Sequence[Path], verb: str) -> list[Path]:
     files = sorted({path for path in paths if is_known(path.name) and path.is_file()})
     if not files:
         actual = f"{counted(len(paths), 'other name')}, such as {min(paths).name}" if paths else "nothing"
+        other = next(filter(None, (_other_tool(path.suffix) for path in paths)), "")
         if any(path.name.lower().endswith(_ARCHIVES) for path in paths):
             way_out = "Unpack the archives."
+        elif other or {"Annotations", "JPEGImages"} <= {path.name for path in paths}:
+            way_out = other or _other_tool(".xml")
         else:
             way_out = "Relative paths start at the current folder." if verb == "match" else "Name another folder."
         raise ConfigError(
