@@ -29,6 +29,7 @@ from dcap.data.encode import (
     num_image_tokens,
     patchify,
     token_bytes,
+    token_of_bytes,
 )
 from dcap.data.tokens import TokenKind
 from dcap.geometry import Canvas
@@ -250,6 +251,7 @@ def test_bytes_of_tokens_spell_what_the_tokenizer_decodes() -> None:
     text = 'a 猫🐈 <|im_end|> </think> {"x": [1, 2]}\n'
     for ids in (tokenizer(text)["input_ids"], rng.integers(0, len(tokenizer), 300).tolist()):
         spelt = b"".join(token_bytes(tokenizer, token) for token in ids).decode("utf-8", "replace")
+        assert [token_of_bytes(tokenizer, token_bytes(tokenizer, token)) for token in ids] == list(ids)
         assert spelt == tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
 

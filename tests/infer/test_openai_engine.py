@@ -124,6 +124,19 @@ def test_the_end_token_is_no_part_of_an_answer(play: Play, encoder: Encoder, sho
     assert reply == Reply("cup", "stop", (11,), (-0.5,), prompt_tokens=reply.prompt_tokens, tokens=1)
 
 
+@pytest.mark.parametrize(("tokens", "known"), [(["c", "up", "杯"], True), (["c", "up"], False), (["cu", "p杯"], False)])
+def test_tokens_are_read_from_their_bytes_where_that_is_exact(
+    play: Play, encoder: Encoder, tokens: list[str], known: bool
+) -> None:
+    scores = [{"token": each, "logprob": -0.5, "bytes": list(each.encode())} for each in tokens]
+    play.answer = lambda _: {"message": {"content": "cup杯"}, "logprobs": {"content": scores}}
+    with serving(play) as url:
+        (reply,) = ask(url, encoder, decoding=Decoding(logprobs=True))
+    assert (reply.token_ids is not None) == known
+    if known:
+        assert encoder.tokenizer.decode(list(reply.token_ids or ())) == "cup杯"  # type: ignore[attr-defined]
+
+
 def test_tokens_and_scores_may_be_missing(play: Play, encoder: Encoder) -> None:
     play.answer = choice(finish_reason="length")
     with serving(play) as url:

@@ -289,6 +289,13 @@ def token_bytes(tokenizer: Tokenizer, token: int) -> bytes:
     return bytes(bytes_of[letter] for letter in tokenizer.backend_tokenizer.id_to_token(token) or "")
 
 
+def token_of_bytes(tokenizer: Tokenizer, data: bytes) -> int | None:
+    """Return the token that adds these bytes to a text, or that they name. `None`: there is none."""
+    letters = byte_letters()
+    found: int | None = tokenizer.backend_tokenizer.token_to_id("".join(letters[byte] for byte in data))
+    return found
+
+
 @lru_cache(maxsize=4)
 def _added_tokens(tokenizer: Tokenizer) -> dict[int, str]:
     found = tokenizer.backend_tokenizer.get_added_tokens_decoder()

@@ -25,7 +25,7 @@ from dcap.core.errors import ConfigError, ServerError, nearest_hint
 from dcap.core.log import get_logger
 from dcap.core.threads import map_in_threads
 from dcap.core.words import show
-from dcap.data.encode import END, PAD, Encoder
+from dcap.data.encode import END, PAD, Encoder, token_of_bytes
 from dcap.geometry.canvas import MAX_ASPECT_RATIO, Canvas
 from dcap.infer.engine import Reply, Request
 from dcap.infer.server import RefusedRequestError, Server
@@ -61,6 +61,7 @@ class _Message(msgspec.Struct):
 class _TokenScore(msgspec.Struct):
     token: str
     logprob: float
+    bytes: list[int] | None = None
 
 
 class _Scores(msgspec.Struct):
@@ -313,6 +314,8 @@ class OpenAiEngine:
                 ids = ids[:-1]
             if scores and scores[-1].token in (END, PAD):
                 scores = scores[:-1]
+        if ids is None and scores is not None:
+            ids = self._spelt(scores, text)
         return Reply(
             text=text,
             finish=finish,
@@ -321,6 +324,14 @@ class OpenAiEngine:
             prompt_tokens=prompt_tokens,
             tokens=found.usage.completion_tokens if ids is None else len(ids),
         )
+
+    def _spelt(self, scores: Sequence[_TokenScore], text: str) -> list[int] | None:
+        """Return the tokens of an answer from their bytes. `None`: the server tells them not, or not exactly."""
+        spelt = [bytes(score.bytes or ()) for score in scores]
+        if self.encoder is None or b"".join(spelt) != text.encode():
+            return None
+        ids = [token_of_bytes(self.encoder.tokenizer, each) for each in spelt]
+        return [token for token in ids if token is not None] if None not in ids else None
 
     def _compare(self, request: Request, theirs: int) -> None:
         """Compare the tokens of a prompt with dcap's own count."""
