@@ -215,3 +215,20 @@ def test_a_format_that_writes_one_text_is_told_so(monkeypatch: pytest.MonkeyPatc
 def test_a_name_is_given_once() -> None:
     with pytest.raises(ConfigError, match="must be registered once"):
         ANSWER_FORMATS.register("qwen", BoxLines())
+
+
+def test_no_object_is_made_of_what_is_inside_a_shape() -> None:
+    text = '{"object_1": {"poly_points": 3, "poly": [[1, 2, 3, 4, "x"], [5, 6], [7, 9]], "desc": "b"}}'
+    notes = Notes(strict=False)
+    assert ANSWER_FORMATS.get("object_map").parse_objects(text, notes) == []
+    assert notes.problems
+
+
+def test_a_lost_row_is_named_after_another_problem_too() -> None:
+    notes = Notes(strict=False)
+    found = ANSWER_FORMATS.get("rows").parse_objects('Sure: [[1,2,3,4,"a"],[5,6,7,8]]', notes)
+    assert [obj.caption for obj in found] == ["a"]
+    assert [problem.partition(": ")[2] for problem in notes.problems] == [
+        "answer must be nothing but JSON, found 'Sure:'",
+        "item 2 must be a row, a list of numbers and a text",
+    ]

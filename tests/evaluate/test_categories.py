@@ -69,3 +69,10 @@ def test_any_caption_is_read_to_normal_keys_and_values(caption: str) -> None:
 def test_equal_categories_for_each_pair() -> None:
     assert equal_categories(["a", "b"], ["b", "a", "c"]).tolist() == [[False, True, False], [True, False, False]]
     assert equal_categories([], ["a"]).shape == (0, 1)
+
+
+def test_objects_without_a_category_have_none_in_common() -> None:
+    rule = CategoryRule("key", "class")
+    names = rule.categories(["class=cup", "a thing"])
+    assert names == ("cup", NO_CATEGORY)
+    assert equal_categories(names, names).tolist() == [[True, False], [False, False]]

@@ -118,7 +118,7 @@ def test_thresholds_are_shown_where_there_are_scores(tmp_path: Path) -> None:
     report = evaluated(tmp_path, [record("a.jpg", CUP)], [record("a.jpg", sure, unsure)])
     grid = grid_named(score_grids(report), "by least score")
     assert grid.rows == (
-        ("0.7500", "1", "1.000", "1.000", "1.000", "best"), ("0.2500", "2", "0.500", "1.000", "0.667", ""),
+        ("0.750000", "1", "1.000", "1.000", "1.000", "best"), ("0.250000", "2", "0.500", "1.000", "0.667", ""),
     )  # fmt: skip
     tree = evaluation_tree(report)["score_thresholds"]
     assert tree["objects"]["best"]["score"] == 0.75

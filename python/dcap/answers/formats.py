@@ -178,13 +178,13 @@ class JsonFormat(Layout):
             AnswerError: In strict reading, at the first difference from what `write` gives.
         """
         scan = Scan(text, notes)
-        if notes.total == 0:
-            self._check_root(scan.root, notes)
+        self._check_root(scan.root, notes)
         return _read_all(scan, self, notes)
 
     def _check_root(self, root: Any, notes: Notes) -> None:
-        if isinstance(root, Node) != self.numbered:
-            notes.add(0, f"answer must be {'an object' if self.numbered else 'a list'} of objects")
+        if not isinstance(root, Node if self.numbered else list):
+            if notes.total == 0:
+                notes.add(0, f"answer must be {'an object' if self.numbered else 'a list'} of objects")
             return
         members = root.members if isinstance(root, Node) else [("", item, 0) for item in root]
         for i, (key, item, place) in enumerate(members, 1):
@@ -235,13 +235,13 @@ class RowFormat(Layout):
             AnswerError: In strict reading, at the first difference from what `write` gives.
         """
         scan = Scan(text, notes)
-        if notes.total == 0:
-            self._check_root(scan.root, notes)
+        self._check_root(scan.root, notes)
         return _read_all(scan, _FOREIGN, notes)
 
     def _check_root(self, root: Any, notes: Notes) -> None:
         if not isinstance(root, list):
-            notes.add(0, "answer must be a list of rows")
+            if notes.total == 0:
+                notes.add(0, "answer must be a list of rows")
             return
         for i, item in enumerate(root, 1):
             if not isinstance(item, list) or not item or not isinstance(item[-1], str):

@@ -209,7 +209,7 @@ class Scan:
         start = self._starts.pop()
         if isinstance(top, Node):
             self.closed.append(top)
-        elif top and isinstance(top[-1], str) and not (self._stack and isinstance(self._stack[-1], Node)):
+        elif top and isinstance(top[-1], str) and not any(isinstance(outer, Node) for outer in self._stack):
             self.closed.append(Row(start, top))
         if self._stack:
             self._put(top)

@@ -21,6 +21,7 @@ from dcap.answers.prediction import Prediction
 from dcap.core.errors import MissingPackageError, RecordError
 from dcap.core.words import counted
 from dcap.evaluate.captions import token_f1
+from dcap.evaluate.categories import NO_CATEGORY
 from dcap.evaluate.counting import SideCount
 from dcap.evaluate.evaluation import Evaluation
 from dcap.evaluate.matching import Floats, is_line, reaches, right_by_score, similarity
@@ -132,11 +133,12 @@ def comparisons(evaluations: Sequence[Evaluation]) -> list[str]:
 def category_names(evaluations: Sequence[Evaluation]) -> list[str]:
     """Return the categories of the truth and of all predictions, in the order of the alphabet."""
     counts = [count for evaluation in evaluations for count in evaluation.counts]
-    return sorted({name for count in counts for side in (count.truth, count.pred) for name in side.categories})
+    names = {name for count in counts for side in (count.truth, count.pred) for name in side.categories}
+    return sorted(names - {NO_CATEGORY})
 
 
 def run_coco(evaluation: Evaluation, names: Sequence[str], comparison: str) -> Any:
-    """Return hotcoco's evaluator after its work.
+    """Return hotcoco's evaluator after its work. Objects without a category do not count.
 
     Args:
         evaluation: Truth, and predictions with scores.
@@ -156,10 +158,14 @@ def run_coco(evaluation: Evaluation, names: Sequence[str], comparison: str) -> A
         images.append({"id": i, "width": record.canvas.width, "height": record.canvas.height, "file_name": str(i)})
         crowds = _crowds(record)
         for k, shape in _annotations(record.shapes, record, comparison):
+            if count.truth.categories[k] == NO_CATEGORY:
+                continue
             item = {"id": len(truth) + 1, "image_id": i, "category_id": ids[count.truth.categories[k]], **shape}
             truth.append({**item, "area": float(count.truth.areas[k]), "iscrowd": crowds[k]})
         if result.pair.pred is not None and count.ranked is not None:
             for k, shape in _annotations(result.pair.pred.shapes, record, comparison):
+                if count.pred.categories[k] == NO_CATEGORY:
+                    continue
                 item = {"image_id": i, "category_id": ids[count.pred.categories[k]], **shape}
                 pred.append({**item, "score": float(count.ranked.scores[k])})
     categories = [{"id": k, "name": name} for name, k in ids.items()]

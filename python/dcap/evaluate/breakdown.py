@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dcap.evaluate.categories import NO_CATEGORY
 from dcap.evaluate.counting import AttributeCount, ImageCount, SideCount
 from dcap.evaluate.metrics import THRESHOLDS, PrecisionRecall, at_thresholds
 from dcap.geometry.shapes import GeometryKind
@@ -102,8 +103,11 @@ def fold_tail(groups: Sequence[GroupScore], most: int) -> tuple[list[GroupScore]
 
 
 def mean_over(groups: Sequence[GroupScore]) -> dict[str, dict[str, float]]:
-    """Return the mean of the scores of the groups that have a true object: each weighs the same. Empty without any."""
-    scores = [group.to_dict() for group in groups if group.truth]
+    """Return the mean of the scores of the groups that have a true object: each weighs the same. Empty without any.
+
+    Objects without a category are no group.
+    """
+    scores = [group.to_dict() for group in groups if group.truth and group.name != NO_CATEGORY]
     names = [name for name in scores[0] if name not in ("name", "truth", "predicted")] if scores else []
     return {
         name: {key: float(np.mean([score[name][key] for score in scores])) for key in scores[0][name]} for name in names

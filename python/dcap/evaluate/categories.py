@@ -68,8 +68,9 @@ class CategoryRule:
 
 
 def equal_categories(a: Sequence[str], b: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """Return for each pair whether the categories are equal, bool (len a, len b)."""
-    return np.asarray(np.equal.outer(np.array(a, dtype=object), np.array(b, dtype=object)), np.bool_)
+    """Return for each pair whether both have a category, and the same one: bool (len a, len b)."""
+    known = np.array([name != NO_CATEGORY for name in a], np.bool_)
+    return known[:, None] & np.asarray(np.equal.outer(np.array(a, dtype=object), np.array(b, dtype=object)), np.bool_)
 
 
 def read_attributes(caption: str) -> dict[str, str]:

@@ -201,6 +201,8 @@ def _ap_differences(a: Evaluation, b: Evaluation, resamples: int, seed: int) -> 
         for key in ("AP", "AP50", "AP75"):
             spread = told["ci"][key]
             ends = told["metrics_a"][key], told["metrics_b"][key]
+            if min(ends) < 0.0:  # there is no region to find
+                continue
             found.append(
                 Difference(f"{key} of {comparison}", *ends, spread["lower"], spread["upper"], spread["prob_positive"])
             )

@@ -243,12 +243,12 @@ def _sweep_grids(counts: Sequence[ImageCount]) -> list[Grid]:
         found = sweep.score(k)
         mark = "best" if k == sweep.best else ""
         numbers = (f"{value:.3f}" for value in (found.precision, found.recall, found.f1))
-        rows.append((f"{sweep.thresholds[k]:.4f}", str(sweep.kept[k]), *numbers, mark))
+        rows.append((f"{sweep.thresholds[k]:.6f}", str(sweep.kept[k]), *numbers, mark))
     best = Sweep.of(counts, in_category=True)
     notes = ["all objects, IoU or agreement 0.50; a row tells what is left with this score or more"]
     if best is not None:
         notes.append(
-            f"with equal category, F1 is best at {best.thresholds[best.best]:.4f}: {best.score(best.best).f1:.3f}"
+            f"with equal category, F1 is best at {best.thresholds[best.best]:.6f}: {best.score(best.best).f1:.3f}"
         )
     headings = ("least score", "kept", "precision", "recall", "F1", "")
     return [Grid("by least score", headings, tuple(rows), tuple(notes))]
@@ -327,7 +327,7 @@ def sweep_curves(counts: Sequence[ImageCount]) -> list[Curves]:
         (name, tuple((float(sweep.thresholds[k]), getattr(sweep.score(k), key)) for k in told))
         for name, key in (("precision", "precision"), ("recall", "recall"), ("F1", "f1"))
     )
-    note = f"best F1 {sweep.score(sweep.best).f1:.3f} at {sweep.thresholds[sweep.best]:.4f}"
+    note = f"best F1 {sweep.score(sweep.best).f1:.3f} at {sweep.thresholds[sweep.best]:.6f}"
     return [Curves("precision, recall and F1 by least score", "least score", lines, note)]
 
 
