@@ -19,7 +19,7 @@ from dcap.data.config import DataConfig, resolve_profile
 from dcap.data.encode import Encoder, load_tokenizer
 from dcap.infer import openai_engine as engine_module
 from dcap.infer.engine import Reply, Request
-from dcap.infer.openai_engine import BOUNDS, EXTRAS, OpenAiEngine
+from dcap.infer.openai_engine import BOUNDS, EXTRAS, OpenAiEngine, RefusedSettingError
 from dcap.infer.predictor import Predictor
 from dcap.infer.server import Backoff, Server
 from dcap.model.decoding import Decoding
@@ -186,6 +186,27 @@ def test_a_field_that_is_needed_and_refused_is_named(play: Play, encoder: Encode
         connect(url, encoder, Decoding(repetition_penalty=1.1))
 
 
+@pytest.mark.parametrize(
+    ("name", "decoding", "said"),
+    [
+        ("logprobs", Decoding(logprobs=True), "logprobs must be left out: .* refuses logprobs"),
+        ("stop", Decoding(stop=("x",)), "stop must be left out: .* refuses stop"),
+        ("seed", Decoding(temperature=0.5), "temperature must be 0: .* refuses seed"),
+        ("top_p", Decoding(temperature=0.5), "temperature must be 0: .* refuses top_p"),
+    ],
+)
+def test_a_standard_field_that_is_refused_is_told_before_the_first_record(
+    play: Play, encoder: Encoder, name: str, decoding: Decoding, said: str
+) -> None:
+    # It refuses extras too; they are left out first.
+    play.fields = STANDARD - {name}
+    with serving(play) as url:
+        with pytest.raises(RefusedSettingError, match=said) as error:
+            connect(url, encoder, decoding)
+        assert error.value.name == name
+        assert ask(url, encoder)[0].finish == "stop"
+
+
 def test_a_server_that_resizes_images_is_told_with_both_numbers(play: Play, encoder: Encoder) -> None:
     play.bounds = (65_536, 1 << 24)
     with serving(play) as url, pytest.raises(ServerError, match="must count") as error:
@@ -238,6 +259,7 @@ def test_a_model_that_goes_away_stops_the_run(play: Play, encoder: Encoder) -> N
         ([{"id": "a"}], None, "a"),
         ([{"id": "a"}, {"id": "b"}], "b", "b"),
         (Fault(404), "b", "b"),
+        (Fault(500), "b", "b"),
     ],
 )
 def test_the_model_is_chosen(play: Play, models: Any, name: str | None, chosen: str) -> None:
@@ -256,6 +278,7 @@ def test_the_model_is_chosen(play: Play, models: Any, name: str | None, chosen: 
         ([{"name": "a"}], None, "must answer as a server that speaks OpenAI's protocol does.*id.*data"),
         (Fault(body=b"[]"), None, "must answer as a server that speaks OpenAI's protocol does"),
         (Fault(500), None, "must answer, and did not at 2 tries: status 500"),
+        (Fault(429), "b", "must answer, and did not at 2 tries: status 429"),
     ],
 )
 def test_a_model_that_cannot_be_chosen_is_told(play: Play, models: Any, name: str | None, said: str) -> None:
@@ -266,13 +289,48 @@ def test_a_model_that_cannot_be_chosen_is_told(play: Play, models: Any, name: st
 
 def test_answers_that_do_not_fit_the_context_are_told_at_the_start(play: Play, encoder: Encoder) -> None:
     play.models = [{"id": "mine", "max_model_len": 4096}]
-    longest = max(
-        encoder.num_prompt_tokens(None, p.user, engine_module.Canvas(*p.image.shape[:2])) for p in probes(encoder)
-    )
+    # No image of the probes has as many tokens as 500 000 pixels: 488.
+    longest = encoder.num_prompt_tokens(None, probes(encoder)[0].user, engine_module.Canvas(64, 64)) - 4 + 488
     with serving(play) as url:
         with pytest.raises(ConfigError, match=rf"max_new_tokens must be at most {4096 - longest} for .*, not 4096"):
-            connect(url, encoder)
-        connect(url, encoder, Decoding(max_new_tokens=4096 - longest))
+            connect(url, encoder, max_pixels=500_000)
+        connect(url, encoder, Decoding(max_new_tokens=4096 - longest), max_pixels=500_000)
+
+
+@pytest.mark.parametrize(
+    ("models", "fits"),
+    [
+        ([{"id": "small", "max_model_len": 99}, {"id": "mine", "max_model_len": 9999}], True),
+        ([{"id": "large", "max_model_len": 9999}, {"id": "mine", "max_model_len": 99}], False),
+        ([{"id": "base", "max_model_len": 99}, {"id": "mine", "parent": "base"}], False),
+        ([{"id": "a", "max_model_len": 99}, {"id": "b", "max_model_len": 98}, {"id": "mine"}], True),
+        (Fault(500), True),
+    ],
+)
+def test_the_context_is_that_of_the_model_asked_for(play: Play, encoder: Encoder, models: Any, fits: bool) -> None:
+    play.models = models
+    with serving(play) as url:
+        engine = OpenAiEngine(Server(url, backoff=QUICK), "mine", encoder=encoder)
+        if fits:
+            engine.agree(probes(encoder), Decoding())
+        else:
+            with pytest.raises(ConfigError, match="whose context has 99 tokens"):
+                engine.agree(probes(encoder), Decoding())
+
+
+def test_probes_and_lists_are_not_waited_for_long(
+    play: Play, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "PROBE_TIMEOUT_S", 0.05)
+    with serving(play) as url:
+        server = Server(url, backoff=QUICK, timeout_s=20.0)
+        engine = OpenAiEngine(server, "mine", encoder=encoder)
+        play.fault = lambda _: Fault(hang=True)
+        with pytest.raises(ServerError, match=r"no sign of life for 0\.05 seconds"):
+            engine.agree(probes(encoder), Decoding())
+        play.models = Fault(hang=True)
+        with pytest.raises(ServerError, match=r"no sign of life for 0\.05 seconds"):
+            OpenAiEngine.choose_model(server, None)
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
@@ -315,6 +373,17 @@ def test_a_server_that_is_down_stops_the_run(play: Play, encoder: Encoder, fault
             engine.generate([request()], Decoding())
 
 
+@pytest.mark.parametrize("status", [408, 425, 429, 503])
+def test_a_busy_server_is_no_fault_of_one_request(play: Play, encoder: Encoder, status: int) -> None:
+    with serving(play) as url:
+        engine = connect(url, encoder)
+        first = len(play.headers)
+        play.fault = lambda number: Fault(status) if number < first + QUICK.attempts else None
+        with pytest.raises(ServerError, match=f"did not at 3 tries: status {status}"):
+            engine.generate([request()], Decoding())
+        assert engine.generate([request()], Decoding())[0].finish == "stop"
+
+
 def test_a_passing_fault_changes_nothing(play: Play, encoder: Encoder) -> None:
     play.answer = text_answer(lambda asked: asked.user)
     with serving(play) as url:
@@ -342,8 +411,9 @@ def test_a_reply_of_another_form_is_a_clear_error(play: Play, body: bytes, said:
         ask(url, None)
 
 
-def test_reasoning_that_the_server_takes_out_is_a_clear_error(play: Play, encoder: Encoder) -> None:
-    play.answer = lambda _: {"message": {"content": "{}", "reasoning_content": "Hm."}}
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
+def test_reasoning_that_the_server_takes_out_is_a_clear_error(play: Play, encoder: Encoder, name: str) -> None:
+    play.answer = lambda _: {"message": {"content": "{}", name: "Hm."}}
     with serving(play) as url:
         with pytest.raises(ServerError, match=r"must leave reasoning in the answer.*without a reasoning parser"):
             connect(url, encoder)

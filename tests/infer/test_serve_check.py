@@ -65,6 +65,18 @@ def test_other_answers_are_told_with_their_record(source: ModelSource, generator
     assert found.lines()[1].startswith("photos.jsonl:1: equal up to 4, then here ")
 
 
+def test_without_log_probabilities_of_the_server_the_answers_are_compared(
+    source: ModelSource, generator: Any, photos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    play = Play(model_answer(generator), generator.tokenizer)
+    play.fields -= {"logprobs"}
+    with serving(play) as url:
+        found = check_server(source, options(url, photos))
+    assert found.passes
+    assert found.largest_logprob_gap is None
+    assert f"log-probabilities are not compared: {url}/v1 refuses logprobs" in caplog.messages
+
+
 def test_a_request_that_fails_stops_the_check(source: ModelSource, generator: Any, photos: Path) -> None:
     play = Play(model_answer(generator), generator.tokenizer)
     play.fault = lambda number: Fault(400, b'{"message": "no logprobs here"}') if number >= 2 else None

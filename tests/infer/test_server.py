@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import pytest
 
 from dcap.core.errors import ConfigError, ServerError
 from dcap.infer import server as server_module
-from dcap.infer.server import API_KEY, Backoff, RefusedRequestError, Server
+from dcap.infer.server import API_KEY, Backoff, RefusedRequestError, Server, UnansweredError
 from support.openai_server import Fault, Play, serving, text_answer
 
 OK = b'{"fine": true}'
@@ -43,7 +44,12 @@ def post(url: str, waits: Waits | None = None, **more: Any) -> Any:
 
 @pytest.mark.parametrize(
     "fault",
-    [*(Fault(status) for status in (408, 425, 429, 500, 502, 503, 504)), Fault(cut=True, body=OK), Fault(drop=True)],
+    [
+        *(Fault(status) for status in (408, 425, 429, 500, 502, 503, 504)),
+        Fault(cut=True, body=OK),
+        Fault(cut=True, body=OK, sized=False),
+        Fault(drop=True),
+    ],
     ids=str,
 )
 def test_what_may_pass_is_sent_again(play: Play, fault: Fault) -> None:
@@ -60,6 +66,45 @@ def test_a_server_that_hangs_is_asked_again(play: Play) -> None:
     play.fault = lambda number: Fault(hang=True) if number == 0 else Fault(body=OK)
     with serving(play) as url:
         assert post(url, timeout_s=0.05) == {"fine": True}
+
+
+def test_a_request_may_have_less_time_than_others(play: Play) -> None:
+    play.fault = lambda _: Fault(hang=True)
+    with serving(play) as url, pytest.raises(ServerError, match=r"no sign of life for 0\.05 seconds"):
+        client(url, timeout_s=20.0).post("/chat/completions", {}, attempts=1, timeout_s=0.05)
+
+
+def test_the_first_request_that_is_sent_again_is_told(play: Play, caplog: pytest.LogCaptureFixture) -> None:
+    play.fault = lambda number: Fault(body=OK) if number % 4 == 3 else Fault(503)
+    with serving(play) as url:
+        server = client(url)
+        for _ in range(2):
+            server.post("/chat/completions", {})
+    told = [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
+    assert told == [f"{url}/v1/chat/completions: status 503: boom; sent again"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "is_busy"),
+    [(Fault(429), 429, True), (Fault(503), 503, True), (Fault(500), 500, False), (Fault(drop=True), None, False)],
+)
+def test_the_last_status_is_kept(play: Play, fault: Fault, status: int | None, is_busy: bool) -> None:
+    play.fault = lambda _: fault
+    with serving(play) as url, pytest.raises(UnansweredError) as error:
+        client(url).post("/chat/completions", {}, attempts=2)
+    assert (error.value.status, error.value.is_busy) == (status, is_busy)
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_no_part_of_a_key_is_shown_where_a_reply_is_cut(play: Play, status: int) -> None:
+    key = "secret-0123456789"
+    for before in (290, 1190):
+        body = b"x" * before + key.encode() + b"y" * 2000
+        play.fault = lambda _, body=body: Fault(status, body)  # type: ignore[misc]
+        with serving(play) as url, pytest.raises(ServerError) as error:
+            post(url, api_key=key)
+        assert "xxx" in str(error.value)
+        assert "secret" not in str(error.value)
 
 
 @pytest.mark.parametrize("status", [400, 404, 413, 422])

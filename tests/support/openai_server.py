@@ -62,6 +62,8 @@ class Fault:
     """The connection ends without a reply."""
     huge: bool = False
     """A reply without an end."""
+    sized: bool = True
+    """Whether the reply says how long it is."""
 
 
 @dataclass
@@ -172,7 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
             except OSError:
                 return
         data = b'{"error": {"message": "boom"}}' if fault.body is None else fault.body
-        self._headers(fault.status, len(data), fault.headers)
+        self._headers(fault.status, len(data) if fault.sized else None, fault.headers)
         self.wfile.write(data[: len(data) // 2] if fault.cut else data)
 
     def _send(self, status: int, tree: Any) -> None:
@@ -180,9 +182,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._headers(status, len(data), {})
         self.wfile.write(data)
 
-    def _headers(self, status: int, size: int, more: Mapping[str, str]) -> None:
+    def _headers(self, status: int, size: int | None, more: Mapping[str, str]) -> None:
         self.send_response(status)
-        for name, value in {"Content-Type": "application/json", "Content-Length": str(size), **more}.items():
+        length = {} if size is None else {"Content-Length": str(size)}
+        for name, value in {"Content-Type": "application/json", **length, **more}.items():
             self.send_header(name, value)
         self.end_headers()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
@@ -28,7 +29,7 @@ from dcap.core.words import show
 from dcap.data.encode import END, PAD, Encoder, token_of_bytes
 from dcap.geometry.canvas import MAX_ASPECT_RATIO, Canvas
 from dcap.infer.engine import Reply, Request
-from dcap.infer.server import RefusedRequestError, Server
+from dcap.infer.server import RefusedRequestError, Server, UnansweredError
 from dcap.model.decoding import Decoding
 
 log = get_logger(__name__)
@@ -37,6 +38,8 @@ MOST_SENT_PIXELS = 1 << 24
 """Largest image that is sent: the most that the published image processor makes. A larger one is never encoded."""
 MODELS = "/models"
 COMPLETIONS = "/chat/completions"
+PROBE_TIMEOUT_S = 30.0
+"""Seconds to wait for the list of models and for an answer of one token."""
 _WRONG_CONTENT = (400, 422)
 _MISSING = 404
 _MAX_SEED = (1 << 63) - 1
@@ -49,13 +52,23 @@ BOUNDS = "mm_processor_kwargs"
 """Field with the size bounds of images, for servers that were started to take it with a request."""
 
 
+class RefusedSettingError(ConfigError):
+    """A setting of the decoding that the server does not take."""
+
+    def __init__(self, message: str, name: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
 class _DisagreementError(ServerError):
     """A server that answers other than agreed. Another request would not help."""
 
 
 class _Message(msgspec.Struct):
     content: str | None = None
-    reasoning_content: str | None = None
+    reasoning: Any = None
+    """What a reasoning parser takes out of the answer. Older servers call it `reasoning_content`."""
+    reasoning_content: Any = None
 
 
 class _TokenScore(msgspec.Struct):
@@ -144,6 +157,11 @@ class OpenAiEngine:
             if name is None:
                 raise ConfigError(f"--server-model must be given: {server} does not list its models") from None
             return name
+        except UnansweredError as error:
+            # Some servers fail to list their models, and answer as one of them.
+            if name is None or not error.is_broken:
+                raise
+            return name
         if name is None and len(known) == 1:
             return known[0]
         if name is None:
@@ -157,8 +175,10 @@ class OpenAiEngine:
     def agree(self, probes: Sequence[Request], decoding: Decoding) -> None:
         """Ask some questions, to find out what the server takes and whether it sees what it is sent.
 
+        They are asked as later ones are, except that one token is enough.
+
         Args:
-            probes: Questions about the smallest and the largest image that will be sent. Only one token is asked for.
+            probes: Questions about the smallest and the largest image that will be sent.
             decoding: How later answers are written.
 
         Raises:
@@ -166,7 +186,10 @@ class OpenAiEngine:
             ConfigError: `decoding` needs what the server does not take.
         """
         self._extras = set(EXTRAS)
-        longest = max(self._agree_on(probe) for probe in probes)
+        brief = _one_token(replace(decoding, grammar=False))
+        # The large probe need not have all the pixels that an image may have.
+        texts = max(self._agree_on(probe, brief) - _num_image_tokens(probe) for probe in probes)
+        longest = texts + self._bounds["size"]["longest_edge"] // (MULTIPLE * MULTIPLE)
         self._probe = probes[0]
         for name, given in (("top_k", decoding.top_k != 0), ("repetition_penalty", decoding.repetition_penalty != 1.0)):
             if given and name not in self._extras:
@@ -174,21 +197,20 @@ class OpenAiEngine:
         if decoding.stop_repeats is not None:
             raise ConfigError(f"stop_repeats must be left out: {self.server} writes each answer to its end")
         if decoding.grammar:
-            self._check_grammar(probes[0])
+            self._check_grammar(probes[0], brief)
         missing = sorted(set(EXTRAS) - self._extras)
         if missing:
             log.info("%s does without %s", self.server, ", ".join(missing))
-        # vLLM names the bound of its one base model, and none for an adapter.
-        limit = next((model.max_model_len for model in self._models() if model.max_model_len), None)
+        limit = self._context()
         if limit is not None and longest + decoding.max_new_tokens > limit:
             raise ConfigError(
                 f"max_new_tokens must be at most {limit - longest} for {self.server}, whose context has {limit} tokens "
                 f"and whose prompts take up to {longest}, not {decoding.max_new_tokens}"
             )
 
-    def _check_grammar(self, probe: Request) -> None:
+    def _check_grammar(self, probe: Request, brief: Decoding) -> None:
         try:
-            self._post(probe, replace(_ONE_TOKEN, grammar=True), 0, attempts=2)
+            self._post(probe, replace(brief, grammar=True), 0, attempts=2)
         except RefusedRequestError as error:
             raise ConfigError(f"grammar must be left out: {self.server} does not take {GRAMMAR} ({error})") from None
 
@@ -211,51 +233,82 @@ class OpenAiEngine:
             return self._read(request, self._post(request, decoding, sample), decoding)
         except ServerError as failure:
             # A request that brings the server into trouble at each try is like a refused one, if the server goes on.
-            if _is_final(failure) or not (isinstance(failure, RefusedRequestError) or self._still_answers()):
+            if _is_final(failure) or not (isinstance(failure, RefusedRequestError) or self._still_answers(decoding)):
                 raise
             return Reply("", "error", error=str(failure))
 
-    def _still_answers(self) -> bool:
+    def _still_answers(self, decoding: Decoding) -> bool:
         if self._probe is None:
             return False
         try:
-            self._read(self._probe, self._post(self._probe, _ONE_TOKEN, 0, attempts=1), _ONE_TOKEN)
+            self._try(self._probe, _one_token(decoding), attempts=1)
         except ServerError:
             return False
         return True
 
-    def _agree_on(self, probe: Request) -> int:
+    def _try(self, probe: Request, brief: Decoding, attempts: int) -> Reply:
+        """Return the answer to a probe, of one token; no long wait is needed for it."""
+        return self._read(probe, self._post(probe, brief, 0, attempts, PROBE_TIMEOUT_S), brief)
+
+    def _agree_on(self, probe: Request, brief: Decoding) -> int:
         """Return the server's count of tokens of a probe; drop the fields that it refuses."""
         while True:
             try:
-                reply = self._read(probe, self._post(probe, _ONE_TOKEN, 0, attempts=2), _ONE_TOKEN)
+                reply = self._try(probe, brief, attempts=2)
             except RefusedRequestError as error:
-                if error.status not in _WRONG_CONTENT or not self._extras:
+                if error.status not in _WRONG_CONTENT:
                     raise
-                self._extras -= {name for name in self._extras if name in error.said} or self._extras
+                named = {name for name in self._extras if name in error.said}
+                if not named:
+                    self._check_needed(self._settings(probe, brief, 0), error.said)
+                if not self._extras:
+                    raise
+                self._extras -= named or self._extras
             except _DisagreementError:
-                if BOUNDS in self._extras or not self._takes_bounds(probe):
+                if BOUNDS in self._extras or not self._takes_bounds(probe, brief):
                     raise
             else:
                 return reply.prompt_tokens or 0
 
-    def _takes_bounds(self, probe: Request) -> bool:
+    def _check_needed(self, settings: Mapping[str, Any], said: str) -> None:
+        """Refuse a setting that the server names when it refuses a request."""
+        for name, must in _NEEDED.items():
+            if name in settings and re.search(rf"\b{name}\b", said):
+                raise RefusedSettingError(f"{must}: {self.server} refuses {name} ({said})", name) from None
+
+    def _takes_bounds(self, probe: Request, brief: Decoding) -> bool:
         """Return whether the server sees what it is sent once it is told the bounds of sizes."""
         self._extras.add(BOUNDS)
         try:
-            self._read(probe, self._post(probe, _ONE_TOKEN, 0, attempts=2), _ONE_TOKEN)
+            self._try(probe, brief, attempts=2)
         except (RefusedRequestError, _DisagreementError):
             self._extras.discard(BOUNDS)
             return False
         return True
 
-    def _models(self) -> list[_Model]:
+    def _context(self) -> int | None:
+        """Return how many tokens the model takes. `None`: the server does not tell."""
         try:
-            return _list(self.server)
+            models = _list(self.server)
         except RefusedRequestError:
-            return []
+            return None
+        except UnansweredError as error:
+            if not error.is_broken:
+                raise
+            return None
+        limits = {model.id: model.max_model_len for model in models if model.max_model_len}
+        # vLLM names the bound of its one base model, and none for an adapter.
+        others = set(limits.values())
+        return limits.get(self.model, others.pop() if len(others) == 1 else None)
 
-    def _post(self, request: Request, decoding: Decoding, sample: int, attempts: int | None = None) -> _Completion:
+    def _post(
+        self,
+        request: Request,
+        decoding: Decoding,
+        sample: int,
+        attempts: int | None = None,
+        timeout_s: float | None = None,
+    ) -> _Completion:
         content: list[dict[str, Any]] = [{"type": "text", "text": request.user}]
         if request.image is not None:
             content.insert(0, {"type": "image_url", "image_url": {"url": data_url(request.image)}})
@@ -263,7 +316,8 @@ class OpenAiEngine:
         if request.system is not None:
             messages.insert(0, {"role": "system", "content": request.system})
         body = {"model": self.model, "messages": messages, **self._settings(request, decoding, sample)}
-        return _typed(self.server.post(COMPLETIONS, body, attempts), _Completion, f"{self.server}{COMPLETIONS}")
+        found = self.server.post(COMPLETIONS, body, attempts, timeout_s)
+        return _typed(found, _Completion, f"{self.server}{COMPLETIONS}")
 
     def _settings(self, request: Request, decoding: Decoding, sample: int) -> dict[str, Any]:
         """Return the fields that say how the answer is written."""
@@ -298,7 +352,7 @@ class OpenAiEngine:
             raise _DisagreementError(f"{self.server}{COMPLETIONS} must answer with one choice, not with none")
         choice, prompt_tokens = found.choices[0], found.usage.prompt_tokens
         self._compare(request, prompt_tokens)
-        if choice.message.reasoning_content and self.encoder is not None:
+        if (choice.message.reasoning or choice.message.reasoning_content) and self.encoder is not None:
             raise _DisagreementError(f"{self.server} must leave reasoning in the answer, and takes it out. Start it "
                                      "without a reasoning parser")  # fmt: skip
         finish = _FINISHES.get(choice.finish_reason or "")
@@ -357,14 +411,30 @@ class OpenAiEngine:
         return ours, f"with an image of {canvas.width} x {canvas.height}", way_out
 
 
-_ONE_TOKEN = Decoding(max_new_tokens=1)
+_NEEDED: Mapping[str, str] = {
+    "logprobs": "logprobs must be left out",
+    "stop": "stop must be left out",
+    "seed": "temperature must be 0",
+    "top_p": "temperature must be 0",
+}
+"""Fields without which answers would be others, and what is to be done without each."""
 _FINISHES: Mapping[str, Literal["stop", "length"]] = {"stop": "stop", "length": "length"}
 
 
 def _is_final(error: ServerError) -> bool:
-    """Whether no other request would be answered either."""
+    """Whether an error is no fault of its request, so that others would meet it too."""
     missing = isinstance(error, RefusedRequestError) and error.status == _MISSING
-    return missing or isinstance(error, _DisagreementError)
+    # A server that is busy now may answer the next request, which says nothing against this one.
+    busy = isinstance(error, UnansweredError) and error.is_busy
+    return missing or busy or isinstance(error, _DisagreementError)
+
+
+def _one_token(decoding: Decoding) -> Decoding:
+    return replace(decoding, max_new_tokens=1, num_samples=1)
+
+
+def _num_image_tokens(request: Request) -> int:
+    return 0 if request.image is None else int(request.image[..., 0].size) // (MULTIPLE * MULTIPLE)
 
 
 def data_url(image: npt.NDArray[np.uint8]) -> str:
@@ -382,10 +452,10 @@ def _list(server: Server) -> list[_Model]:
     """Return the models of a server.
 
     Raises:
-        ServerError: The server does not answer.
+        UnansweredError: The server does not answer.
         RefusedRequestError: It has no list.
     """
-    return _typed(server.get(MODELS, attempts=2), _Models, f"{server}{MODELS}").data
+    return _typed(server.get(MODELS, attempts=2, timeout_s=PROBE_TIMEOUT_S), _Models, f"{server}{MODELS}").data
 
 
 T = TypeVar("T")

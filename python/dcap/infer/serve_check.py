@@ -18,6 +18,7 @@ from dcap.core.words import counted, show
 from dcap.infer.engine import Reply
 from dcap.infer.export_proof import coordinate_shifts
 from dcap.infer.loading import HF, EngineOptions, open_predictor
+from dcap.infer.openai_engine import RefusedSettingError
 from dcap.infer.predictor import Predictor
 from dcap.infer.source import ModelSource
 from dcap.model.decoding import Decoding
@@ -138,7 +139,15 @@ def check_server(source: ModelSource, options: ServeCheckOptions) -> ServeCheck:
     records = options.records()
     decoding = Decoding(max_new_tokens=options.max_new_tokens, logprobs=True)
     # The server comes first: what is wrong there shows before a model is loaded.
-    there = open_predictor(source, options.engine.resolved(), decoding)
+    engine = options.engine.resolved()
+    try:
+        there = open_predictor(source, engine, decoding)
+    except RefusedSettingError as error:
+        if error.name != "logprobs":
+            raise
+        log.warning("log-probabilities are not compared: %s refuses logprobs", engine.server())
+        decoding = replace(decoding, logprobs=False)
+        there = open_predictor(source, engine, decoding)
     theirs = _answers(there, records, options)
     here = open_predictor(source, replace(options.engine, engine=HF).resolved(), decoding)
     return compare_replies(here, records, _answers(here, records, options), theirs)

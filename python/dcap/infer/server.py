@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import os
 import random
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ MAX_REPLY_BYTES = 64 << 20
 _MAX_SAID = 300
 _UNAUTHORIZED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _PASSING = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
+_BUSY = (*_PASSING, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 class RefusedRequestError(ServerError):
@@ -44,12 +46,30 @@ class RefusedRequestError(ServerError):
         self.status, self.said = status, said
 
 
+class UnansweredError(ServerError):
+    """A request that went wrong at each try. `status` is the last one heard, `None` if the last try heard none."""
+
+    def __init__(self, message: str, status: int | None) -> None:
+        super().__init__(message)
+        self.status = status
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the server has no time for any request now; this one has no part in that."""
+        return self.status in _BUSY
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the server fails by itself (HTTP 5xx)."""
+        return self.status is not None and self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+
+
 class _PassingError(Exception):
     """What may go well at the next try."""
 
-    def __init__(self, message: str, wait_s: float | None = None) -> None:
+    def __init__(self, message: str, status: int | None = None, wait_s: float | None = None) -> None:
         super().__init__(message)
-        self.wait_s = wait_s
+        self.status, self.wait_s = status, wait_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,53 +126,61 @@ class Server:
             raise ConfigError(f"key of the server ({API_KEY}) must be letters, digits and signs without blanks, and is "
                               "not")  # fmt: skip
         self.timeout_s, self.backoff = timeout_s, backoff or Backoff()
+        # Taken by the first request that is sent again, and kept.
+        self._told = threading.Lock()
 
     def __str__(self) -> str:
         return printable(self.address)
 
-    def get(self, path: str, attempts: int | None = None) -> Any:
+    def get(self, path: str, attempts: int | None = None, timeout_s: float | None = None) -> Any:
         """Return the JSON value of a path, such as ``/models``; as `post`.
 
         Raises:
             ServerError: As `post`.
+            UnansweredError: As `post`.
             RefusedRequestError: As `post`.
         """
-        return self._send("GET", path, None, attempts)
+        return self._send("GET", path, None, attempts, timeout_s)
 
-    def post(self, path: str, tree: Any, attempts: int | None = None) -> Any:
+    def post(self, path: str, tree: Any, attempts: int | None = None, timeout_s: float | None = None) -> Any:
         """Send a JSON value and return the one that comes back.
 
         It is sent again after a refused connection, a cut or missing reply, and the statuses 408, 425, 429 and 5xx.
+        The first time in the life of this object, a warning says so.
 
         Args:
             path: Such as ``/chat/completions``.
             tree: Plain data.
             attempts: Number of tries. `None`: that of the backoff.
+            timeout_s: Seconds to wait for a sign of life, if fewer than those of the server.
 
         Raises:
-            ServerError: No try went well, the key is wrong, there is nothing at this path, or the reply is no JSON.
+            ServerError: The key is wrong, there is nothing at this path, or the reply is no JSON.
+            UnansweredError: No try went well.
             RefusedRequestError: The server refuses this request.
         """
-        return self._send("POST", path, msgspec.json.encode(tree), attempts)
+        return self._send("POST", path, msgspec.json.encode(tree), attempts, timeout_s)
 
-    def _send(self, method: str, path: str, data: bytes | None, attempts: int | None) -> Any:
+    def _send(self, method: str, path: str, data: bytes | None, attempts: int | None, timeout_s: float | None) -> Any:
         number = self.backoff.attempts if attempts is None else attempts
+        timeout = self.timeout_s if timeout_s is None else min(timeout_s, self.timeout_s)
         for attempt in range(number):
             try:
-                return self._once(method, path, data)
+                return self._once(method, path, data, timeout)
             except _PassingError as error:
                 what = error
             if attempt + 1 < number:
-                log.debug("%s%s: %s; sent again", self, path, what)
+                tell = log.warning if self._told.acquire(blocking=False) else log.debug
+                tell("%s%s: %s; sent again", self, path, what)
                 self.backoff.wait(attempt, what.wait_s)
         tries = "the first try" if number == 1 else f"{number} tries"
-        raise ServerError(
-            f"{self} must answer, and did not at {tries}: {what}. Start the server, or correct its address"
+        raise UnansweredError(
+            f"{self} must answer, and did not at {tries}: {what}. Start the server, or correct its address", what.status
         )
 
-    def _once(self, method: str, path: str, data: bytes | None) -> Any:
+    def _once(self, method: str, path: str, data: bytes | None, timeout_s: float) -> Any:
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
-        connection = kind(self._host, self._port, timeout=self.timeout_s)
+        connection = kind(self._host, self._port, timeout=timeout_s)
         headers = {"Accept": "application/json", "User-Agent": f"dcap/{__version__}"}
         if data is not None:
             headers["Content-Type"] = "application/json"
@@ -164,7 +192,7 @@ class Server:
             size = response.length
             body = response.read(MAX_REPLY_BYTES + 1)
         except TimeoutError:
-            raise _PassingError(f"no sign of life for {self.timeout_s:g} seconds") from None
+            raise _PassingError(f"no sign of life for {timeout_s:g} seconds") from None
         except (OSError, http.client.HTTPException, UnicodeError) as error:  # the last of a host name that is too long
             raise _PassingError(self._shown(str(error)) or type(error).__name__) from None
         finally:
@@ -178,7 +206,10 @@ class Server:
         try:
             return msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            said = self._shown(body[:_MAX_SAID].decode("utf-8", "replace"))
+            said = self._shown(body.decode("utf-8", "replace"))
+            if size is None and not response.chunked:
+                # Nothing but its end tells how long such a reply is.
+                raise _PassingError(f"its reply is cut off, or no JSON: {said!r}") from None
             raise ServerError(
                 f"{self}{path} must answer in JSON, as a server that speaks OpenAI's protocol does, not with {said!r}. "
                 "Correct the address"
@@ -189,7 +220,7 @@ class Server:
         status, said = response.status, self._shown(_message(body))
         heard = f"status {status}" + (f": {said}" if said else "")
         if status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise _PassingError(heard, _retry_after(response.headers.get("Retry-After")))
+            raise _PassingError(heard, status, _retry_after(response.headers.get("Retry-After")))
         if status in _UNAUTHORIZED:
             raise ServerError(
                 f"{self} must accept the key in the environment variable {API_KEY}, and does not ({heard})"
@@ -200,9 +231,10 @@ class Server:
 
     def _shown(self, text: str) -> str:
         """Return a text of the server for messages: one line, not long, and without the key."""
+        # The key goes before anything is cut: a part of it would no longer be found.
         if self._key:
             text = text.replace(self._key, "***")
-        text = printable(text.strip())
+        text = printable(text.strip()[: _MAX_SAID + 1])
         return text if len(text) <= _MAX_SAID else f"{text[:_MAX_SAID]}..."
 
 
@@ -225,14 +257,14 @@ def _parse(url: str) -> SplitResult:
 
 
 def _message(body: bytes) -> str:
-    """Return what a server says about an error: the field that servers agree on, else the beginning of the body."""
+    """Return what a server says about an error: the field that servers agree on, else the whole body."""
     with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         tree = msgspec.json.decode(body)
         tree = tree.get("error", tree) if isinstance(tree, dict) else tree
         for name in ("message", "detail"):
             if isinstance(tree, dict) and name in tree:
                 return str(tree[name])
-    return body[: 4 * _MAX_SAID].decode("utf-8", "replace")
+    return body.decode("utf-8", "replace")
 
 
 def _retry_after(text: str | None) -> float | None:
