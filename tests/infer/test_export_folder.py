@@ -32,9 +32,10 @@ from dcap.infer.export_folder import (
 from dcap.infer.source import find_source
 from dcap.model.config import AdapterConfig, ModelConfig
 from dcap.model.load import load_exact, load_model
-from dcap.model.merge import Survival
+from dcap.model.lora import load_adapter
+from dcap.model.merge import Survival, merge_adapter
 from support.training_runs import files_of_at_most
-from support.tuned import CPU, KINDS, PROFILE, logits_of, share_apart, write_tuned
+from support.tuned import CPU, KINDS, PROFILE, logits_of, share_apart, write_half, write_tuned
 
 Tuned = Callable[[str], Path]
 
@@ -95,6 +96,39 @@ def test_a_merge_in_bfloat16_is_the_merge_in_float32_cast_once(made: Made, kind:
     assert set(cast) == set(exact)
     assert all(torch.equal(cast[name], exact[name].bfloat16()) for name in exact)
     load_whole(made(kind, "bfloat16").out, torch.bfloat16)
+
+
+@pytest.fixture(scope="module")
+def half_base(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
+    return write_half(tmp_path_factory.mktemp("half") / "base", tiny_folder)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_base_in_bfloat16_rounds_nothing_of_a_merge_in_float32(
+    options: Options, tuned: Tuned, half_base: Path, kind: str
+) -> None:
+    """The oracle is a merge of the same values, stored in float32."""
+    weights = load_file(export(options(kind, model=str(half_base), dtype="float32")).out / "model.safetensors")
+    exact = load_exact(ModelConfig(str(half_base))).float()
+    merged, _ = merge_adapter(load_adapter(exact, tuned(kind) / "adapter"), torch.float32)
+    expected = merged.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in weights.items())
+    prefix = "base_model.model."
+    trained = {
+        name.removeprefix(prefix): value
+        for name, value in load_file(tuned(kind) / "adapter" / "adapter_model.safetensors").items()
+        if "lora_" not in name
+    }
+    assert bool(trained) == (kind == "modules_to_save")
+    assert all(torch.equal(weights[name], value) for name, value in trained.items())
+
+
+def test_modules_trained_in_full_whose_update_is_rounded_away_are_said(half_base: Path, tmp_path: Path) -> None:
+    final = write_tuned(tmp_path / "final", half_base, KINDS["modules_to_save"], scale=1e-6)
+    made = export(ExportOptions(str(half_base), final, tmp_path / "out"))
+    shares = {each.layer: each.share for each in made.survival if each.tower == "aligner"}
+    assert shares["merger"] < 0.1
+    assert loss_warning(made.survival, "bfloat16") is not None
 
 
 def test_the_folder_has_all_that_a_runtime_needs(made: Made, tiny_folder: Path) -> None:

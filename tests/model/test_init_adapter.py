@@ -20,7 +20,7 @@ from dcap.model.init_adapter import continue_adapter, find_init_adapter, load_tr
 from dcap.model.load import load_exact, load_model
 from dcap.model.lora import attach, load_adapter
 from dcap.model.merge import merge_adapter
-from support.tuned import CPU, KINDS, write_tuned
+from support.tuned import CPU, KINDS, write_half, write_tuned
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +74,17 @@ def test_a_folded_model_is_the_merged_one_ready_to_train(tiny_folder: Path, fina
     assert base == f"{tiny_folder.resolve()} + {final.resolve()}"
     continue_adapter(tuned, "", given, saved)  # nothing to go on with
     assert all(not value.any() for name, value in tuned.named_parameters() if "lora_B" in name)
+
+
+def test_modules_trained_in_full_are_folded_in_as_they_were_saved(tiny_folder: Path, tmp_path: Path) -> None:
+    base = write_half(tmp_path / "base", tiny_folder)
+    final = write_tuned(tmp_path / "final", base, KINDS["modules_to_save"])
+    given = config(base, final, merge=True)
+    state = load_trained(given, CPU, find_init_adapter(given)).state_dict()
+    saved = load_file(final / "adapter" / "adapter_model.safetensors")
+    trained = {name.removeprefix("base_model.model."): v for name, v in saved.items() if "lora_" not in name}
+    assert len(trained) > 1
+    assert all(torch.equal(state[name], value) for name, value in trained.items())
 
 
 @pytest.mark.parametrize("merge", [False, True])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from dcap.answers.profile import AnswerProfile, save_profile
 from dcap.core.manifest import FINAL_MARKER, seal
@@ -54,6 +56,17 @@ def write_tuned(folder: Path, base: Path, adapter: AdapterConfig, scale: float =
     save_profile(folder, PROFILE)
     (folder / FINAL_MARKER).write_text(json.dumps({"base": str(base), "base_digest": digest, "step": 1}))
     seal(folder, FINAL_MARKER)
+    return folder
+
+
+def write_half(folder: Path, base: Path) -> Path:
+    """Write `folder` as the model in the folder `base`, stored in bfloat16, and return it."""
+    shutil.copytree(base, folder)
+    settings = json.loads((folder / "config.json").read_text())
+    settings["dtype"] = settings["text_config"]["dtype"] = settings["vision_config"]["dtype"] = "bfloat16"
+    (folder / "config.json").write_text(json.dumps(settings))
+    weights = {name: weight.bfloat16() for name, weight in load_file(base / "model.safetensors").items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
 
 

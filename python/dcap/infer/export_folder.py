@@ -187,7 +187,7 @@ def _load(options: ExportOptions, adapter: SavedAdapter) -> tuple[Any, str]:
     if not options.accept_other_base:
         way_out = "Give the model of the training as --model; or, if you know that it fits, --accept-other-base"
         check_base(digest, f"--model {options.model}", adapter, way_out)
-    return load_adapter(model, adapter.folder), digest
+    return load_adapter(model, adapter.folder, for_merge=True), digest
 
 
 def _check_out(options: ExportOptions, source: ModelSource) -> None:

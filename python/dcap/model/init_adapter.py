@@ -74,7 +74,8 @@ def load_trained(config: ModelConfig, device: torch.device, saved: SavedAdapter 
         return load_model(config, device)
     model = load_exact(config)
     check_base(weights_digest(model), _name(config), saved, _WAY_OUT)
-    model, survival = merge_adapter(load_adapter(model, saved.folder), getattr(torch, config.dtype))
+    adapted = load_adapter(model, saved.folder, for_merge=True)
+    model, survival = merge_adapter(adapted, getattr(torch, config.dtype))
     prepare_for_rows(model, config, device)
     least = min(survival, key=lambda each: each.share)
     log.info(

@@ -104,12 +104,14 @@ def _deprecations_of_peft() -> Iterator[None]:
         yield
 
 
-def load_adapter(model: Any, folder: str | Path) -> Any:
+def load_adapter(model: Any, folder: str | Path, *, for_merge: bool = False) -> Any:
     """Put a saved adapter on `model`, and check that every one of its weights arrived.
 
     Args:
         model: A bare ``Qwen3VLForConditionalGeneration``; adapters are put into it.
         folder: What `attach`'s model wrote with ``save_pretrained``.
+        for_merge: Keep modules that were trained in full in float32, as they were saved. Otherwise they get the
+            precision of `model`, which a forward pass needs.
 
     Returns:
         A ``PeftModel`` around `model`.
@@ -118,7 +120,9 @@ def load_adapter(model: Any, folder: str | Path) -> Any:
         ConfigError: The folder holds no adapter, or one of another model: a weight has no place, or a place no weight.
     """
     from peft import PeftModel, get_peft_model_state_dict
+    from peft.utils.other import ModulesToSaveWrapper
     from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load_file
 
     folder = Path(folder)
     if not (folder / "adapter_config.json").is_file():
@@ -136,6 +140,12 @@ def load_adapter(model: Any, folder: str | Path) -> Any:
     for names, what in ((saved - there, "has no place in the model"), (there - saved, "is not in the file")):
         if names:
             raise ConfigError(f"adapter {folder} must fit the model, but {sorted(names)[0]} {what} ({len(names)} such)")
+    if for_merge:
+        # PEFT copies the module of the model, and so rounds the saved values to its precision.
+        for module in adapted.modules():
+            if isinstance(module, ModulesToSaveWrapper):
+                module.modules_to_save.float()
+        set_adapter(adapted, load_file(folder / "adapter_model.safetensors"))
     return adapted
 
 

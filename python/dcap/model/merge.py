@@ -69,7 +69,7 @@ def merge_adapter(adapted: Any, dtype: torch.dtype) -> tuple[Any, tuple[Survival
     The memory beyond that of the model is that of one matrix in float32, a few times.
 
     Args:
-        adapted: A ``PeftModel`` around a ``Qwen3VLForConditionalGeneration``; used up.
+        adapted: From `dcap.model.lora.load_adapter` for a merge, or from `dcap.model.lora.attach`; used up.
         dtype: Precision of the result.
 
     Returns:
