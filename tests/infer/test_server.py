@@ -95,16 +95,13 @@ def test_the_last_status_is_kept(play: Play, fault: Fault, status: int | None, i
     assert (error.value.status, error.value.is_busy) == (status, is_busy)
 
 
-@pytest.mark.parametrize("status", [200, 400])
-def test_no_part_of_a_key_is_shown_where_a_reply_is_cut(play: Play, status: int) -> None:
+@pytest.mark.parametrize(("status", "before"), [(200, b"x" * 290), (400, b" " * 1000 + b"x" * 190)])
+def test_no_part_of_a_key_is_shown_where_a_reply_is_cut(play: Play, status: int, before: bytes) -> None:
     key = "secret-0123456789"
-    for before in (290, 1190):
-        body = b"x" * before + key.encode() + b"y" * 2000
-        play.fault = lambda _, body=body: Fault(status, body)  # type: ignore[misc]
-        with serving(play) as url, pytest.raises(ServerError) as error:
-            post(url, api_key=key)
-        assert "xxx" in str(error.value)
-        assert "secret" not in str(error.value)
+    play.fault = lambda _: Fault(status, before + key.encode() + b"y" * 2000)
+    with serving(play) as url, pytest.raises(ServerError, match="xxx") as error:
+        post(url, api_key=key)
+    assert "secret" not in str(error.value)
 
 
 @pytest.mark.parametrize("status", [400, 404, 413, 422])

@@ -188,9 +188,10 @@ class Server:
             headers["Authorization"] = f"Bearer {self._key}"
         try:
             connection.request(method, self._path + path, data, headers)
-            response = connection.getresponse()
-            size = response.length
-            body = response.read(MAX_REPLY_BYTES + 1)
+            # The connection does not close a reply that only its end bounds.
+            with connection.getresponse() as response:
+                size = response.length
+                body = response.read(MAX_REPLY_BYTES + 1)
         except TimeoutError:
             raise _PassingError(f"no sign of life for {timeout_s:g} seconds") from None
         except (OSError, http.client.HTTPException, UnicodeError) as error:  # the last of a host name that is too long
