@@ -172,7 +172,7 @@ def test_going_back_leaves_the_newer_checkpoints_behind(checkpoints: Checkpoints
 
 
 def test_a_path_that_is_none(checkpoints: Checkpoints) -> None:
-    with pytest.raises(CheckpointError, match=r"must be auto, none or a checkpoint's folder, not latest"):
+    with pytest.raises(CheckpointError, match="must be auto, none or the folder of a checkpoint, and latest does not exist"):
         restored(resumed(checkpoints, resume="latest"))
 
 
