@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft import get_peft_model_state_dict
 from safetensors.torch import load_file
 
 from dcap.core.config import build, to_tree
@@ -43,16 +44,19 @@ def test_a_path_alone_is_an_adapter_to_go_on_with(tmp_path: Path) -> None:
         build(ModelConfig, {"name_or_path": "m", "init_adapter": "x", "adapter": {"type": "full"}})
 
 
-def test_training_goes_on_from_every_bit(tiny_folder: Path, final: Path) -> None:
-    given = config(tiny_folder, final)
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_goes_on_from_every_bit(tiny_folder: Path, tmp_path: Path, kind: str) -> None:
+    final = write_tuned(tmp_path / "final", tiny_folder, KINDS[kind])
+    given = config(tiny_folder, final, adapter=to_tree(KINDS[kind]))
     saved = find_init_adapter(given)
     bare = load_trained(given, CPU, saved)
     digest = weights_digest(bare)
     model = attach(bare, given)
     continue_adapter(model, digest, given, saved)
     weights = load_file(final / "adapter" / "adapter_model.safetensors")
-    state = model.state_dict()
-    assert all(torch.equal(state[f"{name.removesuffix('.weight')}.default.weight"], v) for name, v in weights.items())
+    state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    assert set(state) == set(weights)
+    assert all(torch.equal(state[name], value) for name, value in weights.items())
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert len(trained) == len(weights)
 
@@ -115,6 +119,28 @@ def test_other_settings_are_named_before_a_model_is_loaded(
     with pytest.raises(ConfigError, match=message):
         find_init_adapter(config(tiny_folder, final, **changes))
     assert find_init_adapter(config(tiny_folder, final, merge=True, **changes)) is not None
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"rank_pattern": {"q_proj": 8}}, r'rank_pattern \{"q_proj": 8\}'),
+        ({"alpha_pattern": {"q_proj": 8}}, "alpha_pattern"),
+        ({"use_dora": True, "use_rslora": True}, "use_rslora true"),
+        ({"init_lora_weights": "pissa"}, 'init_lora_weights "pissa"'),
+        ({"bias": "all"}, 'bias "all"'),
+    ],
+)
+def test_an_adapter_of_another_form_is_not_trained_further(
+    tiny_folder: Path, final: Path, tmp_path: Path, settings: dict[str, Any], says: str
+) -> None:
+    shutil.copytree(final / "adapter", tmp_path / "alone")
+    path = tmp_path / "alone" / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+    kind = {"rank": 4, "type": "dora" if "use_dora" in settings else "lora"}
+    with pytest.raises(ConfigError, match=rf"to go on training it, and .*alone has {says}.*merge=true"):
+        find_init_adapter(config(tiny_folder, tmp_path / "alone", adapter=kind))
+    assert find_init_adapter(config(tiny_folder, tmp_path / "alone", merge=True)) is not None
 
 
 def test_other_modules_are_named(tiny_folder: Path, final: Path) -> None:

@@ -158,6 +158,7 @@ def test_modules_to_save_train_in_full(model: Any) -> None:
         ),
         ({"freeze_aligner": True, "adapter": {"target_modules": ("lm_head",)}}, "head and embedding share"),
         ({"adapter": {"modules_to_save": ("embed_tokens",)}}, "head and embedding share"),
+        ({"adapter": {"modules_to_save": ("language_model",)}}, r"language_model\.embed_tokens must not be adapted"),
         (
             {"adapter": {"modules_to_save": ("merger", "norm")}},
             r"modules_to_save must not name model\.visual\.merger\.norm beside model\.visual\.merger, which holds it",

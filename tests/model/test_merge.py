@@ -85,13 +85,20 @@ def test_positions_are_still_counted_in_float32(model: Any) -> None:
     assert torch.equal(merged.model.language_model.rotary_emb.inv_freq, before)
 
 
-def test_one_of_two_tied_weights_is_not_merged(model: Any) -> None:
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"target_modules": ["lm_head"]}, "lm_head"),
+        ({"target_modules": ["linear_fc1"], "modules_to_save": ["language_model"]}, r".*language_model\.embed_tokens"),
+    ],
+)
+def test_one_of_two_tied_weights_is_not_merged(model: Any, settings: dict[str, Any], name: str) -> None:
     from peft import LoraConfig, get_peft_model
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PEFT says that a merge would go wrong; dcap refuses it
-        tuned = get_peft_model(model, LoraConfig(r=2, target_modules=["lm_head"]))
-    with pytest.raises(ConfigError, match="adapter must leave lm_head as it is, as head and embedding of this model"):
+        tuned = get_peft_model(model, LoraConfig(r=2, **settings))
+    with pytest.raises(ConfigError, match=f"adapter must leave {name} as it is, as head and embedding of this model"):
         merge_adapter(tuned, torch.float32)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ def find_init_adapter(config: ModelConfig) -> SavedAdapter | None:
     """Find the adapter that training begins with, and check all that can be checked without the model.
 
     Raises:
-        ConfigError: There is no adapter, or it is to be trained further and ``model.adapter`` describes another one.
+        ConfigError: There is no adapter, or it is to be trained further and ``model.adapter`` describes another one, or
+            cannot describe it.
         CheckpointError: A file of the adapter is damaged.
     """
     init = config.init_adapter
@@ -36,6 +38,7 @@ def find_init_adapter(config: ModelConfig) -> SavedAdapter | None:
     saved = find_adapter(Path(init.path), f"{FIELD}.path")
     if not init.merge:
         _check_settings(saved, config)
+        _check_describable(saved)
     return saved
 
 
@@ -54,6 +57,24 @@ def _check_settings(saved: SavedAdapter, config: ModelConfig) -> None:
             )
 
 
+def _check_describable(saved: SavedAdapter) -> None:
+    """Refuse an adapter with settings that ``model.adapter`` has not: it would go on with another scale or form."""
+    settings = saved.settings
+    odd = [name for name in ("rank_pattern", "alpha_pattern") if settings.get(name)]
+    if settings.get("use_dora") and settings.get("use_rslora"):
+        odd.append("use_rslora")
+    if settings.get("init_lora_weights", True) not in (True, False, "gaussian"):
+        odd.append("init_lora_weights")
+    if settings.get("bias", "none") != "none":
+        odd.append("bias")
+    if odd:
+        raise ConfigError(
+            f"{FIELD} must be an adapter that model.adapter can describe, to go on training it, and {saved.folder} has "
+            f"{odd[0]} {json.dumps(settings[odd[0]])}. Set {FIELD}.merge=true, to fold it into the model and train a "
+            "new one"
+        )
+
+
 def load_trained(config: ModelConfig, device: torch.device, saved: SavedAdapter | None) -> Any:
     """Load the model that adapters are put on, with the adapter of `config` folded in where that is to be merged.
 
@@ -64,7 +85,8 @@ def load_trained(config: ModelConfig, device: torch.device, saved: SavedAdapter 
 
     Returns:
         A ``Qwen3VLForConditionalGeneration``, as `dcap.model.load.load_model` gives it for training. Its weights are
-        those that ``dcap export --dtype`` writes in the precision of `config`, to the bit.
+        those that ``dcap export --dtype`` writes in the precision of `config`: to the bit on the same machine; on
+        another one, sums in another order may change a last bit.
 
     Raises:
         ConfigError: As `load_model`; or the adapter was trained on other weights, or does not fit.

@@ -181,7 +181,9 @@ def _check_names(model: Any, adapter: AdapterConfig, pattern: str) -> None:
             "model.adapter.target_modules must name a layer of a tower that is not frozen, not "
             f"{adapter.target_modules!r}"
         )
-    tied = {name for name in (*targets, *adapter.modules_to_save) if name.endswith(("embed_tokens", "lm_head"))}
+    # A module that is trained in full takes all that it holds with it.
+    trained = [name for name in names if any(f".{wanted}." in f".{name}." for wanted in adapter.modules_to_save)]
+    tied = {name for name in (*targets, *trained) if name.endswith(("embed_tokens", "lm_head"))}
     if tied and model.config.tie_word_embeddings:
         raise ConfigError(
             f"model.adapter: {sorted(tied)[0]} must not be adapted here, as head and embedding share their weights"

@@ -112,8 +112,14 @@ def _refuse_tied(adapted: Any) -> None:
 
     if not adapted.config.tie_word_embeddings:
         return
+    changed = []
     for name, module in adapted.named_modules():
-        if name.endswith(("embed_tokens", "lm_head")) and isinstance(module, BaseTunerLayer | ModulesToSaveWrapper):
+        if isinstance(module, BaseTunerLayer):
+            changed.append(name)
+        elif isinstance(module, ModulesToSaveWrapper):
+            changed += [f"{name}.{part}".rstrip(".") for part, _ in module.original_module.named_modules()]
+    for name in changed:
+        if name.endswith(("embed_tokens", "lm_head")):
             raise ConfigError(
                 f"adapter must leave {_bare(name)} as it is, as head and embedding of this model share their weights. "
                 "Serve base and adapter unmerged"

@@ -62,7 +62,7 @@ class SavedAdapter:
 
 
 def find_adapter(folder: Path, name: str = "--adapter") -> SavedAdapter:
-    """Find an adapter and compare every byte with what its run wrote.
+    """Find an adapter and compare its files and answer profile with what its run wrote, byte for byte.
 
     Args:
         folder: What ``dcap train`` wrote, with the adapter in ``adapter/``; or the folder of an adapter.
@@ -97,7 +97,9 @@ def inside(folder: Path, name: str, file: str) -> Path | None:
 
 
 def checked_mark(folder: Path) -> dict[str, Any]:
-    """Return what the run or export that wrote weights left beside them, after a look at every byte; else nothing.
+    """Return what the run or export that wrote weights left beside them; else nothing.
+
+    Every byte of the weights, their settings and the answer profile is compared first.
 
     Args:
         folder: The ``adapter/`` or ``model/`` of a run, or the folder of an export.
