@@ -21,6 +21,7 @@ from dcap.core.files import (
     folder_written_whole,
     point_at,
     remove_leftovers,
+    replace_folder,
     require_file,
     why_no_file,
     write_whole,
@@ -201,6 +202,33 @@ def test_a_folder_replaces_an_older_one_when_it_is_whole(tmp_path: Path) -> None
         write_half_a_folder(place)
     assert (place / "part" / "a").read_text() == "new"
     assert os.listdir(tmp_path) == ["x"]
+
+
+def test_a_folder_has_one_writer_at_a_time(tmp_path: Path) -> None:
+    place = tmp_path / "x"
+    with folder_written_whole(place) as folder:
+        (folder / "a").write_text("first")
+        with pytest.raises(OutputError, match="must have one writer at a time"), folder_written_whole(place):
+            pass
+        assert (folder / "a").read_text() == "first"
+    assert (place / "a").read_text() == "first"
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_leftovers_of_a_killed_writer_do_not_get_into_the_folder(tmp_path: Path) -> None:
+    (tmp_path / ".writing-x" / "part").mkdir(parents=True)
+    (tmp_path / ".writing-x" / "link").symlink_to("part")
+    with folder_written_whole(tmp_path / "x") as folder:
+        (folder / "a").touch()
+    assert os.listdir(tmp_path / "x") == ["a"]
+
+
+def test_an_exchange_that_fails_leaves_the_older_folder(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "a").touch()
+    with pytest.raises(FileNotFoundError):
+        replace_folder(tmp_path / "gone", tmp_path / "x")
+    assert os.listdir(tmp_path / "x") == ["a"]
 
 
 def test_a_link_points_elsewhere_in_one_step(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from dcap.core import manifest
 from dcap.core.errors import CheckpointError
-from dcap.core.manifest import check_digests, digest_file, read_marker, seal
+from dcap.core.manifest import check_digests, digest_file, read_marker, seal, unlisted
 
 FILES = {"a.bin": bytes(range(200)), "part/b.json": b'{"x": [1, 2]}\n', "empty": b""}
 
@@ -69,8 +70,33 @@ def test_a_file_that_is_gone_or_longer_is_noticed(folder: Path) -> None:
     (folder / "empty").unlink()
     with pytest.raises(CheckpointError, match="empty must be 0 bytes, not nothing"):
         read_marker(folder, "meta.json")
-    with pytest.raises(CheckpointError, match=r"must be readable: .*empty"):
+    with pytest.raises(CheckpointError, match="empty must be 0 bytes, not nothing"):
         check_digests(folder, "meta.json")
+
+
+def test_sizes_are_compared_before_a_byte_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "empty").write_bytes(b"x")
+    monkeypatch.setattr(manifest, "digest_file", lambda _: pytest.fail("a file was read"))
+    with pytest.raises(CheckpointError, match="empty must be 0 bytes, not 1 bytes"):
+        check_digests(folder, "meta.json")
+
+
+@pytest.mark.parametrize("name", ["/etc/hostname", "../other", "part/../../other"])
+def test_a_marker_names_no_file_outside_its_folder(folder: Path, name: str) -> None:
+    meta = json.loads((folder / "meta.json").read_text())
+    meta.pop("sha256")
+    meta["files"][name] = {"size": 0, "sha256": "00"}
+    (folder / "meta.json").write_text(json.dumps(meta | {"sha256": manifest._own_digest(meta)}))
+    for read in (read_marker, check_digests):
+        with pytest.raises(CheckpointError, match=rf"meta\.json must name files in it, not {name}"):
+            read(folder, "meta.json")
+
+
+def test_what_the_marker_does_not_list_is_found(folder: Path) -> None:
+    assert unlisted(folder, "meta.json") == []
+    (folder / "part" / "mine").touch()
+    (folder / "link").symlink_to("part")
+    assert unlisted(folder, "meta.json") == ["link", "part/mine"]
 
 
 def test_a_marker_of_an_older_version_is_not_taken_for_a_whole_one(folder: Path) -> None:

@@ -221,6 +221,57 @@ def test_nothing_is_written_over_unasked(options: Options) -> None:
     assert (given.out / "mine.txt").read_text() == "mine"
 
 
+@pytest.fixture
+def older(tmp_path: Path) -> Path:
+    """The marker alone of an older export."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / EXPORT_MARKER).write_text("{}")
+    seal(tmp_path / "out", EXPORT_MARKER)
+    return tmp_path / "out"
+
+
+def test_files_that_no_export_wrote_are_not_lost(options: Options, older: Path) -> None:
+    (older / "val.jsonl").write_text("mine")
+    with pytest.raises(ConfigError, match=r"holds 1 file that the export did not write, such as val\.jsonl\. Move"):
+        export(options(overwrite=True))
+    assert (older / "val.jsonl").read_text() == "mine"
+    (older / EXPORT_MARKER).write_text("{")
+    with pytest.raises(ConfigError, match=r"--overwrite must replace a whole export: .* Delete it"):
+        export(options(overwrite=True))
+
+
+def test_the_current_folder_is_not_written_over(options: Options, older: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(older)
+    with pytest.raises(ConfigError, match=r"--out must not be the current folder or hold it, as \. does"):
+        export(options(out=Path("."), overwrite=True))
+    with pytest.raises(ConfigError, match=r"--out must be a new folder, and new/\.\. exists"):
+        export(options(out=Path("new/..")))
+
+
+def test_what_came_while_an_export_was_written_stays(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = options(format="peft")
+
+    def another(*_: Any) -> None:
+        given.out.mkdir()
+        (given.out / "mine").touch()
+
+    monkeypatch.setattr(export_folder, "_prove", another)
+    with pytest.raises(ConfigError, match="--out must be a new folder"):
+        export(given)
+    assert [path.name for path in given.out.parent.rglob("*")] == ["out", "mine"]
+
+
+def test_an_error_of_the_comparison_is_not_one_of_the_folder(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unplugged(*_: Any) -> None:
+        raise OSError(5, "Input/output error", "photo.jpg")
+
+    monkeypatch.setattr(export_folder, "_prove", unplugged)
+    given = options(format="peft")
+    with pytest.raises(OSError, match=r"photo\.jpg"):
+        export(given)
+    assert not given.out.exists()
+
+
 def test_an_older_export_is_replaced_or_left_whole(options: Options, made: Made, tmp_path: Path) -> None:
     shutil.copytree(made("rslora", "float32").out, tmp_path / "out")
     with files_of_at_most(10_000_000), pytest.raises(OutputError, match=r"out: .*Make room, or"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,13 @@ import pytest
 import torch
 
 from dcap.answers.codec import parse
-from dcap.answers.profile import AnswerProfile
+from dcap.answers.profile import AnswerProfile, DatasetProfile
 from dcap.core.errors import ConfigError, ImageError
+from dcap.infer import export_proof
 from dcap.infer.export_folder import ExportOptions, export
 from dcap.infer.export_proof import Proof, ProofOptions, coordinate_shifts, prove
 from dcap.infer.source import find_source
-from support.tuned import PROFILE
+from support.tuned import CPU, PROFILE
 
 EQUAL = Proof(
     records=2, tokens=20, max_logit_difference=0.0, mean_kl=0.0, equal_top1=1.0, equal_answers=1.0, objects=3,
@@ -89,8 +91,6 @@ def test_the_figures_are_those_of_the_distributions(
     """The base without the adapter is another model. SciPy gives the divergence of what the two heads say."""
     from scipy.special import rel_entr, softmax
 
-    from dcap.infer import export_proof
-
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
     original = export_proof._chunks
 
@@ -122,6 +122,44 @@ def test_options_must_make_sense(options: Callable[..., ProofOptions], tmp_path:
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(ConfigError, match="--data must hold at least one record"):
         options(data=(tmp_path / "empty.jsonl",)).records()
+
+
+def test_logits_that_are_not_finite_are_named() -> None:
+    def trace(name: str, value: float) -> Any:
+        head = torch.nn.Linear(2, 3)
+        return SimpleNamespace(name=name, head=head, hidden=[torch.full((1, 2), value)])
+
+    with pytest.raises(ConfigError, match="second must give finite logits, and does not"):
+        export_proof._logits_apart(trace("first", 1.0), trace("second", float("nan")))
+
+
+def test_a_data_set_of_another_mode_has_no_f1(
+    tuned: Callable[[str], Path], tiny_folder: Path, options: Callable[..., ProofOptions]
+) -> None:
+    source = find_source(str(tiny_folder), tuned("lora"))
+    summary = DatasetProfile(PROFILE.answer, PROFILE.prompts, "summary")
+    mixed = dataclasses.replace(source, profile=dataclasses.replace(PROFILE, datasets={"words": summary}))
+    assert prove(mixed, mixed, options(num_records=1)).f1_change is not None
+    assert prove(mixed, mixed, options(num_records=1, dataset="words")).f1_change is None
+
+
+def test_each_model_has_its_own_revision(
+    tuned: Callable[[str], Path],
+    tiny_folder: Path,
+    options: Callable[..., ProofOptions],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str | None] = []
+
+    def load(*_: Any, revision: str | None, **__: Any) -> Any:
+        asked.append(revision)
+        return original(find_source(str(tiny_folder), None), device=CPU, dtype="float32")
+
+    original = export_proof.HfEngine.load
+    monkeypatch.setattr(export_proof.HfEngine, "load", load)
+    source = find_source(str(tiny_folder), tuned("lora"))
+    prove(source, source, options(num_records=1), revision="v1")
+    assert asked == ["v1", None]
 
 
 def test_a_bad_image_leaves_no_export(

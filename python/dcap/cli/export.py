@@ -36,7 +36,8 @@ modules_to_save are refused, as servers do not take them.
 --check compares what was written with base and adapter, both in float32: the next tokens of the answers that base and
 adapter write, and the coordinates of what each writes by itself. The exit code is 1 when the mean KL is above
 --max-kl, coordinates shift by more than 2 grid units (median), or F1 changes by more than 0.005; the folder is there
-all the same. --check-model compares any other folder, such as a merge of another tool, and writes none.
+all the same. --check-model compares the folder of another model that is not quantised, such as a merge of
+another tool, and writes none.
 
 The base must hold the weights that the adapter was trained on. The folder appears whole or not at all. Its export.json
 says what it was made of.
@@ -59,7 +60,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--model", required=True, metavar="NAME", help="base model: hub id, folder or builtin:tiny")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write")
-    parser.add_argument("--revision", metavar="REV", help="hub revision of the model")
+    parser.add_argument("--revision", metavar="REV", help="hub revision of --model")
     parser.add_argument(
         "--format",
         choices=("merged", "peft"),

@@ -2,7 +2,7 @@
 
 Owns every flush to the disk and every rename that replaces something. A scratch file is ``.NAME.<16 hex digits>``
 beside NAME, locked while it is written; a NAME that is too long for that is cut. A scratch folder is
-``.writing-NAME``; it has one writer.
+``.writing-NAME``, locked in the same way; a second writer is refused.
 """
 
 from __future__ import annotations
@@ -183,20 +183,20 @@ def folder_written_whole(place: Path) -> Iterator[Path]:
         place: Path of the folder; it has one writer at a time.
 
     Raises:
-        OutputError: The folder or the disk does not allow it.
+        OutputError: The folder or the disk does not allow it, or another process or thread writes this folder now.
     """
     scratch = place.with_name(f".writing-{place.name}")
-    shutil.rmtree(scratch, ignore_errors=True)
+    with writing(place):
+        lock = _locked_folder(scratch, place)
     try:
-        with writing(place):
-            scratch.mkdir(parents=True)
         with writing(place, only_full=True):
             yield scratch
         with writing(place):
             _flush(scratch)
             replace_folder(scratch, place)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        _remove_own(scratch, lock)
+        os.close(lock)
 
 
 def give_mode(folder: Path, mode: int) -> None:
@@ -212,7 +212,12 @@ def replace_folder(source: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
         target.rename(old)
-    source.rename(target)
+    try:
+        source.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise
     _flush_folder(target.parent)
     shutil.rmtree(old, ignore_errors=True)
 
@@ -272,6 +277,50 @@ def _locked_scratch(place: Path) -> BinaryIO:
         if os.fstat(file.fileno()).st_nlink:
             return file
         file.close()
+
+
+def _locked_folder(scratch: Path, place: Path) -> int:
+    """Make an empty scratch folder of `place`, and return a handle that holds its lock until it is closed."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    handle = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _second_writer(place) from None
+        except OSError:
+            pass  # where folders cannot be locked, one writer is the caller's promise
+        if not _is_at(handle, scratch):  # the other writer was done before the lock was free
+            raise _second_writer(place)
+        for path in scratch.iterdir():  # leftovers of a killed writer
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _remove_own(scratch: Path, lock: int) -> None:
+    # After the exchange, a folder of that name is another writer's.
+    if _is_at(lock, scratch):
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _second_writer(place: Path) -> OutputError:
+    return OutputError(
+        f"{place}: folder must have one writer at a time, and is being written now. Wait for the other one, or choose "
+        "another place."
+    )
 
 
 def _flush(folder: Path) -> None:

@@ -14,7 +14,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dcap.core.errors import CheckpointError
@@ -53,14 +53,19 @@ def read_marker(folder: Path, marker: str) -> dict[str, Any]:
         CheckpointError: The marker is missing or damaged, or a file is missing or has another size.
     """
     meta = _read(folder, marker)
-    sizes = _sizes(folder)
-    for name, file in meta.pop("files").items():
-        if sizes.get(name) != file["size"]:
-            found = f"{sizes[name]} bytes" if name in sizes else "nothing"
-            raise CheckpointError(
-                f"checkpoint {folder} must be whole: {name} must be {file['size']} bytes, not {found}"
-            )
+    _compare_sizes(folder, meta.pop("files"))
     return meta
+
+
+def unlisted(folder: Path, marker: str) -> list[str]:
+    """Return the names of what is in a folder, at any depth, and not in its marker. Folders themselves do not count.
+
+    Raises:
+        CheckpointError: The marker is missing or damaged.
+    """
+    listed = {marker, *_read(folder, marker)["files"]}
+    found = (path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir())
+    return [name for path in found if (name := path.relative_to(folder).as_posix()) not in listed]
 
 
 def check_digests(folder: Path, marker: str, below: str | tuple[str, ...] = "") -> dict[str, Any]:
@@ -76,6 +81,7 @@ def check_digests(folder: Path, marker: str, below: str | tuple[str, ...] = "") 
     """
     meta = _read(folder, marker)
     files = {name: file for name, file in meta.pop("files").items() if name.startswith(below)}
+    _compare_sizes(folder, files)  # which is quick
     try:
         digests = _digests(folder, files)
     except OSError as error:
@@ -107,7 +113,20 @@ def _read(folder: Path, marker: str) -> dict[str, Any]:
             f"checkpoint {folder} must be whole: {marker} must be as it was written, and differs. "
             "The file is damaged, or was changed"
         )
+    for name in meta["files"]:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise CheckpointError(f"checkpoint {folder} must be whole: {marker} must name files in it, not {name}")
     return dict(meta)
+
+
+def _compare_sizes(folder: Path, files: Mapping[str, Any]) -> None:
+    sizes = _sizes(folder)
+    for name, file in files.items():
+        if sizes.get(name) != file["size"]:
+            found = f"{sizes[name]} bytes" if name in sizes else "nothing"
+            raise CheckpointError(
+                f"checkpoint {folder} must be whole: {name} must be {file['size']} bytes, not {found}"
+            )
 
 
 def _words(error: Exception) -> str:

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -28,10 +29,10 @@ from safetensors import SafetensorError
 
 import dcap
 from dcap.answers.profile import save_profile
-from dcap.core.errors import ConfigError, OutputError
+from dcap.core.errors import CheckpointError, ConfigError, OutputError
 from dcap.core.files import folder_written_whole, give_mode
 from dcap.core.log import get_logger
-from dcap.core.manifest import EXPORT_MARKER, seal
+from dcap.core.manifest import EXPORT_MARKER, seal, unlisted
 from dcap.core.words import counted, printable
 from dcap.data.encode import Encoder, load_tokenizer
 from dcap.demo import base_name
@@ -121,18 +122,21 @@ def export(options: ExportOptions) -> Exported:
         options.proof.asked(source.profile)
     made = _prepare(options, source, adapter)
     about, survival = _about(options, adapter, made), made.survival
-    with _written(options.out) as folder:
-        if made.dtype is None:
-            _copy_adapter(folder, adapter, options.dtype)
-        else:
-            save_model(made.model, folder, made.base, made.encoder, dtype=made.dtype, shard_size=options.shard_size)
-        save_profile(folder, source.profile)
+    with folder_written_whole(_place(options)) as folder:
+        with _saving(options.out):
+            if made.dtype is None:
+                _copy_adapter(folder, adapter, options.dtype)
+            else:
+                save_model(made.model, folder, made.base, made.encoder, dtype=made.dtype, shard_size=options.shard_size)
+            save_profile(folder, source.profile)
         del made  # the comparison needs the memory
         proof = _prove(folder, options, source)
         about["proof"] = None if proof is None else asdict(proof)
-        (folder / EXPORT_MARKER).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        give_mode(folder, (folder / EXPORT_MARKER).stat().st_mode)
-        seal(folder, EXPORT_MARKER)
+        with _saving(options.out):
+            (folder / EXPORT_MARKER).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", "utf-8")
+            give_mode(folder, (folder / EXPORT_MARKER).stat().st_mode)
+            seal(folder, EXPORT_MARKER)
+        _check_out(options, source)  # others had minutes to put something there
     return Exported(options.out, about, survival, proof)
 
 
@@ -167,7 +171,9 @@ def _prove(folder: Path, options: ExportOptions, source: ModelSource) -> Proof |
         return None
     trusted = source.of_any_base() if options.accept_other_base else source
     model, adapter = (options.model, folder) if options.format == "peft" else (str(folder), None)
-    return prove(trusted, find_source(model, adapter, is_asked=False), options.proof, options.revision)
+    return prove(
+        trusted, find_source(model, adapter, is_asked=False), options.proof, options.revision, options.revision
+    )
 
 
 def _base_files(source: ModelSource, revision: str | None) -> BaseFiles:
@@ -192,23 +198,43 @@ def _load(options: ExportOptions, adapter: SavedAdapter) -> tuple[Any, str]:
 
 def _check_out(options: ExportOptions, source: ModelSource) -> None:
     """Refuse to write where something would be lost."""
-    out = options.out
+    out = _place(options)
     if not (out.exists() or out.is_symlink()):
         return
     if not options.overwrite:
-        raise ConfigError(f"--out must be a new folder, and {out} exists. Give another one, or --overwrite")
+        raise ConfigError(f"--out must be a new folder, and {options.out} exists. Give another one, or --overwrite")
     if out.is_symlink() or not (out / EXPORT_MARKER).is_file():
-        raise ConfigError(f"--overwrite must replace an export, a folder with {EXPORT_MARKER}, and {out} is none")
+        raise ConfigError(
+            f"--overwrite must replace an export, a folder with {EXPORT_MARKER}, and {options.out} is none"
+        )
+    if Path.cwd().is_relative_to(out.resolve()):
+        raise ConfigError(f"--out must not be the current folder or hold it, as {options.out} does. Go to another one")
+    try:
+        others = unlisted(out, EXPORT_MARKER)
+    except CheckpointError as error:
+        raise ConfigError(
+            f"--overwrite must replace a whole export: {error}. Delete it, or give another --out"
+        ) from None
+    if others:
+        raise ConfigError(
+            f"--overwrite must replace an export and nothing else, and {options.out} holds "
+            f"{counted(len(others), 'file')} that the export did not write, such as {others[0]}. Move them, or "
+            "give another --out"
+        )
     for option, given in (("--model", Path(source.model)), ("--adapter", options.adapter)):
         if given.is_dir() and given.resolve().is_relative_to(out.resolve()):
             raise ConfigError(f"--out must not be the folder of {option}, {given}, which would be lost")
 
 
+def _place(options: ExportOptions) -> Path:
+    """Return `out` with a name of its own, which ``.`` has not."""
+    return Path(os.path.abspath(options.out))  # `resolve` would follow a link, which is to be refused
+
+
 @contextmanager
-def _written(out: Path) -> Iterator[Path]:
+def _saving(out: Path) -> Iterator[None]:
     try:
-        with folder_written_whole(out) as folder:
-            yield folder
+        yield
     except OutputError:
         raise
     except (OSError, SafetensorError) as error:

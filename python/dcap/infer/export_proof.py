@@ -126,7 +126,7 @@ class Proof:
     p99_shift: float | None
     """99th percentile of it."""
     f1_change: float | None
-    """By how much F1 of boxes and polygons at IoU 0.5 changes. `None`: no record has an object."""
+    """By how much F1 of all objects at IoU 0.5 changes. `None`: no record has an object."""
 
     def failures(self, max_kl: float) -> list[str]:
         """Return, in words, each figure that is beyond its limit."""
@@ -153,23 +153,32 @@ class Proof:
         ]
 
 
-def prove(first: ModelSource, second: ModelSource, options: ProofOptions, revision: str | None = None) -> Proof:
+def prove(
+    first: ModelSource,
+    second: ModelSource,
+    options: ProofOptions,
+    revision: str | None = None,
+    second_revision: str | None = None,
+) -> Proof:
     """Compare two models on some records.
 
     Args:
         first: The model that is trusted, such as base and adapter; its answer profile asks both.
         second: The model in question.
         options: The records.
-        revision: Hub revision of both.
+        revision: Hub revision of the first model. `None`: the newest.
+        second_revision: That of the second one.
 
     Raises:
-        ConfigError: A model cannot be loaded, or there is no record or no such data set.
+        ConfigError: A model cannot be loaded or gives logits that are not finite, or there is no record or no such data
+            set.
         RecordError: A record or image is bad.
     """
     records, profile = options.records(), options.asked(first.profile)
     warn_of_untrained(profile)
-    one = _Trace.of(replace(first, profile=profile), records, options, revision, None)
-    two = _Trace.of(replace(second, profile=profile), records, options, revision, one.forced)
+    first, second = replace(first, profile=profile), replace(second, profile=profile)
+    one = _Trace.of(first, records, options, revision, None)
+    two = _Trace.of(second, records, options, second_revision, one.forced)
     pairs = list(zip(one.parsed, two.parsed, strict=True))
     shifts = [coordinate_shifts(a, b) for a, b in pairs]
     moved = np.concatenate([values for _, values in shifts])
@@ -198,6 +207,8 @@ def prove(first: ModelSource, second: ModelSource, options: ProofOptions, revisi
 class _Trace:
     """What one model does with the records."""
 
+    name: str
+    """Folder or hub id of the model, or folder of its adapter."""
     forced: list[list[int]]
     """For each record, the tokens of the answer that is forced, with the end token."""
     hidden: list[torch.Tensor]
@@ -232,6 +243,7 @@ class _Trace:
         triples = zip(questions, answers, records, strict=True)
         profile, reasons = predictor.profile.answer, predictor.encoder.opens_reasoning
         return cls(
+            name=str(source.adapter or source.model),
             forced=forced,
             hidden=hidden,
             head=engine.generator.model.lm_head,
@@ -274,7 +286,11 @@ def _chunks(one: _Trace, two: _Trace) -> Iterator[tuple[torch.Tensor, torch.Tens
     for first, second in zip(one.hidden, two.hidden, strict=True):
         for start in range(0, len(first), _CHUNK):
             a, b = (hidden[start : start + _CHUNK].to(device) for hidden in (first, second))
-            yield one.head(a).float(), two.head(b).float()
+            logits = one.head(a).float(), two.head(b).float()
+            for trace, values in zip((one, two), logits, strict=True):
+                if not torch.isfinite(values).all():
+                    raise ConfigError(f"{trace.name} must give finite logits, and does not. Its weights are damaged")
+            yield logits
 
 
 def coordinate_shifts(one: Parsed, two: Parsed) -> tuple[int, npt.NDArray[np.float64]]:
