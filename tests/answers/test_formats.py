@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dcap.answers.codec import Parsed, parse, to_answer, write
-from dcap.answers.formats import ANSWER_FORMATS, AnswerObject, PartKind, TextPart
+from dcap.answers.formats import ANSWER_FORMATS, OWN_FORMATS, AnswerObject, PartKind, TextPart
 from dcap.answers.profile import AnswerProfile
 from dcap.answers.reader import Notes
 from dcap.core.errors import AnswerError, ConfigError, PluginError
@@ -47,7 +47,7 @@ SQUARE = Canvas(height=1000, width=1000)
 
 
 def test_every_layout_is_shown_here() -> None:
-    assert set(LAYOUTS) == set(EMPTY) == set(ANSWER_FORMATS)
+    assert set(LAYOUTS) == set(EMPTY) == set(OWN_FORMATS)
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

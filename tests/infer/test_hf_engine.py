@@ -106,5 +106,5 @@ def test_device_and_precision_follow_from_the_machine() -> None:
     assert choose_device("cpu", "bfloat16")[1] == "bfloat16"
     with pytest.raises(ConfigError, match="device must be"):
         choose_device("no such device", None)
-    with pytest.raises(ConfigError, match="device must be one of this machine's"):
+    with pytest.raises(ConfigError, match="device must be one of this machine, which has"):
         choose_device("cuda:99", None)

@@ -68,7 +68,7 @@ def prompt(generator: Any, question: Question) -> Prompt:
 
 def predict_records(
     predictor: Predictor, records: Sequence[Record], options: PredictOptions
-) -> tuple[list[tuple[Prediction, int]], list[LeftOut]]:
+) -> tuple[list[tuple[Prediction, int]], list[tuple[LeftOut, int]]]:
     (made,) = predict_batches(predictor, [records], options)
     return made
 
@@ -200,8 +200,8 @@ def test_bad_image_is_an_error_or_left_out(generator: Any, photos: Path) -> None
     skip = options(photos, on_bad_record="skip")
     lines, lost = predict_records(make(generator.tokenizer, ["{}"] * 2), records, skip)
     assert [k for _, k in lines] == [0, 2]
-    assert [(each.file, each.line) for each in lost] == [(str(photos), 2)]
-    assert "photos.jsonl:2: image" in lost[0].error
+    assert [(each.file, each.line, k) for each, k in lost] == [(str(photos), 2, 1)]
+    assert "photos.jsonl:2: image" in lost[0][0].error
 
 
 def test_image_too_narrow_for_the_model_is_a_bad_record(generator: Any, photos: Path) -> None:
@@ -234,7 +234,7 @@ def test_what_the_engine_cannot_answer_is_a_bad_record(generator: Any, photos: P
     with pytest.raises(RecordError, match=r"^photos\.jsonl:2: too long$"):
         predict_records(chosen, records, options(photos))
     lines, lost = predict_records(chosen, records, options(photos, on_bad_record="skip"))
-    assert ([k for _, k in lines], [each.error for each in lost]) == ([0, 2], ["photos.jsonl:2: too long"])
+    assert ([k for _, k in lines], [(each.error, k) for each, k in lost]) == ([0, 2], [("photos.jsonl:2: too long", 1)])
     question = chosen.question(np.zeros((40, 40, 3), np.uint8))
     with pytest.raises(RecordError, match=r"^a\.png: too long$"):
         chosen.prediction(question, Reply("", "error", error="too long"), "a.png")
@@ -405,7 +405,7 @@ def test_an_answer_about_a_tile_that_fails_fails_the_record(generator: Any, phot
     settings = options(photos, tiling=Tiling(64), on_bad_record="skip")
     ((lines, lost),) = predict_batches(predictor, [[JsonlFile(photos)[0], JsonlFile(photos)[1]]], settings)
     assert [k for _, k in lines] == [1]
-    assert [item.error for item in lost] == ["photos.jsonl:1: too large"]
+    assert [(item.error, k) for item, k in lost] == [("photos.jsonl:1: too large", 0)]
 
 
 def test_too_many_tiles_are_named(generator: Any, photos: Path) -> None:

@@ -172,7 +172,8 @@ def test_going_back_leaves_the_newer_checkpoints_behind(checkpoints: Checkpoints
 
 
 def test_a_path_that_is_none(checkpoints: Checkpoints) -> None:
-    with pytest.raises(CheckpointError, match="must be auto, none or the folder of a checkpoint, and latest does not exist"):
+    message = "must be auto, none or the folder of a checkpoint, and latest does not exist"
+    with pytest.raises(CheckpointError, match=message):
         restored(resumed(checkpoints, resume="latest"))
 
 
