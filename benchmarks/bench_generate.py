@@ -2,8 +2,8 @@
 
 Run with ``pytest benchmarks/bench_generate.py --benchmark-only``. The model is the tiny one, made to end its answers
 after some tokens here and many there. Both must write the same tokens before anything is timed, and take turns.
-transformers gets its prompts in batches, each of which lasts as long as its longest answer. dcap gets them at once, and
-lets the next prompt begin where an answer ends.
+transformers gets its prompts in batches. A batch lasts as long as its longest answer. dcap gets all prompts at once.
+When an answer ends, the next prompt takes its place.
 """
 
 from __future__ import annotations

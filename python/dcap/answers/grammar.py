@@ -384,7 +384,7 @@ def _one_more(written: tuple[int, int, int], kind: GeometryKind) -> tuple[int, i
 
 
 def _grouped(found: dict[GeometryKind, tuple[str, Place]]) -> Links:
-    """Return links of which equal texts are one, whose place may become any of their kinds."""
+    """Return one link per text. Kinds with the same text share its link."""
     links: Links = {}
     for kind, (text, place) in found.items():
         kinds = (*links[text].kinds, kind) if text in links else (kind,)

@@ -180,7 +180,7 @@ def _evaluate(args: argparse.Namespace, options: ScoreOptions, pruning: Pruning)
     from dcap.view.sheet import write_png
 
     if args.ap:
-        load_hotcoco()  # if it is missing, that is told before the work
+        load_hotcoco()  # a missing package is an error at once, not after the work
     evaluation = evaluate(args.truth, args.pred, options, pruning)
     if not evaluation.images:
         raise ConfigError("--truth must hold at least one record, not none")

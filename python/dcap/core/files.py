@@ -283,7 +283,8 @@ def _locked_folder(scratch: Path, place: Path) -> int:
     """Make an empty scratch folder of `place`, and return a handle that holds its lock until it is closed."""
     scratch.mkdir(parents=True, exist_ok=True)
     handle = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
+    with contextlib.ExitStack() as closing:
+        closing.callback(os.close, handle)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -297,9 +298,7 @@ def _locked_folder(scratch: Path, place: Path) -> int:
                 shutil.rmtree(path)
             else:
                 path.unlink()
-    except BaseException:
-        os.close(handle)
-        raise
+        closing.pop_all()  # the caller closes it
     return handle
 
 

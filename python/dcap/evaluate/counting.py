@@ -1,6 +1,6 @@
 """What is found on one image, object by object, from one matching at each threshold.
 
-Everything that is told about predictions follows from here: the totals of `metrics`, the tables of `breakdown`, and the
+All scores follow from these counts: the totals of `metrics`, the tables of `breakdown`, and the
 thresholds of `sweep`.
 """
 

@@ -117,7 +117,7 @@ def export(options: ExportOptions) -> Exported:
         check_servable(adapter)
     _check_out(options, source)
     if options.proof is not None:
-        # A mistake is told before a model is loaded.
+        # Check the options before a model is loaded.
         options.proof.records()
         options.proof.asked(source.profile)
     made = _prepare(options, source, adapter)
@@ -227,7 +227,7 @@ def _check_out(options: ExportOptions, source: ModelSource) -> None:
 
 
 def _place(options: ExportOptions) -> Path:
-    """Return `out` with a name of its own, which ``.`` has not."""
+    """Return `out` as an absolute path: ``.`` alone has no name to make a scratch folder from."""
     return Path(os.path.abspath(options.out))  # `resolve` would follow a link, which is to be refused
 
 
