@@ -18,7 +18,7 @@ import torch
 from dcap.core.files import folder_written_whole
 from dcap.core.manifest import EXPORT_MARKER, seal
 from dcap.data.encode import Encoder, load_tokenizer
-from dcap.demo import TinySize, build_tiny
+from dcap.demo.models import TinySize, build_tiny
 from dcap.model.config import ModelConfig
 from dcap.model.load import load_exact
 from dcap.model.lora import load_adapter

@@ -17,7 +17,7 @@ import torch
 from dcap.answers.grammar import AnswerBounds, AnswerGrammar
 from dcap.answers.profile import AnswerProfile
 from dcap.data.encode import Encoder, grid_thw, load_tokenizer, patchify
-from dcap.demo import resolve_model
+from dcap.demo.models import resolve_model
 from dcap.geometry.canvas import Canvas
 from dcap.model.config import ModelConfig
 from dcap.model.constraint import TokenGrammar

@@ -20,7 +20,7 @@ settings.load_profile("no_clock")
 def tiny_folder() -> Path:
     """Folder of ``builtin:tiny``; built at most once per machine, in the user's cache."""
     pytest.importorskip("torch", reason="builtin:tiny is built by torch")
-    from dcap.demo import resolve_model
+    from dcap.demo.models import resolve_model
 
     return Path(resolve_model("builtin:tiny"))
 

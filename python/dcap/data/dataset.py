@@ -20,7 +20,7 @@ from dcap.data.encode import Encoder, Tokenizer, Uncounted, load_tokenizer
 from dcap.data.mixture import EpochSamples, read_mixture
 from dcap.data.planning import PlannedSample, Planner
 from dcap.data.sample import Sample, SampleKey, encode_sample, text_filler
-from dcap.demo import BUILTIN_TINY
+from dcap.demo.models import BUILTIN_TINY
 from dcap.records.images import decode_image
 from dcap.records.record import Record, image_source
 

@@ -24,7 +24,7 @@ from dcap.answers.reasoning import CLOSING, OPENING
 from dcap.augment.patches import PATCH, to_patches
 from dcap.core.errors import ConfigError, MissingPackageError
 from dcap.data.tokens import TokenCounter, TokenKind, TokenStarts, byte_kinds
-from dcap.demo import byte_letters, resolve_model
+from dcap.demo.models import byte_letters, resolve_model
 from dcap.geometry.canvas import Canvas
 
 IGNORE_INDEX = -100

@@ -35,7 +35,7 @@ from dcap.core.log import get_logger
 from dcap.core.manifest import EXPORT_MARKER, seal, unlisted
 from dcap.core.words import counted, printable
 from dcap.data.encode import Encoder, load_tokenizer
-from dcap.demo import base_name
+from dcap.demo.models import base_name
 from dcap.infer.export_proof import Proof, ProofOptions, prove
 from dcap.infer.server_limits import check_servable, serve_command
 from dcap.infer.source import ModelSource, find_source, tuned_source

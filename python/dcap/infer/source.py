@@ -12,7 +12,7 @@ from dcap.core.config import to_tree
 from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger
 from dcap.data.config import DataConfig, resolve_profile
-from dcap.demo import base_name, resolve_model
+from dcap.demo.models import base_name, resolve_model
 from dcap.model.saved_adapter import SETTINGS, WEIGHTS, SavedAdapter, checked_mark, find_adapter, inside
 
 log = get_logger(__name__)

@@ -10,7 +10,7 @@ import torch
 
 from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger
-from dcap.demo import resolve_model
+from dcap.demo.models import resolve_model
 from dcap.model.attention import Kernel, choose_attention, use_attention
 from dcap.model.config import ModelConfig
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from dcap.core.errors import ConfigError
-from dcap.demo import base_name
+from dcap.demo.models import base_name
 from dcap.model.config import AdapterConfig, InitAdapter, ModelConfig
 from dcap.model.towers import LINEAR, MODULES, TOWERS, check_training_towers, count_parameters, frozen_towers, tower_of
 

@@ -14,9 +14,9 @@ from safetensors import safe_open
 from transformers import AutoConfig, AutoTokenizer
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from dcap import demo as tiny
 from dcap.core.errors import MissingPackageError
-from dcap.demo import ADDED_TOKENS, TinySize, build_tiny, resolve_model
+from dcap.demo import models as tiny
+from dcap.demo.models import ADDED_TOKENS, TinySize, build_tiny, resolve_model
 
 IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
 
