@@ -54,12 +54,12 @@ def parquet(folder: Path, count: int) -> Path:
 
 @pytest.mark.parametrize("written", [jsonl, tar])
 def test_memory_of_workers_is_flat(tmp_path: Path, written: Any) -> None:
-    path = written(tmp_path, 200)
+    path = written(tmp_path, 1000)
     size = path.stat().st_size
-    assert size > 2_000_000
+    assert size > 10_000_000  # a source that keeps what it reads stands out from pages that processes cease to share
     from_first_part, from_first_epoch = growth(from_workers(Epochs(open_source(path), 4), 2), 2)
     assert from_first_part < size / 2
-    assert from_first_epoch < size / 10
+    assert from_first_epoch < size / 4
 
 
 @pytest.mark.slow
@@ -90,8 +90,7 @@ class Hoard(RecordSource):
         return self.kept.setdefault(i, self.source[i])
 
 
-@pytest.mark.slow
 def test_the_measure_sees_what_is_kept(tmp_path: Path) -> None:
-    path = jsonl(tmp_path, 200)
+    path = jsonl(tmp_path, 1000)
     from_first_part, _ = growth(from_workers(Epochs(Hoard(open_source(path)), 4), 2), 2)
     assert from_first_part > path.stat().st_size / 2
