@@ -18,7 +18,7 @@ import torch
 from dcap.core.files import folder_written_whole
 from dcap.core.manifest import EXPORT_MARKER, seal
 from dcap.data.encode import Encoder, load_tokenizer
-from dcap.demo.models import TinySize, build_tiny
+from dcap.demo.models import ModelSize, build_tiny
 from dcap.model.config import ModelConfig
 from dcap.model.load import load_exact
 from dcap.model.lora import load_adapter
@@ -35,7 +35,7 @@ FLOORS = {(COPY, EXPORT): 0.5}
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_tiny(tmp_path_factory.mktemp("wide") / "base", size=TinySize(hidden_size=WIDTH))
+    return build_tiny(tmp_path_factory.mktemp("wide") / "base", size=ModelSize(hidden_size=WIDTH))
 
 
 def written(out: Path, write: Callable[[Path], object]) -> float:

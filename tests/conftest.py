@@ -25,6 +25,15 @@ def tiny_folder() -> Path:
     return Path(resolve_model("builtin:tiny"))
 
 
+@pytest.fixture(scope="session")
+def micro_folder() -> Path:
+    """Folder of ``builtin:micro``, whose tokens are bytes; built as `tiny_folder`."""
+    pytest.importorskip("torch", reason="builtin:micro is built by torch")
+    from dcap.demo.models import resolve_model
+
+    return Path(resolve_model("builtin:micro"))
+
+
 @pytest.fixture(autouse=True)
 def restored_log() -> Iterator[None]:
     """Undo what a command or a rank under test makes of dcap's logger, which would silence later tests."""

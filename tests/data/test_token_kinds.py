@@ -26,6 +26,12 @@ def encoder(tiny_folder: Path) -> Encoder:
     return Encoder(load_tokenizer(str(tiny_folder)))
 
 
+@pytest.fixture(scope="module", params=["tiny_folder", "micro_folder"])
+def any_encoder(request: pytest.FixtureRequest) -> Encoder:
+    """With the vocabulary of Qwen3-VL, and with the one of bytes."""
+    return Encoder(load_tokenizer(str(request.getfixturevalue(request.param))))
+
+
 def pieces(answer: Answer, profile: AnswerProfile) -> list[tuple[str, TokenKind]]:
     """The text of an answer as it is put together, each piece with its kind."""
     numbered, rows = profile.format in ("object_map", "desc_first"), profile.format == "rows"
@@ -71,7 +77,7 @@ def digits_apart(text: str) -> list[tuple[str, TokenKind]]:
 
 @given(scenes(), st.lists(CAPTIONS, min_size=5, max_size=5), profiles)
 def test_kinds_are_those_of_the_writer_at_the_tokenizer_s_offsets(
-    encoder: Encoder, scene: Any, captions: list[str], profile: AnswerProfile
+    any_encoder: Encoder, scene: Any, captions: list[str], profile: AnswerProfile
 ) -> None:
     shapes, drawn, canvas = scene
     answer = to_answer(shapes, [a + b for a, b in zip(captions, drawn, strict=False)], canvas, profile)
@@ -79,16 +85,16 @@ def test_kinds_are_those_of_the_writer_at_the_tokenizer_s_offsets(
     parts, text = write_parts(answer, profile), write_answer(answer, profile)
     assert "".join(part for part, _ in known) == "".join(part for part, _ in parts) == text
     of_chars = [kind for part, kind in known for _ in part]
-    offsets = _without_added_tokens(encoder.tokenizer).encode(text).offsets
-    ids = encoder.answer_ids(text)
+    offsets = _without_added_tokens(any_encoder.tokenizer).encode(text).offsets
+    ids = any_encoder.answer_ids(text)
     wanted = [*(of_chars[start] for start, _ in offsets), TokenKind.STRUCTURE]
-    assert encoder.answer_kinds(parts, ids).tolist() == wanted
+    assert any_encoder.answer_kinds(parts, ids).tolist() == wanted
 
 
 @given(st.text() | CAPTIONS)
-def test_a_summary_is_one_caption(encoder: Encoder, text: str) -> None:
-    ids = encoder.answer_ids(text)
-    kinds = encoder.answer_kinds([(text, PartKind.CAPTION)], ids)
+def test_a_summary_is_one_caption(any_encoder: Encoder, text: str) -> None:
+    ids = any_encoder.answer_ids(text)
+    kinds = any_encoder.answer_kinds([(text, PartKind.CAPTION)], ids)
     assert kinds.dtype == np.uint8
     assert kinds.tolist() == [*[TokenKind.CAPTION] * (len(ids) - 1), TokenKind.STRUCTURE]
 

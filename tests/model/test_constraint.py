@@ -37,6 +37,12 @@ def encoder(tiny_folder: Path) -> Encoder:
     return Encoder(load_tokenizer(str(tiny_folder)))
 
 
+@pytest.fixture(scope="module", params=["tiny_folder", "micro_folder"])
+def any_encoder(request: pytest.FixtureRequest) -> Encoder:
+    """With the vocabulary of Qwen3-VL, and with the one of bytes."""
+    return Encoder(load_tokenizer(str(request.getfixturevalue(request.param))))
+
+
 def text_of(scene: tuple[ShapeArray, list[str], Canvas], profile: AnswerProfile) -> str:
     shapes, captions, canvas = scene
     return write_answer(to_answer(shapes, [caption or "-" for caption in captions], canvas, profile), profile)
@@ -62,10 +68,10 @@ def follow(grammar: TokenGrammar, ids: Sequence[int]) -> int:
 @settings(max_examples=30)
 @given(scene=scenes(), profile=profiles)
 def test_forced_tokens_are_those_of_training(
-    encoder: Encoder, scene: tuple[ShapeArray, list[str], Canvas], profile: AnswerProfile
+    any_encoder: Encoder, scene: tuple[ShapeArray, list[str], Canvas], profile: AnswerProfile
 ) -> None:
-    ids = encoder.answer_ids(text_of(scene, profile)).tolist()
-    follow(TokenGrammar(AnswerGrammar(profile, scene[2]), encoder), ids)
+    ids = any_encoder.answer_ids(text_of(scene, profile)).tolist()
+    follow(TokenGrammar(AnswerGrammar(profile, scene[2]), any_encoder), ids)
 
 
 CAPTIONS = [
@@ -75,14 +81,14 @@ CAPTIONS = [
 
 
 @pytest.mark.parametrize("name", OWN_FORMATS)
-def test_borders_of_captions(encoder: Encoder, name: str) -> None:
+def test_borders_of_captions(any_encoder: Encoder, name: str) -> None:
     """A token may hold the end of a caption and signs behind it, and a caption may begin in a token of signs."""
     profile = AnswerProfile(format=name, object_order="record")
     shapes = ShapeArray.from_objects([{"bbox_2d": [1, 2, 30, 40]}, {"line": [0, 0, 5, 9, 7, 7]}])
-    grammar = TokenGrammar(AnswerGrammar(profile), encoder)
+    grammar = TokenGrammar(AnswerGrammar(profile), any_encoder)
     for caption in CAPTIONS:
         for captions in ([caption, "a"], ["a", caption]):
-            follow(grammar, encoder.answer_ids(text_of((shapes, captions, Canvas(64, 64)), profile)).tolist())
+            follow(grammar, any_encoder.answer_ids(text_of((shapes, captions, Canvas(64, 64)), profile)).tolist())
 
 
 def drawn(grammar: TokenGrammar, rng: np.random.Generator, liked: npt.NDArray[np.bool_]) -> list[int]:
@@ -110,12 +116,12 @@ def borders(vocabulary: Vocabulary, tokens: Sequence[int], kinds: npt.NDArray[np
 @pytest.mark.parametrize("prefix", [None, "{num_objects} objects, {num_lines} lines\n"])
 @pytest.mark.parametrize("name", OWN_FORMATS)
 def test_an_answer_of_noise_has_no_problem_and_its_structure_the_tokens_of_training(
-    encoder: Encoder, name: str, prefix: str | None
+    any_encoder: Encoder, name: str, prefix: str | None
 ) -> None:
     profile = AnswerProfile(format=name, prefix=prefix, emit_norm="none")
     bounds = AnswerBounds(objects=4, points=5, caption=200)
-    grammar = TokenGrammar(AnswerGrammar(profile, CANVAS, bounds), encoder)
-    vocabulary = vocabulary_of(encoder.tokenizer)
+    grammar = TokenGrammar(AnswerGrammar(profile, CANVAS, bounds), any_encoder)
+    vocabulary = vocabulary_of(any_encoder.tokenizer)
     liked = np.array([b'"' in data for data in vocabulary.bytes] + [False] * (vocabulary.size - len(vocabulary.bytes)))
     rng = np.random.default_rng(0)
     total = 0
@@ -129,7 +135,7 @@ def test_an_answer_of_noise_has_no_problem_and_its_structure_the_tokens_of_train
         assert "".join([part for part, _ in parts]) == text
         if is_normalized("NFC", text):
             kinds = byte_kinds(parts)
-            wanted = encoder.answer_ids(text)[:-1].tolist()
+            wanted = any_encoder.answer_ids(text)[:-1].tolist()
             assert borders(vocabulary, tokens, kinds) == borders(vocabulary, wanted, kinds)
     assert total >= 8
 

@@ -58,7 +58,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--adapter", required=True, type=Path, metavar="DIR", help="folder of an adapter that dcap train wrote"
     )
-    parser.add_argument("--model", required=True, metavar="NAME", help="base model: hub id, folder or builtin:tiny")
+    parser.add_argument("--model", required=True, metavar="NAME", help="base model: hub id, folder or builtin:NAME")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write")
     parser.add_argument("--revision", metavar="REV", help="hub revision of --model")
     parser.add_argument(

@@ -55,7 +55,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", required=True, metavar="NAME", help="base model: hub id, folder or builtin:tiny")
+    parser.add_argument("--model", required=True, metavar="NAME", help="base model: hub id, folder or builtin:NAME")
     parser.add_argument("--adapter", type=Path, metavar="DIR", help="folder of an adapter that dcap train wrote")
     parser.add_argument(
         "--data", required=True, nargs="+", metavar="FILE", help="files of records; only their images are used"

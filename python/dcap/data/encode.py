@@ -24,7 +24,8 @@ from dcap.answers.reasoning import CLOSING, OPENING
 from dcap.augment.patches import PATCH, to_patches
 from dcap.core.errors import ConfigError, MissingPackageError
 from dcap.data.tokens import TokenCounter, TokenKind, TokenStarts, byte_kinds
-from dcap.demo.models import byte_letters, resolve_model
+from dcap.demo.models import resolve_model
+from dcap.demo.vocabulary import NUM_BYTES, byte_letters
 from dcap.geometry.canvas import Canvas
 
 IGNORE_INDEX = -100
@@ -37,7 +38,7 @@ PAD_ID = 151_643
 VOCABULARY_SIZE = 151_643
 """Tokens of all Qwen3-VL models, without control tokens."""
 CONTROL_IDS = {PAD: PAD_ID, "<|im_start|>": 151_644, END: 151_645, IMAGE_PAD: 151_655}
-"""Control tokens that dcap writes, and their ids in all Qwen3-VL models."""
+"""Control tokens that dcap writes, and their ids in all Qwen3-VL models. In one of bytes they follow the bytes."""
 
 
 class Tokenizer(Protocol):
@@ -66,10 +67,11 @@ class Tokenizer(Protocol):
 
 
 def load_tokenizer(name_or_path: str, revision: str | None = None) -> Tokenizer:
-    """Load a Qwen3-VL tokenizer; the same one is loaded once.
+    """Load a Qwen3-VL tokenizer, or one of bytes with its control tokens; the same one is loaded once.
 
     Args:
-        name_or_path: Hub id, a model's folder, a folder that a run wrote, or ``builtin:tiny``.
+        name_or_path: Hub id, a model's folder, a folder that a run wrote, ``builtin:tiny`` or
+            ``builtin:micro``.
         revision: Hub revision; `None`: the newest.
 
     Raises:
@@ -103,8 +105,10 @@ def _loaded(name_or_path: str, revision: str | None) -> Tokenizer:
 def _check_vocabulary(tokenizer: Tokenizer, name_or_path: str) -> None:
     """Refuse a tokenizer that would give the model other tokens than it knows: transformers makes one out of little."""
     size = tokenizer.backend_tokenizer.get_vocab_size(with_added_tokens=False)
-    wrong = f"{VOCABULARY_SIZE} tokens beside the control tokens, not {size}" if size != VOCABULARY_SIZE else None
-    for token, number in CONTROL_IDS.items():
+    known = size in (VOCABULARY_SIZE, NUM_BYTES)
+    wrong = None if known else f"{VOCABULARY_SIZE} tokens beside the control tokens, not {size}"
+    for token, published in CONTROL_IDS.items():
+        number = published - VOCABULARY_SIZE + size
         if wrong is None and tokenizer(token, add_special_tokens=False)["input_ids"] != [number]:
             wrong = f"{token} as token {number}, not {tokenizer.convert_tokens_to_ids(token)}"
     if wrong is not None:

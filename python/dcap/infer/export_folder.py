@@ -65,7 +65,7 @@ class ExportOptions:
     """One run of ``dcap export``."""
 
     model: str
-    """``builtin:tiny``, hub id or folder of the base model."""
+    """Built-in model, hub id or folder of the base model."""
     adapter: Path
     """Folder of the adapter, or the one that ``dcap train`` wrote."""
     out: Path

@@ -161,7 +161,7 @@ def load_predictor(
         predictor = load_predictor("Qwen/Qwen3-VL-4B-Instruct", "runs/mine/final")
 
     Args:
-        model: ``builtin:tiny``, hub id or folder.
+        model: Built-in model, hub id or folder.
         adapter: Folder that ``dcap train`` wrote, or the adapter's own folder. `None`: no adapter.
         mode: Kind of answer. `None`: the kind that the model was trained for; objects if it was trained for both.
         dataset: Data set of a mixture; its prompts and answer format are used. `None`: those of ``data.answer``.

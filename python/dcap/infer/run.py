@@ -49,7 +49,7 @@ class PredictOptions:
     """One run of ``dcap predict``."""
 
     model: str
-    """``builtin:tiny``, hub id or folder."""
+    """Built-in model, hub id or folder."""
     data: tuple[Path, ...]
     """Annotation files; only their images are used."""
     out: Path

@@ -81,7 +81,7 @@ def find_source(
     """Find model, adapter and answer profile.
 
     Args:
-        model: ``builtin:tiny``, hub id or folder; a folder that ``dcap train`` wrote may hold the model in ``model/``.
+        model: Built-in model, hub id or folder; a folder that ``dcap train`` wrote may hold the model in ``model/``.
         adapter: Folder of an adapter, or one that ``dcap train`` wrote, with the adapter in ``adapter/``.
         dataset: Data set of the mixture that the model was trained on, whose prompts and answers are wanted.
         needs_weights: Whether the weights must be there. Where a server has them, the answer profile and what the
@@ -123,7 +123,7 @@ def tuned_source(model: str, adapter: Path) -> tuple[ModelSource, SavedAdapter]:
     """Find a base and an adapter that says how the model is asked.
 
     Args:
-        model: ``builtin:tiny``, hub id or folder of the base model.
+        model: Built-in model, hub id or folder of the base model.
         adapter: Folder of the adapter, or the one that ``dcap train`` wrote.
 
     Raises:

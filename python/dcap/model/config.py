@@ -57,7 +57,8 @@ class ModelConfig:
     """Which Qwen3-VL to load, its precision, and the parts that train."""
 
     name_or_path: str
-    """Hub id, folder, or ``builtin:tiny`` (small, random, with the real vocabulary; built on the spot)."""
+    """Hub id, folder, ``builtin:tiny`` (small, random, with the real vocabulary; built on the spot) or
+    ``builtin:micro`` (the same with bytes for tokens, which trains many times faster)."""
     revision: str | None = None
     """Hub revision. `null`: the newest."""
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dcap.data.encode import Tokenizer
-from dcap.demo.models import byte_letters
+from dcap.demo.vocabulary import byte_letters
 
 _UTF8 = (
     rb"[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}|\xed[\x80-\x9f][\x80-\xbf]"
