@@ -12,17 +12,11 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 
-from dcap.data.encode import Encoder, grid_thw, load_tokenizer, patchify
-from dcap.demo.models import resolve_model
-from dcap.geometry.canvas import Canvas
-from dcap.model.config import ModelConfig
 from dcap.model.generation import Generator, Prompt
-from dcap.model.load import load_model
 from timing import interleaved, missed
+from tiny_answers import mixed_prompts, tiny_generator
 
 NUM_PROMPTS, BATCH = 24, 8
 MAX_TOKENS = 64
@@ -33,31 +27,13 @@ FLOORS = {(PLAIN, "dcap"): 1.3}
 
 @cache
 def generator() -> Generator:
-    torch.set_num_threads(1)
-    folder = resolve_model("builtin:tiny")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = load_model(ModelConfig(folder, dtype="float32"), device, for_generation=True)
-    made = Generator(model, load_tokenizer(folder), MAX_TOKENS)
-    with torch.no_grad():
-        # Untrained layers add so little to their input that every answer would repeat the prompt's last token.
-        for name, weight in model.named_parameters():
-            if name.endswith("proj.weight"):
-                weight *= 8
-        # Its logit then spreads more than those of others, and is the highest at about one step in twenty.
-        model.lm_head.weight[made.end_id] *= 5
-    return made
+    # The logit of the end token then spreads more than those of others, and is the highest at one step in twenty.
+    return tiny_generator(MAX_TOKENS, end_scale=5)
 
 
 @cache
 def prompts() -> list[Prompt]:
-    encoder, rng = Encoder(generator().tokenizer), np.random.default_rng(0)
-    found = []
-    for k in range(NUM_PROMPTS):
-        canvas = Canvas(32 * (1 + k % 3), 64)
-        image = rng.integers(0, 256, (canvas.height, canvas.width, 3), np.uint8)
-        ids = encoder.prompt_ids(None, "List every object. " * (1 + k % 4), canvas)
-        found.append(Prompt(ids, patchify(image), grid_thw(canvas)))
-    return found
+    return mixed_prompts(generator(), NUM_PROMPTS, "List every object. ")
 
 
 def by_dcap() -> list[list[int]]:

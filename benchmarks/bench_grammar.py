@@ -10,23 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
-import numpy as np
 import pytest
-import torch
 
 from dcap.answers.grammar import AnswerBounds, AnswerGrammar
 from dcap.answers.profile import AnswerProfile
-from dcap.data.encode import Encoder, grid_thw, load_tokenizer, patchify
-from dcap.demo.models import resolve_model
-from dcap.geometry.canvas import Canvas
-from dcap.model.config import ModelConfig
+from dcap.data.encode import Encoder
 from dcap.model.constraint import TokenGrammar
 from dcap.model.decoding import Decoding
 from dcap.model.generation import Generator, Prompt
-from dcap.model.load import load_model
 from timing import interleaved, missed
+from tiny_answers import mixed_prompts, tiny_generator
 
 NUM_PROMPTS, BATCH = 4, 4
+MAX_TOKENS = 600
 BOUNDS = AnswerBounds(objects=2, points=6, caption=8)
 FAST, SLOW = "fast-forward", "one token per pass"
 # What fails the benchmark: about two thirds of what an idle machine shows.
@@ -35,16 +31,7 @@ FLOORS = {(SLOW, FAST): 1.3}
 
 @cache
 def generator() -> Generator:
-    torch.set_num_threads(1)
-    folder = resolve_model("builtin:tiny")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = load_model(ModelConfig(folder, dtype="float32"), device, for_generation=True)
-    with torch.no_grad():
-        # Untrained layers add so little to their input that every answer would repeat the prompt's last token.
-        for name, weight in model.named_parameters():
-            if name.endswith("proj.weight"):
-                weight *= 8
-    return Generator(model, load_tokenizer(folder), 600)
+    return tiny_generator(MAX_TOKENS)
 
 
 @cache
@@ -54,20 +41,12 @@ def grammar() -> TokenGrammar:
 
 @cache
 def prompts() -> list[Prompt]:
-    encoder, rng = Encoder(generator().tokenizer), np.random.default_rng(0)
-    found = []
-    for k in range(NUM_PROMPTS):
-        canvas = Canvas(32 * (1 + k % 3), 64)
-        image = rng.integers(0, 256, (canvas.height, canvas.width, 3), np.uint8)
-        found.append(
-            Prompt(encoder.prompt_ids(None, "List. " * (1 + k % 4), canvas), patchify(image), grid_thw(canvas))
-        )
-    return found
+    return mixed_prompts(generator(), NUM_PROMPTS, "List. ")
 
 
 def answers(fast_forward: bool) -> list[list[int]]:
     constraints = [grammar().constraint(fast_forward) for _ in range(NUM_PROMPTS)]
-    decoding = Decoding(max_new_tokens=600, temperature=1.0)
+    decoding = Decoding(max_new_tokens=MAX_TOKENS, temperature=1.0)
     found = generator().generate(prompts(), decoding, constraints=constraints, batch_size=BATCH)
     return [list(answer.token_ids) for answer in found]
 

@@ -13,7 +13,8 @@ from dcap.answers.profile import FILE_NAME, AnswerProfile, load_profile, save_pr
 from dcap.answers.prompts import PromptConfig
 from dcap.core.config import build
 from dcap.core.errors import CheckpointError, ConfigError
-from dcap.data.config import DataConfig, resolve_profile
+from dcap.data.config import DataConfig, MixtureEntry, TilesConfig, resolve_profile
+from dcap.geometry.tiling import Tiling
 
 CONFIG = DataConfig(
     mode="mixed",
@@ -36,6 +37,12 @@ def test_it_comes_back_and_needs_no_prompt_files(tmp_path: Path, monkeypatch: py
     assert (profile.prompts.system, profile.prompts.dense, profile.mode) == ("你好", "列出所有目标", "mixed")
     assert profile.answer == CONFIG.answer
     assert "列出所有目标" in path.read_text("utf-8")
+
+
+def test_it_says_how_large_images_were_cut(tmp_path: Path) -> None:
+    config = DataConfig(tiles=TilesConfig(512, 0.1), mixture=(MixtureEntry("air", train="a.jsonl"),))
+    save_profile(tmp_path, resolve_profile(config))
+    assert load_profile(tmp_path).tiles == load_profile(tmp_path).of_dataset("air").tiles == Tiling(512, 0.1)
 
 
 def test_saving_again_replaces_it_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -79,6 +86,7 @@ def changed(tree: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("prompts.dense", ..., "prompts.dense must be given"),
         ("prompts.dense", 5, "prompts.dense must be a string"),
         ("mode", "both", "mode must be one of"),
+        ("tiles", {"size": 32}, "tiles.size must be a whole number of at least 64 pixels, not 32"),
     ],
 )
 def test_a_wrong_field_is_an_error_with_a_way_out(
@@ -105,8 +113,8 @@ def test_a_missing_file_names_the_way_out(tmp_path: Path) -> None:
 
 
 def test_a_profile_from_before_a_field_has_its_default(tmp_path: Path, tree: dict[str, Any]) -> None:
-    for name in ("prefix", "point_order"):
-        tree = changed(tree, f"answer.{name}", ...)
+    for name in ("answer.prefix", "answer.point_order", "tiles"):
+        tree = changed(tree, name, ...)
     (tmp_path / FILE_NAME).write_text(json.dumps(tree))
     assert load_profile(tmp_path) == resolve_profile(DataConfig())
 

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from dcap.cli.__main__ import main
 from dcap.records.files.opening import open_source, resolve_data
+from support.openai_server import Play, serving, text_answer
 
 CUP = {"desc": "cup", "bbox_2d": [10, 10, 40, 40]}
 RECORD = {"images": ["a.png"], "width": 100, "height": 50, "objects": [CUP]}
@@ -128,3 +130,47 @@ def test_mistakes_are_one_line(
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+def test_a_model_predicts_first_and_goes_on_where_it_stopped(
+    generator: Any, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pred.jsonl").unlink()
+    play = Play(text_answer('{"object_1": {"bbox_2d": [100, 200, 400, 800], "desc": "cup"}}'), generator.tokenizer)
+    with serving(play) as url:
+        command = ["evaluate", *files, "--model", "builtin:tiny", "--engine", f"openai:{url}"]
+        assert main([*command, "--json", str(tmp_path / "scores.json")]) == 0
+        asked = len(play.asked)
+        assert main(command) == 0
+    assert json.loads((tmp_path / "scores.json").read_text())["total"]["objects"]["f1"] == 1.0
+    assert len(play.asked) == asked
+    assert "pred.jsonl is complete: 1 prediction" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--engine", "openai:http://localhost:1"], "--adapter and --engine must go with --model"),
+        (["--adapter", "runs/mine/final"], "--adapter and --engine must go with --model"),
+        (["--model", "builtin:tiny", "--pred", "truth.jsonl"], "--pred must be another file than the input"),
+        (["--model", "builtin:tiny", "--json", "pred.jsonl"], "--json must be another file than"),
+        (["--model", "builtin:tiny", "--engine", "vllm"], "--engine must be hf or openai:URL"),
+        (["--model", "builtin:tiny"], "must have pred.jsonl.meta.json beside it to be continued"),
+    ],
+)
+@pytest.mark.usefixtures("tiny_folder")
+def test_mistakes_with_a_model_are_one_line(
+    files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    change: list[str], message: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert main(["evaluate", *files, *change]) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert message in error
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_two_runs_are_compared_without_a_model(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", *files[:2], "--compare", files[3], files[3], "--model", "builtin:tiny"]) == 2
+    assert "--model must be given with --pred, not with --compare" in capsys.readouterr().err

@@ -2,13 +2,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dcap.cli.__main__ import main
 from dcap.infer import export_proof
+from dcap.infer.answers_apart import AnswersApart
 from dcap.infer.export_proof import Proof
+from dcap.infer.loading import EngineOptions
+from dcap.infer.scripted_engine import ScriptedEngine
 from dcap.infer.source import ModelSource
+from support.openai_server import Play, serving, text_answer
 from support.tuned import KINDS, write_tuned
 
 
@@ -56,7 +61,7 @@ def test_another_folder_is_compared_and_nothing_written(
 
     def fake(first: ModelSource, second: ModelSource, *_: object) -> Proof:
         asked.extend((str(first.adapter), second.model))
-        return Proof(1, 2, 0.0, 0.0, 1.0, 1.0, 0, 0, None, None, None)
+        return Proof(1, 2, 0.0, 0.0, 1.0, AnswersApart(1, 1, 0, 0, None, None, None, None))
 
     monkeypatch.setattr(export_proof, "prove", fake)
     other = ["export", "--adapter", str(final), "--model", "builtin:tiny", "--check-model", str(tiny_folder)]
@@ -67,6 +72,26 @@ def test_another_folder_is_compared_and_nothing_written(
     assert list(tmp_path.iterdir()) == [report]
 
 
+@pytest.mark.parametrize(("left", "code"), [(12, 0), (300, 1)])
+def test_a_server_is_compared_by_its_answers(
+    generator: Any, final: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    left: int, code: int,
+) -> None:  # fmt: skip
+    """Answers of a quantised model are never equal to the bit: an object that moves by two grid units passes."""
+    box = '{{"object_1": {{"bbox_2d": [{0}, {0}, 500, 500], "desc": "cup"}}}}'.format
+    here, open_engine = ScriptedEngine(lambda *_: box(10)), EngineOptions.open
+    monkeypatch.setattr(EngineOptions, "open", lambda self, *_: open_engine(self, *_) if self.is_server else here)
+    report = tmp_path / "apart.json"
+    with serving(Play(text_answer(box(left)), generator.tokenizer)) as url:
+        args = ["export", "--adapter", str(final), "--model", "builtin:tiny", "--check-url", url, "--device", "cpu"]
+        assert main([*args, "--data", "builtin:photos/val.jsonl", "--check", "1", "--json", str(report)]) == code
+    found = json.loads(report.read_text())
+    assert (found["report"], found["written"]["objects"], len(found["gaps"])) == ("dcap export", 1, 1)
+    said = " ".join(capsys.readouterr().err.split())
+    assert ("too far apart: median shift must be at most 2 grid units" in said) == (code == 1)
+    assert list(tmp_path.iterdir()) == [report]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -74,7 +99,11 @@ def test_another_folder_is_compared_and_nothing_written(
         (["--adapter", "missing"], "--adapter must be a folder with adapter_config.json, not missing"),
         (["--model", "missing_folder"], "missing_folder"),
         (["--check", "4"], "--data must be given to compare on"),
-        (["--check-model", "x"], "--out or --check-model must be given, and not both"),
+        (["--check-model", "x"], "--out, --check-model or --check-url must be given, and only one of them"),
+        (
+            ["--check-url", "http://localhost"],
+            "--out, --check-model or --check-url must be given, and only one of them",
+        ),
         (["--json", "../x.json", "--out", "."], "--out must be a new folder, and . exists"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from peft import AutoPeftModel, PeftModel
 from safetensors.torch import load_file
 from transformers import Qwen3VLForConditionalGeneration
@@ -165,6 +167,20 @@ def test_the_marker_says_what_the_export_was_made_of(made: Made, tuned: Tuned, t
     assert set(about["versions"]) == {"dcap", "torch", "transformers", "peft", "safetensors"}
     assert {(each["tower"], each["layer"]) for each in about["survival"]} >= {("llm", "layers.3"), ("vit", "blocks.0")}
     assert about["serve"] == f"vllm serve {exported.out}"
+
+
+def test_the_recipe_quantises_the_layers_of_the_language_model_alone(made: Made) -> None:
+    recipe = yaml.safe_load((made("lora", "bfloat16").out / "recipe.yaml").read_text())
+    modifier = recipe["quant_stage"]["quant_modifiers"]["QuantizationModifier"]
+    ignored = [pattern.removeprefix("re:") for pattern in modifier["ignore"]]
+    linear = [
+        name
+        for name, module in load_whole(made("lora", "bfloat16").out).named_modules()
+        if isinstance(module, torch.nn.Linear)
+    ]
+    quantised = {name for name in linear if not any(re.match(pattern, name) for pattern in ignored)}
+    assert quantised == {name for name in linear if name.startswith("model.language_model.layers.")}
+    assert quantised < set(linear)
 
 
 def test_weights_in_several_files_load_too(options: Options, tuned_logits: Callable[[str], torch.Tensor]) -> None:

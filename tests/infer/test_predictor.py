@@ -30,11 +30,12 @@ from dcap.geometry.clipping import transform, transform_and_clip
 from dcap.geometry.measures import polygon_iou
 from dcap.geometry.shapes import ShapeArray
 from dcap.geometry.tiling import Tiling
+from dcap.infer.asked_record import ask_record
 from dcap.infer.engine import Reply
 from dcap.infer.hf_engine import HfEngine
 from dcap.infer.prediction_file import LeftOut
 from dcap.infer.predictor import Predictor, Question, predict_image
-from dcap.infer.run import PredictOptions, ask_record, predict_batches
+from dcap.infer.run import PredictOptions, predict_batches
 from dcap.infer.scripted_engine import ScriptedEngine
 from dcap.model.decoding import Decoding
 from dcap.model.generation import Prompt
@@ -114,7 +115,7 @@ def test_model_sees_the_image_as_the_published_processor_would_give_it(generator
     )
     chosen = make(generator.tokenizer, answer=answer)
     for record in JsonlFile(photos):
-        (question,) = ask_record(chosen, record, options(photos)).questions
+        (question,) = ask_record(chosen, record).questions
         mine = prompt(generator, question)
         with Image.open(photos.parent / record.image) as image:
             theirs = processor(images=[image.convert("RGB")], return_tensors="np")
@@ -130,7 +131,7 @@ def test_prompt_and_pixels_are_those_of_training(generator: Any, photos: Path) -
     chosen = make(generator.tokenizer, answer=answer)
     dataset = DenseCaptionDataset(data, "val", generator.tokenizer)
     for k, record in enumerate(JsonlFile(photos)):
-        (question,), sample = ask_record(chosen, record, options(photos)).questions, dataset[k]
+        (question,), sample = ask_record(chosen, record).questions, dataset[k]
         asked = prompt(generator, question)
         assert sample.input_ids[: len(asked.input_ids)].tolist() == asked.input_ids.tolist()
         assert (sample.labels[: len(asked.input_ids)] == IGNORE_INDEX).all()
@@ -219,7 +220,7 @@ def test_a_sixteen_bit_image_is_seen_as_in_training(generator: Any, photos: Path
     data = DataConfig(train=(str(photos),), val=(str(photos),), sixteen_bit="minmax")
     chosen = replace(make(generator.tokenizer, ["{}"]), profile=resolve_profile(data))
     sample = DenseCaptionDataset(data, "val", generator.tokenizer)[0]
-    (question,) = ask_record(chosen, JsonlFile(photos)[0], options(photos)).questions
+    (question,) = ask_record(chosen, JsonlFile(photos)[0]).questions
     assert np.array_equal(prompt(generator, question).pixel_values, sample.pixel_values)
     predict_image(chosen, photos.parent / "0.png")
     (asked,) = scripted(chosen).asked
@@ -241,7 +242,7 @@ def test_what_the_engine_cannot_answer_is_a_bad_record(generator: Any, photos: P
 
 
 def test_key_of_a_question_is_its_record(generator: Any, photos: Path) -> None:
-    (question,) = ask_record(make(generator.tokenizer), JsonlFile(photos)[1], options(photos)).questions
+    (question,) = ask_record(make(generator.tokenizer), JsonlFile(photos)[1]).questions
     assert question.request.key == f"{photos}:2"
 
 
@@ -337,7 +338,7 @@ def test_objects_have_scores_where_the_engine_tells_log_probabilities(generator:
     reply = scored_reply(generator.tokenizer, CUPS, "猫")
     chosen = replace(make(generator.tokenizer), engine=ScriptedEngine(lambda *_: reply))
     record = JsonlFile(photos)[0]
-    (question,) = ask_record(chosen, record, options(photos)).questions
+    (question,) = ask_record(chosen, record).questions
     found = chosen.prediction(question, reply)
     assert found.captions == ("cup", "cup", "猫")  # the flat polygon is left out, and its score with it
     assert found.scores == (1.0, 1.0, pytest.approx(np.exp(-0.5), abs=1e-6))
@@ -408,7 +409,22 @@ def test_an_answer_about_a_tile_that_fails_fails_the_record(generator: Any, phot
     assert [(item.error, k) for item, k in lost] == [("photos.jsonl:1: too large", 0)]
 
 
+def test_tiles_are_those_of_the_training_if_no_others_are_asked_for(generator: Any, photos: Path) -> None:
+    predictor = make(generator.tokenizer)
+    predictor = replace(predictor, profile=replace(predictor.profile, tiles=Tiling(64, 0.0)))
+    record = JsonlFile(photos)[0]  # 100 x 70 pixels
+    assert len(ask_record(predictor, record).questions) == 4
+    assert len(ask_record(predictor, record, tiling=Tiling(70, 0.0)).questions) == 2
+    assert len(ask_record(predictor, record, tiling=Tiling(100)).questions) == 1
+    assert len(ask_record(replace(predictor, mode="summary"), record).questions) == 1
+    asked = ScriptedEngine(lambda *_: "{}")
+    predict_image(replace(predictor, engine=asked), np.zeros((70, 100, 3), np.uint8))
+    assert len(asked.asked) == 4
+    ((lines, _),) = predict_batches(replace(predictor, engine=asked), [[record]], options(photos))
+    assert lines[0][0].text.count("tile ") == 4
+
+
 def test_too_many_tiles_are_named(generator: Any, photos: Path) -> None:
     record = replace(JsonlFile(photos)[0], canvas=Canvas(5000, 5000))
     with pytest.raises(RecordError, match=r"photos\.jsonl:1: width, height must need at most 4096 tiles, not \d+ for"):
-        ask_record(make(generator.tokenizer), record, options(photos, tiling=Tiling(64, 0.0)))
+        ask_record(make(generator.tokenizer), record, tiling=Tiling(64, 0.0))

@@ -12,14 +12,16 @@ import pytest
 from dcap.core.errors import ConfigError, ServerError
 from dcap.data.config import DataConfig, resolve_profile
 from dcap.data.encode import Encoder
+from dcap.geometry.tiling import Tiling
 from dcap.infer import hf_engine as engine_module
+from dcap.infer.answers_apart import AnswersApart, ReadAnswers
+from dcap.infer.asked_record import ask_record, first_records
 from dcap.infer.engine import Reply
 from dcap.infer.loading import EngineOptions
 from dcap.infer.predictor import Predictor
 from dcap.infer.scripted_engine import ScriptedEngine
-from dcap.infer.serve_check import AnswerGap, ServeCheck, ServeCheckOptions, check_server, compare_replies
+from dcap.infer.serve_check import AnswerGap, ServeCheck, ServeCheckOptions, check_server, compare_answers
 from dcap.infer.source import ModelSource, find_source
-from dcap.records.files.jsonl import JsonlFile
 from support.openai_server import Asked, Fault, Play, model_answer, serving
 
 
@@ -40,10 +42,11 @@ def test_the_model_itself_on_a_server_passes(source: ModelSource, generator: Any
     assert found.passes
     # A batch of one and a batch of two round differently.
     assert found.largest_logprob_gap == pytest.approx(0.0, abs=1e-5)
-    assert replace(found, largest_logprob_gap=1e-6) == ServeCheck(2, 0, 0, None, 1e-6)
+    equal = AnswersApart(2, 2, 0, 0, None, None, None, 0.0)
+    assert replace(found, largest_logprob_gap=1e-6) == ServeCheck(2, equal, 1e-6)
     assert replace(found, largest_logprob_gap=1e-6).lines() == [
-        "2 of 2 answers equal; 0 objects in both, 0 in one; no object in common; log-probabilities of equal tokens "
-        "differ by 1.00e-06 at most"
+        "2 of 2 answers equal; 0 objects in both, 0 in one; no object in common; F1 changes by +0.0000; "
+        "log-probabilities of equal tokens differ by 1.00e-06 at most"
     ]
 
 
@@ -84,6 +87,13 @@ def test_a_request_that_fails_stops_the_check(source: ModelSource, generator: An
         check_server(source, options(url, photos))
 
 
+def compared(
+    predictor: Predictor, photos: Path, here: list[Reply], there: list[Reply], num_records: int | None = None
+) -> ServeCheck:
+    asked = [ask_record(predictor, record) for record in first_records([photos], num_records or len(here))]
+    return compare_answers(asked, *(ReadAnswers.of(predictor, asked, replies) for replies in (here, there)))
+
+
 def scripted(generator: Any) -> Predictor:
     profile = resolve_profile(DataConfig())
     return Predictor(ScriptedEngine({}), Encoder(generator.tokenizer), profile, "dense")
@@ -95,24 +105,32 @@ def test_objects_coordinates_and_scores_are_compared(generator: Any, photos: Pat
         text += f'"object_2": {{"bbox_2d": [0, 0, 9, 9], "desc": "{name}"}}}}'
         return Reply(text, "stop", (1, 2, x), scores or None)
 
-    records = list(JsonlFile(photos))[:2]
     here = [reply(10, "mug", -0.5, -0.25, -1.0), reply(10, "mug")]
     there = [reply(13, "pot", -0.5, -0.5, -9.0), reply(10, "mug")]
-    found = compare_replies(scripted(generator), records, here, there)
-    assert (found.objects, found.objects_apart, found.largest_shift, found.largest_logprob_gap) == (3, 2, 3.0, 0.25)
+    found = compared(scripted(generator), photos, here, there)
+    assert (found.written.objects, found.written.objects_apart) == (3, 2)
+    assert (found.written.largest_shift, found.largest_logprob_gap) == (3.0, 0.25)
     assert [(gap.record, gap.equal_tokens) for gap in found.gaps] == [("photos.jsonl:1", 2)]
     assert found.gaps[0].there.startswith("3, 0, 500")
 
 
 def test_without_tokens_the_texts_are_compared(generator: Any, photos: Path) -> None:
-    records = list(JsonlFile(photos))[:2]
     here = [Reply("abc", "stop", (1, 2)), Reply("abc", "stop", (1, 2))]
     there = [Reply("abc", "stop"), Reply("abX", "stop")]
-    found = compare_replies(replace(scripted(generator), mode="summary"), records, here, there)
+    found = compared(replace(scripted(generator), mode="summary"), photos, here, there)
     assert found.gaps == (AnswerGap("photos.jsonl:2", 2, "c", "X"),)
-    assert (found.largest_shift, found.largest_logprob_gap) == (None, None)
-    longer = compare_replies(scripted(generator), records[:1], here[:1], [Reply("abc", "length", (1, 2))])
+    assert (found.written.largest_shift, found.largest_logprob_gap) == (None, None)
+    longer = compared(scripted(generator), photos, here[:1], [Reply("abc", "length", (1, 2))])
     assert not longer.passes
+
+
+def test_each_tile_is_a_question_of_its_own(generator: Any, photos: Path) -> None:
+    cut = replace(resolve_profile(DataConfig()), tiles=Tiling(64, 0.0))
+    predictor = replace(scripted(generator), profile=cut)
+    here, there = [Reply("{}", "stop")] * 4, [*[Reply("{}", "stop")] * 3, Reply("{", "stop")]
+    found = compared(predictor, photos, here, there, num_records=1)
+    assert (found.records, found.written.answers, found.written.equal) == (1, 4, 3)
+    assert [gap.record for gap in found.gaps] == ["photos.jsonl:1 64x64 at (36, 6)"]
 
 
 @pytest.mark.parametrize("name", ["num_records", "max_new_tokens"])

@@ -102,6 +102,25 @@ class Layout(ABC):
         texts = self.pieces([(obj.kind, len(obj.points), self._numbers(obj), obj.caption) for obj in objects])
         return list(zip(texts, cycle(self.piece_kinds), strict=False))
 
+    def parse_objects(self, text: str, notes: Notes) -> list[AnswerObject]:
+        """Return every complete object of any text, in order.
+
+        Raises:
+            AnswerError: In strict reading, at the first difference from what `write` gives.
+        """
+        scan = Scan(text, notes)
+        self._check_root(scan.root, notes)
+        return _read_all(scan, self._layout_of_objects, notes)
+
+    @property
+    def _layout_of_objects(self) -> JsonFormat:
+        """How objects that have keys are written; rows have none, and are read by any."""
+        return _FOREIGN
+
+    @abstractmethod
+    def _check_root(self, root: Any, notes: Notes) -> None:
+        """Note what is wrong with the outermost value."""
+
     def _numbers(self, obj: AnswerObject) -> str:
         """Write the numbers of one object, from its first digit to its last."""
         of_point, of_shape = self.between(obj.kind)
@@ -168,18 +187,12 @@ class JsonFormat(Layout):
         return comma, comma if kind == GeometryKind.BOX else f"]{comma}["
 
     @property
+    def _layout_of_objects(self) -> JsonFormat:
+        return self
+
+    @property
     def _signs(self) -> tuple[str, str]:
         return (",", ":") if self.compact else (", ", ": ")
-
-    def parse_objects(self, text: str, notes: Notes) -> list[AnswerObject]:
-        """Return every complete object of any text, in order.
-
-        Raises:
-            AnswerError: In strict reading, at the first difference from what `write` gives.
-        """
-        scan = Scan(text, notes)
-        self._check_root(scan.root, notes)
-        return _read_all(scan, self, notes)
 
     def _check_root(self, root: Any, notes: Notes) -> None:
         if not isinstance(root, Node if self.numbered else list):
@@ -227,16 +240,6 @@ class RowFormat(Layout):
     def between(self, kind: int) -> tuple[str, str]:
         """Return the texts between the two numbers of a point, and between two points: both are a comma."""
         return ",", ","
-
-    def parse_objects(self, text: str, notes: Notes) -> list[AnswerObject]:
-        """Return every complete object of any text, in order.
-
-        Raises:
-            AnswerError: In strict reading, at the first difference from what `write` gives.
-        """
-        scan = Scan(text, notes)
-        self._check_root(scan.root, notes)
-        return _read_all(scan, _FOREIGN, notes)
 
     def _check_root(self, root: Any, notes: Notes) -> None:
         if not isinstance(root, list):

@@ -13,10 +13,11 @@ from typing import Any, Literal
 from dcap.answers.prefix import Prefix
 from dcap.answers.prompts import PromptConfig, Prompts
 from dcap.core.config import build, check_fields, to_tree
-from dcap.core.errors import CheckpointError, ConfigError, nearest_hint
+from dcap.core.errors import CheckpointError, ConfigError, GeometryError, nearest_hint
 from dcap.core.files import require_file, write_whole
 from dcap.core.words import show
 from dcap.geometry.grid import Norm
+from dcap.geometry.tiling import Tiling
 from dcap.records.sixteen_bit import SixteenBit
 
 Mode = Literal["dense", "summary", "mixed"]
@@ -98,6 +99,8 @@ class ResolvedProfile:
     """The profile of each data set of a mixture, by name."""
     sixteen_bit: SixteenBit = "full"
     """How images of 16 bits are decoded; see `dcap.records.sixteen_bit.to_bytes`."""
+    tiles: Tiling | None = None
+    """How large images were cut. `None`: the model saw whole images."""
 
     @property
     def is_trained(self) -> bool:
@@ -114,7 +117,7 @@ class ResolvedProfile:
             known = nearest_hint(name, self.datasets) if self.datasets else "; the model was not trained on a mixture"
             raise ConfigError(f"data set must be one of the mixture that the model was trained on, not {name!r}{known}")
         own = self.datasets[name]
-        return ResolvedProfile(own.answer, own.prompts, own.mode, sixteen_bit=self.sixteen_bit)
+        return ResolvedProfile(own.answer, own.prompts, own.mode, sixteen_bit=self.sixteen_bit, tiles=self.tiles)
 
 
 def save_profile(folder: str | Path, profile: ResolvedProfile) -> Path:
@@ -140,8 +143,9 @@ def load_profile(folder: str | Path) -> ResolvedProfile:
         raise CheckpointError(f"{path}: version must be {VERSION}, not {show(version)}. Use the dcap that wrote it.")
     try:
         return build(ResolvedProfile, tree)
-    except ConfigError as error:
-        raise CheckpointError(f"{path}: {error}. Use the dcap that wrote it, or restore the file.") from None
+    except (ConfigError, GeometryError) as error:
+        where = "tiles." if isinstance(error, GeometryError) else ""
+        raise CheckpointError(f"{path}: {where}{error}. Use the dcap that wrote it, or restore the file.") from None
 
 
 def _read(path: Path) -> dict[str, Any]:

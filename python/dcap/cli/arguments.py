@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from dcap.core.errors import ConfigError
+from dcap.core.outputs import Output, check_outputs
 from dcap.core.parallel import default_workers
 from dcap.geometry.canvas import MAX_PIXELS, MOST_PIXELS
 from dcap.records.sixteen_bit import SixteenBit
@@ -118,6 +121,27 @@ def engine_options(args: argparse.Namespace, engine: str) -> EngineOptions:
         concurrency=args.concurrency,
         timeout_s=args.timeout,
     )
+
+
+def check_predictions(option: str, out: Path, data: Sequence[Path], args: argparse.Namespace, *others: Output) -> None:
+    """Refuse a prediction file whose name is that of something which is read.
+
+    Args:
+        option: Option that names the file.
+        out: The file. One that is there is continued, or says what to do.
+        data: The records that are asked about.
+        args: Parsed arguments, with ``model`` and ``adapter``.
+        others: What else the command writes.
+
+    Raises:
+        ConfigError: An output is a file that is read, or another output, or would destroy a file.
+    """
+    from dcap.infer.prediction_file import left_out_path, meta_path
+    from dcap.infer.source import model_files
+
+    written = [Output(option, path, True) for path in (out, meta_path(out), left_out_path(out))]
+    check_outputs([*written, *others], data)
+    check_outputs(written[:1], model_files(args.model, args.adapter))
 
 
 def add_decoding(parser: argparse.ArgumentParser) -> None:

@@ -7,11 +7,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dcap.cli.arguments import add_pruning, add_sixteen_bit, pruning_options, require_at_least
+from dcap.cli.arguments import (
+    add_engine,
+    add_pruning,
+    add_sixteen_bit,
+    check_predictions,
+    engine_options,
+    pruning_options,
+    require_at_least,
+)
 from dcap.core.errors import ConfigError
 from dcap.core.files import write_whole
 from dcap.core.log import get_logger, output_console
-from dcap.core.outputs import JSON_MARK, PAGE_MARK, PICTURE_MARK, check_outputs, marked, outputs_given
+from dcap.core.outputs import JSON_MARK, PAGE_MARK, PICTURE_MARK, Output, check_outputs, marked, outputs_given
 from dcap.records.files.opening import expand_sources
 
 if TYPE_CHECKING:
@@ -25,12 +33,16 @@ log = get_logger(__name__)
 EPILOG = """\
 examples:
   dcap evaluate --truth val.jsonl --pred pred.jsonl
+  dcap evaluate --truth val.jsonl --pred pred.jsonl --model Qwen/Qwen3-VL-4B-Instruct --adapter runs/mine/final
   dcap evaluate --truth val.jsonl --pred pred.jsonl --json scores.json --html scores.html --sheet worst.png
   dcap evaluate --truth val.jsonl --pred pred.jsonl --category key:class --categories 30
   dcap evaluate --truth val.jsonl --pred pred.jsonl --drop-repeats --least-score 0.4
   dcap evaluate --truth val.jsonl --pred pred.jsonl --ap
   dcap evaluate --truth val.jsonl --compare before.jsonl after.jsonl
   dcap evaluate --truth roads.jsonl --pred pred.jsonl --line-tolerance 5
+
+With --model, the model predicts first: --pred is what dcap predict would write for the records of --truth, and an
+interrupted file is continued. Answers are greedy; dcap predict has more choices.
 
 What is measured:
   boxes and polygons  precision, recall and F1 at an IoU of 0.50, 0.75 and 0.95, and as the mean over 0.50:0.05:0.95.
@@ -67,14 +79,31 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--truth", required=True, nargs="+", metavar="FILE", help="files of true records")
     given = parser.add_mutually_exclusive_group(required=True)
-    given.add_argument("--pred", metavar="PRED.jsonl", help="file that dcap predict wrote")
+    given.add_argument("--pred", metavar="PRED.jsonl", help="file that dcap predict wrote, or that --model writes")
     given.add_argument(
         "--compare", nargs=2, metavar=("A.jsonl", "B.jsonl"), help="two such files: say whether B is better than A"
     )
+    _add_model(parser)
     _add_measures(parser)
     _add_scored(parser)
     _add_outputs(parser)
     parser.set_defaults(run=run)
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a model that predicts first."""
+    parser.add_argument(
+        "--model", metavar="NAME", help="let this base model predict first: hub id, folder or builtin:tiny"
+    )
+    parser.add_argument("--adapter", type=Path, metavar="DIR", help="with --model: folder of an adapter")
+    parser.add_argument(
+        "--dataset", metavar="NAME", help="with --model: use the prompt of this data set of data.mixture"
+    )
+    parser.add_argument(
+        "--max-new-tokens", type=int, default=4096, metavar="N",
+        help="with --model: longest answer, in tokens (default: 4096)",
+    )  # fmt: skip
+    add_engine(parser)
 
 
 def _add_measures(parser: argparse.ArgumentParser) -> None:
@@ -123,7 +152,9 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sheet", type=Path, metavar="FILE.png", help="draw truth and prediction of the worst and best images"
     )
-    parser.add_argument("--root", type=Path, metavar="DIR", help="with --sheet: stop at an image outside this folder")
+    parser.add_argument(
+        "--root", type=Path, metavar="DIR", help="with --sheet or --model: stop at an image outside this folder"
+    )
     add_sixteen_bit(parser, "with --sheet")
     parser.add_argument(
         "--worst", type=int, default=5, metavar="N", help="number of worst images to list and draw (default: 5)"
@@ -142,7 +173,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the scores, and return the exit code.
 
     Raises:
-        ConfigError: A number is out of range, there is no true record, or an output is not to be replaced.
+        ConfigError: A number is out of range, options do not go together, there is no true record, or an output is not
+            to be replaced.
     """
     # scipy and the geometry kernels take a moment; --help should not wait for them.
     from dcap.evaluate.categories import CategoryRule
@@ -159,14 +191,38 @@ def run(args: argparse.Namespace) -> int:
         ("--json", args.json, JSON_MARK), ("--html", args.html, PAGE_MARK), ("--sheet", args.sheet, PICTURE_MARK)
     )
     check_outputs(outputs, expand_sources([*args.truth, *(args.compare or [args.pred])]))
+    if args.model is None and (args.adapter is not None or args.engine != "hf"):
+        raise ConfigError("--adapter and --engine must go with --model. Name the base model")
     if args.compare:
         _compare(args, options, pruning)
     else:
-        _evaluate(args, options, pruning)
+        _evaluate(args, options, pruning, outputs)
     return 0
 
 
-def _evaluate(args: argparse.Namespace, options: ScoreOptions, pruning: Pruning) -> None:
+def _predict(args: argparse.Namespace, outputs: Sequence[Output]) -> None:
+    """Let a model predict the true records, into ``--pred``."""
+    # torch and transformers take seconds to import.
+    from dcap.infer.run import PredictOptions, predict
+    from dcap.model.decoding import Decoding
+
+    data, out = tuple(expand_sources(args.truth)), Path(args.pred)
+    check_predictions("--pred", out, data, args, *outputs)
+    predict(
+        PredictOptions(
+            model=args.model,
+            data=data,
+            out=out,
+            adapter=args.adapter,
+            engine=engine_options(args, args.engine),
+            decoding=Decoding(max_new_tokens=args.max_new_tokens, logprobs=args.ap),
+            dataset=args.dataset,
+            root=args.root,
+        )
+    )
+
+
+def _evaluate(args: argparse.Namespace, options: ScoreOptions, pruning: Pruning, outputs: Sequence[Output]) -> None:
     from dcap.evaluate.ap import average_precision, load_hotcoco
     from dcap.evaluate.evaluation import evaluate
     from dcap.evaluate.report import (
@@ -181,6 +237,8 @@ def _evaluate(args: argparse.Namespace, options: ScoreOptions, pruning: Pruning)
 
     if args.ap:
         load_hotcoco()  # a missing package is an error at once, not after the work
+    if args.model is not None:
+        _predict(args, outputs)
     evaluation = evaluate(args.truth, args.pred, options, pruning)
     if not evaluation.images:
         raise ConfigError("--truth must hold at least one record, not none")
@@ -204,6 +262,8 @@ def _compare(args: argparse.Namespace, options: ScoreOptions, pruning: Pruning) 
 
     if args.sheet:
         raise ConfigError("--sheet must be given with --pred, not with --compare. Draw each run by itself.")
+    if args.model is not None:
+        raise ConfigError("--model must be given with --pred, not with --compare. Name the file to write.")
     first, second = (evaluate(args.truth, pred, options, pruning) for pred in args.compare)
     comparison = compare_runs(first, second, ap=args.ap, resamples=args.resamples, seed=args.seed)
     _show(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dcap.cli.arguments import add_server
 from dcap.core.errors import ConfigError
 from dcap.core.files import write_whole
 from dcap.core.log import get_logger
@@ -16,7 +17,8 @@ from dcap.core.outputs import JSON_MARK, check_outputs, marked, outputs_given
 from dcap.records.files.opening import expand_sources
 
 if TYPE_CHECKING:
-    from dcap.infer.export_proof import Proof, ProofOptions
+    from dcap.infer.export_proof import ProofOptions
+    from dcap.infer.source import ModelSource
 
 log = get_logger(__name__)
 
@@ -27,6 +29,8 @@ examples:
   dcap export --adapter runs/mine/final --model Qwen/Qwen3-VL-4B-Instruct --out exported --data val.jsonl --check 16
   dcap export --adapter runs/mine/final --model Qwen/Qwen3-VL-4B-Instruct --out adapter --format peft
   dcap export --adapter runs/mine/final --model Qwen/Qwen3-VL-4B-Instruct --check-model other --data val.jsonl
+  dcap export --adapter runs/mine/final --model Qwen/Qwen3-VL-4B-Instruct --data val.jsonl --check 16 \
+      --check-url http://localhost:8000                                      a server, such as one of a quantised model
 
 merged (the default): the adapter becomes part of the weights, in float32 and then one cast. A cast to bfloat16 can
 round a small update away; a line for each tower says how much of it survives. The folder is a whole model, for vLLM,
@@ -37,7 +41,8 @@ modules_to_save are refused, as servers do not take them.
 adapter write, and the coordinates of what each writes by itself. The exit code is 1 when the mean KL is above
 --max-kl, coordinates shift by more than 2 grid units (median), or F1 changes by more than 0.005; the folder is there
 all the same. --check-model compares the folder of another model that is not quantised, such as a merge of
-another tool, and writes none.
+another tool, and writes none. --check-url compares what a server answers, of any model that it can load: there are no
+logits then, and the answers decide. Give the --dtype of the server.
 
 The base must hold the weights that the adapter was trained on. The folder appears whole or not at all. Its export.json
 says what it was made of.
@@ -70,7 +75,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--dtype",
         choices=("bfloat16", "float32"),
-        help="type of the weights (default: bfloat16 merged; an adapter stays as it was trained)",
+        help="type of the weights (default: bfloat16 merged; an adapter stays as it was trained); with --check-url: "
+        "of the model here (default: bfloat16 on CUDA, else float32)",
     )
     parser.add_argument(
         "--shard-size", default="5GB", metavar="SIZE", help="most bytes of one file of weights (default: 5GB)"
@@ -82,6 +88,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--check-model", metavar="DIR", help="write nothing; compare this folder of a whole model instead"
     )
+    parser.add_argument(
+        "--check-url", metavar="URL", help="write nothing; compare a server, such as http://localhost:8000, instead"
+    )
+    add_server(parser.add_argument_group("the server of --check-url"))
     parser.add_argument("--data", nargs="+", metavar="FILE", help="files of records to compare on")
     parser.add_argument(
         "--check", type=int, metavar="N", help="number of records to compare on (default: 8 where --data is given)"
@@ -109,9 +119,10 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: Options are missing, or do not go together, or an output is not to be replaced.
     """
-    if (args.out is None) == (args.check_model is None):
-        raise ConfigError("--out or --check-model must be given, and not both")
-    if args.data is None and (args.check is not None or args.check_model is not None):
+    given = [value for value in (args.out, args.check_model, args.check_url) if value is not None]
+    if len(given) != 1:
+        raise ConfigError("--out, --check-model or --check-url must be given, and only one of them")
+    if args.data is None and (args.check is not None or args.out is None):
         raise ConfigError("--data must be given to compare on: files of records")
     _check_json(args)
     # torch and transformers take seconds to import.
@@ -135,10 +146,32 @@ def run(args: argparse.Namespace) -> int:
     assert proof is not None
     tuned, _ = tuned_source(args.model, args.adapter)
     tuned = tuned.of_any_base() if args.accept_other_base else tuned
+    if args.check_url is not None:
+        return _check_server(args, tuned, proof)
     found = prove(tuned, find_source(args.check_model, None, is_asked=False), proof, args.revision)
     if args.json:
         _write_json(args.json, asdict(found))
-    return _tell(found, proof)
+    return _tell(found.lines(), found.failures(proof.max_kl))
+
+
+def _check_server(args: argparse.Namespace, tuned: ModelSource, proof: ProofOptions) -> int:
+    from dcap.infer.loading import OPENAI, EngineOptions
+    from dcap.infer.serve_check import ServeCheckOptions, check_server
+
+    engine = EngineOptions(
+        f"{OPENAI}{args.check_url}",
+        revision=args.revision,
+        dtype=args.dtype,
+        device=args.device,
+        server_model=args.server_model,
+        concurrency=args.concurrency,
+        timeout_s=args.timeout,
+    )
+    options = ServeCheckOptions(engine, proof.data, proof.num_records, proof.max_new_tokens, proof.root)
+    found = check_server(replace(tuned, profile=proof.asked(tuned.profile)), options)
+    if args.json:
+        _write_json(args.json, asdict(found))
+    return _tell(found.lines(), found.written.failures())
 
 
 def _check_json(args: argparse.Namespace) -> None:
@@ -176,13 +209,12 @@ def _export(args: argparse.Namespace, proof: ProofOptions | None) -> int:
     if made.proof is None or proof is None:
         log.info("it was not compared with base and adapter; --data FILE does that")
         return 0
-    return _tell(made.proof, proof)
+    return _tell(made.proof.lines(), made.proof.failures(proof.max_kl))
 
 
-def _tell(found: Proof, options: ProofOptions) -> int:
-    for line in found.lines():
+def _tell(lines: Sequence[str], failures: Sequence[str]) -> int:
+    for line in lines:
         log.info("%s", line)
-    failures = found.failures(options.max_kl)
     for failure in failures:
         log.warning("too far apart: %s", failure)
     return 1 if failures else 0

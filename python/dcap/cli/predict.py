@@ -11,6 +11,7 @@ from dcap.cli.arguments import (
     add_engine,
     add_max_image_pixels,
     add_pruning,
+    check_predictions,
     decoding_options,
     engine_options,
     pruning_options,
@@ -18,7 +19,7 @@ from dcap.cli.arguments import (
 )
 from dcap.core.errors import ConfigError, GeometryError
 from dcap.core.log import get_logger
-from dcap.core.outputs import PICTURE_MARK, Output, check_outputs, outputs_given
+from dcap.core.outputs import PICTURE_MARK, outputs_given
 from dcap.core.words import counted
 from dcap.geometry.tiling import Tiling
 from dcap.records.files.opening import expand_sources
@@ -33,7 +34,7 @@ examples:
       --data val.jsonl --out pred.jsonl --concurrency 32                     a server has the model; dcap guide serving
   dcap predict --model runs/full/final --data val.jsonl --out pred.jsonl --scores --drop-repeats     for AP
   dcap predict --model Qwen/Qwen3-VL-4B-Instruct --adapter runs/mine/final --data aerial.jsonl --out pred.jsonl \
-      --tiles 1024 --overlap 0.2                             large images, tile by tile; dcap guide large_images
+      --tiles 1024 --overlap 0.2     other tiles of large images than those of the training; dcap guide large_images
   dcap predict --model builtin:tiny --data builtin:photos/val.jsonl --out pred.jsonl --max-new-tokens 64
 
 --adapter is runs/mine/final, a folder below runs/mine/checkpoints, or the folder of the adapter itself. The answer
@@ -73,7 +74,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--tiles",
         type=int,
         metavar="SIZE",
-        help="cut each image into tiles of SIZE pixels, ask about each, and merge the answers (default: whole images)",
+        help="cut each image into tiles of SIZE pixels, ask about each, and merge the answers; a tile as large as an "
+        "image is the whole image (default: as in training)",
     )
     parser.add_argument(
         "--overlap",
@@ -110,18 +112,12 @@ def run(args: argparse.Namespace) -> int:
     """
     require_image_bound(args, "max_image_pixels")
     # torch and transformers take seconds to import.
-    from dcap.infer.prediction_file import left_out_path, meta_path
+    from dcap.infer.prediction_file import left_out_path
     from dcap.infer.run import PredictOptions, predict, prediction_sheet
-    from dcap.infer.source import model_files
     from dcap.view.sheet import write_png
 
     data = tuple(expand_sources(args.data))
-    # --out is continued, or says what to do.
-    written = [args.out, meta_path(args.out), left_out_path(args.out)]
-    check_outputs(
-        outputs_given(*(("--out", path, True) for path in written), ("--sheet", args.sheet, PICTURE_MARK)), data
-    )
-    check_outputs([Output("--out", args.out, True)], model_files(args.model, args.adapter))
+    check_predictions("--out", args.out, data, args, *outputs_given(("--sheet", args.sheet, PICTURE_MARK)))
     options = PredictOptions(
         model=args.model,
         data=data,

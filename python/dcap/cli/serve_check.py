@@ -21,8 +21,9 @@ examples:
   dcap serve-check http://localhost:8000 --model exported --data val.jsonl --limit 50 --dtype bfloat16
 
 Asks the server and the model in this process about the first images, greedily. First the server must count as many
-tokens in the prompts as dcap does. Then the answers are compared token by token, and the coordinates of objects and the
-log-probabilities of tokens, where the server tells them. The exit code is 1 when an answer differs.
+tokens in the prompts as dcap does. Then the answers are compared token by token, and the coordinates of objects, their
+F1 and the log-probabilities of tokens, where the server tells them. The exit code is 1 when an answer differs. Where
+some must differ, as with quantised weights, dcap export --check-url compares by how far objects move.
 
 Give the --dtype of the server: rounding alone may change an answer. The key, if the server wants one, comes from the
 environment variable DCAP_API_KEY.
@@ -44,9 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("url", metavar="URL", help="address of the server, such as http://localhost:8000")
     parser.add_argument("--model", required=True, metavar="NAME", help="base model: hub id, folder or builtin:NAME")
     parser.add_argument("--adapter", type=Path, metavar="DIR", help="folder of an adapter that dcap train wrote")
-    parser.add_argument(
-        "--data", required=True, nargs="+", metavar="FILE", help="files of records; only their images are used"
-    )
+    parser.add_argument("--data", required=True, nargs="+", metavar="FILE", help="files of records to compare on")
     parser.add_argument("--limit", type=int, default=20, metavar="N", help="number of images (default: 20)")
     parser.add_argument("--dataset", metavar="NAME", help="use the prompt of this data set of data.mixture")
     parser.add_argument(
@@ -82,5 +81,5 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         write_whole(args.json, to_json(marked("serve-check", asdict(found))) + "\n")
     if not found.passes:
-        log.warning("the server answers otherwise about %d of %d images", len(found.gaps), found.records)
+        log.warning("the server gives other answers to %d of %d questions", len(found.gaps), found.written.answers)
     return 0 if found.passes else 1

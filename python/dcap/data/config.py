@@ -150,8 +150,8 @@ class DataConfig:
     bits is nearly black. ``minmax``: the smallest and the largest value of the image. ``percentile``: its 1st and 99th
     percentile. Prediction does the same as training."""
     tiles: TilesConfig | None = None
-    """Cut large images into tiles, in training and validation. Each tile is a sample, and counts as a record. `null`:
-    a sample is a whole image."""
+    """Cut large images into tiles, in training and validation. Each tile is a sample, and counts as a record.
+    Prediction asks about the same tiles. `null`: a sample is a whole image."""
     mode: Mode = "dense"
     """What the answer is. ``dense``: the located objects. ``summary``: the summary of the record. ``mixed``: one of
     both, drawn for each sample."""
@@ -274,7 +274,8 @@ def resolve_profile(config: DataConfig) -> ResolvedProfile:
         own = config.of_entry(entry)
         datasets[entry.name] = DatasetProfile(own.answer, resolve(own.answer.prompts), own.mode)
     prompts = resolve(config.answer.prompts)
-    return ResolvedProfile(config.answer, prompts, config.mode, datasets, config.sixteen_bit)
+    tiles = None if config.tiles is None else config.tiles.tiling()
+    return ResolvedProfile(config.answer, prompts, config.mode, datasets, config.sixteen_bit, tiles)
 
 
 def dataset_name(file: str) -> str:

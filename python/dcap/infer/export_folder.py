@@ -6,6 +6,7 @@
         config.json, model*.safetensors, generation_config.json     merged; or
         adapter_config.json, adapter_model.safetensors              peft
         tokenizer.json, preprocessor_config.json, chat_template.jinja, ...
+        recipe.yaml            merged: how llm-compressor quantises it
         answer_profile.json    how the model is asked and its answers are read
         export.json            what it was made of, what survived the cast, the figures of the check, digests of files
 """
@@ -57,6 +58,17 @@ MERGED_DTYPE: ExportDType = "bfloat16"
 """Precision of merged weights, where none is asked for."""
 LEAST_SHARE = 0.9
 """Where less of a layer's update survives the cast, a warning says so."""
+RECIPE = "recipe.yaml"
+RECIPE_TEXT = """\
+# A recipe of llm-compressor: 8-bit floats for the linear layers of the language model, without data.
+# dcap guide export says how to use it, and how to compare the result with base and adapter.
+quant_stage:
+  quant_modifiers:
+    QuantizationModifier:
+      targets: [Linear]
+      scheme: FP8_DYNAMIC
+      ignore: ["re:.*lm_head", "re:.*visual.*"]
+"""
 PACKAGES = ("torch", "transformers", "peft", "safetensors")
 
 
@@ -128,6 +140,7 @@ def export(options: ExportOptions) -> Exported:
                 _copy_adapter(folder, adapter, options.dtype)
             else:
                 save_model(made.model, folder, made.base, made.encoder, dtype=made.dtype, shard_size=options.shard_size)
+                (folder / RECIPE).write_text(RECIPE_TEXT, "utf-8")
             save_profile(folder, source.profile)
         del made  # the comparison needs the memory
         proof = _prove(folder, options, source)

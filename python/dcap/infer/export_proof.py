@@ -13,37 +13,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from difflib import SequenceMatcher
-from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from dcap.answers.codec import Parsed, parse
-from dcap.answers.prediction import Prediction
 from dcap.answers.profile import ResolvedProfile
 from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger
 from dcap.core.words import counted
-from dcap.evaluate.evaluation import score
+from dcap.infer.answers_apart import AnswersApart, ReadAnswers
+from dcap.infer.asked_record import ask_record, first_records, questions_of
 from dcap.infer.hf_engine import HfEngine, choose_device
 from dcap.infer.predictor import Predictor, Question
 from dcap.infer.source import ModelSource, warn_of_untrained
 from dcap.model.decoding import Decoding
 from dcap.model.generation import Prompt
-from dcap.records.files.opening import open_source
-from dcap.records.images import decode_image
-from dcap.records.record import Record, image_source
+from dcap.records.record import Record
 
 log = get_logger(__name__)
 
-MAX_SHIFT = 2.0
-"""Largest median shift of coordinates that passes, in grid units."""
-MAX_F1_CHANGE = 0.005
-"""Largest change of F1 that passes."""
 _BATCH = 4
 """Images that are answered at a time."""
 _CHUNK = 64
@@ -83,11 +72,7 @@ class ProofOptions:
             ConfigError: There is none.
             RecordError: A file cannot be read, or a record breaks the contract.
         """
-        files = map(open_source, self.data)
-        found = list(islice((file[i] for file in files for i in range(len(file))), self.num_records))
-        if not found:
-            raise ConfigError("--data must hold at least one record, not none")
-        return found
+        return first_records(self.data, self.num_records)
 
     def asked(self, profile: ResolvedProfile) -> ResolvedProfile:
         """Return the profile by which both models are asked.
@@ -115,41 +100,22 @@ class Proof:
     """Mean divergence (Kullback-Leibler) of the second model's next token from the first one's, in nats."""
     equal_top1: float
     """Share of the tokens for which both find the same one the most probable."""
-    equal_answers: float
-    """Share of the images for which both write the same answer."""
-    objects: int
-    """Objects with the same text, kind and number of points in both answers, in the same order."""
-    objects_apart: int
-    """Objects that only one of the answers has."""
-    median_shift: float | None
-    """Median difference of a coordinate of the same object, in grid units. `None`: there is none."""
-    p99_shift: float | None
-    """99th percentile of it."""
-    f1_change: float | None
-    """By how much F1 of all objects at IoU 0.5 changes. `None`: no record has an object."""
+    written: AnswersApart
+    """How far the answers are apart that each writes by itself."""
 
     def failures(self, max_kl: float) -> list[str]:
         """Return, in words, each figure that is beyond its limit."""
         found = []
         if not self.mean_kl <= max_kl:
             found.append(f"mean KL must be at most {max_kl:g}, not {self.mean_kl:.3g}")
-        if self.median_shift is not None and self.median_shift > MAX_SHIFT:
-            found.append(f"median shift must be at most {MAX_SHIFT:g} grid units, not {self.median_shift:g}")
-        if self.f1_change is not None and abs(self.f1_change) > MAX_F1_CHANGE:
-            found.append(f"F1 must change by at most {MAX_F1_CHANGE:g}, not {self.f1_change:+.3g}")
-        return found
+        return found + self.written.failures()
 
     def lines(self) -> list[str]:
         """Return the figures in words."""
-        shift = "no object in common"
-        if self.median_shift is not None:
-            shift = f"coordinates shift by {self.median_shift:g} (median) and {self.p99_shift:g} (p99) grid units"
-        change = "" if self.f1_change is None else f"; F1 changes by {self.f1_change:+.4f}"
         return [
             f"forced on both, {self.tokens} tokens: logits differ by at most {self.max_logit_difference:.3g}, mean KL "
             f"{self.mean_kl:.2e}, {self.equal_top1:.2%} have the same most probable token",
-            f"written by each, {self.records} answers: {self.equal_answers:.1%} equal; {self.objects} objects in both, "
-            f"{self.objects_apart} in one; {shift}{change}",
+            f"written by each: {self.written}",
         ]
 
 
@@ -179,14 +145,6 @@ def prove(
     first, second = replace(first, profile=profile), replace(second, profile=profile)
     one = _Trace.of(first, records, options, revision, None)
     two = _Trace.of(second, records, options, second_revision, one.forced)
-    pairs = list(zip(one.parsed, two.parsed, strict=True))
-    shifts = [coordinate_shifts(a, b) for a, b in pairs]
-    moved = np.concatenate([values for _, values in shifts])
-    common = sum(count for count, _ in shifts)
-    all_objects = sum(len(a.captions) + len(b.captions) for a, b in pairs)
-    same = [a.text == b.text for a, b in zip(one.predictions, two.predictions, strict=True)]
-    has_truth = any(record.captions for record in records) and first.mode == "dense"
-    f1 = [score(records, trace.predictions).objects.f1 for trace in (one, two)] if has_truth else None
     difference, kl, top1 = _logits_apart(one, two)
     return Proof(
         records=len(records),
@@ -194,12 +152,7 @@ def prove(
         max_logit_difference=difference,
         mean_kl=kl,
         equal_top1=top1,
-        equal_answers=sum(same) / len(same),
-        objects=common,
-        objects_apart=all_objects - 2 * common,
-        median_shift=float(np.median(moved)) if len(moved) else None,
-        p99_shift=float(np.percentile(moved, 99)) if len(moved) else None,
-        f1_change=f1[1] - f1[0] if f1 is not None else None,
+        written=AnswersApart.between(records, one.answers, two.answers),
     )
 
 
@@ -210,15 +163,13 @@ class _Trace:
     name: str
     """Folder or hub id of the model, or folder of its adapter."""
     forced: list[list[int]]
-    """For each record, the tokens of the answer that is forced, with the end token."""
+    """For each question, the tokens of the answer that is forced, with the end token."""
     hidden: list[torch.Tensor]
     """float32 (T, H): last hidden states before each forced token."""
     head: torch.nn.Module
     """Makes logits of them."""
-    predictions: list[Prediction]
+    answers: ReadAnswers
     """What the model writes by itself."""
-    parsed: list[Parsed]
-    """The same on the grid."""
 
     @classmethod
     def of(
@@ -235,27 +186,19 @@ class _Trace:
         engine = HfEngine.load(source, device=device, dtype="float32", revision=revision, batch_size=_BATCH)
         decoding = Decoding(max_new_tokens=options.max_new_tokens)
         predictor = Predictor(engine, engine.encoder, source.profile, source.mode, decoding)
-        questions = [_question(predictor, record, options) for record in records]
+        asked = [ask_record(predictor, record, root=options.root) for record in records]
+        questions = questions_of(asked)
         answers = predictor.answers(questions)
         if forced is None:
             forced = [[*(answer.token_ids or ()), engine.encoder.end_id] for answer in answers]
         hidden = [_hidden(engine, question, each) for question, each in zip(questions, forced, strict=True)]
-        triples = zip(questions, answers, records, strict=True)
-        profile, reasons = predictor.profile.answer, predictor.encoder.opens_reasoning
         return cls(
             name=str(source.adapter or source.model),
             forced=forced,
             hidden=hidden,
             head=engine.generator.model.lm_head,
-            predictions=[predictor.prediction(q, answer, r.image, r.origin) for q, answer, r in triples],
-            parsed=[parse(answer.text, profile, strict=False, reasoning=reasons) for answer in answers],
+            answers=ReadAnswers.of(predictor, asked, answers),
         )
-
-
-def _question(predictor: Predictor, record: Record, options: ProofOptions) -> Question:
-    source, rule = image_source(record, options.root), predictor.profile.sixteen_bit
-    image = decode_image(source, record.canvas, origin=record.origin, sixteen_bit=rule)
-    return predictor.question(image, record.origin)
 
 
 @torch.inference_mode()
@@ -291,25 +234,3 @@ def _chunks(one: _Trace, two: _Trace) -> Iterator[tuple[torch.Tensor, torch.Tens
                 if not torch.isfinite(values).all():
                     raise ConfigError(f"{trace.name} must give finite logits, and does not. Its weights are damaged")
             yield logits
-
-
-def coordinate_shifts(one: Parsed, two: Parsed) -> tuple[int, npt.NDArray[np.float64]]:
-    """Compare the objects of two answers that have the same text, kind and number of points, in the same order.
-
-    Args:
-        one: An answer on the grid.
-        two: Another one about the same image.
-
-    Returns:
-        How many such objects there are, and the differences of all their coordinates, float64 (2 * points,) in grid
-        units.
-    """
-    blocks = SequenceMatcher(None, _keys(one), _keys(two), autojunk=False).get_matching_blocks()
-    pairs = [(block.a + k, block.b + k) for block in blocks for k in range(block.size)]
-    mine, theirs = one.shapes.take([i for i, _ in pairs]), two.shapes.take([j for _, j in pairs])
-    return len(pairs), np.abs(mine.xy - theirs.xy).ravel()
-
-
-def _keys(parsed: Parsed) -> list[tuple[Any, ...]]:
-    counts = np.diff(parsed.shapes.offsets).tolist()
-    return list(zip(parsed.captions, parsed.shapes.kinds.tolist(), counts, strict=True))

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from dcap.answers.codec import parse
+from dcap.answers.codec import Parsed, parse
 from dcap.answers.object_scores import score_objects
 from dcap.answers.prediction import Prediction
 from dcap.answers.profile import ResolvedProfile
@@ -79,6 +79,11 @@ class Predictor:
         for name in ("grammar", "stop_repeats"):
             if self.mode == "summary" and getattr(self.decoding, name):
                 raise ConfigError(f"{name} must be left out for summaries, which have no format")
+
+    @property
+    def tiling(self) -> Tiling | None:
+        """How training cut large images, if it did; a summary is about the whole image."""
+        return None if self.mode == "summary" else self.profile.tiles
 
     def question(
         self, image: npt.NDArray[np.uint8], origin: Origin | None = None, window: TileWindow | None = None
@@ -172,6 +177,10 @@ class Predictor:
             source=source,
         )
 
+    def parsed(self, answer: Reply) -> Parsed:
+        """Return the objects of an answer on the grid, however it is written."""
+        return parse(answer.text, self.profile.answer, strict=False, reasoning=self.encoder.opens_reasoning)
+
     def _scores(self, answer: Reply, found: FoundObjects) -> tuple[float | None, ...]:
         """Return how sure the model was of each object; empty where the engine does not tell."""
         if answer.logprobs is None or answer.token_ids is None:
@@ -186,8 +195,7 @@ class Predictor:
         """Return the problem that the answer was ended at a repeated object, if it was."""
         if (most := self.decoding.stop_repeats) is None:
             return []
-        read = parse(answer.text, self.profile.answer, strict=False, reasoning=self.encoder.opens_reasoning)
-        place = first_repeat(read, most)
+        place = first_repeat(self.parsed(answer), most)
         if place is None:
             return []
         return [f"stopped behind object {place + 1}, which repeats an earlier one (stop_repeats: {most})"]
@@ -208,7 +216,7 @@ def predict_image(
         image: Path of an image file, a Pillow image, or uint8 (H, W, 3) RGB. The EXIF orientation of a file or a
             Pillow image is applied.
         tiling: Ask about the tiles of the image, and merge the answers; see `dcap.infer.tile_merge`. `None`: ask about
-            the whole image.
+            those of the training, or the whole image without any. A tile as large as the image is the whole image.
 
     Returns:
         Objects in pixels of the image as displayed (pixel-edge frame), the answer as it was written, what was wrong
@@ -221,6 +229,7 @@ def predict_image(
     """
     path = str(image) if isinstance(image, str | Path) else ""
     pixels = _as_rgb(image, predictor.profile.sixteen_bit)
+    tiling = tiling or predictor.tiling
     plan = None if tiling is None else tiling.plan(Canvas(*pixels.shape[:2]))
     questions = [predictor.question(pixels, window=window) for window in windows_of(plan)]
     replies = zip(questions, predictor.answers(questions), strict=True)

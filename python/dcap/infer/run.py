@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from dcap.answers.prediction import Prediction, read_predictions
 from dcap.core.config import to_tree
-from dcap.core.errors import CheckpointError, ConfigError, GeometryError, RecordError, ServerError
+from dcap.core.errors import CheckpointError, ConfigError, RecordError, ServerError
 from dcap.core.log import get_logger
 from dcap.core.manifest import digest_file
 from dcap.core.progress import LoggedProgress
@@ -20,17 +20,17 @@ from dcap.core.threads import map_in_threads
 from dcap.core.words import counted
 from dcap.evaluate.repeats import Pruning, prune
 from dcap.geometry.canvas import MAX_PIXELS
-from dcap.geometry.tiling import TilePlan, Tiling
+from dcap.geometry.tiling import Tiling
+from dcap.infer.asked_record import AskedRecord, ask_record, questions_of
 from dcap.infer.engine import Reply
 from dcap.infer.loading import EngineOptions, open_predictor
 from dcap.infer.prediction_file import LeftOut, PredictionFile, read_left_out, write_left_out
-from dcap.infer.predictor import AskedMode, Predictor, Question, joined, windows_of
+from dcap.infer.predictor import AskedMode, Predictor
 from dcap.infer.source import find_source
 from dcap.model.decoding import Decoding
 from dcap.records.checking import CheckedRecords, ImageRules, check_records
 from dcap.records.files.opening import open_source
-from dcap.records.images import decode_image
-from dcap.records.record import Origin, Record, image_source
+from dcap.records.record import Origin, Record
 from dcap.records.sixteen_bit import SixteenBit
 from dcap.view.draw import Pixels
 from dcap.view.sheet import Tile, answer_note, compare, contact_sheet
@@ -75,7 +75,8 @@ class PredictOptions:
     pruning: Pruning = field(default_factory=Pruning)
     """Objects that are left out of the predictions; the text of the answer keeps them."""
     tiling: Tiling | None = None
-    """Ask about the tiles of each image, and merge the answers. `None`: ask about whole images."""
+    """Ask about the tiles of each image, and merge the answers. `None`: about those of the training, or whole images
+    without any."""
     overwrite: bool = False
     """Start anew even if the prediction file exists."""
 
@@ -247,7 +248,7 @@ def _batches(
     They start at multiples of one size, so that a continued run has the batches of a whole one.
     """
     # A server makes batches of its own, and the tiles of an image are batches.
-    size = 1 if options.engine.is_server or options.tiling is not None else _AHEAD * options.engine.batch_size
+    size = 1 if options.engine.is_server or _is_cut(predictor, options) else _AHEAD * options.engine.batch_size
     batches = [range(start, min(start + size, total)) for start in range(first - first % size, total, size)]
     made = predict_batches(predictor, ([records[k] for k in wanted] for wanted in batches), options)
     with LoggedProgress(total, first, "images") as progress, closing(made):
@@ -273,21 +274,19 @@ def predict_batches(
     def answered(asked: _Asked) -> tuple[_Asked, list[Reply]]:
         if asked.bad and stop:
             raise asked.bad[min(asked.bad)]
-        return asked, predictor.answers(
-            [question for about in asked.questions.values() for question in about.questions]
-        )
+        return asked, predictor.answers(questions_of(asked.questions.values()))
 
     # Files of records are for one thread: this one reads them.
     asked = (_ask(predictor, batch, options) for batch in batches)
     # The tiles of one image are asked about at a time; memory is for no more.
-    made = map_in_threads(answered, asked, 1 if options.tiling is not None else predictor.engine.num_parallel)
+    made = map_in_threads(answered, asked, 1 if _is_cut(predictor, options) else predictor.engine.num_parallel)
     with closing(made):
         for batch, replies in made:
             lines, bad, left = [], dict(batch.bad), iter(replies)
             for k, about in batch.questions.items():
                 own = list(islice(left, len(about.questions)))
                 try:
-                    line = about.prediction(predictor, batch.records[k], own)
+                    line = about.prediction(predictor, own)
                     lines.append((prune(line, options.pruning), k))
                 except RecordError as problem:
                     bad[k] = problem
@@ -296,6 +295,11 @@ def predict_batches(
             for error in bad.values():
                 log.warning("left out: %s", error)
             yield lines, [(LeftOut.of_error(batch.records[k].origin, bad[k]), k) for k in sorted(bad)]
+
+
+def _is_cut(predictor: Predictor, options: PredictOptions) -> bool:
+    """Whether images are cut into tiles."""
+    return (options.tiling or predictor.tiling) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,50 +311,16 @@ class _Asked:
     bad: dict[int, RecordError]
 
 
-@dataclass(frozen=True, slots=True)
-class AskedRecord:
-    """The questions about one record: one, or one for each of its tiles."""
-
-    questions: list[Question]
-    plan: TilePlan | None
-    """The tiles. `None`: the image is not cut."""
-
-    def prediction(self, predictor: Predictor, record: Record, replies: Sequence[Reply]) -> Prediction:
-        """Return the prediction that the replies to the questions give.
-
-        Raises:
-            RecordError: The engine could not answer one of them.
-        """
-        pairs = zip(self.questions, replies, strict=True)
-        parts = [predictor.prediction(question, reply, record.image, record.origin) for question, reply in pairs]
-        return joined(parts, self.plan)
-
-
 def _ask(predictor: Predictor, records: Sequence[Record], options: PredictOptions) -> _Asked:
     asked = _Asked(records, {}, {})
     for k, record in enumerate(records):
         try:
-            asked.questions[k] = ask_record(predictor, record, options)
+            asked.questions[k] = ask_record(
+                predictor, record, tiling=options.tiling, root=options.root, max_image_pixels=options.max_image_pixels
+            )
         except RecordError as error:
             asked.bad[k] = error
     return asked
-
-
-def ask_record(predictor: Predictor, record: Record, options: PredictOptions) -> AskedRecord:
-    """Return the questions to the model about a record. Its image is decoded once.
-
-    Raises:
-        ImageError: The image cannot be decoded, or is too narrow for the model.
-        RecordError: The image's path leaves `root`, or it has too many tiles.
-    """
-    try:
-        plan = None if options.tiling is None else options.tiling.plan(record.canvas)
-    except GeometryError as error:
-        raise RecordError(f"{record.origin}: {error}") from None
-    source = image_source(record, options.root)
-    rule = predictor.profile.sixteen_bit
-    image = decode_image(source, record.canvas, options.max_image_pixels, record.origin, sixteen_bit=rule)
-    return AskedRecord([predictor.question(image, record.origin, window) for window in windows_of(plan)], plan)
 
 
 def prediction_sheet(

@@ -11,20 +11,18 @@ from dataclasses import dataclass, field, replace
 from itertools import islice, takewhile
 from pathlib import Path
 
-from dcap.answers.codec import Parsed, parse
 from dcap.core.errors import ConfigError, ServerError
 from dcap.core.log import get_logger
-from dcap.core.words import counted, show
+from dcap.core.words import show
+from dcap.infer.answers_apart import AnswersApart, ReadAnswers, are_equal
+from dcap.infer.asked_record import AskedRecord, ask_record, first_records, questions_of
 from dcap.infer.engine import Reply
-from dcap.infer.export_proof import coordinate_shifts
 from dcap.infer.loading import HF, EngineOptions, open_predictor
 from dcap.infer.openai_engine import RefusedSettingError
 from dcap.infer.predictor import Predictor
 from dcap.infer.source import ModelSource
 from dcap.model.decoding import Decoding
-from dcap.records.files.opening import open_source
-from dcap.records.images import decode_image
-from dcap.records.record import Record, image_source
+from dcap.records.record import Record
 
 log = get_logger(__name__)
 
@@ -42,7 +40,7 @@ class ServeCheckOptions:
     engine: EngineOptions
     """The server; and device, precision and batch size of the model in this process."""
     data: tuple[Path, ...]
-    """Files of records; only their images are used."""
+    """Files of records; their images are asked about, and their objects give F1."""
     num_records: int = 20
     """Only the first records are taken."""
     max_new_tokens: int = 4096
@@ -64,19 +62,15 @@ class ServeCheckOptions:
             ConfigError: There is none.
             RecordError: A file cannot be read, or a record breaks the contract.
         """
-        files = map(open_source, self.data)
-        found = list(islice((file[i] for file in files for i in range(len(file))), self.num_records))
-        if not found:
-            raise ConfigError("--data must hold at least one record, not none")
-        return found
+        return first_records(self.data, self.num_records)
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerGap:
-    """An image about which a server answers otherwise."""
+    """A question that a server answers otherwise."""
 
     record: str
-    """File and line of the record."""
+    """File and line of the record, and its tile."""
     equal_tokens: int
     """Tokens, or characters where the server tells no tokens, before the answers part."""
     here: str
@@ -91,16 +85,12 @@ class ServeCheck:
 
     records: int
     """Images that both were asked about."""
-    objects: int
-    """Objects with the same text, kind and number of points in both answers, in the same order."""
-    objects_apart: int
-    """Objects that only one of the answers has."""
-    largest_shift: float | None
-    """Largest difference of a coordinate of the same object, in grid units. `None`: there is none."""
+    written: AnswersApart
+    """How far the answers are apart."""
     largest_logprob_gap: float | None
     """Largest difference of the log-probability of an equal token. `None`: the server tells none."""
     gaps: tuple[AnswerGap, ...] = field(default=())
-    """Images whose answers differ."""
+    """Questions whose answers differ."""
 
     @property
     def passes(self) -> bool:
@@ -109,16 +99,11 @@ class ServeCheck:
 
     def lines(self) -> list[str]:
         """Return the figures in words."""
-        equal = self.records - len(self.gaps)
-        shift = "no object in common"
-        if self.largest_shift is not None:
-            shift = f"coordinates shift by {self.largest_shift:g} grid units at most"
         scores = "" if self.largest_logprob_gap is None else (
             f"; log-probabilities of equal tokens differ by {self.largest_logprob_gap:.2e} at most"
         )  # fmt: skip
         return [
-            f"{equal} of {counted(self.records, 'answer')} equal; {counted(self.objects, 'object')} in both, "
-            f"{self.objects_apart} in one; {shift}{scores}",
+            f"{self.written}{scores}",
             *(f"{gap.record}: equal up to {gap.equal_tokens}, then here {show(gap.here, _SHOWN)} and on the server "
               f"{show(gap.there, _SHOWN)}" for gap in self.gaps),
         ]  # fmt: skip
@@ -148,76 +133,44 @@ def check_server(source: ModelSource, options: ServeCheckOptions) -> ServeCheck:
         log.warning("log-probabilities are not compared: %s refuses logprobs", engine.server())
         decoding = replace(decoding, logprobs=False)
         there = open_predictor(source, engine, decoding)
-    theirs = _answers(there, records, options)
+    asked = [ask_record(there, record, root=options.root) for record in records]
+    theirs = _answers(there, asked)
     here = open_predictor(source, replace(options.engine, engine=HF).resolved(), decoding)
-    return compare_replies(here, records, _answers(here, records, options), theirs)
+    return compare_answers(asked, _answers(here, asked), theirs)
 
 
-def compare_replies(
-    predictor: Predictor, records: Sequence[Record], here: Sequence[Reply], there: Sequence[Reply]
-) -> ServeCheck:
-    """Compare the answers of two engines to the same questions.
+def compare_answers(asked: Sequence[AskedRecord], here: ReadAnswers, there: ReadAnswers) -> ServeCheck:
+    """Compare the answers of two engines.
 
     Args:
-        predictor: Reads the answers.
-        records: The records behind the questions.
+        asked: The questions to both.
         here: Answers of the engine that is trusted.
         there: Answers of the engine in question.
     """
-    gaps: list[AnswerGap] = []
-    shifts: list[float] = []
-    scores: list[float] = []
-    common = apart = 0
-    for record, one, two in zip(records, here, there, strict=True):
-        if (gap := _gap(record, one, two)) is not None:
-            gaps.append(gap)
-        scores += _logprob_gaps(one, two)
-        if predictor.mode == "dense":
-            a, b = _parsed(predictor, one), _parsed(predictor, two)
-            number, moved = coordinate_shifts(a, b)
-            common += number
-            apart += len(a.captions) + len(b.captions) - 2 * number
-            shifts += moved.tolist()
+    records, pairs = [each.record for each in asked], list(zip(here.replies, there.replies, strict=True))
+    names = [name for each in asked for name in each.names]
+    gaps = [_gap(name, *pair) for name, pair in zip(names, pairs, strict=True) if not are_equal(*pair)]
     return ServeCheck(
         records=len(records),
-        objects=common,
-        objects_apart=apart,
-        largest_shift=max(shifts, default=None),
-        largest_logprob_gap=max(scores, default=None),
+        written=AnswersApart.between(records, here, there),
+        largest_logprob_gap=max((gap for pair in pairs for gap in _logprob_gaps(*pair)), default=None),
         gaps=tuple(gaps),
     )
 
 
-def _answers(predictor: Predictor, records: Sequence[Record], options: ServeCheckOptions) -> list[Reply]:
-    rule = predictor.profile.sixteen_bit
-    images = (
-        decode_image(image_source(record, options.root), record.canvas, origin=record.origin, sixteen_bit=rule)
-        for record in records
-    )
-    questions = [predictor.question(image, record.origin) for image, record in zip(images, records, strict=True)]
-    replies = predictor.answers(questions)
-    for record, reply in zip(records, replies, strict=True):
+def _answers(predictor: Predictor, asked: Sequence[AskedRecord]) -> ReadAnswers:
+    replies = predictor.answers(questions_of(asked))
+    for name, reply in zip([name for each in asked for name in each.names], replies, strict=True):
         if reply.finish == "error":
-            raise ServerError(f"{record.origin}: {reply.error}")
-    return replies
+            raise ServerError(f"{name}: {reply.error}")
+    return ReadAnswers.of(predictor, asked, replies)
 
 
-def _parsed(predictor: Predictor, reply: Reply) -> Parsed:
-    reasons = predictor.encoder.opens_reasoning
-    return parse(reply.text, predictor.profile.answer, strict=False, reasoning=reasons)
-
-
-def _gap(record: Record, one: Reply, two: Reply) -> AnswerGap | None:
-    if one.token_ids is None or two.token_ids is None:
-        number = _equal(one.text, two.text)
-        same = one.text == two.text
-    else:
+def _gap(name: str, one: Reply, two: Reply) -> AnswerGap:
+    begin = number = _equal(one.text, two.text)
+    if one.token_ids is not None and two.token_ids is not None:
         number = _equal(one.token_ids, two.token_ids)
-        same = one.token_ids == two.token_ids
-    if same and one.finish == two.finish:
-        return None
-    begin = _equal(one.text, two.text)
-    return AnswerGap(str(record.origin), number, one.text[begin:], two.text[begin:])
+    return AnswerGap(name, number, one.text[begin:], two.text[begin:])
 
 
 def _logprob_gaps(one: Reply, two: Reply) -> list[float]:
