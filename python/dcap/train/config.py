@@ -21,6 +21,7 @@ from dcap.data.config import DataConfig, Split, resolve_profile
 from dcap.data.epoch import EpochRules
 from dcap.data.steps import RowCost
 from dcap.model.config import ModelConfig
+from dcap.records.files.generated import is_generated
 from dcap.records.files.opening import ENDINGS, expand_sources
 from dcap.records.preprocess import Chain
 from dcap.train.other_names import OTHER_NAMES
@@ -324,7 +325,7 @@ def _check_files(config: RunConfig) -> None:
             named = [(f"data.{split}", name) for entry in data.entries(split) for name in entry.files(split)]
         for where, name in named:
             try:
-                missing = not all(map(os.path.exists, expand_sources([name])))
+                missing = not all(os.path.exists(path) or is_generated(path) for path in expand_sources([name]))
             except ConfigError as error:
                 raise ConfigError(f"{where}: {error}") from None
             if missing:

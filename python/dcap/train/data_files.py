@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dcap.core.errors import CheckpointError, RecordError
+from dcap.records.files.generated import is_generated
 
 WHOLE_BYTES = 1 << 30
 """So many bytes of all files of a split together are read; of larger ones, blocks at even distances."""
@@ -23,7 +24,7 @@ Files = list[dict[str, Any]]
 def data_files(paths: Sequence[Path], whole_bytes: int = WHOLE_BYTES) -> Files:
     """Return what tells the files of a split, or of the adapter that training begins with, from others.
 
-    Times do not count: a copy has another one.
+    Times do not count: a copy has another one. Records that are made are told apart by their name with its options.
 
     Args:
         paths: The files.
@@ -34,6 +35,10 @@ def data_files(paths: Sequence[Path], whole_bytes: int = WHOLE_BYTES) -> Files:
     """
     share, found = max(2 * _BLOCK, whole_bytes // max(1, len(paths))), []
     for path in paths:
+        if is_generated(path):
+            name = str(path)
+            found.append({"file": name, "size": 0, "sha256": hashlib.sha256(name.encode()).hexdigest()})
+            continue
         try:
             found.append({"file": str(path), "size": path.stat().st_size, "sha256": _digest(path, share)})
         except OSError as error:
@@ -63,8 +68,10 @@ def changed_files(saved: Files, current: Files) -> str | None:
     if not changed:
         return None
     old, new = changed[0]
-    size = f"had {old['size']} bytes and has {new['size']}" if old["size"] != new["size"] else "has other bytes"
     more = f" ({len(changed)} files changed)" if len(changed) > 1 else ""
+    if is_generated(old["file"]) or is_generated(new["file"]):
+        return f"{new['file']} stands where {old['file']} stood{more}"
+    size = f"had {old['size']} bytes and has {new['size']}" if old["size"] != new["size"] else "has other bytes"
     return f"{new['file']} {size}{more}"
 
 

@@ -1,7 +1,7 @@
 """Opening annotation files: the names that a user may write, the files that they mean, and the reader of each file.
 
 Owns bundled data (``builtin:``), wildcards, ranges, folders and the endings of names. The readers that need optional
-packages are imported when such a file is opened.
+packages are imported when such a file is opened. `dcap.records.files.generated` opens records that are made.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import numpy as np
 
 from dcap.core.errors import ConfigError, RecordError, nearest_hint
 from dcap.core.words import counted
+from dcap.records.files.generated import PREFIX, RECORD_SOURCES, is_generated, open_generated
 from dcap.records.files.jsonl import JsonlFile
 from dcap.records.files.source import RecordSource, names_of, row_of
 from dcap.records.files.tar_shard import TarShard
 from dcap.records.record import COMPRESSIONS, Record
 
-PREFIX = "builtin:"
 MAX_FILES = 100_000
 """Most files that one range may name."""
 _TEXTS = (".jsonl", ".ndjson", ".json")
@@ -84,7 +84,7 @@ def open_records(names: str | Path | Sequence[str | Path]) -> Records:
 
 
 def open_source(path: str | Path) -> RecordSource:
-    """Open one annotation file by the ending of its name.
+    """Open one annotation file by the ending of its name, or records that are made.
 
     ::
 
@@ -92,11 +92,16 @@ def open_source(path: str | Path) -> RecordSource:
         .jsonl.gz  .jsonl.zst     the same, compressed; decompressed once, to a file beside it
         .parquet                  one record per row
         .tar                      one record per sample, a WebDataset shard
+        builtin:NAME?OPTIONS      made by code; see `dcap.records.files.generated`
 
     Raises:
         RecordError: The name has another ending, or the file cannot be read.
+        ConfigError: As `open_generated`.
+        PluginError: As `open_generated`.
         MissingPackageError: The file needs a package that is not installed.
     """
+    if is_generated(path):
+        return open_generated(str(path))
     path = Path(path)
     if not is_known(path.name):
         archive = path.name.lower().endswith(_ARCHIVES)
@@ -128,27 +133,33 @@ def _other_tool(ending: str) -> str:
 
 
 def is_known(path: str | Path) -> bool:
-    """Whether the name is that of a file that can be read."""
-    return str(path).endswith(ENDINGS)
+    """Whether the name is that of a file that can be read, or of records that are made."""
+    return str(path).endswith(ENDINGS) or is_generated(path)
 
 
 def resolve_data(path: str) -> Path:
-    """Return the file that a name means.
+    """Return the file that a name means. The name of records that are made stays as it is.
 
     Args:
-        path: ``builtin:NAME`` for bundled data, such as ``builtin:photos/train.jsonl``. Any other name is a path.
+        path: ``builtin:NAME`` for bundled data, such as ``builtin:photos/train.jsonl``, or for records that are made,
+            such as ``builtin:scenes?num=500``. Any other name is a path.
 
     Raises:
-        ConfigError: No bundled file has that name.
+        ConfigError: No bundled file and no source of records has that name, or the source refuses its options.
+        PluginError: A source of another package failed.
     """
     if not path.startswith(PREFIX):
         return Path(path)
     assets = Path(str(resources.files("dcap") / "assets"))
     known = {p.relative_to(assets).as_posix(): p for p in sorted(assets.rglob("*.jsonl"))}
     name = path.removeprefix(PREFIX)
-    if name not in known:
-        raise ConfigError(f"{path!r} must name bundled data{nearest_hint(name, known)}")
-    return known[name]
+    if name in known:
+        return known[name]
+    kind = name.partition("?")[0]
+    if kind not in RECORD_SOURCES:
+        raise ConfigError(f"{path!r} must name bundled data{nearest_hint(kind, [*known, *RECORD_SOURCES])}")
+    open_generated(path)
+    return Path(path)
 
 
 def expand_sources(names: Sequence[str | Path]) -> list[Path]:
@@ -158,6 +169,7 @@ def expand_sources(names: Sequence[str | Path]) -> list[Path]:
 
         train.jsonl                     the file; whether it exists is seen when it is opened
         builtin:photos/train.jsonl      a bundled file
+        builtin:scenes?num=500          records that are made, by this name
         data/*.jsonl.gz                 every file that matches; ** goes through folders
         shards/train-{0000..0127}.tar   every number of the range; all of these files must exist
         shards                          every file of the folder with a known ending, except hidden ones
