@@ -18,6 +18,7 @@ from dcap.augment.fit import fit_canvas
 from dcap.augment.plan import Plan
 from dcap.augment.policy import DropRules, Skip, View, Warp
 from dcap.augment.rendering import render
+from dcap.augment.texts import Texts
 from dcap.augment.walk import Walk
 from dcap.core import registry
 from dcap.core.errors import ConfigError, GeometryError
@@ -142,7 +143,7 @@ def test_an_expansion_that_is_not_drawn_saves_nothing() -> None:
 def test_parts_that_are_kept_apart_count_by_themselves() -> None:
     arch = ShapeArray.from_objects([{"poly": [0, 50, 0, 0, 90, 0, 90, 50, 80, 50, 80, 10, 40, 10, 40, 50]}])
     whole = area_or_length(arch)[0]
-    walk = Walk.start(CANVAS, arch, ("arch",), "polygon", "all")
+    walk = Walk.start(CANVAS, arch, Texts(("arch",)), "polygon", "all")
     legs = walk.warped(Warp(Affine.translation(0, -20), CANVAS, ""), "up", cut=True)
     assert isinstance(legs, Walk)
     assert len(legs.shapes) == 2
@@ -155,7 +156,7 @@ def test_parts_that_are_kept_apart_count_by_themselves() -> None:
 def test_a_label_counts_by_what_it_shows() -> None:
     arch = ShapeArray.from_objects([{"poly": [0, 50, 0, 0, 90, 0, 90, 50, 80, 50, 80, 10, 40, 10, 40, 50]}])
     whole = area_or_length(arch)[0]
-    walk = Walk.start(CANVAS, arch, ("arch",), "polygon", "largest")
+    walk = Walk.start(CANVAS, arch, Texts(("arch",)), "polygon", "largest")
     up = Warp(Affine.translation(0, -20), CANVAS, "")
     leg = walk.warped(up, "up", cut=True)
     assert isinstance(leg, Walk)
@@ -172,7 +173,7 @@ def test_a_label_counts_by_what_it_shows() -> None:
 @pytest.mark.parametrize("split_policy", ["largest", "all"])
 def test_a_line_that_would_be_cut_in_two_forbids_the_crop(split_policy: Literal["largest", "all"]) -> None:
     hat = ShapeArray.from_objects([{"line": [0, 90, 70, 90, 80, 10, 90, 90, 160, 90]}])
-    walk = Walk.start(CANVAS, hat, ("hat",), "polygon", split_policy)
+    walk = Walk.start(CANVAS, hat, Texts(("hat",)), "polygon", split_policy)
     cut = Warp(Affine.translation(0, -20), CANVAS, "", DropRules(skip_if_line=True))
     assert walk.warped(cut, "up", cut=True) == Skip("a line would be cut")
 

@@ -11,6 +11,7 @@ from shapely.affinity import affine_transform
 
 from dcap.augment import AugmentResult, Pipeline
 from dcap.augment.policy import Copy, DropRules, Patch, Warp
+from dcap.augment.texts import Texts
 from dcap.augment.walk import Walk
 from dcap.core.random import generator
 from dcap.geometry import Affine, Canvas, ShapeArray, area_or_length
@@ -39,7 +40,7 @@ PASTE = {"name": "small_object_zoom_paste", "params": {"overlap_threshold": 0.9,
 
 
 def start(shapes: ShapeArray, split: Literal["largest", "all"] = "largest") -> Walk:
-    return Walk.start(CANVAS, shapes, tuple(f"object {i}" for i in range(len(shapes))), "polygon", split)
+    return Walk.start(CANVAS, shapes, Texts(tuple(f"object {i}" for i in range(len(shapes)))), "polygon", split)
 
 
 def moved(walk: Walk, dx: float, dy: float, **rules: Any) -> Walk:

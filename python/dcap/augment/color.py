@@ -11,7 +11,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import ClassVar, Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -135,6 +135,7 @@ class PowerCurve(TableStep):
         exponent: Above 0; below 1 brightens, above 1 darkens.
     """
 
+    keeps_colors: ClassVar[bool] = True
     exponent: float
 
     def __post_init__(self) -> None:
@@ -173,6 +174,7 @@ class FewerBits(TableStep):
         bits: Number of bits to keep, 1..8.
     """
 
+    keeps_colors: ClassVar[bool] = True
     bits: int
 
     def __post_init__(self) -> None:
@@ -233,6 +235,35 @@ class HsvScale(PixelStep):
     def code(self) -> KernelCode:
         """Return the step as the kernel takes it."""
         return KernelCode(_HSV, (self.hue_deg % 360.0 / 60.0, self.saturation, self.value))
+
+
+MOST_HUE_SHIFT: Final = 15.0
+"""Degrees by which names of colours stay true."""
+LEAST_SATURATION: Final = 0.5
+"""Share of saturation with which names of colours stay true."""
+LEAST_GAIN: Final = 0.2
+"""Gain of the values with which names of colours stay true."""
+
+
+def alters_colors(steps: Sequence[ColorStep]) -> bool:
+    """Whether names of colours may be false after some steps, taken together.
+
+    Hue that turns by more than 15 degrees, saturation that falls below a half, values that fall below a fifth, and
+    inverted values alter them. A step of another package does, unless its class has ``keeps_colors = True``.
+    """
+    hue, saturation, gain = 0.0, 1.0, 1.0
+    for step in steps:
+        if isinstance(step, Hue | HsvScale):
+            hue += step.shift_deg if isinstance(step, Hue) else step.hue_deg
+        if isinstance(step, Saturation | HsvScale):
+            saturation *= step.factor if isinstance(step, Saturation) else step.saturation
+        if isinstance(step, Levels | HsvScale):
+            gain *= step.gain if isinstance(step, Levels) else step.value
+        known = isinstance(step, Hue | HsvScale | Saturation | Levels) or getattr(step, "keeps_colors", False)
+        if not known and not (isinstance(step, Inversion) and step.threshold == len(VALUES)):
+            return True
+    turned = abs((hue + 180.0) % 360.0 - 180.0)
+    return turned > MOST_HUE_SHIFT or saturation < LEAST_SATURATION or gain < LEAST_GAIN
 
 
 def rounded(values: npt.NDArray[np.float64]) -> Table:

@@ -6,6 +6,7 @@ import itertools
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from dcap.augment.word_tables import WORD_TABLES, Language
 from dcap.core.config import check_fields
 from dcap.core.errors import ConfigError
 
@@ -48,6 +49,55 @@ class Completeness:
         # Cut at `partial` first: it may contain `complete`, as "incomplete" does.
         parts = caption.split(self.partial)
         return self.partial.join(part.replace(self.complete, self.partial) for part in parts)
+
+
+@dataclass(frozen=True)
+class WordsConfig:
+    """How the words of a sample stay true when its image is turned, mirrored, recoloured or cropped.
+
+    The words are those of captions, attributes and the summary. ``dcap guide words`` lists them.
+    """
+
+    languages: tuple[Language, ...] = ("en", "zh")
+    """Languages whose words are known. Empty: only the own words below."""
+    mirror: Literal["swap", "skip", "keep"] = "swap"
+    """What happens when an op would make words of direction false, such as "left" in a mirrored image. ``swap``: the
+    text says the opposite. ``skip``: the op does not act. ``keep``: nothing; the text is false."""
+    colour: Literal["skip", "keep"] = "skip"
+    """What happens when an op would make names of colours false. ``skip``: the op does not act. ``keep``: nothing."""
+    readable_text: Literal["auto", "always", "never"] = "auto"
+    """Which images are never mirrored, because their writing could not be read. ``auto``: those of samples whose texts
+    quote what is written; ``always``: all; ``never``: no image is held back."""
+    summary_crop: Literal["skip", "allow"] = "skip"
+    """What happens when an op would drop or copy objects in summary mode. ``skip``: the op does not act, because the
+    summary may speak of them. ``allow``: it acts."""
+    left_right: tuple[tuple[str, str], ...] = ()
+    """Own pairs of words that a mirror image swaps, such as ``[port, starboard]``. Quarter turns skip samples that have
+    them."""
+    top_bottom: tuple[tuple[str, str], ...] = ()
+    """Own pairs of words that an image upside down swaps, such as ``[ceiling, floor]``."""
+    colours: tuple[str, ...] = ()
+    """Own names of colours."""
+    exceptions: tuple[str, ...] = ()
+    """Own texts in which such words mean something else and stay, such as ``Left Bank``. A word alone is kept wherever
+    it is."""
+    text_keys: tuple[str, ...] = ()
+    """Own keys before what can be read in the image: ``sign`` for ``sign: STOP``, ``sign=STOP``, or an attribute."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        for name in ("colours", "exceptions", "text_keys"):
+            if not all(text.strip() for text in getattr(self, name)):
+                raise ConfigError(f"{name} must be texts of at least one letter")
+        known = {w for each in self.languages for row in WORD_TABLES[each].sides for w in row if w is not None}
+        for name in ("left_right", "top_bottom"):
+            for i, pair in enumerate(getattr(self, name)):
+                for word in map(str.lower, pair):
+                    taken = sorted(known & {word, *word.replace("-", " ").replace("_", " ").split(), *word})
+                    if not word.strip() or taken:
+                        why = f"hold {taken[0]!r}, which has a pair already" if taken else "be empty"
+                        raise ConfigError(f"{name}[{i}] must be two words of their own, and {word!r} must not {why}")
+                    known.add(word)
 
 
 @dataclass(frozen=True)
@@ -105,6 +155,8 @@ class AugmentConfig:
     completeness: Completeness | None = None
     """Words that say whether an object is wholly visible. A crop with a ``completeness_threshold`` replaces
     ``complete`` by ``partial``. `null`: texts are not rewritten."""
+    words: WordsConfig = field(default_factory=WordsConfig)
+    """How captions, attributes and summaries stay true: "left" in a mirrored image becomes "right"."""
     curriculum: tuple[PhaseConfig, ...] = ()
     """Phases of the training, in order. Each moves numbers of the ops to new values."""
 

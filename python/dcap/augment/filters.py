@@ -6,6 +6,7 @@ The first two see the image with its border pixels repeated in the area that bec
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -25,6 +26,7 @@ class Stretch:
         cutoff: Share of pixels to ignore at the dark end of each channel, and as many at the bright end, 0..0.5.
     """
 
+    keeps_colors: ClassVar[bool] = True
     cutoff: float
 
     def __post_init__(self) -> None:
@@ -53,6 +55,7 @@ class LocalContrast:
         tile_grid: Rows and columns of tiles, 1 to `MAX_TILES` each.
     """
 
+    keeps_colors: ClassVar[bool] = True
     clip_limit: float
     tile_grid: tuple[int, int]
 
@@ -79,6 +82,7 @@ class SharpnessBlend:
         factor: 0 is smooth, 1 leaves the image as it is, above 1 sharpens.
     """
 
+    keeps_colors: ClassVar[bool] = True
     factor: float
 
     def apply(self, image: Image) -> Image:

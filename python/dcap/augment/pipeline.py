@@ -6,6 +6,7 @@ Owns the walk over the ops. It tracks the shapes and the visible region, and end
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,14 +16,17 @@ import numpy as np
 from dcap.augment.color import ColorStep
 from dcap.augment.config import AugmentConfig
 from dcap.augment.fit import MULTIPLE
-from dcap.augment.plan import AugmentResult, Plan
+from dcap.augment.lexicon import lexicon_of
+from dcap.augment.plan import AugmentResult, Interpolation, Plan
 from dcap.augment.policy import NO_RULES, Copy, DropRules, Recolor, SizesCanvas, Skip, Transform, Warp
 from dcap.augment.rendering import render
 from dcap.augment.scene import Scene
 from dcap.augment.schedule import Curriculum, TrainingStep
 from dcap.augment.stages import Stage, build_stages
 from dcap.augment.telemetry import Telemetry
+from dcap.augment.texts import Change, Texts
 from dcap.augment.walk import Walk
+from dcap.augment.word_rules import NO_WORDS, Ban, WordRules
 from dcap.core.config import build
 from dcap.core.errors import PluginError
 from dcap.core.log import get_logger
@@ -89,6 +93,8 @@ class Pipeline:
         captions: Sequence[str] | None = None,
         fit: Fit | None = None,
         *,
+        attributes: Sequence[Any] = (),
+        summary: str | None = None,
         window: TileWindow | None = None,
         window_rules: DropRules = NO_RULES,
     ) -> AugmentResult:
@@ -100,6 +106,9 @@ class Pipeline:
             rng: The only source of chance, such as ``numpy.random.default_rng(seed)``; or the seed alone.
             captions: N texts; empty ones when not given.
             fit: The model's own resize, fused as the last geometric step. `None`: the canvas of the last op stays.
+            attributes: N values of JSON, whose texts stay true as captions do; or none.
+            summary: Text about the whole image, if the sample has one. Its objects are then neither dropped nor copied,
+                see ``augmentation.words.summary_crop``.
             window: The part of the image that the sample shows. It is cut out before the first op. `None`: all of it.
             window_rules: Which objects of the window stay.
 
@@ -110,31 +119,27 @@ class Pipeline:
             PluginError: An op returned something else than an effect.
         """
         rng = np.random.default_rng(rng)
-        texts = tuple(captions) if captions is not None else ("",) * len(shapes)
-        rules = self.config
-        walk = Walk.start(canvas, shapes, texts, rules.box_policy, rules.split_policy, rules.completeness)
-        done = _Done(len(shapes), self.values)
+        bypassed = bool(rng.random() < self.config.bypass_prob)
+        stages = () if bypassed else self.stages
+        names = tuple(captions) if captions is not None else ("",) * len(shapes)
+        texts = Texts(names, tuple(attributes), summary, self.config.completeness)
+        rules = WordRules.of(texts, self.config.words) if stages else NO_WORDS
+        if rules.swaps:
+            texts = replace(texts, lexicon=lexicon_of(self.config.words))
+        expands = any(stage.is_last_expansion and stage.prob == 1.0 for stage in stages)
+        done = _Done(len(shapes), self.values, rules, expands)
+        walk = Walk.start(canvas, shapes, texts, self.config.box_policy, self.config.split_policy)
         if window is not None:
             walk = walk.windowed(window, window_rules)
             done.num_objects = len(np.unique(walk.source_index)) + len(walk.dropped)
-        bypassed = bool(rng.random() < rules.bypass_prob)
-        for stage in () if bypassed else self.stages:
+        for stage in stages:
             walk = done.draw(stage, walk, rng)
         walk = walk.cut().labelled()
         walk = walk if fit is None else walk.resized(fit(walk.canvas))
-        plan = Plan(
-            source=canvas,
-            canvas=walk.canvas,
-            affine=walk.affine,
-            region=walk.region,
-            color=tuple(done.color),
-            interpolation=rules.interpolation if done.applied else "model",
-            steps=tuple(done.words),
-            pastes=walk.pastes,
-            window=window,
-        )
+        plan = done.plan(walk, canvas, window, self.config.interpolation)
         telemetry = done.telemetry(walk, bypassed)
-        scene = Scene(walk.canvas, walk.shapes, walk.captions)
+        summary = walk.texts.summary_of(walk.turn)
+        scene = Scene(walk.canvas, walk.shapes, walk.captions, None, walk.attributes, summary)
         return AugmentResult(scene, walk.source_index, walk.visible_fraction, walk.is_copy, plan, telemetry)
 
     def log_canvas_fit(self) -> None:
@@ -158,7 +163,8 @@ class Pipeline:
 
     def __call__(self, scene: Scene, rng: np.random.Generator | int, fit: Fit | None = None) -> AugmentResult:
         """Plan a scene and, when it has pixels, render it."""
-        result = self.plan(scene.canvas, scene.shapes, rng, scene.captions, fit)
+        texts: dict[str, Any] = {"attributes": scene.attributes, "summary": scene.summary}
+        result = self.plan(scene.canvas, scene.shapes, rng, scene.captions, fit, **texts)
         if scene.image is None:
             return result
         return replace(result, scene=replace(result.scene, image=render(scene.image, result.plan)))
@@ -170,10 +176,14 @@ class _Done:
 
     num_objects: int
     curriculum: Mapping[str, float]
+    rules: WordRules
+    expands: bool
+    """Whether the last expansion is sure to come, so that what waits for it is not lost."""
     color: list[ColorStep] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
     applied: list[str] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    word_skips: Counter[str] = field(default_factory=Counter)
 
     def draw(self, stage: Stage, walk: Walk, rng: np.random.Generator) -> Walk:
         """Draw one op and return the state after it.
@@ -187,8 +197,14 @@ class _Done:
         effect = stage.op.sample(walk, rng)
         if not isinstance(effect, Transform):
             raise PluginError(f"op {stage.name} must return a Warp, Copy, Recolor or Skip, not {effect!r}")
+        effect = self._unless(self.rules.ban(effect, walk.affine, self.color)) or effect
         if isinstance(effect, Warp):
             moved = walk.warped(effect, stage.name, cut=effect.cuts or not stage.keeps_outside)
+            if isinstance(moved, Walk) and self.rules.keeps_objects:
+                waits = stage.keeps_outside and self.expands
+                seen = moved if waits else moved.cut(effect.rules, stage.name)
+                ban = self.rules.ban_of_drops(len(seen.dropped) - len(walk.dropped))
+                moved = self._unless(ban) or moved
             effect = moved if isinstance(moved, Skip) else effect
             walk = walk if isinstance(moved, Skip) else moved
         if isinstance(effect, Skip):
@@ -202,6 +218,28 @@ class _Done:
         self.words.append(f"{stage.name}: {effect.words}")
         return walk
 
+    def _unless(self, ban: Ban | None) -> Skip | None:
+        """Return what a ban makes of an op, and count its words. `None`: there is no ban."""
+        if ban is None:
+            return None
+        self.word_skips.update(ban.words)
+        return Skip(ban.reason)
+
+    def plan(self, walk: Walk, source: Canvas, window: TileWindow | None, interpolation: Interpolation) -> Plan:
+        """Return the plan of the sample, given its state at the end."""
+        return Plan(
+            source=source,
+            canvas=walk.canvas,
+            affine=walk.affine,
+            region=walk.region,
+            color=tuple(self.color),
+            interpolation=interpolation if self.applied else "model",
+            steps=tuple(self.words),
+            pastes=walk.pastes,
+            window=window,
+            words=tuple(sorted(walk.changes())),
+        )
+
     def telemetry(self, walk: Walk, bypassed: bool) -> Telemetry:
         """Return counts and reasons of the sample, given its state at the end."""
         return Telemetry(
@@ -213,4 +251,13 @@ class _Done:
             bypassed=bypassed,
             num_pasted=int(walk.is_copy.sum()),
             curriculum=self.curriculum,
+            word_swaps=_by_old_word(walk.changes()),
+            word_skips=dict(self.word_skips),
         )
+
+
+def _by_old_word(changes: Mapping[Change, int]) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for (old, _), number in changes.items():
+        counts[old] += number
+    return dict(counts)

@@ -25,7 +25,8 @@ MAX_PASTES = 1000
 MAX_SIDE = 1 << 16
 MAX_POINTS = 1000
 MAX_COORDINATE = 1e9
-"""Limits for a plan from a file: colour steps, pastes, sides, points of an outline, coordinates."""
+MAX_WORDS = 1000
+"""Limits for a plan from a file: colour steps, pastes, sides, points of an outline, coordinates, words."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -61,6 +62,8 @@ class Plan:
         steps: The changes in words.
         pastes: Parts of the source that the image shows a second time. Later ones cover earlier ones.
         window: The part of the source that is cut out before anything else. `None`: all of it.
+        words: Words of direction that the texts of the source have, and the words that the final texts have in their
+            place; in lower case.
     """
 
     source: Canvas
@@ -72,6 +75,7 @@ class Plan:
     steps: tuple[str, ...]
     pastes: tuple[Paste, ...] = ()
     window: TileWindow | None = None
+    words: tuple[tuple[str, str], ...] = ()
 
     @property
     def decode_shrink(self) -> int:
@@ -87,7 +91,8 @@ class Plan:
         source = f"{self.source.width}x{self.source.height}"
         tile = "" if self.window is None else f", tile {self.window}"
         head = f"{source}{tile} -> {self.canvas.width}x{self.canvas.height}"
-        return "\n".join([head, *(self.steps or ("no augmentation",))])
+        words = [f"words: {', '.join(f'{old} -> {new}' for old, new in self.words)}"] if self.words else []
+        return "\n".join([head, *(self.steps or ("no augmentation",)), *words])
 
     def to_json(self) -> str:
         """Return the plan as JSON. `from_json` reads it back as a plan that renders the same pixels.
@@ -108,7 +113,8 @@ class Plan:
         tree = {name: to_tree(getattr(self, name)) for name in names}
         pastes = [{"affine": to_tree(paste.affine), "region": paste.region.tolist()} for paste in self.pastes]
         window = {} if self.window is None else {"window": to_tree(self.window)}
-        return {**tree, "region": self.region.tolist(), "pastes": pastes, "color": color, **window}
+        words = {"words": to_tree(self.words)} if self.words else {}
+        return {**tree, "region": self.region.tolist(), "pastes": pastes, "color": color, **window, **words}
 
     @classmethod
     def from_json(cls, text: str, where: str = "plan") -> Plan:
@@ -155,6 +161,7 @@ class Plan:
             steps=tree.steps,
             pastes=pastes,
             window=tree.window,
+            words=tree.words,
         )
 
 
@@ -181,6 +188,7 @@ class _PlanTree:
     steps: tuple[str, ...]
     pastes: tuple[_PasteTree, ...] = ()
     window: TileWindow | None = None
+    words: tuple[tuple[str, str], ...] = ()
 
 
 def _points(region: tuple[tuple[float, float], ...]) -> npt.NDArray[np.float64]:
@@ -200,6 +208,8 @@ def _check_bounds(tree: _PlanTree, where: str) -> None:
             raise ConfigError(f"{where}.window must be inside the source, not {window}")
     if len(tree.color) > MAX_STEPS:
         raise ConfigError(f"{where}.color must have at most {MAX_STEPS} steps, not {len(tree.color)}")
+    if len(tree.words) > MAX_WORDS:
+        raise ConfigError(f"{where}.words must be at most {MAX_WORDS} pairs, not {len(tree.words)}")
     if len(tree.pastes) > MAX_PASTES:
         raise ConfigError(f"{where}.pastes must be at most {MAX_PASTES}, not {len(tree.pastes)}")
     layers: list[_PlanTree | _PasteTree] = [tree, *tree.pastes]
@@ -221,7 +231,8 @@ class AugmentResult:
     """A scene after augmentation, with its plan.
 
     Args:
-        scene: M shapes and captions in the final frame; with pixels if the input had pixels.
+        scene: M shapes and captions in the final frame, with attributes and summary if the input had them. All texts
+            are true of the final image. It has pixels if the input had pixels.
         source_index: int64 (M,): the input object from which each output object came.
         visible_fraction: float64 (M,): share of that object's area (length for lines) that the result shows. With
             ``split_policy="largest"`` only the kept part counts, even if more of the object is on the canvas. With

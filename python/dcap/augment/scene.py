@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,19 +22,26 @@ class Scene:
         shapes: N shapes in the pixel-edge frame of `canvas`.
         captions: N texts, one per shape.
         image: uint8 (H, W, 3) RGB of that extent. `None`: the scene is only planned.
+        attributes: N values of JSON, one per shape; or none.
+        summary: Text about the whole image. A scene that has one keeps all its objects, see
+            ``augmentation.words.summary_crop``.
 
     Raises:
-        GeometryError: Captions and shapes differ in number, or the image differs from `canvas`.
+        GeometryError: Captions or attributes and shapes differ in number, or the image differs from `canvas`.
     """
 
     canvas: Canvas
     shapes: ShapeArray
     captions: tuple[str, ...]
     image: npt.NDArray[np.uint8] | None = None
+    attributes: tuple[Any, ...] = ()
+    summary: str | None = None
 
     def __post_init__(self) -> None:
         if len(self.captions) != len(self.shapes):
             raise GeometryError(f"captions must be one per shape ({len(self.shapes)}), not {len(self.captions)}")
+        if len(self.attributes) not in (0, len(self.shapes)):
+            raise GeometryError(f"attributes must be one per shape ({len(self.shapes)}), not {len(self.attributes)}")
         if self.image is None:
             return
         want = (self.canvas.height, self.canvas.width, 3)

@@ -20,6 +20,9 @@ class Telemetry:
         bypassed: Whether the sample was not augmented at all.
         num_pasted: Shapes in the result that are copies.
         curriculum: Each number that the curriculum changes, by name, with its value for this sample.
+        word_swaps: How often each word of direction became another one, by the word in the source.
+        word_skips: How many ops did not act because of a word, by the word; ``quoted text`` and ``summary`` stand for
+            those.
         fitted: Changes that made the sample fit a row: ``dropped_objects`` with their number, or ``shrunk_image`` with
             1.
     """
@@ -33,6 +36,8 @@ class Telemetry:
     num_pasted: int = 0
     curriculum: Mapping[str, float] = field(default_factory=dict)
     fitted: Mapping[str, int] = field(default_factory=dict)
+    word_swaps: Mapping[str, int] = field(default_factory=dict)
+    word_skips: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def num_kept(self) -> int:
@@ -58,6 +63,8 @@ class Telemetry:
             **counts,
             **{f"curriculum/{name}": value for name, value in self.curriculum.items()},
             **{f"fitted/{name}": value for name, value in self.fitted.items()},
+            **{f"word_swaps/{word}": count for word, count in self.word_swaps.items()},
+            **{f"word_skips/{word}": count for word, count in self.word_skips.items()},
         }
 
 
@@ -66,8 +73,9 @@ def averages(sums: Mapping[str, float]) -> dict[str, float]:
 
     ``kept_share`` is per object. All others are per sample: ``bypassed_share``, ``padding_share``, ``objects``,
     ``pasted`` copies, ``megapixels``, how often each op acted (``applied/rotate``) or did not (``skipped/rotate``), and
-    changes to fit rows (``fitted/dropped_objects``). The numbers of the curriculum (``curriculum/rotate.max_deg``) are
-    per sample that follows it.
+    changes to fit rows (``fitted/dropped_objects``), words that were changed (``word_swaps/left``) or that kept an op
+    from acting (``word_skips/red``). The numbers of the curriculum (``curriculum/rotate.max_deg``) are per sample that
+    follows it.
     """
     samples = max(sums.get("samples", 0), 1)
     per_sample = {

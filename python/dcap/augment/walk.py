@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from dcap.augment.config import Completeness
 from dcap.augment.plan import Paste
 from dcap.augment.policy import NO_RULES, Copy, DropRules, Skip, Warp
+from dcap.augment.texts import Change, Texts
+from dcap.augment.turn import Turn
 from dcap.core.words import counted
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import MAX_PIXELS, Canvas
@@ -23,7 +25,7 @@ from dcap.geometry.tiling import TileWindow
 _IDENTITY = Affine.identity()
 _NOISE = 1e-9
 """A shape that lost less than this share is not cut: float noise moved it over the border."""
-_PER_PART = ("source_index", "instance", "visible_fraction", "part_share", "shown_share")
+_PER_PART = ("source_index", "instance", "visible_fraction", "part_share", "shown_share", "is_partial")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -39,32 +41,33 @@ class Walk:
     """Shapes, map and visible region after the ops so far, in the frame of `canvas`. Ops see it as `View`.
 
     All visible parts of a cut object stay until the end, even if ``split_policy`` is ``largest``: a later op may cut
-    the part that is the largest so far. `labelled` chooses. Until then `base`, `texts` and the arrays have one entry
-    per part, in the order of `instance`, and `shapes` and `captions` show what the labels would be now.
+    the part that is the largest so far. `labelled` chooses. Until then `base` and the arrays have one entry per part,
+    in the order of `instance`, and `shapes` and `captions` show what the labels would be now.
 
     Shapes are mapped only when they are read: `base` holds them as they were before the ops of `since`. `source_index`
     and `visible_fraction` refer to the input objects. `dropped` holds a reason for each input object that is gone.
     `part_share` is the share of one part in its object's area (length), hidden or not; `shown_share` is what no layer
     hides of it; `visible_fraction` is the share that the labelled parts of the object show. `instance` separates the
-    parts of an object from the parts of its copies.
+    parts of an object from the parts of its copies. `is_partial` marks parts of which a crop left too little to be
+    called complete. `texts` are those of the source.
     """
 
     canvas: Canvas
     base: ShapeArray
     since: Affine
-    texts: tuple[str, ...]
+    texts: Texts
     source_index: npt.NDArray[np.int64]
     instance: npt.NDArray[np.int64]
     visible_fraction: npt.NDArray[np.float64]
     part_share: npt.NDArray[np.float64]
     shown_share: npt.NDArray[np.float64]
+    is_partial: npt.NDArray[np.bool_]
     affine: Affine
     region: npt.NDArray[np.float64]
     layers: tuple[Layer, ...]
     dropped: Mapping[int, str]
     box_policy: Literal["polygon", "aabb"]
     split_policy: Literal["largest", "all"]
-    completeness: Completeness | None
     is_cut: bool = False
     """Whether nothing is outside the canvas."""
 
@@ -76,9 +79,29 @@ class Walk:
 
     @property
     def captions(self) -> tuple[str, ...]:
-        """One per labelled part."""
-        chosen = self._chosen()
-        return self.texts if chosen is None else tuple(self.texts[i] for i in chosen.tolist())
+        """One per labelled part, true of the scene as it is now."""
+        return self.texts.captions_of(*self._told())
+
+    @property
+    def attributes(self) -> tuple[Any, ...]:
+        """One per labelled part, or none; true of the scene as it is now."""
+        return self.texts.attributes_of(*self._told())
+
+    def changes(self) -> Counter[Change]:
+        """Count the words that the turn since the source changes in all texts."""
+        return self.texts.changes(self._told()[0], self.turn)
+
+    def _told(self) -> tuple[list[int], list[bool], Turn]:
+        """Return the object of each labelled part, whether it is partial, and the turn since the source."""
+        chosen, objects, partial = self._chosen(), self.source_index, self.is_partial
+        if chosen is not None:
+            objects, partial = objects[chosen], partial[chosen]
+        return objects.tolist(), partial.tolist(), self.turn
+
+    @property
+    def turn(self) -> Turn:
+        """What the map since the source does to left, right, top and bottom."""
+        return Turn.of(self.affine)
 
     @property
     def pastes(self) -> tuple[Paste, ...]:
@@ -93,10 +116,9 @@ class Walk:
         cls,
         canvas: Canvas,
         shapes: ShapeArray,
-        captions: tuple[str, ...],
+        texts: Texts,
         box_policy: Literal["polygon", "aabb"],
         split_policy: Literal["largest", "all"],
-        completeness: Completeness | None = None,
     ) -> Walk:
         """Return the state before the first op."""
         w, h = float(canvas.width), float(canvas.height)
@@ -106,19 +128,19 @@ class Walk:
             canvas=canvas,
             base=shapes,
             since=_IDENTITY,
-            texts=captions,
+            texts=texts,
             source_index=np.arange(count),
             instance=np.arange(count),
             visible_fraction=np.ones(count),
             part_share=np.ones(count),
             shown_share=np.ones(count),
+            is_partial=np.zeros(count, np.bool_),
             affine=_IDENTITY,
             region=region,
             layers=(),
             dropped={},
             box_policy=box_policy,
             split_policy=split_policy,
-            completeness=completeness,
         )
 
     def warped(self, warp: Warp, name: str, cut: bool) -> Walk | Skip:
@@ -188,20 +210,16 @@ class Walk:
         least = self._least_of_canvas(rules, rect)[before] if rules.large_by_canvas else rules.min_coverage
         keep = (visible >= least) & (shown > 0.0)
         kept = before[keep]
-        texts = [self.texts[i] for i in kept.tolist()]
-        if self.completeness is not None:
-            for i in np.flatnonzero(visible[keep] < rules.completeness_threshold):
-                texts[i] = self.completeness.rewrite(texts[i])
         return replace(
             self,
             base=clipped.shapes if keep.all() else clipped.shapes.take(keep),
             since=_IDENTITY,
-            texts=tuple(texts),
             source_index=self.source_index[kept],
             instance=self.instance[kept],
             visible_fraction=visible[keep],
             part_share=share[keep],
             shown_share=shown[keep],
+            is_partial=self.is_partial[kept] | (visible[keep] < rules.completeness_threshold),
             region=_cut_region(self.region, rect),
             layers=layers,
             dropped={**self.dropped, **self._reasons(clipped, visible, self.source_index[kept], rules, name)},
@@ -255,7 +273,6 @@ class Walk:
         return replace(
             self,
             base=self.base.take(chosen),
-            texts=tuple(self.texts[i] for i in chosen.tolist()),
             **{name: getattr(self, name)[chosen] for name in _PER_PART},
         )
 
@@ -292,12 +309,12 @@ class Walk:
             self,
             base=base,
             since=_IDENTITY,
-            texts=self.texts + part.texts,
             source_index=np.concatenate([self.source_index, part.source_index]),
             instance=instance,
             visible_fraction=self._of_objects(instance, shown),
             part_share=part_share,
             shown_share=shown,
+            is_partial=np.concatenate([self.is_partial, part.is_partial]),
             layers=layers,
             # A copy as large as the canvas may reach over it by float noise.
             is_cut=False,

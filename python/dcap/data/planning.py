@@ -136,6 +136,8 @@ class Planner:
                 rng,
                 record.captions,
                 fit,
+                attributes=record.attributes if any(each is not None for each in record.attributes) else (),
+                summary=record.summary if mode == "summary" else None,
                 window=record.window,
                 window_rules=self._window_rules,
             )
@@ -178,7 +180,7 @@ class Planner:
     def answer_parts(self, planned: PlannedSample) -> list[TextPart]:
         """Return the supervised text in parts. Counting needs no written text. A summary is one caption."""
         if planned.answer is None:
-            return [(planned.record.summary or "", PartKind.CAPTION)]
+            return [(planned.result.scene.summary or "", PartKind.CAPTION)]
         return write_parts(planned.answer, self.profile.answer)
 
     def answer_text(self, planned: PlannedSample) -> str:
@@ -190,7 +192,7 @@ class Planner:
         answer = None
         if mode == "dense":
             answer = to_answer(scene.shapes, scene.captions, scene.canvas, self.profile.answer)
-        num_answer = self._num_answer_tokens(record, answer)
+        num_answer = self._num_answer_tokens(answer, scene.summary)
         prompts = self.profile.prompts
         num_prompt = self.encoder.num_prompt_tokens(prompts.system, getattr(prompts, mode), scene.canvas)
         fits = num_prompt + num_answer <= self.config.global_max_length
@@ -204,9 +206,9 @@ class Planner:
             fits=fits,
         )
 
-    def _num_answer_tokens(self, record: Record, answer: Answer | None) -> int:
+    def _num_answer_tokens(self, answer: Answer | None, summary: str | None) -> int:
         if answer is None:
-            return self.encoder.num_answer_tokens(record.summary or "")
+            return self.encoder.num_answer_tokens(summary or "")
         brief = Outline.of(answer, self.profile.answer) if self.encoder.counts_outlines else None
         return self.encoder.num_answer_tokens(write_answer(answer, self.profile.answer) if brief is None else brief)
 
@@ -265,6 +267,7 @@ def _dropped(result: AugmentResult, gone: npt.NDArray[np.int64], reason: str) ->
         result.scene,
         shapes=result.scene.shapes.take(keep),
         captions=tuple(result.scene.captions[i] for i in keep),
+        attributes=tuple(result.scene.attributes[i] for i in keep) if result.scene.attributes else (),
     )
     still = set(result.source_index[keep].tolist())
     lost = {int(i): reason for i in result.source_index[gone] if int(i) not in still}

@@ -1,0 +1,135 @@
+"""Texts: what is said about a sample, and how it is said once the sample is augmented."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dcap.augment.config import Completeness
+from dcap.augment.lexicon import Lexicon, WordsFound
+from dcap.augment.turn import NO_TURN, Turn
+
+Change = tuple[str, str]
+"""A word of the source, and what it became."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Texts:
+    """The texts of a sample as they are in the source.
+
+    What they become is a function of these texts, of the turn from source to final canvas, and of what the crops left
+    of each object; the order of the ops does not matter.
+
+    Args:
+        captions: N texts, one per object of the source.
+        attributes: N values of JSON, or none.
+        summary: Text about the whole image, where the sample has one.
+        completeness: What is rewritten in texts of objects that are only partly visible.
+        lexicon: The words that a turn changes. `None`: none.
+    """
+
+    captions: tuple[str, ...]
+    attributes: tuple[Any, ...] = ()
+    summary: str | None = None
+    completeness: Completeness | None = None
+    lexicon: Lexicon | None = None
+
+    def find(self, lexicon: Lexicon) -> WordsFound:
+        """Return the words of all texts that an augmentation could make false."""
+        found = [lexicon.find(text) for text in self.captions]
+        found += [_found_in(value, lexicon) for value in self.attributes if value is not None]
+        if self.summary is not None:
+            found.append(lexicon.find(self.summary))
+        return WordsFound.all_of(found)
+
+    def captions_of(self, objects: Sequence[int], partial: Sequence[bool], turn: Turn) -> tuple[str, ...]:
+        """Return the captions of some objects in the final image.
+
+        Args:
+            objects: Index of each.
+            partial: Whether a crop left too little of it to be called complete.
+            turn: From the source to the final image.
+        """
+        captions = self.captions
+        if self._keeps(partial, turn):
+            return tuple([captions[i] for i in objects])
+        return tuple([self._changed(captions[i], part, turn) for i, part in zip(objects, partial, strict=True)])
+
+    def attributes_of(self, objects: Sequence[int], partial: Sequence[bool], turn: Turn) -> tuple[Any, ...]:
+        """Return the attributes of some objects in the final image; arguments as those of `captions_of`."""
+        if not self.attributes:
+            return ()
+        values = [self.attributes[i] for i in objects]
+        if self._keeps(partial, turn):
+            return tuple(values)
+        return tuple([self._changed_value(v, part, turn) for v, part in zip(values, partial, strict=True)])
+
+    def summary_of(self, turn: Turn) -> str | None:
+        """Return the summary of the final image."""
+        return None if self.summary is None else self._changed(self.summary, False, turn)
+
+    def changes(self, objects: Iterable[int], turn: Turn) -> Counter[Change]:
+        """Count the words that a turn changes in all texts about some objects, and in the summary."""
+        counts: Counter[Change] = Counter()
+        lexicon = self.lexicon
+        if lexicon is None or turn == NO_TURN:
+            return counts
+
+        def count(text: str) -> str:
+            counts.update(lexicon.turned(text, turn).changes)
+            return text
+
+        for i in objects:
+            count(self.captions[i])
+            if self.attributes:
+                _mapped(self.attributes[i], count, lexicon.text_keys)
+        if self.summary is not None:
+            count(self.summary)
+        return counts
+
+    def _keeps(self, partial: Sequence[bool], turn: Turn) -> bool:
+        turns = self.lexicon is not None and turn != NO_TURN
+        return not turns and (self.completeness is None or not any(partial))
+
+    def _changed(self, text: str, partial: bool, turn: Turn) -> str:
+        if partial and self.completeness is not None:
+            text = self.completeness.rewrite(text)
+        return text if self.lexicon is None else self.lexicon.turned(text, turn).text
+
+    def _changed_value(self, value: Any, partial: bool, turn: Turn) -> Any:
+        keys = frozenset[str]() if self.lexicon is None else self.lexicon.text_keys
+        return _mapped(value, lambda text: self._changed(text, partial, turn), keys)
+
+
+def _found_in(value: Any, lexicon: Lexicon) -> WordsFound:
+    """Return the words in the texts of a value of JSON."""
+    quoted: list[str] = []
+    found: list[WordsFound] = []
+
+    def look(text: str) -> str:
+        found.append(lexicon.find(text))
+        return text
+
+    _mapped(value, look, lexicon.text_keys, quoted)
+    return WordsFound.all_of([WordsFound(quoted=tuple(quoted)), *found])
+
+
+def _mapped(value: Any, change: Callable[[str], str], kept: frozenset[str], quoted: list[str] | None = None) -> Any:
+    """Return a value of JSON with its texts changed, but for those below a key of `kept`, which go into `quoted`."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list | tuple):
+        return [_mapped(each, change, kept, quoted) for each in value]
+    if isinstance(value, dict):
+        out = {}
+        for key, each in value.items():
+            if isinstance(key, str) and key.lower() in kept:
+                out[key] = each
+                if quoted is not None:
+                    quoted.append(str(each))
+            else:
+                out[key] = _mapped(each, change, kept, quoted)
+        return out
+    return value
