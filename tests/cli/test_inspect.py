@@ -85,6 +85,13 @@ def test_validation_has_no_steps_and_no_memory(inspect: Any) -> None:
     assert tree["samples"][0]["supervised"] > 0
 
 
+def test_a_limit_is_seen(inspect: Any) -> None:
+    samples = [
+        inspect("--num-samples", "0", *more)["data_sets"][0]["samples"] for more in ((), ("data.mixture[0].limit=2",))
+    ]
+    assert samples == [5, 2]
+
+
 def test_a_drawn_part_says_so(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", config, "--max-plans", "3", "--num-samples", "0"]) == 0
     assert "3 of 7 samples were planned, drawn by chance; sums are scaled" in capsys.readouterr().out

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcap.core.random import generator
+from dcap.core.random import generator, keyed_hash
 
 KEYS = st.tuples(st.integers(0, 2**32), st.integers(0, 1000), st.integers(0, 2**40))
 
@@ -28,3 +28,12 @@ def test_values_do_not_change_between_releases() -> None:
 def test_keys_must_be_natural(key: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=">= 0"):
         generator(*key)
+
+
+def test_hashes_are_even_and_do_not_change_between_releases() -> None:
+    hashes = [keyed_hash(b"%d" % k, 3) for k in range(4000)]
+    assert len(set(hashes)) == 4000
+    assert abs(sum(hashes) / 4000 / 2**64 - 0.5) < 0.03
+    assert keyed_hash(b"images/a.jpg", 0) != keyed_hash(b"images/a.jpg", 1)
+    assert keyed_hash(b"images/a.jpg", 2**90) < 2**64
+    assert keyed_hash(b"images/a.jpg", 0) == 10746362795589802257

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcap.augment.schedule import TrainingStep
-from dcap.data.config import MixtureEntry
+from dcap.core.errors import ConfigError
+from dcap.data.config import MixtureEntry, Split
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.epoch import plan_epoch
 from dcap.data.lengths import sample_sizes
@@ -167,3 +169,48 @@ def test_validation_takes_every_record_once(tiny_folder: Path, tmp_path: Path) -
     dataset = DenseCaptionDataset(train.data, "val", train.planners[0].encoder.tokenizer)
     assert [key.index for key in keys_of(plan_epoch(dataset, 0))] == [0, 1, 2, 3]
     assert {dataset[i].dataset for i in range(4)} == {"walls", "floors"}
+
+
+def numbered(folder: Path, name: str, count: int) -> str:
+    """Write records of images with their own names, which are there under one name only."""
+    one = photo(folder)
+    path = folder / f"{name}.jsonl"
+    path.write_text("".join(json.dumps({**one, "images": [f"{name}{k}.png"]}) + "\n" for k in range(count)))
+    return str(path)
+
+
+def limited_names(data: dict[str, Any], split: Split = "train", **options: Any) -> list[str]:
+    dataset = DenseCaptionDataset({"check_images": False, **data}, split, None, **options)
+    return [dataset.records[k].image for k in range(len(dataset))]
+
+
+def test_a_limit_is_of_all_data_sets_together_and_depends_on_the_seed(tmp_path: Path) -> None:
+    files = [numbered(tmp_path, name, 30) for name in ("a", "b")]
+    kept = limited_names({"train": files, "limit": 20})
+    assert len(kept) == 20
+    assert {name[0] for name in kept} == {"a", "b"}
+    assert limited_names({"train": files, "limit": 20}, seed=1) != kept
+    assert limited_names({"train": files, "limit": 20, "num_workers": 2}) == kept
+
+
+def test_a_data_set_of_a_mixture_has_a_limit_of_its_own(tmp_path: Path) -> None:
+    a, b = (numbered(tmp_path, name, 30) for name in ("a", "b"))
+    entries = [{"name": "a", "train": a, "limit": 5, "val": a}, {"name": "b", "train": b, "ratio": 2.0}]
+    kept = limited_names({"mixture": entries})
+    assert [name[0] for name in kept] == ["a"] * 5 + ["b"] * 30
+    assert len(limited_names({"mixture": entries}, "val")) == 30
+    assert len(limited_names({"mixture": entries, "limit": 12})) == 12
+    data = {"mixture": entries, "check_images": False}
+    dataset = DenseCaptionDataset(data, "train", None)
+    assert dataset.mixture.num_targets == 5
+    assert len(dataset.samples(0)) == 15
+
+
+def test_validation_records_are_the_same_for_all_seeds(tmp_path: Path) -> None:
+    data = {"train": numbered(tmp_path, "a", 30), "val": numbered(tmp_path, "b", 30), "limit": 3}
+    kept = limited_names(data, "val", limit=7)
+    assert len(kept) == 7
+    assert limited_names(data, "val", limit=7, seed=1) == kept
+    assert len(limited_names(data, "val")) == 30
+    with pytest.raises(ConfigError, match="limit must be at least 1, not 0"):
+        limited_names(data, "val", limit=0)

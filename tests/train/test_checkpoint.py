@@ -85,6 +85,8 @@ def test_the_best_over_other_records_is_forgotten(checkpoints: Checkpoints) -> N
     for val, best in ((config.data.val, 0.25), (config.data.train, None)):
         other = replace(checkpoints, config=replace(config, data=replace(config.data, val=val)))
         assert restored(other) == replace(state(3), best_value=best)
+    other = replace(checkpoints, config=replace(config, training=replace(config.training, eval_limit=5)))
+    assert restored(other) == replace(state(3), best_value=None)
 
 
 def test_a_new_run_starts_at_nothing(checkpoints: Checkpoints) -> None:

@@ -47,6 +47,7 @@ def change(dotted: str, value: Any) -> dict[str, Any]:
         ("model.adapter.rank", 8),
         ("data.train", ["b.jsonl"]),
         ("data.packing", False),
+        ("data.limit", 100),
         ("augmentation.bypass_prob", 0.5),
         ("training.per_device_batch_size", 2),
     ],

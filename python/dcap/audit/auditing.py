@@ -54,6 +54,7 @@ def audit(
     *,
     augmentation: AugmentConfig | None = None,
     seed: int = 0,
+    eval_limit: int | None = None,
 ) -> list[CheckResult]:
     """Run every check over the splits that a config names.
 
@@ -64,6 +65,7 @@ def audit(
         on_checked: Called with the split, the number of samples checked and their total.
         augmentation: A run's ``augmentation:`` section; `None`: no augmentation.
         seed: A run's seed.
+        eval_limit: A run's ``training.eval_limit``; `None`: all validation records.
 
     Raises:
         RecordError: A file cannot be read at all.
@@ -74,7 +76,8 @@ def audit(
     results, splits = [], []
     for name in ("train", "val"):
         if data.has(name):
-            split = _open(data, name, options, partial(_dataset, tokenizer, augmentation, seed))
+            limit = None if name == "train" else eval_limit
+            split = _open(data, name, options, partial(_dataset, tokenizer, augmentation, seed, limit))
             results += _sample_results(split, options, told)
             splits.append(split)
     for check in WHOLE_CHECKS:
@@ -83,9 +86,14 @@ def audit(
 
 
 def _dataset(
-    tokenizer: Tokenizer | str, augmentation: AugmentConfig | None, seed: int, data: DataConfig, name: Split
+    tokenizer: Tokenizer | str,
+    augmentation: AugmentConfig | None,
+    seed: int,
+    limit: int | None,
+    data: DataConfig,
+    name: Split,
 ) -> DenseCaptionDataset:
-    dataset = DenseCaptionDataset(data, name, tokenizer, augmentation=augmentation, seed=seed)
+    dataset = DenseCaptionDataset(data, name, tokenizer, augmentation=augmentation, seed=seed, limit=limit)
     log.info("%s: %s", name, dataset.records.summary())
     return dataset
 

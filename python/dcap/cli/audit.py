@@ -87,7 +87,15 @@ def run(args: argparse.Namespace) -> int:
     tokenizer = load_tokenizer(config.model.name_or_path, config.model.revision)
     options = AuditOptions(encode=args.encode, decode=not args.no_decode, epoch=args.epoch, num_workers=args.workers)
     with progress_bars() as told:
-        results = audit(config.data, tokenizer, options, told, augmentation=config.augmentation, seed=config.seed)
+        results = audit(
+            config.data,
+            tokenizer,
+            options,
+            told,
+            augmentation=config.augmentation,
+            seed=config.seed,
+            eval_limit=config.limit_of("val"),
+        )
     failed = any(result.failed for result in results)
     if args.json:
         tree = {"passed": not failed, "checks": [result.to_dict() for result in results]}

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     require_at_least(args, 0, "epoch")
     outputs = outputs_given(("--out", args.out, args.overwrite))
     check_outputs(outputs, run_inputs(args.config, config.data, "train") if outputs else ())
-    records, mixture = read_mixture(config.data, "train")
+    records, mixture = read_mixture(config.data, "train", seed=config.seed)
     output_console().print(_table(shares(mixture, config.seed, args.epoch)))
     if args.out is not None:
         count = write_epoch(records, mixture, config.seed, args.epoch, args.out, config.data.root)

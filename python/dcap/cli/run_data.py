@@ -36,6 +36,10 @@ class RecordsConfig:
     seed: int = 0
     """Seed of augmentation."""
 
+    def limit_of(self, _split: Split) -> int | None:
+        """Return how many records are used at most; both splits are the same ones. `None`: all."""
+        return self.data.limit
+
     @classmethod
     def of(cls, train: Sequence[str], val: Sequence[str], overrides: Sequence[str], source: str) -> RecordsConfig:
         """Return the config of files of records.
@@ -111,7 +115,14 @@ def open_dataset(config: RunConfig | RecordsConfig, split: Split, *, needs_token
         if needs_tokens:
             raise
         log.warning("tokens are not counted: %s", error)
-    dataset = DenseCaptionDataset(config.data, split, tokenizer, augmentation=config.augmentation, seed=config.seed)
+    dataset = DenseCaptionDataset(
+        config.data,
+        split,
+        tokenizer,
+        augmentation=config.augmentation,
+        seed=config.seed,
+        limit=config.limit_of(split),
+    )
     dataset.pipeline.log_canvas_fit()
     log.info("%s: %s", split, dataset.records.summary())
     return dataset

@@ -52,6 +52,8 @@ class MixtureEntry:
     """Fields of `data.answer.prompts` that differ for this data set. They win over those of the domain."""
     answer: dict[str, Any] = field(default_factory=dict)
     """Fields of `data.answer` that differ for this data set, except `prompts`."""
+    limit: int | None = None
+    """Most training records of this data set, chosen as by `data.limit`. `null`: all."""
     max_objects: int | None = None
     """Most objects of a sample. If a record has more, each epoch draws this many at random. `null`: all objects."""
     augmentation: bool = True
@@ -71,8 +73,10 @@ class MixtureEntry:
             value = getattr(self, name)
             if value is not None and value <= 0.0:
                 raise ConfigError(f"{name} must be above 0, not {value}")
-        if self.max_objects is not None and self.max_objects < 1:
-            raise ConfigError(f"max_objects must be at least 1, not {self.max_objects}")
+        for name in ("limit", "max_objects"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be at least 1, not {value}")
         if "prompts" in self.answer:
             raise ConfigError("answer.prompts must be given as prompts, beside answer")
 
@@ -135,6 +139,9 @@ class DataConfig:
     domains: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Prompts that several data sets of a mixture share: for each name, the fields of `data.answer.prompts` that
     differ."""
+    limit: int | None = None
+    """Most training records, of all data sets together. They are chosen by a hash of their image's path and `seed`, so
+    nearly the same ones are chosen when records are added. With tiles, an image counts once. `null`: all."""
     root: str | None = None
     """Folder that all image paths must be inside. `null`: any path that a record names is allowed."""
     on_bad_record: Literal["error", "skip"] = "error"
@@ -190,9 +197,11 @@ class DataConfig:
             ("global_max_length", 64),
             ("num_workers", 0),
             ("max_image_pixels", 1),
+            ("limit", 1),
         ):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name} must be at least {least}, not {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ConfigError(f"{name} must be at least {least}, not {value}")
         if self.max_image_pixels > MOST_PIXELS:
             raise ConfigError(
                 f"max_image_pixels must be at most {MOST_PIXELS}, not {self.max_image_pixels}. Larger images cannot be "

@@ -49,11 +49,12 @@ class DenseCaptionDataset:
             of all Qwen3-VL models. `None`: samples can be planned, and have 0 tokens; items cannot be made.
         augmentation: What training samples undergo: a run's ``augmentation:`` section, or a list of ops such as
             ``{"name": "hflip"}``; `None`: nothing.
-        seed: Seed of order, augmentation and mixtures.
+        seed: Seed of order, augmentation, mixtures and the choice of ``data.limit``.
+        limit: Most records of the split, chosen as by ``data.limit``. `None`: all; of ``train``, ``data.limit``.
 
     Raises:
-        ConfigError: The split is unknown or names no file, there is no such tokenizer, or something in the config does
-            not fit.
+        ConfigError: The split is unknown or names no file, the limit is below 1, there is no such tokenizer, or
+            something in the config does not fit.
         RecordError: A record breaks the contract and ``data.on_bad_record`` is ``error``.
         MissingPackageError: The tokenizer needs a package that is not installed.
     """
@@ -66,10 +67,13 @@ class DenseCaptionDataset:
         *,
         augmentation: AugmentConfig | Sequence[Mapping[str, Any]] | None = None,
         seed: int = 0,
+        limit: int | None = None,
     ) -> None:
         data = data if isinstance(data, DataConfig) else build(DataConfig, data, "data")
         if split not in ("train", "val"):
             raise ConfigError(f"split must be train or val, not {split!r}")
+        if limit is not None and limit < 1:
+            raise ConfigError(f"limit must be at least 1, not {limit}")
         if not data.has(split):
             raise ConfigError(f"data.{split} must name at least one file of records")
         self.data, self.seed = data, seed
@@ -81,7 +85,8 @@ class DenseCaptionDataset:
         self.pipeline = training if split == "train" else Pipeline.from_config(())
         self.planners = tuple(self._planner(entry, encoder) for entry in data.entries(split))
         # Validation has no augmentation, but its records are read as those of training.
-        self.records, self.mixture = read_mixture(data, split, training.config.split_policy)
+        policy = training.config.split_policy
+        self.records, self.mixture = read_mixture(data, split, policy, limit=limit, seed=seed)
 
     def _planner(self, entry: MixtureEntry, encoder: Encoder) -> Planner:
         """Return what plans the samples of one data set of a mixture."""

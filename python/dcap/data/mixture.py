@@ -22,6 +22,7 @@ from dcap.geometry.clipping import SplitPolicy
 from dcap.records.checking import CheckedRecords, ImageRules, check_records
 from dcap.records.files.opening import expand_sources
 from dcap.records.preprocess import Chain
+from dcap.records.subset import limited
 
 _DRAW_PURPOSE = 5
 
@@ -125,7 +126,12 @@ class Mixture:
 
 
 def read_mixture(
-    data: DataConfig, split: Split, split_policy: SplitPolicy = "largest"
+    data: DataConfig,
+    split: Split,
+    split_policy: SplitPolicy = "largest",
+    *,
+    limit: int | None = None,
+    seed: int = 0,
 ) -> tuple[CheckedRecords, Mixture]:
     """Read the records of all data sets of a split, in order, and return them with the mixture.
 
@@ -133,6 +139,9 @@ def read_mixture(
         data: The data sets.
         split: Which split.
         split_policy: What remains of a shape that the border of its image splits.
+        limit: Most records of the split. `None`: all; of ``train``, as `data` says.
+        seed: Run seed, which decides about the training records that a limit leaves. The validation records are the
+            same for all seeds, so that runs can be compared.
 
     Raises:
         RecordError: A file cannot be read; or a record is bad and ``data.on_bad_record`` is ``error``.
@@ -152,4 +161,11 @@ def read_mixture(
         split_policy=split_policy,
         tiling=None if data.tiles is None else data.tiles.tiling(),
     )
-    return records, Mixture.of_counts(entries, records.counts([len(each) for each in files]))
+    num_files = [len(each) for each in files]
+    counts = records.counts(num_files)
+    limits: list[tuple[int, int, int | None]] = []
+    if split == "train":
+        limits = [(part.start, part.stop, part.entry.limit) for part in Mixture.of_counts(entries, counts).parts]
+        limit = data.limit if limit is None else limit
+    records = limited(records, [*limits, (0, len(records), limit)], seed if split == "train" else 0)
+    return records, Mixture.of_counts(entries, records.counts(num_files))

@@ -109,6 +109,8 @@ class CheckedRecords:
     """How images are cut into tiles. `None`: not at all."""
     tile_index: npt.NDArray[np.int32] | None = None
     """int32 (N,): which tile of its image each is, with a tiling."""
+    num_unused: int = 0
+    """Number of good records that a limit left out."""
 
     def __len__(self) -> int:
         return len(self.row_index)
@@ -136,6 +138,21 @@ class CheckedRecords:
         """Return which tile of its image record `k` is; 0 without a tiling."""
         return 0 if self.tile_index is None else int(self.tile_index[k])
 
+    def take(self, rows: npt.NDArray[np.int64], num_unused: int) -> CheckedRecords:
+        """Return some of the records.
+
+        Args:
+            rows: int64 (n,): which, in rising order; all tiles of an image or none.
+            num_unused: Number of records that this leaves out, each counted once for all its tiles.
+        """
+        return replace(
+            self,
+            file_index=self.file_index[rows],
+            row_index=self.row_index[rows],
+            tile_index=None if self.tile_index is None else self.tile_index[rows],
+            num_unused=self.num_unused + num_unused,
+        )
+
     def counts(self, num_files: Sequence[int]) -> list[int]:
         """Return the number of good records of consecutive groups of files, given the number of files of each."""
         stops = np.searchsorted(self.file_index, np.cumsum(num_files))
@@ -143,10 +160,11 @@ class CheckedRecords:
         return counts
 
     def summary(self) -> str:
-        """Return one sentence about what was read, skipped, dropped, clipped and split."""
+        """Return one sentence about what was read, left out, skipped, dropped, clipped and split."""
         parts = [counted(len(self), "record")]
         if self.tile_index is not None:
             parts = [f"{counted(int((self.tile_index == 0).sum()), 'record')} in {counted(len(self), 'tile')}"]
+        parts += [f"{self.num_unused} more beyond the limit"] if self.num_unused else []
         parts += [counted(len(self.bad), "bad one") + " skipped"] if self.bad else []
         parts += [f"{count} dropped by {name}" for name, count in self.dropped.items()]
         parts += [counted(self.clipped, "shape") + " clipped to the image"] if self.clipped else []

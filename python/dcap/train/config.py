@@ -96,6 +96,9 @@ class TrainingConfig:
     eval_steps: int | None = None
     """Validate every N steps. `null`: at the end of each epoch."""
     eval_generate: EvalGenerateConfig | None = None
+    eval_limit: int | None = None
+    """Most validation records. They are chosen by a hash of their image's path: the same ones in each validation, and
+    in runs with another `seed`. `null`: all."""
     """Let the model answer samples in validations, which gives ``eval/f1`` and other scores. `null`: no answers. It
     takes much longer than the loss, and changes nothing of the training."""
     save_steps: int | None = None
@@ -147,7 +150,7 @@ class TrainingConfig:
         for name in ("num_epochs", "per_device_batch_size", "effective_batch_size", "loss_chunk_tokens", "log_steps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("max_steps", "eval_steps", "save_steps", "save_total_limit"):
+        for name in ("max_steps", "eval_steps", "eval_limit", "save_steps", "save_total_limit"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, not {value}")
@@ -187,6 +190,10 @@ class RunConfig:
         """Return how samples become rows and steps.
 
         Args:
+    def limit_of(self, split: Split) -> int | None:
+        """Return how many records of a split are used at most. `None`: all."""
+        return self.data.limit if split == "train" else self.training.eval_limit
+
             total_steps: Steps of the whole run, for a curriculum. `None`: the curriculum stays at its start.
         """
         cost = RowCost().frozen_vision() if self.model.freeze_vit else RowCost()

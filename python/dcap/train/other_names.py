@@ -55,6 +55,8 @@ _MEANT: dict[str, str] = {
     "data.val": "val_file eval_dataset val_dataset validation_file eval_data_path",
     "data.root": "image_folder image_root media_dir image_dir data_root",
     "data.global_max_length": "cutoff_len max_length max_seq_length model_max_length max_seq_len seq_length",
+    "data.limit": "max_samples max_train_samples num_train_samples limit_train_batches",
+    "training.eval_limit": "max_eval_samples max_val_samples num_eval_samples limit_val_batches",
     "data.overlong": "truncation_strategy",
     "data.num_workers": "dataloader_num_workers preprocessing_num_workers num_proc workers",
     "data.packing": "data_flatten data_packing padding_free sample_packing neat_packing",

@@ -75,7 +75,7 @@ def find_start(config: RunConfig, num_ranks: int, data: Mapping[str, Files] | No
     _check_end(state, config.training)
     if data is not None:
         state = _on_these_data(state, config, meta.get("data", {}), data)
-    validation = [("training", "best_metric"), ("training", "best_mode"), ("data", "val")]
+    validation = [("training", "best_metric"), ("training", "best_mode"), ("training", "eval_limit"), ("data", "val")]
     if config.training.best_metric in ANSWER_METRICS:
         validation.append(("training", "eval_generate"))
     if any(saved[section].get(key) != current[section][key] for section, key in validation):

@@ -274,7 +274,14 @@ def _loaders(
     tokenizer = load_tokenizer(source, config.model.revision)
 
     def loader(split: Split) -> EpochLoader:
-        dataset = DenseCaptionDataset(config.data, split, tokenizer, augmentation=config.augmentation, seed=config.seed)
+        dataset = DenseCaptionDataset(
+            config.data,
+            split,
+            tokenizer,
+            augmentation=config.augmentation,
+            seed=config.seed,
+            limit=config.limit_of(split),
+        )
         log.info("%s: %s", split, dataset.records.summary())
         if accelerator.is_main_process:
             dataset.pipeline.log_canvas_fit()
