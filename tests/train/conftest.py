@@ -71,7 +71,7 @@ def run_tree(tmp_path: Path, photo_file: Path) -> dict[str, Any]:
             "effective_batch_size": 2,
             "learning_rate": 0.01,
             "save_steps": 2,
-            "tensorboard": False,
+            "trackers": [],
         },
         "seed": 3,
     }

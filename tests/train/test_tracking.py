@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,10 @@ import pytest
 from rich.console import Console
 
 from dcap.core.errors import TrainingError
+from dcap.data.config import DataConfig
+from dcap.model.config import ModelConfig
 from dcap.train import tracking
+from dcap.train.config import RunConfig, TrainingConfig
 from dcap.train.state import RunState
 from dcap.train.step import StepResult, Totals
 from dcap.train.tracking import Tracker, keep_until
@@ -32,8 +36,13 @@ def lines(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+def config_of(folder: Path, trackers: Sequence[str] = ()) -> RunConfig:
+    training = TrainingConfig(str(folder), trackers=tuple(trackers))
+    return RunConfig(ModelConfig("m"), DataConfig(train="a.jsonl"), training)
+
+
 def tracker(folder: Path, **kwargs: Any) -> Tracker:
-    made = Tracker(folder, **{"active": True, "tensorboard": False, **kwargs})
+    made = Tracker(config_of(folder, **kwargs), active=True)
     made.start(RunState(), 10)
     return made
 
@@ -80,7 +89,8 @@ def test_validation_has_its_own_line(tmp_path: Path) -> None:
 
 
 def test_other_ranks_write_nothing(tmp_path: Path) -> None:
-    track = tracker(tmp_path, active=False, tensorboard=True)
+    track = Tracker(config_of(tmp_path, ["tensorboard"]), active=False)
+    track.start(RunState(), 10)
     track.step(RunState(step=1), result(), waited=0.0, more={})
     track.evaluation(RunState(step=1), {"eval/loss": 1.0})
     track.close()
@@ -131,7 +141,7 @@ def test_a_damaged_line_is_named_and_left_out(
 
 def test_a_started_tracker_goes_on_in_the_file(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n')
-    track = Tracker(tmp_path, active=True, tensorboard=False)
+    track = Tracker(config_of(tmp_path), active=True)
     track.start(RunState(step=1), 10)
     track.step(RunState(step=2), result(), waited=0.0, more={})
     assert [line["step"] for line in lines(tmp_path)] == [1, 2]
@@ -140,7 +150,7 @@ def test_a_started_tracker_goes_on_in_the_file(tmp_path: Path) -> None:
 def test_tensorboard_gets_the_same_numbers(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    track = tracker(tmp_path, tensorboard=True)
+    track = tracker(tmp_path, trackers=["tensorboard"])
     track.step(RunState(step=1), result(loss=3.0), waited=0.0, more={})
     track.evaluation(RunState(step=1), {"eval/loss": 1.5})
     track.close()

@@ -27,6 +27,7 @@ from dcap.records.preprocess import Chain
 from dcap.train.other_names import OTHER_NAMES
 
 Schedule = Literal["cosine_warmup_with_min_lr", "linear", "constant"]
+TrackerName = Literal["tensorboard", "wandb", "mlflow", "swanlab"]
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,10 @@ class TrainingConfig:
     """Log every N steps."""
     eval_steps: int | None = None
     """Validate every N steps. `null`: at the end of each epoch."""
-    eval_generate: EvalGenerateConfig | None = None
     eval_limit: int | None = None
     """Most validation records. They are chosen by a hash of their image's path: the same ones in each validation, and
     in runs with another `seed`. `null`: all."""
+    eval_generate: EvalGenerateConfig | None = None
     """Let the model answer samples in validations, which gives ``eval/f1`` and other scores. `null`: no answers. It
     takes much longer than the loss, and changes nothing of the training."""
     save_steps: int | None = None
@@ -120,8 +121,9 @@ class TrainingConfig:
     on_changed_data: Literal["error", "restart_epoch"] = "error"
     """A training file changed between a run and its resume. ``error``: stop. ``restart_epoch``: go on from the
     checkpoint, and begin its epoch anew with the new records."""
-    tensorboard: bool = True
-    """Write TensorBoard events too, beside metrics.jsonl."""
+    trackers: tuple[TrackerName, ...] = ("tensorboard",)
+    """Where metrics go beside metrics.jsonl: ``tensorboard`` (events in `output_dir`), ``wandb``, ``mlflow`` and
+    ``swanlab``. Each reads its key and its server from its own environment variables. ``[]``: nowhere else."""
 
     @property
     def rows_per_step(self) -> int:
@@ -162,6 +164,8 @@ class TrainingConfig:
             raise ConfigError(
                 f"adam_betas must be within 0..1 and adam_eps above 0, not {self.adam_betas} and {self.adam_eps}"
             )
+        if len(set(self.trackers)) < len(self.trackers):
+            raise ConfigError(f"trackers must name each tracker once, not {', '.join(self.trackers)}")
         for name in ("warmup_ratio", "min_lr_ratio"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name} must be within 0..1, not {getattr(self, name)}")
@@ -186,14 +190,14 @@ class RunConfig:
     seed: int = 0
     """Seed of all random choices: order, augmentation, initial adapter weights, dropout."""
 
-    def epoch_rules(self, total_steps: int | None = None) -> EpochRules:
-        """Return how samples become rows and steps.
-
-        Args:
     def limit_of(self, split: Split) -> int | None:
         """Return how many records of a split are used at most. `None`: all."""
         return self.data.limit if split == "train" else self.training.eval_limit
 
+    def epoch_rules(self, total_steps: int | None = None) -> EpochRules:
+        """Return how samples become rows and steps.
+
+        Args:
             total_steps: Steps of the whole run, for a curriculum. `None`: the curriculum stays at its start.
         """
         cost = RowCost().frozen_vision() if self.model.freeze_vit else RowCost()

@@ -33,7 +33,7 @@ _MEANT: dict[str, str] = {
     "training.best_metric": "metric_for_best_model monitor",
     "training.best_mode (min or max)": "greater_is_better",
     "training.resume": "resume_from_checkpoint resume_from",
-    "training.tensorboard": "report_to logging_dir",
+    "training.trackers": "report_to logging_dir tensorboard log_with use_wandb loggers",
     "training.output_dir": "out output save_dir output_path",
     "seed": "random_seed data_seed",
     "model.name_or_path": "model_name_or_path model_id model_path base_model pretrained",

@@ -51,6 +51,7 @@ from dcap.train.resume import Start, find_start
 from dcap.train.run_folder import run_folder
 from dcap.train.state import Due, RunState, check_metric
 from dcap.train.step import Learner
+from dcap.train.trackers import check_packages
 from dcap.train.tracking import AugmentTally, Tracker
 
 log = get_logger(__name__)
@@ -109,12 +110,14 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
     Raises:
         ConfigError: The config asks for something that cannot work here.
         CheckpointError: The run folder belongs to another process, or its checkpoint to another run.
+        MissingPackageError: The package of a tracker is not installed.
         TrainingError: The self-test failed, there is nothing to train on, or ranks read different records.
         RecordError: A file is missing, or a record breaks the contract.
     """
     accelerator = build_accelerator(config)
     closing.enter_context(watched(accelerator))
     check_metric(config.training)
+    on_first_rank(accelerator, lambda: check_packages(config.training.trackers))
     choose_attention(config.model.attention, accelerator.device, getattr(torch, config.model.dtype))
     output = Path(config.training.output_dir)
     on_first_rank(accelerator, lambda: closing.enter_context(run_folder(output)))
@@ -130,7 +133,7 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
     check_ranks_agree(loaders)
     data, start = on_first_rank(accelerator, lambda: _data_and_start(config, accelerator.num_processes, loaders, begun))
     learner = build_learner(config, accelerator)
-    tracker = Tracker(output, active=accelerator.is_main_process, tensorboard=config.training.tensorboard)
+    tracker = Tracker(config, active=accelerator.is_main_process)
     closing.callback(tracker.close)
     return Run(
         config=config,

@@ -1,4 +1,4 @@
-"""Reports of a run: metrics.jsonl, TensorBoard, and a progress bar on a terminal or lines in a log."""
+"""Reports of a run: metrics.jsonl, trackers, and a progress bar on a terminal or lines in a log."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from accelerate.utils import gather_object
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -17,8 +16,10 @@ from dcap.core.errors import TrainingError
 from dcap.core.files import write_whole
 from dcap.core.log import console, get_logger
 from dcap.data.collate import Batch
+from dcap.train.config import RunConfig
 from dcap.train.state import RunState
 from dcap.train.step import StepResult
+from dcap.train.trackers import Trackers
 
 log = get_logger(__name__)
 
@@ -27,17 +28,16 @@ class Tracker:
     """Writes the metrics of one run; on ranks other than the first it does nothing.
 
     Args:
-        folder: Run folder.
+        config: The run.
         active: Whether this is the rank that writes.
-        tensorboard: Write TensorBoard events as well.
     """
 
-    def __init__(self, folder: Path, *, active: bool, tensorboard: bool) -> None:
-        self._path = folder / "metrics.jsonl"
+    def __init__(self, config: RunConfig, *, active: bool) -> None:
+        self._config = config
+        self._path = Path(config.training.output_dir) / "metrics.jsonl"
         self._total = 0
         self._active = active
-        self._tensorboard = tensorboard
-        self._events: Any = None
+        self._trackers: Trackers | None = None
         self._progress: Progress | None = None
         self._task = TaskID(0)
         self._seconds = self._waited = 0.0
@@ -50,15 +50,15 @@ class Tracker:
         Args:
             state: Where the run is.
             total_steps: Steps of the whole run.
+
+        Raises:
+            PluginError: A tracker does not start.
         """
         self._total = total_steps
         if not self._active:
             return
         keep_until(self._path, state.step)
-        if self._tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._events = SummaryWriter(str(self._path.parent / "tensorboard"), purge_step=state.step + 1)
+        self._trackers = Trackers(self._config, state.step)
         if console.is_terminal:
             columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
             self._progress = Progress(*columns, console=console)
@@ -112,8 +112,8 @@ class Tracker:
         """Flush and close; may be called at any time."""
         if self._progress is not None:
             self._progress.stop()
-        if self._events is not None:
-            self._events.close()
+        if self._trackers is not None:
+            self._trackers.close()
 
     def _write(self, state: RunState, values: Mapping[str, float]) -> None:
         line = {"step": state.step, "epoch": round(state.epochs_done, 6), **values}
@@ -125,9 +125,8 @@ class Tracker:
                 f"{self._path} must be writable, not {error.strerror}. "
                 "The same command resumes from the newest checkpoint"
             ) from error
-        if self._events is not None:
-            for name, value in values.items():
-                self._events.add_scalar(name if "/" in name else f"train/{name}", value, state.step)
+        if self._trackers is not None:
+            self._trackers.log(values, state.step)
 
     def _show(self, state: RunState, result: StepResult, speed: float, wait_share: float) -> None:
         text = f"loss {result.loss:.4f}  {speed:,.0f} tokens/s  waiting {wait_share:.0%}"
