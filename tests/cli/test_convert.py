@@ -88,3 +88,80 @@ def test_options_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "--resized must come with --max-pixels" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         main(["convert"])
+
+
+def yolo(folder: Path) -> Path:
+    """Write a YOLO data set of four images in train and two in val."""
+    for split, count in (("train", 4), ("val", 2)):
+        for k in range(count):
+            image(folder / "images" / split / f"{k}.png", 8 + k, 6)
+            labels = folder / "labels" / split / f"{k}.txt"
+            labels.parent.mkdir(parents=True, exist_ok=True)
+            labels.write_text(f"{k % 2} 0.5 0.5 0.5 0.5\n")
+    data = folder / "data.yaml"
+    data.write_text("train: images/train\nval: images/val\nnames: [cup, dog]\n")
+    return data
+
+
+def objects(path: Path) -> list[str]:
+    return [each["desc"] for line in path.read_text().splitlines() for each in json.loads(line)["objects"]]
+
+
+def test_a_division_and_the_split_of_the_source_go_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, out = yolo(tmp_path), tmp_path / "train.jsonl"
+    argv = ["convert", "yolo", str(data), "--by", "name", "-o", str(out)]
+    assert main([*argv, "--split", "0.5,0.5", "--report", str(tmp_path / "report.json")]) == 0
+    assert sum(json.loads((tmp_path / "report.json").read_text())["files"].values()) == 4
+    said = " ".join(capsys.readouterr().err.split())
+    assert "train.jsonl" in said
+    assert "val.jsonl" in said
+    assert main([*argv, "--split", "0.5,0.5"]) == 2
+    assert "--out must be a new file" in capsys.readouterr().err
+    assert main([*argv, "--split", "0.5,0.5", "--split", "val", "--overwrite"]) == 0
+    assert len(objects(out)) == len(objects(tmp_path / "val.jsonl")) == 1
+    assert main([*argv, "--split", "val", "--overwrite"]) == 0
+    assert len(objects(out)) == 2
+    assert main([*argv, "--split", "val", "--split", "train"]) == 2
+    assert "--split must be given once, not 2 times" in capsys.readouterr().err
+
+
+def test_labels_and_a_sample_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, out, labels = yolo(tmp_path), tmp_path / "train.jsonl", tmp_path / "labels.yaml"
+    argv = ["convert", "yolo", str(data), "-o", str(out), "--map", str(labels)]
+    labels.write_text("cup: mug\n")
+    assert main(argv) == 2
+    assert 'label must be in the map, not "dog"' in capsys.readouterr().err
+    assert main([*argv, "--unmapped", "keep", "--sample", "3"]) == 0
+    assert set(objects(out)) <= {"mug", "dog"}
+    assert len(objects(out)) == 3
+    assert main([*argv, "--unmapped", "drop", "--strict", "--overwrite"]) == 1
+    assert "2 lost or changed, and --strict allows none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--split", "0.9,0.2"], "--split must be 2 or 3 shares above 0 that sum to 1"),
+        (["--split", "val"], "--split must be 2 or 3 shares that sum to 1, such as 0.9,0.1, not val"),
+        (["--unmapped", "keep"], "--unmapped must come with --map"),
+        (["--min-area", "-1"], "--min-area must be at least 0, not -1"),
+        (["--seed", "1"], "--seed must come with --sample or --split"),
+        (["--map", "absent.yaml"], "absent.yaml"),
+    ],
+)
+def test_options_of_choosing_that_do_not_fit(
+    tmp_path: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = instances(tmp_path, BOX)
+    assert main(["convert", "coco", str(source), "-o", str(tmp_path / "x.jsonl"), *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "x.jsonl").exists()
+
+
+def test_no_output_of_a_division_is_an_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "val.jsonl"
+    image(tmp_path / "a.png")
+    source.write_text('{"images": ["a.png"], "width": 8, "height": 6, "objects": []}\n')
+    argv = ["convert", "jsonl", str(source), "--split", "0.5,0.5", "-o", str(tmp_path / "train.jsonl"), "--overwrite"]
+    assert main(argv) == 2
+    assert "another file than the input" in capsys.readouterr().err

@@ -15,6 +15,8 @@ from dcap.cli.arguments import add_max_image_pixels, add_sixteen_bit, require_im
 from dcap.convert.coco_writer import CocoOptions, to_coco
 from dcap.convert.conversion import ConvertOptions, convert
 from dcap.convert.conversion_report import ConversionReport, Loss
+from dcap.convert.division import Division, GroupBy
+from dcap.convert.label_map import LabelMap, Unmapped
 from dcap.convert.readers import READERS
 from dcap.convert.resize import Resizer
 from dcap.core.errors import ConfigError
@@ -51,6 +53,8 @@ examples:
   dcap convert voc VOCdevkit/VOC2012 --split ImageSets/Main/train.txt -o train.jsonl
   dcap convert yolo data.yaml --split val -o val.jsonl
   dcap convert yolo labels/train --classes classes.txt --images images/train -o train.jsonl
+  dcap convert coco instances.json --split 0.9,0.1 -o train.jsonl     train.jsonl and val.jsonl; look-alikes in one file
+  dcap convert coco instances.json --sample 500 --map labels.yaml --min-area 64 -o try.jsonl
   dcap convert jsonl train.jsonl --max-pixels 1000000 -o small.jsonl     smaller images, shapes moved along
   dcap convert jsonl train.parquet -o train.jsonl     or shards/, train.tar, 'data/*.jsonl.gz'; images beside the output
   dcap convert to-coco val.jsonl -o val.json --categories instances_train2017.json
@@ -65,8 +69,19 @@ and a missing ending do not count. --follow-links lets links lead out of the fol
 Turned boxes become polygons of four corners. An outline that encloses nothing gives way to the box of its object. Ids
 that two things share and keys that are given twice are errors, which name the place.
 
+--sample N converts N images, --split divides records into files, each by hashes and --seed: the same images are chosen
+whatever their order, and nearly the same when images are added. --split 0.8,0.1,0.1 gives train, val and test, named
+after --out. YOLO and VOC have a --split of their own, which names images of the source; it may be given beside:
+--split val --split 0.5,0.5.
+
+A map of labels is YAML. It renames and merges labels, and drops those that it maps to null:
+  car: vehicle
+  truck: vehicle
+  shadow: null
+
 A conversion lists what it drops, changes or approximates, by reason, with the first places of each. --report writes
-this list as JSON. With --strict nothing is written if anything is lost. A note is no loss.
+this list as JSON. With --strict nothing is written if anything is lost. A note is no loss. An object that --min-area or
+--map drops is a loss: its image then says that nothing is there. A new name and an image left out by --sample are not.
 
 exit codes: 0 fine, 1 broken input was left out (--on-bad skip), something was lost (--strict) or nothing is left to
 write, 2 an error that the last line names.
@@ -109,6 +124,7 @@ def _add_format(formats: Any, name: str) -> None:
         "--follow-links", action="store_true", help="let symbolic links lead out of the folder of images"
     )
     _add_common(parser, "FILE.jsonl")
+    _add_selection(parser, maker)
     if dataclasses.is_dataclass(maker):
         _add_fields(parser, maker)
     parser.add_argument(
@@ -157,10 +173,58 @@ def _add_common(parser: argparse.ArgumentParser, metavar: str) -> None:
     parser.add_argument("--strict", action="store_true", help="write nothing and exit with 1 if anything is lost")
 
 
+def _add_selection(parser: argparse.ArgumentParser, maker: Any) -> None:
+    """Add the options that choose images and objects, and files for them."""
+    group = parser.add_argument_group("which images and objects, and into which files")
+    group.add_argument("--sample", type=_positive, metavar="N", help="convert only N images, chosen by --seed")
+    group.add_argument(
+        "--min-area", type=float, default=0.0, metavar="PX2",
+        help="leave out boxes and polygons of less than PX2 square pixels, before --max-pixels; lines stay",
+    )  # fmt: skip
+    group.add_argument("--map", type=Path, metavar="FILE.yaml", help="new names of labels; null drops their objects")
+    group.add_argument(
+        "--unmapped", choices=get_args(Unmapped), default="error",
+        help="objects whose label --map does not name: an error, keep them, or drop them (default: error)",
+    )  # fmt: skip
+    own = f" Another value: {field_docs(maker)['split']}" if _has_split(maker) else ""
+    group.add_argument(
+        "--split", action="append", metavar="SHARES", default=[],
+        help=f"write two or three files, such as 0.9,0.1 for train and val.{own}",
+    )  # fmt: skip
+    group.add_argument(
+        "--by", choices=get_args(GroupBy), default="hash",
+        help="with --split, what keeps images in one file. hash: they have the same content or look alike. folder: "
+        "they are in one folder. name: nothing; no image is opened (default: hash)",
+    )  # fmt: skip
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="seed of --sample and --split (default: 0)")
+
+
+def _has_split(maker: Any) -> bool:
+    return dataclasses.is_dataclass(maker) and any(field.name == "split" for field in dataclasses.fields(maker))
+
+
+def _take_splits(args: argparse.Namespace, maker: Any) -> None:
+    """Tell the shares of ``--split`` from the reader's own split, and keep both in `args`."""
+    found = {text: Division.parse_shares(text) for text in args.split}
+    shares = [each for each in found.values() if each is not None]
+    others = [text for text, each in found.items() if each is None]
+    if len(shares) > 1 or len(others) > 1:
+        raise ConfigError(f"--split must be given once, not {len(args.split)} times")
+    if others and not _has_split(maker):
+        raise ConfigError(f"--split must be 2 or 3 shares that sum to 1, such as 0.9,0.1, not {others[0]}")
+    args.division = Division(shares[0], args.by, args.seed) if shares else None
+    if _has_split(maker):
+        (field,) = (field for field in dataclasses.fields(maker) if field.name == "split")
+        kind = Path if Path in get_args(get_type_hints(maker)["split"]) else str
+        args.split = kind(others[0]) if others else field.default
+
+
 def _add_fields(parser: argparse.ArgumentParser, maker: Any) -> None:
     """Add one option for each field of a reader, explained by the string under it."""
     hints, docs = get_type_hints(maker), field_docs(maker)
     for field in dataclasses.fields(maker):
+        if field.name == "split":
+            continue
         hint, name = hints[field.name], "--" + field.name.replace("_", "-")
         text = docs.get(field.name, "").replace("%", "%%")
         if hint is bool:
@@ -204,6 +268,13 @@ def run(args: argparse.Namespace) -> int:
     if args.resized and not args.max_pixels:
         raise ConfigError("--resized must come with --max-pixels, which says how small images become")
     maker: Any = READERS.get(args.format)
+    _take_splits(args, maker)
+    if args.sample is None and args.division is None and args.seed:
+        raise ConfigError("--seed must come with --sample or --split")
+    if args.min_area < 0:
+        raise ConfigError(f"--min-area must be at least 0, not {args.min_area:g}")
+    if args.unmapped != "error" and args.map is None:
+        raise ConfigError("--unmapped must come with --map")
     fields = dataclasses.fields(maker) if dataclasses.is_dataclass(maker) else ()
     reader = maker(**{field.name: getattr(args, field.name) for field in fields})
     resizer = None
@@ -221,6 +292,11 @@ def run(args: argparse.Namespace) -> int:
         workers=workers,
         strict=args.strict,
         overwrite=args.overwrite,
+        labels=LabelMap.read(args.map, args.unmapped) if args.map else None,
+        min_area=args.min_area,
+        sample=args.sample,
+        seed=args.seed,
+        division=args.division,
     )
     check_outputs(_outputs(args), _inputs(args))
     report = ConversionReport(args.on_bad)
@@ -238,18 +314,21 @@ def run_to_coco(args: argparse.Namespace) -> int:
 
 
 def _outputs(args: argparse.Namespace) -> list[Output]:
-    return outputs_given(("--out", args.out, args.overwrite), ("--report", args.report, JSON_MARK))
+    division: Division | None = getattr(args, "division", None)
+    files = (args.out,) if division is None else division.files(args.out)
+    report = ("--report", args.report, JSON_MARK)
+    return outputs_given(*(("--out", file, args.overwrite) for file in files), report)
 
 
 def _inputs(args: argparse.Namespace) -> list[Path]:
     """Return the files that are read, as far as an output may be one of them."""
-    options = {name: value for name, value in vars(args).items() if name not in ("out", "report")}
+    options = {name: value for name, value in vars(args).items() if name not in ("out", "report", "by", "unmapped")}
     given = [Path(value) for value in options.values() if isinstance(value, str | Path)]
     name, source = options.get("format"), Path(args.source)
     if name in (None, "jsonl"):
         return [*given, *expand_sources([source])]
     # A list of a data set, such as --split of VOC, may be given relative to its folder.
-    written = [path for path in (args.out, args.report) if path is not None]
+    written = [output.path for output in _outputs(args)]
     below = [path for path in written if _is_below(path, source, _ENDINGS_BELOW.get(str(name)))]
     return [*given, *(source / path for path in given), *below]
 
@@ -259,7 +338,7 @@ def _is_below(path: Path, folder: Path, ending: str | None) -> bool:
 
 
 def _finish(args: argparse.Namespace, report: ConversionReport, count: int | None, noun: str) -> int:
-    _print(report)
+    print_losses(report)
     if report.found and not args.report:
         log.info("--report FILE.json lists more places of each of these")
     if args.report:
@@ -270,11 +349,13 @@ def _finish(args: argparse.Namespace, report: ConversionReport, count: int | Non
     if not count:
         log.error("nothing was written: no %s is left", noun)
         return 1
-    log.info("%s in %s", counted(count, noun), args.out)
+    for file, number in (report.files or {str(args.out): count}).items():
+        log.info("%s in %s", counted(number, noun), file)
     return 1 if report.skipped else 0
 
 
-def _print(report: ConversionReport) -> None:
+def print_losses(report: ConversionReport) -> None:
+    """Print the table of what was lost, if anything was."""
     if not report.found:
         return
     table = Table("what", "why", "count", "first places", box=None, pad_edge=False)

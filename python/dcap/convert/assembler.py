@@ -1,30 +1,32 @@
 """Found items to records: the same rules for every format.
 
-Owns the order of the checks: image, frame, numbers, area, border, and last the record contract itself. So the output
-never fails ``dcap validate``.
+Owns the order of the checks: image, frame, text, numbers, label, area, border, least area, and last the record contract
+itself. So the output never fails ``dcap validate``.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from dcap.convert.conversion_report import ConversionReport
+from dcap.convert.conversion_report import ConversionReport, SourcePlace
 from dcap.convert.extracted_image import extract_image, images_beside
 from dcap.convert.foreign_files import checked_numbers
 from dcap.convert.image_frame import Frame, upright_map
+from dcap.convert.label_map import LabelMap
 from dcap.convert.reader import FoundObject, Item, Opened
 from dcap.convert.record_files import record_line
 from dcap.core.errors import GeometryError, RecordError
 from dcap.geometry.affine import Affine
 from dcap.geometry.canvas import MAX_PIXELS, Canvas
 from dcap.geometry.clipping import clip, transform
+from dcap.geometry.measures import area_or_length
 from dcap.geometry.shapes import KEY_OF_KIND, KEYS, GeometryKind, ShapeArray, read_shape, rings_without_area
 from dcap.records.images import check_header
 from dcap.records.objects import COORDINATE_LIMIT, check_text
@@ -48,6 +50,8 @@ class Assembler:
         frame: Where shapes are in images with an EXIF orientation.
         max_image_pixels: Bound on height x width of an image.
         swapped: What happens to a box with x2 < x1 or y2 < y1.
+        labels: New names of labels. `None`: they stay.
+        min_area: Leave out boxes and polygons with a smaller area, in pixels. Lines have none and stay.
     """
 
     opened: Opened
@@ -56,6 +60,8 @@ class Assembler:
     frame: Frame = "auto"
     max_image_pixels: int = MAX_PIXELS
     swapped: Swapped = "drop"
+    labels: LabelMap | None = None
+    min_area: float = 0.0
 
     def __call__(self, item: Item, line: int) -> Record:
         """Return the record of an item.
@@ -84,6 +90,8 @@ class Assembler:
         objects = [objects[k] for k in kept]
         if inside is not shapes:  # a cut may leave a sliver
             objects, inside = self._with_area(objects, inside, item)
+        if self.min_area > 0:
+            objects, inside = self._large(objects, inside, item)
         data: dict[str, Any] = {
             "images": [os.path.relpath(path, self.out.parent.resolve())],
             "width": header.canvas.width,
@@ -127,6 +135,9 @@ class Assembler:
             except RecordError as error:
                 raise RecordError(f"{found.name}: {error}") from None
             kind, place = KEYS[found.key], item.place.of(found.name)
+            named = self._named(found, place)
+            if named is None:
+                continue
             if kind is GeometryKind.BOX and (xy[0] > xy[1]).any():
                 reason = "box whose corners are swapped, x2 < x1 or y2 < y1"
                 detail = f"from {_shown(xy[0])} to {_shown(xy[1])}"
@@ -138,10 +149,40 @@ class Assembler:
             if problem_of_shape := _degenerate(xy, kind):
                 self.report.add("dropped", "shape without area or length", place, problem_of_shape)
                 continue
-            objects.append(found)
+            objects.append(named)
             points.append(xy if scale is None else scale.apply(xy))
             kinds.append(int(kind))
         return self._with_area(objects, ShapeArray.from_points(points, kinds), item)
+
+    def _named(self, found: FoundObject, place: SourcePlace) -> FoundObject | None:
+        """Return an object under its new name. `None`: the map of labels drops it."""
+        if self.labels is None:
+            return found
+        try:
+            name = self.labels.new_name(found.desc)
+        except RecordError as error:
+            raise RecordError(f"{found.name}: {error}") from None
+        if name is None:
+            self.report.add("dropped", "object of a label that --map or --unmapped drops", place, found.desc)
+            return None
+        if name == found.desc:
+            return found
+        self.report.add("note", "object whose label --map renames", place, f"{found.desc} is {name}")
+        return replace(found, desc=name)
+
+    def _large(
+        self, objects: list[FoundObject], shapes: ShapeArray, item: Item
+    ) -> tuple[list[FoundObject], ShapeArray]:
+        """Leave out the boxes and polygons that are smaller than `min_area`."""
+        try:
+            area = area_or_length(shapes)
+        except GeometryError as error:
+            raise RecordError(str(error)) from None
+        small = (shapes.kinds != GeometryKind.LINE) & (area < self.min_area)
+        for k in np.flatnonzero(small).tolist():
+            reason = f"object smaller than {self.min_area:g} square pixels (--min-area)"
+            self.report.add("dropped", reason, item.place.of(objects[k].name), f"{area[k]:.6g}")
+        return [found for found, drop in zip(objects, small, strict=True) if not drop], shapes.take(~small)
 
     def _with_area(
         self, objects: list[FoundObject], shapes: ShapeArray, item: Item

@@ -1,28 +1,39 @@
-"""A whole conversion: items to records, one by one, to a JSONL file that appears when it is whole.
+"""A whole conversion: items to records, one by one, to JSONL files that appear when they are whole.
 
-Owns the order of the steps and the threads that resize.
+Owns the order of the steps and the threads that work on images. A sample is taken of the items, before anything is done
+for them. Files of a division are written at the end, when all groups are known; until then lines are in a scratch file.
 """
 
 from __future__ import annotations
 
+import itertools
+import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import IO, NamedTuple, TypeVar
 
 from dcap.convert.assembler import Assembler, Swapped
 from dcap.convert.conversion_report import ConversionReport, SourcePlace
+from dcap.convert.division import Division, Trait
 from dcap.convert.image_folder import ImageSearch
 from dcap.convert.image_frame import Frame
-from dcap.convert.reader import Item, Reader
+from dcap.convert.label_map import LabelMap
+from dcap.convert.reader import Item, Opened, Reader
 from dcap.convert.record_files import check_target, record_line
 from dcap.convert.resize import Resizer
-from dcap.core.errors import RecordError
-from dcap.core.files import written_whole
+from dcap.core.errors import ConfigError, RecordError
+from dcap.core.files import is_stream, writing, written_whole
 from dcap.core.progress import progress_of
+from dcap.core.random import keyed_hash
 from dcap.geometry.canvas import MAX_PIXELS
 from dcap.records.record import Origin, Record, parse_record, to_dict
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,16 @@ class ConvertOptions:
     """Write nothing when anything was lost."""
     overwrite: bool = False
     """Replace an older output."""
+    labels: LabelMap | None = None
+    """New names of labels. `None`: they stay."""
+    min_area: float = 0.0
+    """Leave out boxes and polygons with a smaller area, in pixels of the image before it is made smaller."""
+    sample: int | None = None
+    """Convert only this many images, chosen by a hash of their paths. `None`: all."""
+    seed: int = 0
+    """Seed of the sample."""
+    division: Division | None = None
+    """How records are divided into files. `None`: one file."""
 
 
 def read_records(
@@ -64,27 +85,77 @@ def read_records(
     Raises:
         RecordError: The input is broken, and `report` stops at bad input; or it cannot be read at all.
     """
-    options = options or ConvertOptions()
-    opened = reader.open(source, ImageSearch(options.images, options.follow_links), report)
-    assemble = Assembler(opened, out, report, options.frame, options.max_image_pixels, options.swapped)
-    items = progress_of(opened.items, opened.total, "convert")
-    base, resizer = out.parent.resolve(), options.resizer
+    for made in _made(reader, source, out, report, options or ConvertOptions()):
+        yield made.record
 
-    def finish(record: Record) -> Record:
+
+class _Made(NamedTuple):
+    """A record that is ready to be written."""
+
+    record: Record
+    place: SourcePlace
+    trait: Trait | None
+    """What its file depends on, where records are divided."""
+
+
+def _made(
+    reader: Reader, source: Path, out: Path, report: ConversionReport, options: ConvertOptions
+) -> Iterator[_Made]:
+    search = ImageSearch(options.images, options.follow_links)
+    chosen = None if options.sample is None else _sampled(reader, source, search, report, options)
+    opened = reader.open(source, search, report)
+    assemble = Assembler(
+        opened, out, report, options.frame, options.max_image_pixels, options.swapped, options.labels, options.min_area
+    )
+    items = progress_of(opened.items, opened.total, "convert")
+    base, resizer, division = out.parent.resolve(), options.resizer, options.division
+
+    def finish(item: Item, record: Record) -> tuple[Record, Trait | None]:
+        trait = None
+        if division is not None:
+            trait = division.trait(item.images[0], base / record.image, options.max_image_pixels)
         small = resizer(record, base) if resizer else record
         # The assembler's records passed the contract. Records changed since then pass it again.
-        return record if small is record else parse_record(record_line(to_dict(small)), record.origin)
+        if small is not record:
+            small = parse_record(record_line(to_dict(small)), record.origin)
+        return small, trait
 
     line = 0
-    assembled = _assembled(items, assemble, report)
-    for place, future in _ahead(finish, assembled, options.workers if resizer else 0):
+    assembled = _assembled(items, assemble, report, chosen)
+    opens_images = resizer is not None or (division is not None and division.by == "hash")
+    for item, future in _ahead(finish, assembled, options.workers if opens_images else 0):
         try:
-            record = future()
+            record, trait = future()
         except RecordError as error:
-            report.refuse(error, place)
+            report.refuse(error, item.place)
             continue
         line += 1
-        yield replace(record, origin=Origin(str(out), line))
+        yield _Made(replace(record, origin=Origin(str(out), line)), item.place, trait)
+    if chosen is None:
+        _tell_unused(opened, report)
+    if options.labels is not None and chosen is None:
+        for label in options.labels.unused():
+            report.add("note", "label of --map that no object has", SourcePlace("--map", "", label))
+
+
+def _sampled(
+    reader: Reader, source: Path, search: ImageSearch, report: ConversionReport, options: ConvertOptions
+) -> frozenset[int]:
+    """Return which items are converted, by their numbers from 1; what is wrong with items is told when they are."""
+    opened = reader.open(source, search, ConversionReport(report.on_bad))
+    keys = [
+        keyed_hash(item.images[0].encode("utf-8", "surrogatepass"), options.seed)
+        for item in progress_of(opened.items, opened.total, "choose")
+    ]
+    count, order = len(keys), sorted(range(len(keys)), key=keys.__getitem__)
+    chosen = frozenset(k + 1 for k in order[: options.sample])
+    if count > len(chosen):
+        place = SourcePlace(str(source))
+        report.add("note", "images that --sample leaves out", place, f"{count - len(chosen)} of {count}")
+    return chosen
+
+
+def _tell_unused(opened: Opened, report: ConversionReport) -> None:
     if opened.complete:
         for name in opened.images.unused():
             reason = "image below the folder of images that no record is made of"
@@ -97,26 +168,69 @@ def convert(
     """Write the records of a foreign data set as JSONL.
 
     Returns:
-        Number of records; None where `strict` and a loss kept the file from being written. Without any record, none is
-        written either.
+        Number of records; None where `strict` and a loss kept files from being written. Without any record, none is
+        written either. `report.files` has the number in each file.
 
     Raises:
-        ConfigError: `out` exists, and is not to be replaced.
+        ConfigError: A file exists, and is not to be replaced; or records cannot be divided.
         RecordError: As `read_records`.
     """
     options = options or ConvertOptions()
-    check_target(out, [source], options.overwrite)
-    count = 0
+    targets = (out,) if options.division is None else options.division.files(out)
+    for target in targets:
+        check_target(target, [source], options.overwrite)
+        if options.division is not None and is_stream(target):
+            raise ConfigError(f"--out must be a file where --split is given, not {target}")
+    made = _made(reader, source, out, report, options)
+    counts = dict.fromkeys(map(str, targets), 0)
     try:
-        with written_whole(out) as file:
-            for record in read_records(reader, source, out, report, options):
-                file.write(record_line(to_dict(record)) + b"\n")
-                count += 1
-            if not count or (options.strict and report.total):
+        with ExitStack() as stack:
+            files = [stack.enter_context(written_whole(target)) for target in targets]
+            if options.division is None:
+                lines: Iterator[tuple[int, bytes]] = ((0, record_line(to_dict(each.record))) for each in made)
+            else:
+                scratch = stack.enter_context(_scratch(out))
+                lines = _divided(made, options.division, scratch, report)
+            for part, line in lines:
+                files[part].write(line + b"\n")
+                counts[str(targets[part])] += 1
+            if not any(counts.values()) or (options.strict and report.total):
                 raise _UnwantedError
     except _UnwantedError:
         return None if options.strict and report.total else 0
-    return count
+    report.files |= counts
+    return sum(counts.values())
+
+
+def _scratch(out: Path) -> IO[bytes]:
+    """Return a file without a name in the folder of the output, which has room for it."""
+    with writing(out):
+        return tempfile.TemporaryFile(dir=out.parent)
+
+
+def _divided(
+    made: Iterable[_Made], division: Division, scratch: IO[bytes], report: ConversionReport
+) -> Iterator[tuple[int, bytes]]:
+    """Yield the file and the line of each record, in order, once all are known."""
+    traits: list[Trait] = []
+    places: list[SourcePlace] = []
+    lengths: list[int] = []
+    for record, place, trait in made:
+        assert trait is not None
+        line = record_line(to_dict(record))
+        scratch.write(line)
+        traits.append(trait)
+        places.append(place)
+        lengths.append(len(line))
+    if not traits:
+        return
+    parts, group = division.parts(traits)
+    scratch.seek(0)
+    for k, part in enumerate(parts.tolist()):
+        if division.by == "hash" and group[k] != k:
+            reason = "image that looks like an earlier one: both are in one file"
+            report.add("note", reason, places[k], traits[group[k]].name)
+        yield part, scratch.read(lengths[k])
 
 
 class _UnwantedError(Exception):
@@ -124,29 +238,36 @@ class _UnwantedError(Exception):
 
 
 def _assembled(
-    items: Iterable[Item], assemble: Assembler, report: ConversionReport
-) -> Iterator[tuple[SourcePlace, Record]]:
-    for count, item in enumerate(items, start=1):
+    items: Iterator[Item], assemble: Assembler, report: ConversionReport, chosen: Collection[int] | None
+) -> Iterator[tuple[Item, Record]]:
+    for number in itertools.count(1):
+        before = {} if chosen is None else report.losses()
+        item = next(items, None)
+        if item is None:
+            return
+        if chosen is not None and number not in chosen:
+            report.go_back(before)  # of what it would have lost
+            continue
         try:
-            record = assemble(item, count)
+            record = assemble(item, number)
         except RecordError as error:
             report.refuse(error, item.place)
             continue
-        yield item.place, record
+        yield item, record
 
 
 def _ahead(
-    work: Callable[[Record], Record], records: Iterable[tuple[SourcePlace, Record]], workers: int
-) -> Iterator[tuple[SourcePlace, Callable[[], Record]]]:
-    """Yield the place and the result of each record, in order, a few of them ahead in threads."""
+    work: Callable[[Item, Record], T], records: Iterable[tuple[Item, Record]], workers: int
+) -> Iterator[tuple[Item, Callable[[], T]]]:
+    """Yield the item and the result of each record, in order, a few of them ahead in threads."""
     if workers < 1:
-        for place, record in records:
-            yield place, lambda record=record: work(record)  # type: ignore[misc]
+        for item, record in records:
+            yield item, partial(work, item, record)
         return
-    waiting: deque[tuple[SourcePlace, Future[Record]]] = deque()
+    waiting: deque[tuple[Item, Future[T]]] = deque()
     with ThreadPoolExecutor(workers) as pool:
-        for place, record in records:
-            waiting.append((place, pool.submit(work, record)))
+        for item, record in records:
+            waiting.append((item, pool.submit(work, item, record)))
             if len(waiting) >= 2 * workers:
                 first, future = waiting.popleft()
                 yield first, future.result

@@ -5,7 +5,7 @@ Owns the switch between stopping at bad input and going on; printing is in the c
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from dcap.core.errors import RecordError
@@ -63,6 +63,8 @@ class ConversionReport:
 
     def __init__(self, on_bad: OnBad = "error") -> None:
         self.on_bad = on_bad
+        self.files: dict[str, int] = {}
+        """Number of records in each file that was written."""
         self._found: dict[tuple[Action, str], Loss] = {}
 
     def add(self, action: Action, reason: str, place: SourcePlace, detail: str = "") -> None:
@@ -86,6 +88,14 @@ class ConversionReport:
             raise RecordError(f"{place}: {text}{' Or' if has_way_out else '. Correct it, or'} {_WAY_OUT}") from None
         self.add("skipped", f"broken input: {NUMBER.sub('#', without_values(text))}", place, text)
 
+    def losses(self) -> dict[tuple[Action, str], Loss]:
+        """Return the losses so far, for `go_back`."""
+        return {key: replace(loss, examples=list(loss.examples)) for key, loss in self._found.items()}
+
+    def go_back(self, losses: dict[tuple[Action, str], Loss]) -> None:
+        """Forget what was lost since `losses` were taken."""
+        self._found = losses
+
     @property
     def found(self) -> tuple[Loss, ...]:
         """All losses, the graver kinds first, then by count."""
@@ -107,4 +117,4 @@ class ConversionReport:
             {"action": loss.action, "reason": loss.reason, "count": loss.count, "examples": list(loss.examples)}
             for loss in self.found
         ]
-        return {"total": self.total, "skipped": self.skipped, "losses": losses}
+        return {"total": self.total, "skipped": self.skipped, "files": self.files, "losses": losses}

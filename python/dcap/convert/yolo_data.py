@@ -1,20 +1,18 @@
 """What a YOLO data set says about itself: data.yaml, Darknet's obj.data, and lists of classes.
 
-Owns the rule that names are text as written: a class called ``no`` is not False, and one called ``010`` is not 8.
-Numbers of classes are their places in the list, counted before blank lines are passed over.
+Owns the numbers of classes: their places in the list, counted before blank lines are passed over.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dcap.convert.foreign_files import read_bytes, show_short
+from dcap.convert.foreign_yaml import given, parse_texts
 from dcap.convert.image_folder import path_below
 from dcap.core.errors import RecordError
 
@@ -22,9 +20,7 @@ MAX_BYTES = 16 << 20
 """Largest data.yaml, list of images or file of labels."""
 
 _NUMBER = re.compile(r"([0-9]{1,9})(\.0*)?")
-_NOTHING = frozenset(("", "~", "null", "Null", "NULL"))
 _OTHER_NAMES = {"val": ("valid", "validation"), "valid": ("val",)}
-_TEXT, _LIST, _MAP = "tag:yaml.org,2002:str", "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +37,6 @@ class YoloData:
     """Number of keypoints of each object, and of numbers of each, if objects have some."""
 
 
-class _TextLoader(yaml.SafeLoader):
-    """YAML whose values are texts as written, lists and maps; a key that is there twice is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag == _TEXT:
-                if key.value in seen:
-                    text = f"the key {key.value} twice"
-                    raise yaml.constructor.ConstructorError(None, None, f"found {text}", key.start_mark)
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-_TextLoader.yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}
-_TextLoader.yaml_constructors = {tag: yaml.SafeLoader.yaml_constructors[tag] for tag in (None, _TEXT, _LIST, _MAP)}
-
-
 def read_data(source: Path, split: str) -> YoloData:
     """Read a data.yaml, or a file ``.data`` as Darknet and CVAT write it.
 
@@ -72,13 +50,13 @@ def read_data(source: Path, split: str) -> YoloData:
     if source.suffix.lower() == ".data":
         return _read_darknet(source, split)
     data = _read_yaml(source)
-    shape = _given(data.get("kpt_shape"))
+    shape = given(data.get("kpt_shape"))
     if shape is not None and not _is_shape(shape):
         raise RecordError(
             f"{source}: kpt_shape must be two whole numbers, that of keypoints and 2 or 3, not {_shown(shape)}"
         )
     keypoints = (int(shape[0]), int(shape[1])) if shape is not None else None
-    path = _given(data.get("path")) or ""
+    path = given(data.get("path")) or ""
     if not isinstance(path, str):
         raise RecordError(f"{source}: path must be a path, not {_shown(path)}")
     entries = _entries(data, split, source)
@@ -134,11 +112,7 @@ def class_number(word: str) -> int | None:
 
 
 def _read_yaml(source: Path) -> dict[str, Any]:
-    text = read_text(source)
-    try:
-        data = yaml.load(text, Loader=_TextLoader)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise RecordError(f"{source}: file must be YAML ({' '.join(str(error).split())})") from None
+    data = parse_texts(read_text(source), source)
     if not isinstance(data, dict):
         raise RecordError(f"{source}: file must hold names, train and val, not {_shown(data)}")
     return data
@@ -162,13 +136,8 @@ def _read_darknet(source: Path, split: str) -> YoloData:
     return YoloData("", entries, read_classes(names), None)
 
 
-def _given(value: Any) -> Any:
-    """Return a value, None where YAML has none."""
-    return None if isinstance(value, str) and value in _NOTHING else value
-
-
 def _shown(value: Any) -> str:
-    return "nothing" if _given(value) is None else show_short(value)
+    return "nothing" if given(value) is None else show_short(value)
 
 
 def _is_shape(shape: Any) -> bool:
@@ -179,10 +148,10 @@ def _is_shape(shape: Any) -> bool:
 
 
 def _entries(data: Mapping[str, Any], split: str, source: Path) -> list[str]:
-    values = [_given(data.get(name)) for name in (split, *_OTHER_NAMES.get(split, ()))]
+    values = [given(data.get(name)) for name in (split, *_OTHER_NAMES.get(split, ()))]
     found = next(filter(None, values), None)
     if not found:
-        others = [name for name in ("train", "val", "valid", "test") if _given(data.get(name))]
+        others = [name for name in ("train", "val", "valid", "test") if given(data.get(name))]
         has = f"; the file has {', '.join(others)}" if others else ""
         raise RecordError(f"{source}: {split} must be given{has}. Choose another --split.")
     entries = found if isinstance(found, list) else [found]
@@ -193,7 +162,7 @@ def _entries(data: Mapping[str, Any], split: str, source: Path) -> list[str]:
 
 
 def _names(data: Mapping[str, Any], source: Path) -> dict[int, str]:
-    names = _given(data.get("names"))
+    names = given(data.get("names"))
     if isinstance(names, list):
         items = list(enumerate(names))
     elif isinstance(names, dict):
@@ -211,7 +180,7 @@ def _names(data: Mapping[str, Any], source: Path) -> dict[int, str]:
     found = {number: name.strip() for number, name in items}
     if len(found) < len(items):
         raise RecordError(f"{source}: names must give each number once, not {len(items) - len(found)} of them twice")
-    count = class_number(str(_given(data.get("nc"))))
+    count = class_number(str(given(data.get("nc"))))
     if count is not None and count != len(found):
         raise RecordError(f"{source}: nc must be the number of names, {len(found)}, not {count}")
     return found
