@@ -46,6 +46,19 @@ def _kernels() -> dict[str, Any]:
     return {"backend": BACKEND, "why": why, "has_core": has_core}
 
 
+def gpu_memories() -> list[float]:
+    """Return the memory of each CUDA GPU in GiB; none where torch cannot be loaded."""
+    try:
+        import torch
+    except (ImportError, OSError):  # OSError: a CUDA library of another version
+        return []
+    return [_gib(torch.cuda.get_device_properties(index)) for index in range(torch.cuda.device_count())]
+
+
+def _gib(properties: Any) -> float:
+    return round(float(properties.total_memory) / 2**30, 1)
+
+
 def _torch() -> dict[str, Any]:
     """What torch offers: attention kernels, GPUs and its threads."""
     try:
@@ -55,8 +68,9 @@ def _torch() -> dict[str, Any]:
     gpus = []
     for index in range(torch.cuda.device_count()):
         found = torch.cuda.get_device_properties(index)
-        gib = round(found.total_memory / 2**30, 1)
-        gpus.append({"name": found.name, "memory_gib": gib, "compute_capability": f"{found.major}.{found.minor}"})
+        gpus.append(
+            {"name": found.name, "memory_gib": _gib(found), "compute_capability": f"{found.major}.{found.minor}"}
+        )
     return {
         "attention": _attention(bool(gpus)),
         "auto_attention": _auto_attention("cuda" if gpus else "cpu"),

@@ -50,18 +50,27 @@ def refuse_other_formats(path: object, head: bytes, tail: bytes) -> None:
             f"{path}: file must be records, and is a report or a list that dcap wrote. Name the files of records; a "
             "pattern such as 'DIR/*.jsonl' takes some files of a folder."
         )
-    for pattern, name, source in ((_LVIS, "lvis", path), (_COCO, "coco", path), (_LABELME, "labelme", "FOLDER")):
-        if pattern.search(head):
-            title = {"lvis": "LVIS", "coco": "COCO", "labelme": "Labelme"}[name]
-            raise RecordError(
-                f"{path}: file must be JSONL, one record per line, and this looks like {title}. Convert it: dcap "
-                f"convert {name} {source} -o NEW.jsonl"
-            )
+    if name := json_format(head):
+        title, source = {"lvis": ("LVIS", path), "coco": ("COCO", path), "labelme": ("Labelme", "FOLDER")}[name]
+        raise RecordError(
+            f"{path}: file must be JSONL, one record per line, and this looks like {title}. Convert it: dcap "
+            f"convert {name} {source} -o NEW.jsonl"
+        )
     if found and end.endswith(b"}") and _goes_on(line, rest):
         raise RecordError(
             f"{path}: file must be JSONL, one record per line, not JSON over several lines. "
             "Convert it: jq -c . OLD.json > NEW.jsonl"
         )
+
+
+def json_format(head: bytes) -> str | None:
+    """Return the format of another tool, ``coco``, ``lvis`` or ``labelme``, that a JSON file looks like.
+
+    Args:
+        head: Its first bytes, up to `HEAD_BYTES`.
+    """
+    formats = ((_LVIS, "lvis"), (_COCO, "coco"), (_LABELME, "labelme"))
+    return next((name for pattern, name in formats if pattern.search(head)), None)
 
 
 def _is_record(line: bytes) -> bool:

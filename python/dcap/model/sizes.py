@@ -1,0 +1,79 @@
+"""The published Qwen3-VL models by size, so that their memory can be estimated without a download.
+
+The numbers are those of each config.json on the hub.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from dcap.model.config import ModelConfig
+from dcap.model.layer_cost import MemoryRows, MemoryStep
+from dcap.model.lora import attach
+from dcap.model.memory import MemoryEstimate, estimate_memory
+
+
+@dataclass(frozen=True)
+class PublishedSize:
+    """One size of Qwen3-VL."""
+
+    name: str
+    """On the hub."""
+    text: tuple[int, int, int, int]
+    """Width of the language model, of its feed-forward layers, number of layers, and of attention heads."""
+    vision: tuple[int, int, int]
+    """The same of the vision tower, with 16 heads."""
+    deepstack: tuple[int, int, int]
+    """Layers of the vision tower that the language model sees."""
+    tied: bool
+    """Whether the output layer is the embedding."""
+
+    def blank(self, dtype: torch.dtype) -> Any:
+        """Return the model on torch's meta device: shapes and names, and no memory."""
+        from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
+        width, feed_forward, layers, heads = self.text
+        vision_width, vision_feed_forward, depth = self.vision
+        text = {
+            "hidden_size": width, "intermediate_size": feed_forward, "num_hidden_layers": layers,
+            "num_attention_heads": heads, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151_936,
+        }  # fmt: skip
+        vision = {
+            "depth": depth, "hidden_size": vision_width, "intermediate_size": vision_feed_forward, "num_heads": 16,
+            "out_hidden_size": width, "deepstack_visual_indexes": list(self.deepstack),
+        }  # fmt: skip
+        settings = Qwen3VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=self.tied)
+        with torch.device("meta"):
+            return Qwen3VLForConditionalGeneration._from_config(settings, dtype=dtype).eval()
+
+
+SIZES = (
+    PublishedSize("Qwen/Qwen3-VL-8B-Instruct", (4096, 12_288, 36, 32), (1152, 4304, 27), (8, 16, 24), tied=False),
+    PublishedSize("Qwen/Qwen3-VL-4B-Instruct", (2560, 9728, 36, 32), (1024, 4096, 24), (5, 11, 17), tied=True),
+    PublishedSize("Qwen/Qwen3-VL-2B-Instruct", (2048, 6144, 28, 16), (1024, 4096, 24), (5, 11, 17), tied=True),
+)
+"""The dense sizes, the largest first."""
+
+
+def published_memory(
+    size: PublishedSize, config: ModelConfig, *, tokens: int, patches: int, supervised: int, checkpointing: bool
+) -> MemoryEstimate:
+    """Return the memory of training on one GPU.
+
+    Args:
+        size: Which model.
+        config: What of it trains, and in what precision; its name does not count.
+        tokens: Tokens of a row.
+        patches: Vision patches of a row.
+        supervised: Supervised tokens of a row.
+        checkpointing: Whether layers are computed again in the backward pass.
+    """
+    dtype: torch.dtype = getattr(torch, config.dtype)
+    config = replace(config, name_or_path=size.name)
+    step = MemoryStep(dtype=dtype, activation_checkpointing=checkpointing, loss_chunk_tokens=256)
+    rows = MemoryRows(*(np.array([number], np.int64) for number in (tokens, patches, supervised)))
+    return estimate_memory(attach(size.blank(dtype), config), step, rows)
