@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 
 from dcap.cli.__main__ import main
+from dcap.core.config import build, dump_yaml
+from dcap.data.dataset import DenseCaptionDataset
+from dcap.data.sample_losses import ObjectLoss, SampleLoss, TokenLoss, epoch_file, losses_folder
+from dcap.train.config import RunConfig
 
 PHOTOS = "builtin:photos/train.jsonl"
 
@@ -50,6 +54,13 @@ def test_a_config_is_audited(capsys: pytest.CaptureFixture[str]) -> None:
         (["data.mode=mixed"], "must be given one config, or files of records"),
         ([PHOTOS, "--epoch", "-1"], "--epoch must be at least 0"),
         (["nowhere.jsonl"], "nowhere.jsonl: file must exist"),
+        ([], "must be given one config, or files of records"),
+        ([PHOTOS, "--worst", "3"], "--worst must go with --losses"),
+        (["--losses", "nowhere"], "nowhere/config.yaml: config of the run must exist"),
+        (
+            [PHOTOS, "--losses", "nowhere"],
+            "--losses must be given alone, as the config is that of the run, not with",
+        ),
     ],
 )
 def test_what_cannot_run_exits_2(sources: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,3 +73,48 @@ def test_a_number_that_is_none(value: str, capsys: pytest.CaptureFixture[str]) -
     with pytest.raises(SystemExit, match="2"):
         main(["audit", PHOTOS, "--encode", value])
     assert "--encode" in capsys.readouterr().err
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    """A run over the bundled photos, with the losses of its samples in one epoch."""
+    tree = {"model": {"name_or_path": "builtin:tiny"}, "data": {"train": PHOTOS},
+            "training": {"output_dir": str(tmp_path / "run")}}  # fmt: skip
+    losses_folder(tmp_path / "run").mkdir(parents=True)
+    (tmp_path / "run" / "config.yaml").write_text(dump_yaml(build(RunConfig, tree)))
+    dataset = DenseCaptionDataset({"train": PHOTOS}, "train", None)
+    with epoch_file(tmp_path / "run", 0).open("wb") as file:
+        for index in range(len(dataset)):
+            each = TokenLoss(4, 1.0 + index)
+            record = dataset.records[index]
+            objects = tuple(ObjectLoss(n, "bbox_2d", each, each) for n in range(1, len(record.captions) + 1))
+            file.write(SampleLoss(1, index, 0, record.name, each, each, each, objects).to_line())
+    return tmp_path / "run"
+
+
+def test_losses_list_the_worst_and_draw_them(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "suspects"
+    for _ in range(2):  # an older report is replaced
+        assert main(["audit", "--losses", str(run_folder), "--worst", "2", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "objects with the highest loss" in printed
+    assert "train.jsonl:" in printed
+    assert sorted(path.name for path in out.iterdir()) == ["index.html", "sheet.png"]
+    assert "high loss" in (out / "index.html").read_text()
+
+
+def test_losses_as_json(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", "--losses", str(run_folder), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["split"] == "train"
+    assert report["samples"][0]["line"] == report["num_samples"]
+    assert report["samples"][0]["file"].endswith("train.jsonl")
+
+
+def test_a_run_without_losses_of_validation(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", "--losses", str(run_folder), "--split", "val"]) == 2
+    assert "has none of val. Train with training.sample_losses=true" in " ".join(capsys.readouterr().err.split())
+    assert main(["audit", "--losses", str(run_folder), "--worst", "0"]) == 2
+    assert "--worst must be at least 1, not 0" in capsys.readouterr().err

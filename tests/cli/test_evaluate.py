@@ -65,6 +65,17 @@ def scored(tmp_path: Path, files: list[str]) -> list[str]:
     return files
 
 
+def test_curves_are_drawn_where_there_are_scores(
+    scored: list[str], files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", *scored, "--curves", str(tmp_path / "curves.png")]) == 0
+    with Image.open(tmp_path / "curves.png") as picture:
+        assert picture.width > 2 * picture.height
+    (tmp_path / "pred.jsonl").write_text(json.dumps(RECORD) + "\n")
+    assert main(["evaluate", *files, "--curves", str(tmp_path / "curves.png")]) == 2
+    assert "--curves must be given where each prediction has a score" in " ".join(capsys.readouterr().err.split())
+
+
 def test_ap_is_measured_on_request(scored: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("hotcoco", reason="the extra eval brings it")
     assert main(["evaluate", *scored, "--ap", "--json", str(tmp_path / "scores.json")]) == 0
@@ -87,8 +98,9 @@ def test_two_runs_are_compared(files: list[str], tmp_path: Path, capsys: pytest.
     assert tree["runs"] == {"a": str(worse), "b": files[3]}
     assert tree["differences"][0]["verdict"] == "B is better"
     assert "B is better" in (tmp_path / "c.html").read_text()
-    assert main([*command, "--sheet", str(tmp_path / "s.png")]) == 2
-    assert "--sheet must be given with --pred, not with --compare" in capsys.readouterr().err
+    for option in ("--sheet", "--curves"):
+        assert main([*command, option, str(tmp_path / "s.png")]) == 2
+        assert f"{option} must be given with --pred, not with --compare" in capsys.readouterr().err
 
 
 def test_bundled_truth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

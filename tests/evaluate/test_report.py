@@ -122,9 +122,10 @@ def test_thresholds_are_shown_where_there_are_scores(tmp_path: Path) -> None:
     )  # fmt: skip
     tree = evaluation_tree(report)["score_thresholds"]
     assert tree["objects"]["best"]["score"] == 0.75
-    (curves,) = sweep_curves(report.counts)
-    page = evaluation_page("scores", score_grids(report), [curves])
-    assert page.count('<path class="curve') == 3
+    by_score, by_recall = sweep_curves(report.counts)
+    assert by_recall.lines == (("precision", ((1.0, 1.0), (1.0, 0.5))),)
+    page = evaluation_page("scores", score_grids(report), [by_score, by_recall])
+    assert page.count('<path class="curve') == 4
     assert "M225.0 0.0L75.0 100.0" in page  # precision, from 1 at 0.75 to 0.5 at 0.25
 
 

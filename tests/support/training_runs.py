@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dcap.data.sample_losses import losses_folder
 from dcap.train import loop
 from dcap.train.config import RunConfig
 from dcap.train.loop import train
@@ -38,6 +39,12 @@ def outcome(config: RunConfig) -> list[tuple[Any, ...]]:
     return [tuple(line.get(key) for key in keys) for line in metrics(config)]
 
 
+def kept_losses(config: RunConfig) -> dict[str, bytes]:
+    """The files of the losses of single samples."""
+    folder = losses_folder(Path(config.training.output_dir))
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 def steps(config: RunConfig) -> list[str]:
     return [path.name for path in all_checkpoints(Path(config.training.output_dir))]
 
@@ -60,12 +67,15 @@ def run_standard(reference: dict[str, Any], run_config: RunMaker, photo_file: Pa
     if not reference:
         config = standard(run_config, photo_file, output_dir=str(photo_file.parent / "reference"))
         train(config)
-        reference.update(weights=final_weights(config), outcome=outcome(config), steps=steps(config))
+        reference.update(
+            weights=final_weights(config), outcome=outcome(config), steps=steps(config), losses=kept_losses(config)
+        )
     return reference
 
 
 def assert_same_run(config: RunConfig, reference: dict[str, Any]) -> None:
     assert outcome(config) == reference["outcome"], "no step is missing, doubled or different"
+    assert kept_losses(config) == reference["losses"]
     weights = final_weights(config)
     assert set(weights) == set(reference["weights"])
     assert all(torch.equal(weights[name], value) for name, value in reference["weights"].items())

@@ -43,6 +43,7 @@ def test_a_run_leaves_what_it_promises(reference: dict[str, Any], run_config: Ru
         "environment.json",
         "metrics.jsonl",
         "train.log",
+        "losses",
         "checkpoints",
         "final",
     }

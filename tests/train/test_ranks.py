@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 
 from dcap.core.config import dump_yaml, merge
 from dcap.core.errors import StoppedError
+from dcap.data.sample_losses import epoch_files, read_losses, validation_file
 from dcap.train.config import RunConfig
 from dcap.train.loop import fit, train
 from dcap.train.setup import prepare
@@ -126,6 +127,7 @@ def test_two_ranks_equal_one_with_twice_the_accumulation(found: Any) -> None:
         one = {name: p.detach().clone() for name, p in run.learner.parameters.items()}
     assert [r["world_size"] for r in found["ranks"]] == [2, 2]
     assert_same_metrics(found["output"] / "run", found["output"] / "one")
+    assert_same_losses(found["output"] / "run", found["output"] / "one")
     assert any(line.get("data/imbalance") for line in lines(found["output"] / "run")), "they do not do exactly the same"
     for rank in found["ranks"]:
         assert rank["loss"] == pytest.approx(result.loss, rel=1e-6)
@@ -144,6 +146,17 @@ def assert_same_metrics(folder: Path, other_folder: Path) -> None:
             assert line[key] == other[key]
         if "loss" in line:
             assert line["data/imbalance"] >= other["data/imbalance"] == 0.0
+
+
+def assert_same_losses(folder: Path, other_folder: Path) -> None:
+    files, others = ([*epoch_files(each).values(), validation_file(each)] for each in (folder, other_folder))
+    for path, other in zip(files, others, strict=True):
+        found, wanted = list(read_losses(path)), list(read_losses(other))
+        assert [(one.step, one.index, one.sample) for one in found] == [(o.step, o.index, o.sample) for o in wanted]
+        for one, two in zip(found, wanted, strict=True):
+            assert [*one.caption, *one.coordinate, *one.structure] == pytest.approx(
+                [*two.caption, *two.coordinate, *two.structure], rel=1e-4, abs=2e-4
+            )
 
 
 def assert_same_weights(ranks: list[dict[str, torch.Tensor]], one: dict[str, torch.Tensor]) -> None:

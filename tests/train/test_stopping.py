@@ -93,7 +93,7 @@ def test_sigterm_during_a_validation_saves_at_once_and_makes_up_for_it(
     config, original = standard(run_config, photo_file), loop.validate
     seen: list[Any] = []
 
-    def interrupted(learner: Any, batches: Any, stop: Any) -> Any:
+    def interrupted(learner: Any, batches: Any, *given: Any) -> Any:
         def counted() -> Iterator[Any]:
             for each in batches:
                 seen.append(each)
@@ -101,7 +101,7 @@ def test_sigterm_during_a_validation_saves_at_once_and_makes_up_for_it(
                     os.kill(os.getpid(), signal.SIGTERM)
                 yield each
 
-        return original(learner, counted(), stop)
+        return original(learner, counted(), *given)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "validate", interrupted)

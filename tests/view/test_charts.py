@@ -5,11 +5,12 @@ import re
 from xml.etree import ElementTree
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcap.view.charts import MOST_BINS, Chart, Histogram, bar_lines, ranked
+from dcap.view.charts import CURVE_COLORS, MOST_BINS, Chart, Curves, Histogram, bar_lines, draw_curves, ranked
 from dcap.view.page import TEMPLATES, render_template
 
 EDGES = (0, 1, 2, 5, 10)
@@ -110,3 +111,36 @@ def test_bars_of_a_page_are_as_long_as_counts() -> None:
     assert ["".join(row.itertext()) for row in section.iter("tr")] == ["<b>cup</b>2,000", "cat0", "dog500"]
     assert [bar.get("style") for bar in section.iter("div")] == ["width: 100.0%", "width: 0.0%", "width: 25.0%"]
     assert [section.findtext(tag) for tag in ("h3", "p")] == ["a < b", "<i>"]
+
+
+def ink(picture: npt.NDArray[np.uint8], color: str) -> npt.NDArray[np.bool_]:
+    """Where a picture has a colour, or nearly."""
+    wanted = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)])
+    near: npt.NDArray[np.bool_] = abs(picture.astype(int) - wanted).max(axis=-1) < 12
+    return near
+
+
+def test_a_curve_is_drawn_where_its_points_are() -> None:
+    rising = tuple((x, x) for x in (0.0, 0.5, 1.0))
+    picture = draw_curves(Curves("", "score", (("up", rising), ("flat", ((0.0, 0.25), (1.0, 0.25))))), 700)
+    assert picture.shape == (516, 700, 3)
+    left, right, bottom, top = 68, 668, 456, 56  # the plot, as the template places it
+    plot = picture[top:bottom, left:right]
+    rows, columns = np.nonzero(ink(plot, CURVE_COLORS[0]))
+    assert abs((399 - rows) / 400 - columns / 600).max() < 0.01
+    assert columns.min() < 10
+    assert columns.max() > 590
+    rows, _ = np.nonzero(ink(plot, CURVE_COLORS[1]))
+    assert abs((399 - rows) / 400 - 0.25).max() < 0.01
+    assert not ink(picture, CURVE_COLORS[2]).any()
+    assert ink(picture[:top], CURVE_COLORS[0]).any(), "its name is above"
+
+
+def test_colors_are_those_of_the_pages() -> None:
+    style = (TEMPLATES / "base.html").read_text()
+    assert all(f".c{k} {{ color: {color}; }}" in style for k, color in enumerate(CURVE_COLORS))
+
+
+def test_one_point_is_a_dot() -> None:
+    picture = draw_curves(Curves("", "score", (("dot", ((0.5, 0.5),)),)), 350)
+    assert ink(picture[20:], CURVE_COLORS[0]).any()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dcap.audit.preview import Preview, load_preview
     from dcap.audit.replay import Replay, find_sample
     from dcap.audit.split_checks import CheckResult
+    from dcap.audit.suspects import Suspects, find_suspects
     from dcap.audit.token_runs import TokenRun
     from dcap.audit.validation import validate_files
     from dcap.audit.validation_report import ValidationReport
@@ -29,12 +30,14 @@ __all__ = [
     "InspectionReport",
     "Preview",
     "Replay",
+    "Suspects",
     "TokenRun",
     "TrainingFacts",
     "ValidationReport",
     "audit",
     "examine_machine",
     "find_sample",
+    "find_suspects",
     "inspect_epoch",
     "load_preview",
     "validate_files",
@@ -51,6 +54,7 @@ __getattr__, __dir__ = lazy(
         "preview": ("Preview", "load_preview"),
         "replay": ("Replay", "find_sample"),
         "split_checks": ("CheckResult",),
+        "suspects": ("Suspects", "find_suspects"),
         "token_runs": ("TokenRun",),
         "validation": ("validate_files",),
         "validation_report": ("ValidationReport",),

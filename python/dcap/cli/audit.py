@@ -1,10 +1,11 @@
-"""``dcap audit``: every check of the contract over the data of a run, with an exit code for scripts."""
+"""``dcap audit``: every check of the contract over the data of a run; and what a trained model finds suspicious."""
 
 from __future__ import annotations
 
 import argparse
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -13,12 +14,25 @@ from rich.text import Text
 
 from dcap.cli.arguments import add_workers, require_at_least
 from dcap.cli.run_data import load_config
-from dcap.core.log import output_console, print_json
-from dcap.core.progress import progress_bars
+from dcap.core.errors import ConfigError
+from dcap.core.files import require_file, write_whole
+from dcap.core.log import get_logger, output_console, print_json
+from dcap.core.outputs import PAGE_MARK, PICTURE_MARK, Output, check_folder, check_outputs
+from dcap.core.progress import progress, progress_bars
+from dcap.core.words import counted
+from dcap.train.config import load_run_config
 
 if TYPE_CHECKING:
     from dcap.audit.split_checks import CheckResult
+    from dcap.audit.suspects import Suspects
+    from dcap.data.config import Split
+    from dcap.data.dataset import DenseCaptionDataset
 
+log = get_logger(__name__)
+
+SHEET, PAGE = "sheet.png", "index.html"
+SIDE = 400
+"""Longer side of a picture on the sheet, in pixels."""
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.\[\]]*=")
 
 EPILOG = """\
@@ -28,10 +42,16 @@ examples:
   dcap audit configs/mine.yaml data.mode=mixed        with a field changed
   dcap audit train.jsonl more.jsonl                   records alone: no augmentation, any length
   dcap audit builtin:photos/train.jsonl --json        the result for programs
+  dcap audit --losses runs/mine --out suspects        after training: labels that the model finds unlikely
+  dcap audit --losses runs/mine --split val           the same of the validation records
 
 The table has a line for each check: records, preprocessors, shapes, images, plans and lengths of one epoch, answers
 that read back to the same objects, token counts, images of val that are in train, duplicates, prompts, control tokens.
 No weights are loaded.
+
+--losses reads what a run kept (training.sample_losses) and lists the samples and objects with the highest loss, by kind
+of token, with file and line: wrong captions and shapes are among them. --out writes sheet.png and index.html. Mend
+records in their lines; the numbers of lines are those of the run.
 
 A note is no failure: the config allows it (data.on_bad_record, data.overlong), or it is legal and worth a look.
 
@@ -50,7 +70,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         "sources",
-        nargs="+",
+        nargs="*",
         metavar="CONFIG.yaml|FILE.jsonl|KEY=VALUE",
         help="a run's config, or files of records; KEY=VALUE changes a field",
     )
@@ -67,7 +87,20 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--no-decode", action="store_true", help="read only the headers of images")
     add_workers(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    _add_losses(parser)
     parser.set_defaults(run=run, overrides=[])
+
+
+def _add_losses(parser: argparse.ArgumentParser) -> None:
+    """Add ``--losses`` and what goes with it."""
+    group = parser.add_argument_group("labels that a trained model finds unlikely")
+    group.add_argument("--losses", type=Path, metavar="RUN", help="folder of a run; its config is used")
+    group.add_argument("--split", choices=("train", "val"), help="which data (default: train)")
+    group.add_argument("--worst", type=int, metavar="N", help="number of samples and of objects (default: 20)")
+    group.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder to write sheet.png and index.html into; older ones of dcap are "
+        "replaced",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -79,6 +112,11 @@ def run(args: argparse.Namespace) -> int:
     require_at_least(args, 0, "epoch", "workers")
     changes = [item for item in args.sources if _OVERRIDE.match(item)]
     sources = [item for item in args.sources if item not in changes]
+    if args.losses is not None:
+        return _suspects(args, sources, changes)
+    for name in ("split", "worst", "out"):
+        if getattr(args, name) is not None:
+            raise ConfigError(f"--{name} must go with --losses")
     config = load_config(sources, [*changes, *args.overrides], "dcap audit")
     # The tokenizer comes with transformers, which takes seconds to import.
     from dcap.audit.auditing import AuditOptions, audit
@@ -103,6 +141,70 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print(results, output_console())
     return 1 if failed else 0
+
+
+def _suspects(args: argparse.Namespace, sources: Sequence[str], changes: Sequence[str]) -> int:
+    """Show the samples and objects with the highest loss."""
+    if sources:
+        raise ConfigError(f"--losses must be given alone, as the config is that of the run, not with {sources[0]}")
+    split: Split = args.split or "train"
+    worst = 20 if args.worst is None else args.worst
+    if worst < 1:
+        raise ConfigError(f"--worst must be at least 1, not {worst}")
+    files = _loss_files(args.losses, split)
+    config = load_run_config(args.losses / "config.yaml", changes)
+    if args.out is not None:
+        check_folder("--out", args.out)
+        outputs = [Output("--out", args.out / SHEET, PICTURE_MARK), Output("--out", args.out / PAGE, PAGE_MARK)]
+        check_outputs(outputs, [path for _, path in files])
+    from dcap.audit.suspects import find_suspects
+    from dcap.data.dataset import DenseCaptionDataset
+    from dcap.view.tables import print_grid
+
+    dataset = DenseCaptionDataset(config.data, split, None, augmentation=config.augmentation, seed=config.seed)
+    suspects = find_suspects(dataset, files, worst)
+    if args.json:
+        print_json({"run": str(args.losses), "split": split, **suspects.to_dict()})
+    else:
+        for grid in suspects.grids():
+            print_grid(grid, output_console())
+    if args.out is not None:
+        _write_suspects(args.out, dataset, suspects, f"dcap audit --losses {args.losses}")
+    return 0
+
+
+def _loss_files(run: Path, split: Split) -> list[tuple[int, Path]]:
+    """Return epoch and file of the losses of a run, oldest first.
+
+    Raises:
+        ConfigError: It is no run, or kept no losses.
+    """
+    from dcap.data.sample_losses import epoch_files, validation_file
+
+    require_file(run / "config.yaml", "config of the run", ConfigError, "Name the folder of a run.")
+    if split == "train":
+        found = list(epoch_files(run).items())
+    else:
+        found = [(0, validation_file(run))] if validation_file(run).is_file() else []
+    if not any(path.stat().st_size for _, path in found):
+        raise ConfigError(
+            f"--losses must name a run that kept the losses of its samples, and {run} has none of {split}. Train with "
+            "training.sample_losses=true, until a checkpoint is saved or an epoch ends"
+        )
+    return found
+
+
+def _write_suspects(folder: Path, dataset: DenseCaptionDataset, suspects: Suspects, title: str) -> None:
+    from dcap.audit.suspects import RANK_NOTE, suspect_entry, suspect_tile
+    from dcap.view.page import samples_page
+    from dcap.view.sheet import contact_sheet, write_png
+
+    shown = suspects.pictures()
+    sheet = contact_sheet([suspect_tile(dataset, each, SIDE) for each in shown], 4, SIDE)
+    write_png(folder / SHEET, sheet)
+    entries = [suspect_entry(dataset, each) for each in progress(shown, "Page")]
+    write_whole(folder / PAGE, samples_page(title, RANK_NOTE, entries))
+    log.info("%s and %s beside it: %s", folder / SHEET, PAGE, counted(len(shown), "record"))
 
 
 def _count_or_all(text: str) -> int | None:

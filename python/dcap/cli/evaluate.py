@@ -38,6 +38,7 @@ examples:
   dcap evaluate --truth val.jsonl --pred pred.jsonl --category key:class --categories 30
   dcap evaluate --truth val.jsonl --pred pred.jsonl --drop-repeats --least-score 0.4
   dcap evaluate --truth val.jsonl --pred pred.jsonl --ap
+  dcap evaluate --truth val.jsonl --pred pred.jsonl --curves curves.png
   dcap evaluate --truth val.jsonl --compare before.jsonl after.jsonl
   dcap evaluate --truth roads.jsonl --pred pred.jsonl --line-tolerance 5
 
@@ -64,7 +65,7 @@ What is measured:
                       counts as an empty one
   repeats             predictions with the caption of another one and an IoU above 0.9 with it
 
---json, --html and --sheet replace older reports of dcap, and no other files.
+--json, --html, --curves and --sheet replace older reports of dcap, and no other files.
 """
 
 
@@ -150,6 +151,12 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all tables as JSON, with one row per image")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the tables as a page, with curves")
     parser.add_argument(
+        "--curves",
+        type=Path,
+        metavar="FILE.png",
+        help="draw precision, recall and F1 by least score, and precision by recall; needs scores",
+    )
+    parser.add_argument(
         "--sheet", type=Path, metavar="FILE.png", help="draw truth and prediction of the worst and best images"
     )
     parser.add_argument(
@@ -188,8 +195,9 @@ def run(args: argparse.Namespace) -> int:
     )
     pruning = pruning_options(args)
     outputs = outputs_given(
-        ("--json", args.json, JSON_MARK), ("--html", args.html, PAGE_MARK), ("--sheet", args.sheet, PICTURE_MARK)
-    )
+        ("--json", args.json, JSON_MARK), ("--html", args.html, PAGE_MARK), ("--sheet", args.sheet, PICTURE_MARK),
+        ("--curves", args.curves, PICTURE_MARK),
+    )  # fmt: skip
     check_outputs(outputs, expand_sources([*args.truth, *(args.compare or [args.pred])]))
     if args.model is None and (args.adapter is not None or args.engine != "hf"):
         raise ConfigError("--adapter and --engine must go with --model. Name the base model")
@@ -215,7 +223,7 @@ def _predict(args: argparse.Namespace, outputs: Sequence[Output]) -> None:
             out=out,
             adapter=args.adapter,
             engine=engine_options(args, args.engine),
-            decoding=Decoding(max_new_tokens=args.max_new_tokens, logprobs=args.ap),
+            decoding=Decoding(max_new_tokens=args.max_new_tokens, logprobs=args.ap or args.curves is not None),
             dataset=args.dataset,
             root=args.root,
         )
@@ -227,6 +235,7 @@ def _evaluate(args: argparse.Namespace, options: ScoreOptions, pruning: Pruning,
     from dcap.evaluate.evaluation import evaluate
     from dcap.evaluate.report import (
         ap_grids,
+        curves_sheet,
         evaluation_tree,
         score_grids,
         score_sheet,
@@ -249,7 +258,15 @@ def _evaluate(args: argparse.Namespace, options: ScoreOptions, pruning: Pruning,
     if args.worst:
         grids.append(worst_grid(evaluation, args.worst))
     tree = evaluation_tree(evaluation, ap) if args.json else {}
-    _show(args, f"dcap evaluate {args.pred}", grids, tree, sweep_curves(evaluation.counts))
+    curves = sweep_curves(evaluation.counts)
+    _show(args, f"dcap evaluate {args.pred}", grids, tree, curves)
+    if args.curves and not curves:
+        raise ConfigError(
+            "--curves must be given where each prediction has a score, and some have none. Predict with --scores"
+        )
+    if args.curves:
+        write_png(args.curves, curves_sheet(curves))
+        log.info("the curves are drawn in %s", args.curves)
     if args.sheet and args.worst + args.best:
         write_png(args.sheet, score_sheet(evaluation, args.worst, args.best, args.root, args.sixteen_bit))
         log.info("the worst and best images are drawn in %s", args.sheet)
@@ -260,8 +277,9 @@ def _compare(args: argparse.Namespace, options: ScoreOptions, pruning: Pruning) 
     from dcap.evaluate.evaluation import evaluate
     from dcap.evaluate.report import comparison_grid
 
-    if args.sheet:
-        raise ConfigError("--sheet must be given with --pred, not with --compare. Draw each run by itself.")
+    for name in ("sheet", "curves"):
+        if getattr(args, name):
+            raise ConfigError(f"--{name} must be given with --pred, not with --compare. Draw each run by itself.")
     if args.model is not None:
         raise ConfigError("--model must be given with --pred, not with --compare. Name the file to write.")
     first, second = (evaluate(args.truth, pred, options, pruning) for pred in args.compare)

@@ -13,7 +13,7 @@ import torch
 from dcap.augment.patches import PATCH, TEMPORAL, empty_patches, to_patches
 from dcap.core.errors import TrainingError
 from dcap.data.encode import IGNORE_INDEX, MERGE, PAD_ID
-from dcap.data.sample import FILLER, Sample
+from dcap.data.sample import FILLER, ObjectTokens, Sample, SampleKey
 from dcap.data.tokens import TokenKind
 
 PatchDtype = Literal["float32", "uint8"]
@@ -32,6 +32,10 @@ class SampleInfo:
     num_supervised: int
     tally: Mapping[str, float] = field(default_factory=dict)
     """Sums of what its augmentation did, by name, such as ``objects``; empty for a filler."""
+    objects: ObjectTokens = field(default_factory=ObjectTokens.none)
+    """Where the objects are among the tokens of the answer."""
+    key: SampleKey | None = None
+    """The key by which the sample was asked for. `None`: a filler without an image, or no data set made it."""
 
 
 class Batch(TypedDict, total=False):
@@ -207,6 +211,8 @@ def _info(sample: Sample) -> SampleInfo:
         weight=sample.weight,
         num_supervised=sample.num_supervised,
         tally=tally,
+        objects=sample.objects,
+        key=sample.key,
     )
 
 

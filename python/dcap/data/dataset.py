@@ -177,7 +177,8 @@ class DenseCaptionDataset:
         self.check_tokenizer()
         planned = self.plan(key.epoch, key.index, key.when, key.draw)
         image = self.image(planned.record, planned.result.plan.decode_shrink)
-        return encode_sample(self.planner_of(key.index), planned, image, weight=0.0 if key.filler else 1.0)
+        weight = 0.0 if key.filler else 1.0
+        return encode_sample(self.planner_of(key.index), planned, image, weight, key)
 
     def filler(self) -> Sample:
         """Return a short sample without an image and with loss weight 0, for a row that lost all its samples."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -23,7 +23,7 @@ from dcap.answers.formats import TextPart
 from dcap.answers.reasoning import CLOSING, OPENING
 from dcap.augment.patches import PATCH, to_patches
 from dcap.core.errors import ConfigError, MissingPackageError
-from dcap.data.tokens import TokenCounter, TokenKind, TokenStarts, byte_kinds
+from dcap.data.tokens import TokenCounter, TokenKind, TokenStarts, byte_kinds, object_bytes
 from dcap.demo.models import resolve_model
 from dcap.demo.vocabulary import NUM_BYTES, byte_letters
 from dcap.geometry.canvas import Canvas
@@ -200,21 +200,44 @@ class Encoder:
         ids = _without_added_tokens(self.tokenizer).encode(text.lstrip("\n")).ids
         return np.concatenate([self.reasoning_end, np.asarray(ids, np.int64), np.array([self.end_id], np.int64)])
 
-    def answer_kinds(self, parts: Iterable[TextPart], ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    def _normalised(self, text: str) -> str:
+        """Return the text that the tokenizer cuts into bytes."""
+        normalizer = _without_added_tokens(self.tokenizer).normalizer
+        return text if normalizer is None else str(normalizer.normalize_str(text))
+
+    def answer_kinds(self, parts: Sequence[TextPart], ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         """Return the `TokenKind` of every token of an answer, uint8.
 
         Args:
             parts: The answer's text in parts.
             ids: Its `answer_ids`.
         """
-        # What the tokenizer cuts into bytes is the normalised text.
-        normalizer = _without_added_tokens(self.tokenizer).normalizer
-        of_bytes = byte_kinds(parts, str if normalizer is None else normalizer.normalize_str)
+        of_bytes = byte_kinds(parts, self._normalised)
         num_before = len(self.reasoning_end)
         starts = _starts(self.tokenizer)(ids[num_before:])
         # Newlines in front are no tokens, see `answer_ids`; the last token, <|im_end|>, is no text.
         kinds = np.append(of_bytes[len(of_bytes) - starts[-1] :], np.uint8(TokenKind.STRUCTURE))[starts]
         return np.concatenate([np.full(num_before, TokenKind.STRUCTURE, np.uint8), kinds]) if num_before else kinds
+
+    def answer_objects(self, parts: Sequence[TextPart], ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the bounds of the objects among the tokens of an answer.
+
+        A token belongs to the object that its first byte belongs to.
+
+        Args:
+            parts: The answer's text in parts.
+            ids: Its `answer_ids`.
+
+        Returns:
+            int64 (N + 1,): the first token of each object, and the answer's ``<|im_end|>``. An object ends where the
+            next one begins. Without objects there is only the last one; see `dcap.data.tokens.object_bytes`.
+        """
+        bounds = object_bytes(parts, self._normalised)
+        num_before = len(self.reasoning_end)
+        starts = _starts(self.tokenizer)(ids[num_before:])
+        # Newlines in front are no tokens, see `answer_ids`.
+        found: npt.NDArray[np.int64] = np.searchsorted(starts, bounds - (bounds[-1] - starts[-1])) + num_before
+        return found
 
     @property
     def opens_reasoning(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,45 @@ class SampleKey:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class ObjectTokens:
+    """The objects of an answer among its tokens, in the order of the text.
+
+    ::
+
+        tokens     {"object_1": {"bbox_2d": [417, 494, ...], "desc": "cup"}, "object_2": {"bbox_2d": [9, ...}}<|im_end|>
+        bounds                               ^ 12                                                     ^ 49    ^ 68
+        numbers                              2                                                        1
+        kinds                                BOX                                                      BOX
+    """
+
+    bounds: npt.NDArray[np.int64]
+    """int64 (N + 1,): the first token of each, counted from the first one of the answer, and ``<|im_end|>``. An object
+    ends where the next one begins."""
+    numbers: npt.NDArray[np.int64]
+    """int64 (N,): number of each in the record, from 1. Copies and parts of an object have its number."""
+    kinds: npt.NDArray[np.uint8]
+    """uint8 (N,): the `GeometryKind` of each, as the answer has it."""
+
+    @classmethod
+    def none(cls) -> ObjectTokens:
+        """Return what a text without objects has."""
+        return cls(np.zeros(1, np.int64), np.empty(0, np.int64), np.empty(0, np.uint8))
+
+    @classmethod
+    def of(cls, planned: PlannedSample, bounds: npt.NDArray[np.int64]) -> ObjectTokens:
+        """Return the objects of a planned sample.
+
+        Args:
+            planned: The sample.
+            bounds: As `bounds`. Those of a plugin's text may not show its objects; then there are none.
+        """
+        answer = planned.answer
+        if answer is None or len(bounds) != len(answer.index) + 1:
+            return cls.none()
+        return cls(bounds, planned.result.source_index[answer.index] + 1, answer.shapes.kinds)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Sample:
     """Token ids, patches and shapes of one example; L tokens, N patches.
 
@@ -55,6 +94,8 @@ class Sample:
         planned_length: Length that the plan promised before the image was opened.
         answer: The supervised text.
         augmented: Shapes and captions in canvas pixels, the plan and its telemetry; its scene holds the pixels.
+        objects: Where the objects are among the tokens of the answer.
+        key: The key by which it was asked for. `None`: it was not made by a data set.
     """
 
     input_ids: npt.NDArray[np.int64]
@@ -69,6 +110,8 @@ class Sample:
     planned_length: int
     answer: str
     augmented: AugmentResult
+    objects: ObjectTokens = field(default_factory=ObjectTokens.none)
+    key: SampleKey | None = None
 
     @property
     def num_supervised(self) -> int:
@@ -94,7 +137,11 @@ class Sample:
 
 
 def encode_sample(
-    planner: Planner, planned: PlannedSample, image: npt.NDArray[np.uint8], weight: float = 1.0
+    planner: Planner,
+    planned: PlannedSample,
+    image: npt.NDArray[np.uint8],
+    weight: float = 1.0,
+    key: SampleKey | None = None,
 ) -> Sample:
     """Encode a planned sample with its decoded image.
 
@@ -103,6 +150,7 @@ def encode_sample(
         planned: The plan.
         image: uint8 (H, W, 3) RGB of the record's canvas.
         weight: Loss weight of its supervised tokens, times that of the data set.
+        key: The key by which it was asked for.
 
     Raises:
         RecordError: As `render_sample`.
@@ -133,6 +181,8 @@ def encode_sample(
         planned_length=planned.length,
         answer=text,
         augmented=replace(planned.result, scene=replace(planned.result.scene, image=pixels)),
+        objects=ObjectTokens.of(planned, planner.encoder.answer_objects(parts, answer)),
+        key=key,
     )
 
 

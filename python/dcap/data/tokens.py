@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from functools import lru_cache
 from typing import Any
@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dcap.answers.codec import Outline
-from dcap.answers.formats import TextPart
+from dcap.answers.formats import PartKind, TextPart
 
 U8 = npt.NDArray[np.uint8]
 
@@ -47,7 +47,7 @@ _KIND_OF_PART = np.array([TokenKind.STRUCTURE, TokenKind.COORDINATE, TokenKind.C
 _IS_DIGIT = bytes(byte in b"0123456789-." for byte in range(256))
 
 
-def byte_kinds(parts: Iterable[TextPart], normalised: Callable[[str], str] = str) -> U8:
+def byte_kinds(parts: Sequence[TextPart], normalised: Callable[[str], str] = str) -> U8:
     """Return the kind of every byte of an answer.
 
     ::
@@ -65,14 +65,41 @@ def byte_kinds(parts: Iterable[TextPart], normalised: Callable[[str], str] = str
     Returns:
         uint8 (bytes of the normalised text in UTF-8,): CAPTION, COORDINATE or STRUCTURE.
     """
-    texts, kinds = [], []
-    for text, kind in parts:
-        texts.append((text if text.isascii() else normalised(text)).encode())
-        kinds.append(kind)
+    texts, kinds = _part_bytes(parts, normalised), [kind for _, kind in parts]
     out = np.repeat(_KIND_OF_PART[np.array(kinds, np.int64)], np.array([len(text) for text in texts], np.int64))
     is_digit = np.frombuffer(b"".join(texts).translate(_IS_DIGIT), np.bool_)
     out[(out == TokenKind.COORDINATE) & ~is_digit] = TokenKind.STRUCTURE
     return out
+
+
+def _part_bytes(parts: Sequence[TextPart], normalised: Callable[[str], str]) -> list[bytes]:
+    return [(text if text.isascii() else normalised(text)).encode() for text, _ in parts]
+
+
+def object_bytes(parts: Sequence[TextPart], normalised: Callable[[str], str] = str) -> npt.NDArray[np.int64]:
+    """Return the bounds of the objects in the bytes of an answer.
+
+    An object begins where its numbers or its caption do, whichever is first, and ends where the next one begins.
+
+    ::
+
+        {"object_1": {"bbox_2d": [417, 494, 491, 702], "desc": "cup"}, "object_2": {"bbox_2d": [9, 4, 30, 8], ...
+                                  ^ 26                                                          ^ 88
+
+    Args:
+        parts: As of `byte_kinds`.
+        normalised: As of `byte_kinds`.
+
+    Returns:
+        int64 (N + 1,), rising; the last one is the length of the text. A text without objects, such as a summary, has
+        only that, and so has one whose parts are not a shape and a caption of each object.
+    """
+    ends = np.cumsum([0, *map(len, _part_bytes(parts, normalised))])
+    numbers, captions = (
+        [i for i, (_, kind) in enumerate(parts) if kind is wanted] for wanted in (PartKind.NUMBERS, PartKind.CAPTION)
+    )
+    pairs = zip(numbers, captions, strict=True) if len(numbers) == len(captions) else ()
+    return ends[[*map(min, pairs), -1]]
 
 
 class TokenStarts:

@@ -30,7 +30,7 @@ from dcap.evaluate.metrics import MEAN, THRESHOLDS, TOLD, at_thresholds
 from dcap.evaluate.sweep import Sweep, scored
 from dcap.geometry.shapes import ShapeArray
 from dcap.records.sixteen_bit import SixteenBit
-from dcap.view.charts import Curves
+from dcap.view.charts import Curves, draw_curves
 from dcap.view.draw import Pixels, shorten
 from dcap.view.page import render_template
 from dcap.view.sheet import Tile, answer_note, compare, contact_sheet
@@ -318,7 +318,10 @@ def comparison_grid(comparison: Comparison) -> Grid:
 
 
 def sweep_curves(counts: Sequence[ImageCount]) -> list[Curves]:
-    """Return precision, recall and F1 over the least score; nothing where a prediction has no score."""
+    """Return the curves of the least score: precision, recall and F1 over it, and precision over recall.
+
+    Nothing where a prediction has no score.
+    """
     sweep = Sweep.of(counts)
     if sweep is None:
         return []
@@ -328,7 +331,25 @@ def sweep_curves(counts: Sequence[ImageCount]) -> list[Curves]:
         for name, key in (("precision", "precision"), ("recall", "recall"), ("F1", "f1"))
     )
     note = f"best F1 {sweep.score(sweep.best).f1:.3f} at {sweep.thresholds[sweep.best]:.6f}"
-    return [Curves("precision, recall and F1 by least score", "least score", lines, note)]
+    by_recall = tuple((sweep.score(k).recall, sweep.score(k).precision) for k in told)
+    way = "from the highest least score to the lowest"
+    return [
+        Curves("precision, recall and F1 by least score", "least score", lines, note),
+        Curves("precision by recall", "recall", (("precision", by_recall),), way),
+    ]
+
+
+def curves_sheet(curves: Sequence[Curves]) -> Pixels:
+    """Return curves as one picture.
+
+    Args:
+        curves: At least one.
+
+    Raises:
+        ValueError: There is none.
+    """
+    tiles = [Tile(draw_curves(each, SIDE), each.title, (each.note,)) for each in curves]
+    return contact_sheet(tiles, len(tiles), SIDE)
 
 
 def worst_grid(evaluation: Evaluation, count: int) -> Grid:

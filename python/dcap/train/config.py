@@ -121,6 +121,9 @@ class TrainingConfig:
     on_changed_data: Literal["error", "restart_epoch"] = "error"
     """A training file changed between a run and its resume. ``error``: stop. ``restart_epoch``: go on from the
     checkpoint, and begin its epoch anew with the new records."""
+    sample_losses: bool = True
+    """Keep the loss of each sample and object of the two newest epochs, and of the newest validation, in ``losses/`` of
+    the run folder, for ``dcap audit --losses``. An epoch of a million samples with ten objects takes about 500 MB."""
     trackers: tuple[TrackerName, ...] = ("tensorboard",)
     """Where metrics go beside metrics.jsonl: ``tensorboard`` (events in `output_dir`), ``wandb``, ``mlflow`` and
     ``swanlab``. Each reads its key and its server from its own environment variables. ``[]``: nowhere else."""

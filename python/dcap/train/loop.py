@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -56,6 +57,7 @@ def fit(run: Run) -> RunState:
     write_run_files(run)
     _tell_new_schedule(run, state)
     run.tracker.start(state, run.total_steps(state))
+    run.losses.start(state)
     if run.due.end(state) and not state.unvalidated and run.checkpoints.has_final(state):
         _tell_finished_before(run, state)
         return state
@@ -67,6 +69,7 @@ def fit(run: Run) -> RunState:
             result = optimizer_step(run.learner, step.batches, state.step + 1, factor, stop.is_set)
             state = state.advanced(step.plan, result.totals.tokens, result.totals.samples)
             run.tally.add(step.batches)
+            run.losses.add(step.plan.epoch, state.step, step.batches, result.outputs)
             more = _more(run, step, result) if run.due.log(state) else None
             run.tracker.step(state, result, step.waited, more)
             validates = run.val_loader is not None and run.due.validate(state)
@@ -76,6 +79,7 @@ def fit(run: Run) -> RunState:
             state = _finish_step(run, state, stop, saves=run.due.save(state))
             if run.due.end(state):
                 break
+    run.losses.flush()
     run.checkpoints.save_final(state)
     _tell_finished(run, state)
     return state
@@ -186,7 +190,7 @@ def _finish_step(run: Run, state: RunState, stop: threading.Event, saves: bool) 
             state, best = state.with_best(value), True
     saved = best or saves
     if saved:
-        run.checkpoints.save(state, best)
+        _save(run, state, best)
     if (saved or validates) and not run.due.end(state) and on_some_rank(run.learner.accelerator, stop.is_set()):
         _stop(run, state, saved)
     return state
@@ -196,7 +200,9 @@ def _validation_metrics(
     run: Run, loader: EpochLoader, state: RunState, stop: threading.Event
 ) -> dict[str, float] | None:
     """Return the metrics of the validation that is due at `state`. `None`: some rank was asked to stop."""
-    metrics = validate(run.learner, loader, stop.is_set)
+    metrics = validate(run.learner, loader, stop.is_set, partial(run.losses.add_validated, step=state.step))
+    if metrics is not None:
+        run.losses.write_validated()
     config = run.config.training.eval_generate
     if metrics is None or config is None or not run.due.answer(state):
         return metrics
@@ -206,10 +212,16 @@ def _validation_metrics(
     return None if answers is None else metrics | answers
 
 
+def _save(run: Run, state: RunState, best: bool = False) -> None:
+    """Save a checkpoint, after all that a resume from it expects in the run folder."""
+    run.losses.flush()
+    run.checkpoints.save(state, best)
+
+
 def _stop(run: Run, state: RunState, saved: bool = False) -> NoReturn:
     """Save, unless that is done, and leave; the log has the message, so that it is in the run's file too."""
     if not saved:
-        run.checkpoints.save(state)
+        _save(run, state)
     message = f"stopped by SIGTERM after step {state.step} and saved; the same command resumes"
     log.warning("%s", message)
     raise StoppedError(message)

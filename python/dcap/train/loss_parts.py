@@ -107,14 +107,17 @@ def _add(sums: dict[str, Part], more: Mapping[str, Part]) -> None:
             sums[name] = Part(*(a + b for a, b in zip(sums.get(name, Part()), part, strict=True)))
 
 
+def sample_of_token(batch: Batch) -> torch.Tensor:
+    """Return the sample that each token of a batch belongs to, int64 (B, L), with the padding of its row."""
+    if "cu_seqlens" in batch:
+        return torch.arange(len(batch["samples"])).repeat_interleave(batch["cu_seqlens"].diff())[None]
+    return torch.arange(len(batch["samples"]))[:, None].expand_as(batch["labels"])
+
+
 def _by_sample_and_kind(batch: Batch, output: LossOutput) -> np.ndarray[tuple[int, int, int], np.dtype[np.float64]]:
     """Return the four sums of `Part`, for each sample and kind: float64 (4, samples, kinds)."""
     supervised = batch["labels"][:, 1:] != IGNORE_INDEX
-    if "cu_seqlens" in batch:
-        of_token = torch.arange(len(batch["samples"])).repeat_interleave(batch["cu_seqlens"].diff())[None]
-    else:
-        of_token = torch.arange(len(batch["samples"]))[:, None].expand_as(batch["labels"])
-    bins = len(TokenKind) * of_token[:, 1:][supervised] + batch["token_kinds"][:, 1:][supervised]
+    bins = len(TokenKind) * sample_of_token(batch)[:, 1:][supervised] + batch["token_kinds"][:, 1:][supervised]
     weights = batch["loss_weights"][:, 1:][supervised].double()
     # A token without weight may have any loss, even an infinite one.
     losses = torch.where(weights > 0, weights * output.token_loss.cpu(), 0.0)

@@ -45,6 +45,7 @@ from dcap.train.config import RunConfig
 from dcap.train.data_files import INIT_ADAPTER, Files, data_files
 from dcap.train.eval_generate import samples_to_answer
 from dcap.train.loss import SupervisedLoss
+from dcap.train.loss_log import LossLog
 from dcap.train.optimizer import build_optimizer, peak_rates
 from dcap.train.ranks import on_first_rank, watched
 from dcap.train.resume import Start, find_start
@@ -76,6 +77,7 @@ class Run:
     checkpoints: Checkpoints
     tracker: Tracker
     tally: AugmentTally
+    losses: LossLog
     due: Due
     start: Start
     """Where it begins."""
@@ -144,6 +146,7 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
         checkpoints=Checkpoints(config, loader.dataset.profile, source, learner, data),
         tracker=tracker,
         tally=AugmentTally(),
+        losses=LossLog(output, writes=accelerator.is_main_process, active=config.training.sample_losses),
         due=Due(config.training),
         start=start,
     )

@@ -158,7 +158,10 @@ def _nothing_to_train_on(learner: Learner, totals: Totals, step: int, lr_factor:
 
 @torch.no_grad()
 def validate(
-    learner: Learner, batches: Iterable[Batch], stop: Callable[[], bool] = lambda: False
+    learner: Learner,
+    batches: Iterable[Batch],
+    stop: Callable[[], bool] = lambda: False,
+    told: Callable[[Batch, LossOutput], None] = lambda *_: None,
 ) -> dict[str, float] | None:
     """Return ``eval/loss`` and ``eval/token_accuracy``, weighted by tokens over all ranks, and their parts.
 
@@ -167,6 +170,7 @@ def validate(
         batches: This rank's; every rank has the same number.
         stop: Tells whether this rank was asked to stop; asked before each batch. When some rank was, all of them
             stop and return `None`.
+        told: Called with each batch and its loss, on the device.
 
     Raises:
         TrainingError: There is no label in the whole validation set, or its loss is not finite.
@@ -177,7 +181,9 @@ def validate(
     for batch in batches:
         if on_some_rank(learner.accelerator, stop()):
             return None
-        parts.add(batch, module(**model_inputs(batch, learner.accelerator.device)))
+        output = module(**model_inputs(batch, learner.accelerator.device))
+        parts.add(batch, output)
+        told(batch, output)
     parts = parts.over_ranks()
     whole = parts.whole
     if not whole.weight > 0:

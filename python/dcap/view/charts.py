@@ -1,4 +1,4 @@
-"""Histograms of values, bars of counts and curves of shares, for the terminal and for pages."""
+"""Histograms of values, bars of counts and curves of shares, for the terminal, for pages and as pictures."""
 
 from __future__ import annotations
 
@@ -10,9 +10,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageDraw
 
 from dcap.core.words import counted
+from dcap.view.draw import Pixels
+from dcap.view.fonts import load_font
 
+CURVE_COLORS = ("#4878a8", "#d08a30", "#4c9a5b")
+"""Colours of the lines of `Curves`, as the pages have them."""
+_PAPER, _INK, _RULE = "#fafaf8", "#1e1e1e", "#c8c8c8"
+_SMOOTH = 3
+"""Pictures are drawn this many times as large, and shrunk, so that their lines are smooth."""
 LEAST_BINS, MOST_BINS = 4, 12
 """Bounds on the number of bins that `Histogram.of` makes. Few values get few bins."""
 
@@ -164,7 +172,10 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """Up to three curves of shares over a share; the template ``curves.html`` puts them on a page."""
+    """Up to three curves of shares over a share.
+
+    The template ``curves.html`` puts them on a page, and `draw_curves` makes a picture of them.
+    """
 
     title: str
     across: str
@@ -202,6 +213,42 @@ def bar_lines(chart: Chart, width: int = 40) -> str:
         bar = "█" * (eighths // 8) + ("", *"▏▎▍▌▋▊▉")[eighths % 8]
         lines.append(f"{label:>{wide}}  {bar} {count:,}")
     return "\n".join(lines)
+
+
+def draw_curves(curves: Curves, width: int = 640) -> Pixels:
+    """Return curves as a picture, with the names of axes and lines, and without title and note.
+
+    Args:
+        curves: What to draw.
+        width: In pixels.
+
+    Returns:
+        uint8 (H, W, 3) RGB.
+    """
+    unit = _SMOOTH * width / 350  # that of the template: the plot is 300 units wide and 200 high
+    picture = Image.new("RGB", (_SMOOTH * width, round(258 * unit)), _PAPER)
+    draw, font = ImageDraw.Draw(picture), load_font(round(10 * unit))
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        """Return the place of a point of the plot, both coordinates 0..1."""
+        return (34 + 300 * x) * unit, (28 - 200 * y + 200) * unit
+
+    for k in range(5):
+        share = k / 4
+        draw.line([at(0, share), at(1, share)], _RULE, _SMOOTH)
+        draw.line([at(share, 0), at(share, 1)], _RULE, _SMOOTH)
+        draw.text(at(-0.015, share), f"{share:.2f}", _INK, font, anchor="rm")
+        draw.text(at(share, -0.03), f"{share:.2f}", _INK, font, anchor="ma")
+    draw.text(at(0.5, -0.1), curves.across, _INK, font, anchor="ma")
+    for k, ((name, points), color) in enumerate(zip(curves.lines, CURVE_COLORS, strict=False)):
+        places = [at(*point) for point in points]
+        draw.line(places, color, round(1.6 * unit), joint="curve")
+        if len(places) == 1:  # a line of one point has no length
+            (x, y), radius = places[0], 2 * unit
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), color)
+        draw.text(at(0.33 * k, 1.05), f"\u25ac {name}", color, font, anchor="ls")
+    small = picture.resize((width, round(picture.height / _SMOOTH)), Image.Resampling.LANCZOS)
+    return np.array(small)
 
 
 def _counts(edges: range | tuple[float, ...], values: npt.NDArray[Any]) -> tuple[int, ...]:
