@@ -124,11 +124,15 @@ def test_the_end_token_is_no_part_of_an_answer(play: Play, encoder: Encoder, sho
     assert reply == Reply("cup", "stop", (11,), (-0.5,), prompt_tokens=reply.prompt_tokens, tokens=1)
 
 
+@pytest.mark.parametrize("has_bytes", [True, False])
 @pytest.mark.parametrize(("tokens", "known"), [(["c", "up", "杯"], True), (["c", "up"], False), (["cu", "p杯"], False)])
-def test_tokens_are_read_from_their_bytes_where_that_is_exact(
-    play: Play, encoder: Encoder, tokens: list[str], known: bool
+def test_tokens_are_read_from_their_bytes_or_texts_where_that_is_exact(
+    play: Play, encoder: Encoder, tokens: list[str], known: bool, has_bytes: bool
 ) -> None:
-    scores = [{"token": each, "logprob": -0.5, "bytes": list(each.encode())} for each in tokens]
+    told: list[tuple[str, list[int] | None]] = [(each, None) for each in tokens]
+    if has_bytes:
+        told = [("?", list(each.encode())) for each in tokens]
+    scores = [{"token": text, "logprob": -0.5, "bytes": spelt} for text, spelt in told]
     play.answer = lambda _: {"message": {"content": "cup杯"}, "logprobs": {"content": scores}}
     with serving(play) as url:
         (reply,) = ask(url, encoder, decoding=Decoding(logprobs=True))
@@ -367,7 +371,8 @@ def test_a_request_that_fails_each_time_while_others_do_not_is_like_a_refused_on
 )
 def test_a_server_that_is_down_stops_the_run(play: Play, encoder: Encoder, fault: Fault) -> None:
     with serving(play) as url:
-        engine = connect(url, encoder, timeout_s=0.2)
+        engine = connect(url, encoder)
+        engine.server.timeout_s = 0.2  # from here on nothing has to be answered in time
         play.fault = lambda number: fault
         with pytest.raises(ServerError, match="must answer, and did not at 3 tries"):
             engine.generate([request()], Decoding())

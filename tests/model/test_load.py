@@ -9,6 +9,7 @@ import huggingface_hub.constants
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import Qwen3VLForConditionalGeneration
 
 from dcap.core.errors import ConfigError
 from dcap.model.config import ModelConfig
@@ -117,6 +118,23 @@ def test_quantised_weights(tiny_folder: Path, tmp_path: Path, settings: dict[str
     (folder / "config.json").write_text(json.dumps({**config, "quantization_config": settings}))
     with pytest.raises(ConfigError, match=rf"not quantised ones \({settings['quant_method']}\)\. Give the model that"):
         load(folder)
+
+
+def test_quantised_weights_may_answer_if_the_package_of_their_method_is_there(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether they can be read is for transformers to say."""
+    folder = tmp_path / "m"
+    folder.mkdir()
+    config = json.loads((tiny_folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "awq"}}))
+
+    def no_package(*_: Any, **__: Any) -> None:
+        raise ImportError("AWQ needs a package: pip install it")
+
+    monkeypatch.setattr(Qwen3VLForConditionalGeneration, "from_pretrained", no_package)
+    with pytest.raises(ConfigError, match="must hold loadable safetensors weights: AWQ needs a package"):
+        load_model(ModelConfig(str(folder)), torch.device("cpu"), for_generation=True, may_be_quantised=True)
 
 
 def test_a_folder_that_is_missing_is_not_asked_for_at_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

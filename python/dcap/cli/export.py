@@ -40,9 +40,9 @@ modules_to_save are refused, as servers do not take them.
 --check compares what was written with base and adapter, both in float32: the next tokens of the answers that base and
 adapter write, and the coordinates of what each writes by itself. The exit code is 1 when the mean KL is above
 --max-kl, coordinates shift by more than 2 grid units (median), or F1 changes by more than 0.005; the folder is there
-all the same. --check-model compares the folder of another model that is not quantised, such as a merge of
-another tool, and writes none. --check-url compares what a server answers, of any model that it can load: there are no
-logits then, and the answers decide. Give the --dtype of the server.
+all the same. --check-model compares the folder of another model, such as a merge of another tool, and writes none. A
+quantised one needs the package of its method here. --check-url compares what a server answers, of any model that it can
+load: there are no logits then, and the answers decide. Give the --dtype of the server.
 
 The base must hold the weights that the adapter was trained on. The folder appears whole or not at all. Its export.json
 says what it was made of.

@@ -62,7 +62,8 @@ class HfEngine:
             ConfigError: The model or the adapter cannot be loaded, or they do not fit.
         """
         config = ModelConfig(source.model, revision=revision, dtype=dtype)
-        model = load_model(config, device, for_generation=True)
+        # An adapter was trained on weights that are not quantised.
+        model = load_model(config, device, for_generation=True, may_be_quantised=source.adapter is None)
         if source.adapter is not None:
             _check_base(model, source, dtype)
             model = bare_model(load_adapter(model, source.adapter)).eval()

@@ -380,8 +380,8 @@ class OpenAiEngine:
         )
 
     def _spelt(self, scores: Sequence[_TokenScore], text: str) -> list[int] | None:
-        """Return the tokens of an answer from their bytes. `None`: the server tells them not, or not exactly."""
-        spelt = [bytes(score.bytes or ()) for score in scores]
+        """Return the tokens of an answer from their bytes or texts. `None`: these do not spell the answer."""
+        spelt = [score.token.encode() if score.bytes is None else bytes(score.bytes) for score in scores]
         if self.encoder is None or b"".join(spelt) != text.encode():
             return None
         ids = [token_of_bytes(self.encoder.tokenizer, each) for each in spelt]

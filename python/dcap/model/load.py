@@ -19,7 +19,9 @@ log = get_logger(__name__)
 WHERE = "model.name_or_path"
 
 
-def load_model(config: ModelConfig, device: torch.device, for_generation: bool = False) -> Any:
+def load_model(
+    config: ModelConfig, device: torch.device, for_generation: bool = False, may_be_quantised: bool = False
+) -> Any:
     """Load the model of `config` in its dtype and put it on `device`, in eval mode.
 
     Args:
@@ -27,6 +29,7 @@ def load_model(config: ModelConfig, device: torch.device, for_generation: bool =
         device: Where it goes.
         for_generation: Use transformers' own attention, which knows padding on the left and a cache; otherwise the
             kernels for packed rows (`dcap.model.attention`), which know neither.
+        may_be_quantised: Take quantised weights too; transformers and the package of their method read them.
 
     Returns:
         A ``Qwen3VLForConditionalGeneration``.
@@ -43,7 +46,7 @@ def load_model(config: ModelConfig, device: torch.device, for_generation: bool =
     disable_progress_bar()
     dtype = getattr(torch, config.dtype)
     kernel = choose_attention(config.attention, device, dtype)
-    source = check_source(config)
+    source = check_source(config, may_be_quantised)
     try:
         model, report = Qwen3VLForConditionalGeneration.from_pretrained(
             source,
@@ -103,8 +106,12 @@ def blank_model(config: ModelConfig) -> Any:
     return model.eval()
 
 
-def check_source(config: ModelConfig) -> str:
+def check_source(config: ModelConfig, may_be_quantised: bool = False) -> str:
     """Return the folder or hub id of the model, and check that it is a Qwen3-VL before any weight is read.
+
+    Args:
+        config: Which model.
+        may_be_quantised: As `load_model`.
 
     Raises:
         ConfigError: It is no folder and no hub id, the hub does not answer, it is another model, or it is quantised.
@@ -128,7 +135,7 @@ def check_source(config: ModelConfig) -> str:
     if found.model_type != "qwen3_vl":
         raise ConfigError(f"{WHERE}: {source} must be a Qwen3-VL (model type qwen3_vl), not {found.model_type}")
     quantised = getattr(found, "quantization_config", None) or getattr(found.text_config, "quantization_config", None)
-    if quantised:
+    if quantised and not may_be_quantised:
         settings = quantised if isinstance(quantised, dict) else quantised.to_dict()
         raise ConfigError(
             f"{WHERE}: {source} must hold weights in float32, bfloat16 or float16, not quantised ones "
