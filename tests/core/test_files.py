@@ -263,7 +263,7 @@ def test_what_a_killed_writer_left_goes_and_what_a_living_one_writes_stays(tmp_p
         remove_leftovers(place)
         assert leftovers(tmp_path) == [name]  # old, but locked
         writer.send_signal(signal.SIGKILL)
-        writer.wait(60)
+        writer.wait(240)
     assert leftovers(tmp_path) == [name]
     os.utime(tmp_path / name)
     remove_leftovers(place)

@@ -65,7 +65,7 @@ def test_what_may_pass_is_sent_again(play: Play, fault: Fault) -> None:
 def test_a_server_that_hangs_is_asked_again(play: Play) -> None:
     play.fault = lambda number: Fault(hang=True) if number == 0 else Fault(body=OK)
     with serving(play) as url:
-        assert post(url, timeout_s=0.05) == {"fine": True}
+        assert post(url, timeout_s=0.2) == {"fine": True}
 
 
 def test_a_request_may_have_less_time_than_others(play: Play) -> None:
@@ -132,14 +132,14 @@ def test_what_the_server_says_is_shown_on_one_line(play: Play, body: bytes, said
 
 
 def test_waits_are_bounded_and_follow_the_server(play: Play) -> None:
-    later = formatdate(time.time() + 100, usegmt=True)
+    later = formatdate(time.time() + 250, usegmt=True)
     asked = ["7", later, "100000", "nonsense", "-5"]
     play.fault = lambda number: Fault(429, headers={"Retry-After": asked[number]})
     waits = Waits()
     with serving(play) as url, pytest.raises(ServerError, match=r"did not at 5 tries: status 429: boom\. Start the"):
         Server(url, backoff=Backoff(attempts=5, sleep=waits)).post("/chat/completions", {})
     assert waits.seconds[0] == 7
-    assert 90 < waits.seconds[1] <= 100
+    assert 100 < waits.seconds[1] <= 250
     assert waits.seconds[2] == 300
     assert waits.seconds[3] <= 4
     long = Waits()
@@ -148,12 +148,13 @@ def test_waits_are_bounded_and_follow_the_server(play: Play) -> None:
 
 
 def test_a_server_that_is_not_there_is_named(play: Play) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    with socket.socket() as taken:  # by nobody else, and nothing listens
+        taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-    with pytest.raises(ServerError, match=rf"^{url}/v1 must answer, and did not at 6 tries: .*refused"):
-        post(url)
-    with pytest.raises(ServerError, match="at the first try"):
-        client(url).get("/models", attempts=1)
+        with pytest.raises(ServerError, match=rf"^{url}/v1 must answer, and did not at 6 tries: .*refused"):
+            post(url)
+        with pytest.raises(ServerError, match="at the first try"):
+            client(url).get("/models", attempts=1)
     with pytest.raises(ServerError, match="must answer, and did not"):
         post(f"http://{'long' * 30}.example")
 

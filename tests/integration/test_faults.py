@@ -49,7 +49,7 @@ MEETING: dict[str, Any] = {}
 
 
 def epoch_at_once(file: Path, tiny_folder: Path) -> str:
-    MEETING["barrier"].wait(60)
+    MEETING["barrier"].wait(240)
     torch.set_num_threads(1)
     return digest(loader(file, tiny_folder).steps())
 
@@ -61,7 +61,7 @@ def test_trainers_that_open_a_file_at_once_see_the_same(file: Path, tiny_folder:
     context = get_context("fork")
     with ProcessPoolExecutor(2, context, MEETING.__setitem__, ("barrier", context.Barrier(2))) as pool:
         jobs = [pool.submit(epoch_at_once, file, tiny_folder) for _ in range(2)]
-        assert [job.result(timeout=60) for job in jobs] == [alone, alone]
+        assert [job.result(timeout=240) for job in jobs] == [alone, alone]
     assert sorted(os.listdir(file.parent)) == sorted(["a.png", file.name, index.name])
 
 

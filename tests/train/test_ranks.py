@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ from dcap.train.setup import prepare
 from dcap.train.state import ANSWER_METRICS
 from dcap.train.step import optimizer_step, validate
 from support.batches import fake_sample, packed
+from support.ports import free_port
 from support.training_runs import at_step, recorded
 
 SCRIPT = Path(__file__).with_name("two_ranks.py")
@@ -250,11 +250,8 @@ def test_a_training_whose_rank_is_killed_ends_with_the_reason_and_resumes_to_the
     def start(name: str) -> list[subprocess.Popen[str]]:
         config = tmp_path / f"{name}.yaml"
         config.write_text(dump_yaml(run_config(**merge(changes, {"training": {"output_dir": str(tmp_path / name)}}))))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
         env = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
-        env |= {"MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        env |= {"MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
         return [
             subprocess.Popen(
                 [sys.executable, "-m", "dcap.train", str(config)],

@@ -208,7 +208,7 @@ def opened_at_once(path: str) -> tuple[int, list[tuple[int, bytes]]]:
         decompress(*args)
 
     compressed._decompress = counted
-    MEETING["barrier"].wait(60)
+    MEETING["barrier"].wait(240)
     found = rows(open_source(path))
     return len(made), found
 
@@ -217,7 +217,7 @@ def test_one_of_several_processes_decompresses(tmp_path: Path, kind: str) -> Non
     path = packed(tmp_path, kind)
     context = get_context("fork")
     with ProcessPoolExecutor(4, context, MEETING.__setitem__, ("barrier", context.Barrier(4))) as pool:
-        found = [f.result(timeout=60) for f in [pool.submit(opened_at_once, str(path)) for _ in range(4)]]
+        found = [f.result(timeout=240) for f in [pool.submit(opened_at_once, str(path)) for _ in range(4)]]
     assert [lines for _, lines in found] == [rows(open_source(path))] * 4
     assert sum(made for made, _ in found) == 1
     assert sorted(os.listdir(path.parent)) == [path.name, f"{path.name}.dcap-text"]

@@ -95,8 +95,8 @@ def test_another_process_reads_too(tmp_path: Path) -> None:
     file = file_of(tmp_path / "a.jsonl", b"\n" + LINE + b"\n" + LINE)
     assert file[0].origin.line == 2
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        assert pool.submit(file.line, 1).result(timeout=60) == LINE
-        assert pool.submit(file.origin, 1).result(timeout=60) == file.origin(1)
+        assert pool.submit(file.line, 1).result(timeout=240) == LINE
+        assert pool.submit(file.origin, 1).result(timeout=240) == file.origin(1)
 
 
 def test_a_file_that_changes_is_an_error(tmp_path: Path) -> None:

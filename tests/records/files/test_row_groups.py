@@ -109,7 +109,7 @@ def test_other_processes_decode_for_themselves(tmp_path: Path) -> None:
     assert len(pickle.dumps(source)) < 3000
     for method in ("fork", "spawn"):
         with ProcessPoolExecutor(2, mp_context=get_context(method)) as pool:
-            lines = [f.result(timeout=60) for f in [pool.submit(source.line, i) for i in (0, 299, 150, 0)]]
+            lines = [f.result(timeout=240) for f in [pool.submit(source.line, i) for i in (0, 299, 150, 0)]]
         assert lines == [source.line(i) for i in (0, 299, 150, 0)]
         assert lines[0] == first
 

@@ -221,7 +221,7 @@ from dcap.records.files.jsonl import JsonlFile
 resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
 print(len(JsonlFile(sys.argv[1], index_from=1)))
 """
-    out = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, timeout=60, check=True)
+    out = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, timeout=240, check=True)
     assert out.stdout == "100\n"
     assert os.listdir(path.parent) == ["a.jsonl"]
     assert os.listdir(tmp_path / "cache" / "dcap" / "lines") == []
@@ -265,7 +265,7 @@ MEETING: dict[str, Any] = {}
 
 
 def opened_at_once(path: str) -> list[int]:
-    MEETING["barrier"].wait(60)
+    MEETING["barrier"].wait(240)
     file = opened(path)
     return [file.origin(i).line for i in range(len(file))]
 
@@ -275,7 +275,7 @@ def test_processes_that_build_at_once(tmp_path: Path) -> None:
     path, place = written(tmp_path, data)
     context = get_context("fork")
     with ProcessPoolExecutor(4, context, MEETING.__setitem__, ("barrier", context.Barrier(4))) as pool:
-        found = [f.result(timeout=60) for f in [pool.submit(opened_at_once, str(path)) for _ in range(4)]]
+        found = [f.result(timeout=240) for f in [pool.submit(opened_at_once, str(path)) for _ in range(4)]]
     assert found == [list(range(1, 10_000, 2))] * 4
     assert load_lines(place, key_of(path)) is not None
     assert sorted(os.listdir(path.parent)) == ["a.jsonl", "a.jsonl.dcap-index"]

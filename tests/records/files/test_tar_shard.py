@@ -121,9 +121,9 @@ def test_an_image_too_large_is_refused_unread(tmp_path: Path) -> None:
 def test_another_process_reads_too(tmp_path: Path) -> None:
     source = open_source(write_tar(tmp_path / "a.tar", samples(3)))
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        record = pool.submit(source.__getitem__, 1).result(timeout=60)
+        record = pool.submit(source.__getitem__, 1).result(timeout=240)
         assert record.image == "0001.png"
-        assert (pool.submit(decode_image, image_source(record), record.canvas).result(timeout=60) == 1).all()
+        assert (pool.submit(decode_image, image_source(record), record.canvas).result(timeout=240) == 1).all()
     large = TarShard(write_tar(tmp_path / "b.tar", samples(400)), index_from=1)
     sent = pickle.dumps(large)
     assert len(sent) < 1000
