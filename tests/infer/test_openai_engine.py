@@ -279,7 +279,11 @@ def test_the_model_is_chosen(play: Play, models: Any, name: str | None, chosen: 
         ([], None, "--server-model must be given, one of none"),
         ([{"id": "base"}], "bass", 'must be a model of .*, not "bass"; did you mean base'),
         (Fault(404), None, "--server-model must be given: .* does not list its models"),
-        ([{"name": "a"}], None, "must answer as a server that speaks OpenAI's protocol does.*id.*data"),
+        (
+            [{"name": "a"}],
+            None,
+            r"must answer as a server that speaks OpenAI's protocol does.*data\[0\]\.id must be given",
+        ),
         (Fault(body=b"[]"), None, "must answer as a server that speaks OpenAI's protocol does"),
         (Fault(500), None, "must answer, and did not at 2 tries: status 500"),
         (Fault(429), "b", "must answer, and did not at 2 tries: status 429"),
@@ -407,13 +411,36 @@ def test_a_passing_fault_changes_nothing(play: Play, encoder: Encoder) -> None:
         (b'{"model": "mine", "choices": [], "usage": {"prompt_tokens": 1}}', "one choice"),
         (b'{"model": "mine", "choices": [{"message": {"content": 5}}], "usage": {"prompt_tokens": 1}}', "content"),
         (b'{"model": "mine", "choices": [{"message": {"content": "x"}}]}', "usage"),
-        (b'{"model": "mine", "choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": null}}', "prompt"),
+        (
+            b'{"model": "mine", "choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": null}}',
+            r"usage\.prompt_tokens must be a whole number, not null",
+        ),
     ],
 )
 def test_a_reply_of_another_form_is_a_clear_error(play: Play, body: bytes, said: str) -> None:
     play.fault = lambda _: Fault(body=body)
     with serving(play) as url, pytest.raises(ServerError, match=said):
         ask(url, None)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"token_ids": [2**70]}, r"token_ids\S* must be a whole number, at most 2147483647"),
+        ({"token_ids": [-1]}, r"token_ids\S* must be a whole number, at least 0"),
+        (
+            {"logprobs": {"content": [{"token": "x", "logprob": -1.0, "bytes": [300]}]}},
+            r"bytes\S* must be .* at most 255",
+        ),
+        ({"logprobs": {"content": [{"token": "x", "logprob": None}]}}, r"logprob must be a number, not null"),
+    ],
+)
+def test_tokens_that_are_none_are_a_clear_error(
+    play: Play, encoder: Encoder, more: Mapping[str, Any], said: str
+) -> None:
+    play.answer = lambda _: {"message": {"content": "x"}, **more}
+    with serving(play) as url, pytest.raises(ServerError, match=said):
+        connect(url, encoder)
 
 
 @pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])

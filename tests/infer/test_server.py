@@ -117,7 +117,8 @@ def test_what_is_refused_is_not_sent_again(play: Play, status: int) -> None:
     [
         (b'{"message": "a"}', "a"),
         (b'{"detail": "b"}', "b"),
-        (b'{"detail": [{"loc": ["x"]}]}', "[{'loc': ['x']}]"),
+        (b'{"detail": [{"loc": ["x"]}]}', '[{"loc": ["x"]}]'),
+        (b'{"error": {"message": null}}', "null"),
         (b"<html>", "<html>"),
         (b"", ""),
         (b"x" * 5000, "x" * 300 + "..."),

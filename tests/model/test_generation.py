@@ -342,3 +342,16 @@ def test_call_that_cannot_work(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         call(generator, prompts)
+
+
+@pytest.mark.parametrize("decoding", [GREEDY, DRAWN])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_damaged_model_answers_nothing(
+    generator: Any, prompts: list[Prompt], monkeypatch: pytest.MonkeyPatch, decoding: Decoding, value: float
+) -> None:
+    weight = generator.model.model.language_model.norm.weight
+    damaged = weight.detach().clone()
+    damaged[3] = value
+    monkeypatch.setattr(weight, "data", damaged)
+    with pytest.raises(ConfigError, match="must give finite logits, and does not"):
+        generator.generate(prompts[:2], decoding)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from peft import get_peft_model_state_dict
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from dcap.core.config import build, to_tree
 from dcap.core.errors import CheckpointError, ConfigError
@@ -89,6 +89,26 @@ def test_modules_trained_in_full_are_folded_in_as_they_were_saved(tiny_folder: P
     trained = {name.removeprefix("base_model.model."): v for name, v in saved.items() if "lora_" not in name}
     assert len(trained) > 1
     assert all(torch.equal(state[name], value) for name, value in trained.items())
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_an_adapter_that_is_not_finite_is_refused(tiny_folder: Path, tmp_path: Path, merge: bool) -> None:
+    final = write_tuned(tmp_path / "final", tiny_folder, KINDS["lora"])
+    path = final / "adapter" / "adapter_model.safetensors"
+    weights = load_file(path)
+    weights[sorted(weights)[0]][0, 0] = float("nan")
+    save_file(weights, path, metadata={"format": "pt"})
+    (final / "final.json").unlink()
+    given = config(tiny_folder, final, merge)
+    saved = find_init_adapter(given)
+
+    def begin() -> None:
+        bare = load_trained(given, CPU, saved)
+        digest = weights_digest(bare)
+        continue_adapter(attach(bare, given), digest, given, saved)
+
+    with pytest.raises(ConfigError, match="must hold finite weights"):
+        begin()
 
 
 @pytest.mark.parametrize("merge", [False, True])

@@ -81,7 +81,7 @@ def test_adapter_of_another_size_is_an_error(load: Load, adapter: Path) -> None:
     path = adapter / "adapter_model.safetensors"
     weights = {name: torch.cat([tensor, tensor]) for name, tensor in load_file(path).items()}
     save_file(weights, path)
-    with pytest.raises(ConfigError, match="must fit the model"):
+    with pytest.raises(ConfigError, match=r"must fit the model: size mismatch for base_model\."):
         load_adapter(load(), adapter)
 
 
@@ -108,11 +108,49 @@ def test_an_adapter_describes_itself(tmp_path: Path, change: dict[str, Any], kin
     assert saved.digest() == hashlib.sha256(b"weights").hexdigest()
 
 
-def test_settings_that_are_none_say_nothing(tmp_path: Path) -> None:
-    (tmp_path / "adapter_config.json").write_text("[1]")
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "must be JSON"),
+        ('{"r": "\xff"}'.encode("latin-1"), "must be JSON"),
+        ("[" * 100_000, "must be JSON"),
+        ("[1]", r"must be a JSON object, not \[1\]"),
+        ({"r": "4"}, 'r must be an integer, not "4"'),
+        ({"rank_pattern": [1]}, "rank_pattern must be "),
+        ({"rank_pattern": {"merger": "x"}}, "rank_pattern.merger must be an integer"),
+        ({"lora_alpha": "x"}, "lora_alpha must be a number"),
+        ({"lora_alpha": float("nan")}, "lora_alpha must be "),
+        ({"modules_to_save": 5}, "modules_to_save must be "),
+        ({"target_modules": [1]}, r"target_modules.* must be "),
+        ({"peft_type": ["LORA"]}, "peft_type must be "),
+        ({"base_model_name_or_path": 5}, "base_model_name_or_path must be "),
+    ],
+)
+def test_damaged_settings_are_named(tmp_path: Path, text: str | bytes | dict[str, Any], says: str) -> None:
+    text = json.dumps(SETTINGS | text) if isinstance(text, dict) else text
+    (tmp_path / "adapter_config.json").write_bytes(text.encode() if isinstance(text, str) else text)
     (tmp_path / "adapter_model.safetensors").write_bytes(b"weights")
-    saved = find_adapter(tmp_path)
-    assert (saved.kind, saved.rank, saved.modules_to_save, saved.base, saved.base_digest) == ("lora", 0, (), None, None)
+    with pytest.raises(ConfigError, match=rf"adapter_config\.json: (.|\n)*{says}(.|\n)*Restore the file"):
+        find_adapter(tmp_path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_adapter_that_is_not_finite_is_refused(load: Load, adapter: Path, value: float) -> None:
+    path = adapter / "adapter_model.safetensors"
+    weights = load_file(path)
+    name = sorted(weights)[1]
+    weights[name][0, 0] = value
+    save_file(weights, path)
+    with pytest.raises(ConfigError, match=f"must hold finite weights, and {name} does not"):
+        load_adapter(load(), adapter)
+
+
+@pytest.mark.parametrize("change", [{"target_modules": "(("}, {"layers_to_transform": "a"}])
+def test_settings_that_peft_cannot_use_are_an_error(load: Load, adapter: Path, change: dict[str, Any]) -> None:
+    path = adapter / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"target_modules": ["q_proj"]} | change))
+    with pytest.raises(ConfigError, match="must fit the model"):
+        load_adapter(load(), adapter)
 
 
 def test_the_name_of_the_field_is_in_the_message(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import msgspec
 
 from dcap.core.errors import GeometryError, RecordError
 from dcap.core.files import require_file
-from dcap.core.words import show
+from dcap.core.words import misfit, show
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
 from dcap.records.files.jsonl import JsonlFile
@@ -69,11 +69,6 @@ class _Line(msgspec.Struct):
     dropped: Dropped = Dropped()
 
 
-_WORDS = {
-    "str": "text", "int": "a whole number", "float": "a number", "bool": "true or false", "array": "a list",
-    "object": "an object",
-}  # fmt: skip
-"""JSON's words for the types that msgspec names."""
 _DECODER = msgspec.json.Decoder(_Line)
 
 
@@ -204,16 +199,9 @@ def _explained(line: bytes, error: Exception) -> str:
         decode_line(line)
     except RecordError as malformed:
         return str(malformed)
-    text, _, path = str(error).partition(" - at `$")
-    field = path.strip("`.") or "line"
-    if types := re.fullmatch(r"Expected `(.+)`, got `(.+)`", text):
-        expected, got = (" or ".join(_WORDS.get(name, name) for name in group.split(" | ")) for group in types.groups())
-        return f"{field} must be {expected}, not {got}"
-    if missing := re.fullmatch(r"Object missing required field `(.+)`", text):
-        return f"{missing[1]} must be given" if field == "line" else f"{field}.{missing[1]} must be given"
-    if value := re.fullmatch(r"Invalid enum value '(.*)'", text):
-        return f"{field} must be {' or '.join(get_args(Finish))}, not {show(value[1])}"
-    return f"line must be a prediction: {text}"
+    if value := re.match(r"Invalid enum value '(.*)' - at `\$\.(.*)`$", str(error)):
+        return f"{value[2]} must be {' or '.join(get_args(Finish))}, not {show(value[1])}"
+    return misfit(str(error), "line")
 
 
 def _captions(objects: Sequence[dict[str, Any]], where: str) -> tuple[str, ...]:

@@ -69,3 +69,30 @@ def to_json(tree: Any) -> str:
     """Return plain data as indented JSON that may be printed: what `printable` escapes is escaped as JSON does."""
     text = json.dumps(tree, indent=2, ensure_ascii=False)
     return _UNSAFE_IN_LINES.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+_TYPES = {
+    "str": "text", "int": "a whole number", "float": "a number", "bool": "true or false", "array": "a list",
+    "object": "an object",
+}  # fmt: skip
+"""JSON's words for the types that msgspec names."""
+
+
+def misfit(text: str, whole: str) -> str:
+    """Return what keeps a JSON value from having its form, in the words of JSON.
+
+    Args:
+        text: What msgspec says of it.
+        whole: What the value is called where all of it is meant.
+    """
+    text, _, path = text.partition(" - at `$")
+    field = path.strip("`.") or whole
+    if types := re.fullmatch(r"Expected `([^`]+)`, got `([^`]+)`", text):
+        expected, got = (" or ".join(_TYPES.get(name, name) for name in group.split(" | ")) for group in types.groups())
+        return f"{field} must be {expected}, not {got}"
+    if missing := re.fullmatch(r"Object missing required field `(.+)`", text):
+        return f"{missing[1]} must be given" if field == whole else f"{field}.{missing[1]} must be given"
+    if bound := re.fullmatch(r"Expected `([^`]+)` (>=|<=) (\S+)", text):
+        at = "at least" if bound[2] == ">=" else "at most"
+        return f"{field} must be {_TYPES.get(bound[1], bound[1])}, {at} {bound[3]}"
+    return f"{field}: {text.replace('`', '')}"

@@ -12,7 +12,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -25,7 +25,7 @@ from dcap.augment.fit import MULTIPLE
 from dcap.core.errors import ConfigError, ServerError, nearest_hint
 from dcap.core.log import get_logger
 from dcap.core.threads import map_in_threads
-from dcap.core.words import show
+from dcap.core.words import misfit, show
 from dcap.data.encode import END, PAD, Encoder, token_of_bytes
 from dcap.geometry.canvas import MAX_ASPECT_RATIO, Canvas
 from dcap.infer.engine import Reply, Request
@@ -74,7 +74,7 @@ class _Message(msgspec.Struct):
 class _TokenScore(msgspec.Struct):
     token: str
     logprob: float
-    bytes: list[int] | None = None
+    bytes: list[Annotated[int, msgspec.Meta(ge=0, le=255)]] | None = None
 
 
 class _Scores(msgspec.Struct):
@@ -85,7 +85,7 @@ class _Choice(msgspec.Struct):
     message: _Message
     finish_reason: str | None = None
     logprobs: _Scores | None = None
-    token_ids: list[int] | None = None
+    token_ids: list[Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]] | None = None
 
 
 class _Usage(msgspec.Struct):
@@ -465,6 +465,7 @@ def _typed(tree: Any, kind: type[T], where: str) -> T:
     try:
         return msgspec.convert(tree, kind)
     except msgspec.ValidationError as error:
-        said = str(error).replace("`$.", "`").replace("`", "")
-        raise _DisagreementError(f"{where} must answer as a server that speaks OpenAI's protocol does, and does not: "
-                                 f"{said}. Correct the address") from None  # fmt: skip
+        raise _DisagreementError(
+            f"{where} must answer as a server that speaks OpenAI's protocol does, and does not: "
+            f"{misfit(str(error), 'reply')}. Correct the address, or give another server"
+        ) from None

@@ -24,7 +24,7 @@ import msgspec
 from dcap import __version__
 from dcap.core.errors import ConfigError, ServerError
 from dcap.core.log import get_logger
-from dcap.core.words import printable
+from dcap.core.words import printable, show
 
 log = get_logger(__name__)
 
@@ -213,7 +213,7 @@ class Server:
                 raise _PassingError(f"its reply is cut off, or no JSON: {said!r}") from None
             raise ServerError(
                 f"{self}{path} must answer in JSON, as a server that speaks OpenAI's protocol does, not with {said!r}. "
-                "Correct the address"
+                "Correct the address, or give another server"
             ) from None
 
     def _fail(self, path: str, response: http.client.HTTPResponse, body: bytes) -> None:
@@ -264,7 +264,7 @@ def _message(body: bytes) -> str:
         tree = tree.get("error", tree) if isinstance(tree, dict) else tree
         for name in ("message", "detail"):
             if isinstance(tree, dict) and name in tree:
-                return str(tree[name])
+                return tree[name] if isinstance(tree[name], str) else show(tree[name], _MAX_SAID)
     return body.decode("utf-8", "replace")
 
 

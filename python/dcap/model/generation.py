@@ -156,7 +156,8 @@ class Generator:
                 the places of answers that end. `None`: all.
 
         Raises:
-            ConfigError: `seeds` or `constraints` are not one per answer, or `batch_size` is not positive.
+            ConfigError: `seeds` or `constraints` are not one per answer, or `batch_size` is not positive; or the model
+                gives logits that are not finite.
         """
         decoding = decoding or self.decoding
         total = len(prompts) * decoding.num_samples
@@ -297,6 +298,12 @@ class _Writing:
         """Choose the next token of every row, and add what must follow it."""
         assert self._batch is not None
         logits = self._batch.logits[:, -1].float()
+        # The largest of a row is NaN where any is. No token may be chosen then, though one would be.
+        if not torch.isfinite(logits.amax(dim=-1)).all():
+            raise ConfigError(
+                "model must give finite logits, and does not. Its weights are damaged, or too large for its precision: "
+                "take an earlier checkpoint, or give --dtype float32"
+            )
         forced = [_forced(row) for row in self._rows]
         choosing = [None if must else row.constraint for row, must in zip(self._rows, forced, strict=True)]
         allowed = _allowed(choosing, logits)

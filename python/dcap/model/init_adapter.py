@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from dcap.core.errors import ConfigError
@@ -14,7 +15,7 @@ from dcap.core.log import get_logger
 from dcap.model.config import InitAdapter, ModelConfig
 from dcap.model.fingerprint import check_base, weights_digest
 from dcap.model.load import load_exact, load_model, prepare_for_rows
-from dcap.model.lora import load_adapter, set_adapter
+from dcap.model.lora import check_finite, load_adapter, set_adapter
 from dcap.model.merge import merge_adapter
 from dcap.model.saved_adapter import WEIGHTS, SavedAdapter, find_adapter
 
@@ -117,19 +118,21 @@ def continue_adapter(model: Any, digest: str, config: ModelConfig, saved: SavedA
         saved: From `find_init_adapter`. Nothing happens without one, nor with one that was folded in.
 
     Raises:
-        ConfigError: The adapter was trained on other weights, or of other modules or shapes.
+        ConfigError: The adapter was trained on other weights, or of other modules or shapes, or a weight is not finite.
     """
     if saved is None or config.folds_init_adapter:
         return
     check_base(digest, _name(config), saved, _WAY_OUT)
     way_out = f"Adapt the same modules, or set {FIELD}.merge=true, to fold it into the model and train a new one"
     try:
-        odd = set_adapter(model, load_file(saved.folder / WEIGHTS))
-    except RuntimeError as error:
+        tensors = load_file(saved.folder / WEIGHTS)
+        odd = set_adapter(model, tensors)
+    except (RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise ConfigError(f"{FIELD} {saved.folder} must fit model.adapter: {reason}. {way_out}") from None
     if odd:
         raise ConfigError(f"{FIELD} {saved.folder} must fit model.adapter, but {odd[0]} is on one side only. {way_out}")
+    check_finite(tensors, saved.folder)
     log.info("training goes on from %s", saved.folder)
 
 

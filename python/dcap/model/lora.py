@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,8 @@ def load_adapter(model: Any, folder: str | Path, *, for_merge: bool = False) -> 
         A ``PeftModel`` around `model`.
 
     Raises:
-        ConfigError: The folder holds no adapter, or one of another model: a weight has no place, or a place no weight.
+        ConfigError: The folder holds no adapter, or one of another model: a weight has no place, or a place no weight;
+            or a weight is not finite.
     """
     from peft import PeftModel, get_peft_model_state_dict
     from peft.utils.other import ModulesToSaveWrapper
@@ -134,12 +135,16 @@ def load_adapter(model: Any, folder: str | Path, *, for_merge: bool = False) -> 
             adapted = PeftModel.from_pretrained(model, str(folder))
         with safe_open(str(folder / "adapter_model.safetensors"), framework="pt") as file:
             saved = set(file.keys())
-    except (ValueError, RuntimeError, OSError, KeyError, SafetensorError) as error:
-        raise ConfigError(f"adapter {folder} must fit the model: {str(error).strip().splitlines()[0]}") from None
-    there = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
-    for names, what in ((saved - there, "has no place in the model"), (there - saved, "is not in the file")):
+    except (*_OF_PEFT, SafetensorError) as error:
+        raise ConfigError(f"adapter {folder} must fit the model: {_reason(error)}") from None
+    there = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    for names, what in (
+        (saved - there.keys(), "has no place in the model"),
+        (there.keys() - saved, "is not in the file"),
+    ):
         if names:
             raise ConfigError(f"adapter {folder} must fit the model, but {sorted(names)[0]} {what} ({len(names)} such)")
+    check_finite(there, folder)
     if for_merge:
         # PEFT copies the module of the model, and so rounds the saved values to its precision.
         for module in adapted.modules():
@@ -147,6 +152,34 @@ def load_adapter(model: Any, folder: str | Path, *, for_merge: bool = False) -> 
                 module.modules_to_save.float()
         set_adapter(adapted, load_file(folder / "adapter_model.safetensors"))
     return adapted
+
+
+_OF_PEFT = (ValueError, RuntimeError, OSError, KeyError, TypeError, AttributeError, re.error)
+"""What PEFT raises about settings and weights that it cannot use."""
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of an error that says something: torch begins with a heading."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in lines if line and not line.endswith(":")), type(error).__name__)
+
+
+def check_finite(tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Refuse the weights of an adapter that would make every answer worthless, and no error.
+
+    Args:
+        tensors: Weights by name.
+        folder: Where they come from, for the message.
+
+    Raises:
+        ConfigError: One is not finite.
+    """
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor.float()).all():
+            raise ConfigError(
+                f"adapter {folder} must hold finite weights, and {name} does not. The training went wrong before it "
+                "was saved: take an earlier checkpoint"
+            )
 
 
 def set_adapter(adapted: Any, tensors: dict[str, torch.Tensor]) -> list[str]:

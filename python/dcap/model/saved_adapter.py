@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from dcap.answers.profile import FILE_NAME
+from dcap.core.config import build
 from dcap.core.errors import CheckpointError, ConfigError
 from dcap.core.manifest import EXPORT_MARKER, FINAL_MARKER, STATE_MARKER, check_digests, digest_file
+from dcap.core.words import show
 
 SETTINGS = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -23,7 +25,7 @@ class SavedAdapter:
     folder: Path
     """Holds ``adapter_config.json`` and ``adapter_model.safetensors``."""
     settings: Mapping[str, Any]
-    """PEFT's settings. Empty where they cannot be read; loading the adapter says so."""
+    """PEFT's settings; those that dcap reads have the types of `_Settings`."""
     mark: Mapping[str, Any]
     """What the run that wrote the adapter says about it. Empty where no run did."""
 
@@ -35,7 +37,8 @@ class SavedAdapter:
     @property
     def base_digest(self) -> str | None:
         """Digest of the weights that it was trained on; see `dcap.model.fingerprint`. `None`: no run wrote it."""
-        return self.mark.get("base_digest")
+        digest = self.mark.get("base_digest")
+        return None if digest is None else str(digest)
 
     @property
     def kind(self) -> str:
@@ -69,7 +72,7 @@ def find_adapter(folder: Path, name: str = "--adapter") -> SavedAdapter:
         name: Option or field that names the folder, for messages.
 
     Raises:
-        ConfigError: There is no adapter, or none in safetensors.
+        ConfigError: There is no adapter, or none in safetensors, or its settings are damaged.
         CheckpointError: A file that the run wrote is damaged.
     """
     found = inside(folder, "adapter", SETTINGS)
@@ -83,12 +86,42 @@ def find_adapter(folder: Path, name: str = "--adapter") -> SavedAdapter:
     return SavedAdapter(found, _settings(found / SETTINGS), checked_mark(found))
 
 
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """The settings of PEFT that dcap reads, or that PEFT uses before it looks at them."""
+
+    peft_type: str = "LORA"
+    base_model_name_or_path: str | None = None
+    r: int | None = None
+    lora_alpha: float | None = None
+    rank_pattern: dict[str, int] | None = None
+    alpha_pattern: dict[str, float] | None = None
+    target_modules: str | tuple[str, ...] | None = None
+    modules_to_save: tuple[str, ...] | None = None
+    bias: str = "none"
+    use_dora: bool = False
+    use_rslora: bool = False
+
+
 def _settings(path: Path) -> dict[str, Any]:
+    """Return the settings of an adapter, which may come from anywhere.
+
+    Raises:
+        ConfigError: They are damaged.
+    """
+    way_out = "Restore the file, or take another adapter"
     try:
         tree = json.loads(path.read_text("utf-8"))
-    except (ValueError, RecursionError):
-        return {}
-    return tree if isinstance(tree, dict) else {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: settings of an adapter must be JSON ({error}). {way_out}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: settings of an adapter must be a JSON object, not {show(tree)}. {way_out}")
+    known = {field.name for field in fields(_Settings)}
+    try:
+        build(_Settings, {name: value for name, value in tree.items() if name in known})
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {str(error).rstrip('.')}. {way_out}") from None
+    return tree
 
 
 def inside(folder: Path, name: str, file: str) -> Path | None:
