@@ -61,6 +61,9 @@ evaluate --truth a.jsonl --pred pred.jsonl --sheet a.png
 evaluate --truth a.jsonl --pred pred.jsonl --json notes.json
 evaluate --truth a.jsonl --pred pred.jsonl --json new --html new
 evaluate --truth a.jsonl --compare pred.jsonl p.jsonl --json p.jsonl
+evaluate --truth a.jsonl --model builtin:tiny --pred a.jsonl
+evaluate --truth a.jsonl --pred new.jsonl --model builtin:tiny --json new.jsonl
+evaluate --truth a.jsonl --pred new.jsonl --model builtin:tiny --sheet new.jsonl.meta.json
 serve-check http://localhost:1 --model builtin:tiny --data a.jsonl --json a.jsonl
 convert jsonl a.jsonl -o b.jsonl --report a.jsonl
 convert jsonl a.jsonl -o b.jsonl --report b.jsonl
@@ -90,6 +93,7 @@ schema --ops --out notes.json
 export --model builtin:tiny --adapter run --out exported --json notes.json
 export --model builtin:tiny --adapter run --out exported --data a.jsonl --json a.jsonl
 export --model builtin:tiny --adapter run --out exported --json exported/export.json
+export --model builtin:tiny --adapter run --check-url http://localhost:1 --data a.jsonl --json a.jsonl
 preview a.jsonl --out samples
 preview a.jsonl --out a.png
 preview a.jsonl --out a.png/deep

@@ -30,6 +30,7 @@ from support.batches import fake_sample, packed
 from support.ports import free_port
 from support.training_runs import at_step, recorded
 
+pytestmark = pytest.mark.timeout(900)  # three runs of two processes take minutes on a loaded machine
 SCRIPT = Path(__file__).with_name("two_ranks.py")
 TESTS = SCRIPT.parents[1]
 
@@ -74,7 +75,7 @@ def found(results: dict[str, Any], run_config: Callable[..., RunConfig], photo_f
         env={**without(os.environ, "ACCELERATE_USE_CPU"), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS)},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=850,
     )
     assert done.returncode == 0, done.stderr[-4000:]
     results["output"] = tmp_path

@@ -57,6 +57,13 @@ def add_max_image_pixels(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_model(group: argparse._ActionsContainer, *, required: bool = True) -> None:
+    """Add the options that say which model is asked, and how it was trained to be asked."""
+    group.add_argument("--model", required=required, metavar="NAME", help="base model: hub id, folder or builtin:NAME")
+    group.add_argument("--adapter", type=Path, metavar="DIR", help="folder of an adapter that dcap train wrote")
+    group.add_argument("--dataset", metavar="NAME", help="use the prompt of this data set of data.mixture")
+
+
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where the model runs; `engine_options` reads them."""
     group = parser.add_argument_group("where the model runs")
@@ -144,12 +151,17 @@ def check_predictions(option: str, out: Path, data: Sequence[Path], args: argpar
     check_outputs(written[:1], model_files(args.model, args.adapter))
 
 
-def add_decoding(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say how answers are written; `decoding_options` reads them."""
-    group = parser.add_argument_group("how answers are written")
+def add_max_new_tokens(group: argparse._ActionsContainer) -> None:
+    """Add ``--max-new-tokens``."""
     group.add_argument(
         "--max-new-tokens", type=int, default=4096, metavar="N", help="longest answer, in tokens (default: 4096)"
     )
+
+
+def add_decoding(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how answers are written; `decoding_options` reads them."""
+    group = parser.add_argument_group("how answers are written")
+    add_max_new_tokens(group)
     group.add_argument(
         "--temperature",
         type=float,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from dcap.cli.arguments import (
     add_engine,
+    add_max_new_tokens,
+    add_model,
     add_pruning,
     add_sixteen_bit,
     check_predictions,
@@ -93,17 +95,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     """Add the options of a model that predicts first."""
-    parser.add_argument(
-        "--model", metavar="NAME", help="let this base model predict first: hub id, folder or builtin:tiny"
-    )
-    parser.add_argument("--adapter", type=Path, metavar="DIR", help="with --model: folder of an adapter")
-    parser.add_argument(
-        "--dataset", metavar="NAME", help="with --model: use the prompt of this data set of data.mixture"
-    )
-    parser.add_argument(
-        "--max-new-tokens", type=int, default=4096, metavar="N",
-        help="with --model: longest answer, in tokens (default: 4096)",
-    )  # fmt: skip
+    group = parser.add_argument_group("a model that predicts first, into --pred")
+    add_model(group, required=False)
+    add_max_new_tokens(group)
     add_engine(parser)
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dcap.cli.arguments import add_server
+from dcap.cli.arguments import add_max_new_tokens, add_server
 from dcap.core.errors import ConfigError
 from dcap.core.files import write_whole
 from dcap.core.log import get_logger
@@ -99,9 +99,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--max-kl", type=float, default=1e-3, metavar="KL", help="largest mean KL that passes (default: 0.001)"
     )
-    parser.add_argument(
-        "--max-new-tokens", type=int, default=4096, metavar="N", help="longest answer, in tokens (default: 4096)"
-    )
+    add_max_new_tokens(parser)
     parser.add_argument(
         "--device", metavar="NAME", help="where to compare: cuda, cuda:1 or cpu (default: cuda where there is one)"
     )

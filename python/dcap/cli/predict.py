@@ -10,6 +10,7 @@ from dcap.cli.arguments import (
     add_decoding,
     add_engine,
     add_max_image_pixels,
+    add_model,
     add_pruning,
     check_predictions,
     decoding_options,
@@ -56,8 +57,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", required=True, metavar="NAME", help="base model: hub id, folder or builtin:NAME")
-    parser.add_argument("--adapter", type=Path, metavar="DIR", help="folder of an adapter that dcap train wrote")
+    add_model(parser)
     parser.add_argument(
         "--data", required=True, nargs="+", metavar="FILE", help="files of records; only their images are used"
     )
@@ -66,7 +66,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--overwrite", action="store_true", help="replace --out instead of continuing it")
     parser.add_argument("--limit", type=int, metavar="N", help="predict only the first N records")
-    parser.add_argument("--dataset", metavar="NAME", help="use the prompt of this data set of data.mixture")
     parser.add_argument(
         "--mode", choices=("dense", "summary"), help="kind of answer (default: what the model was trained for)"
     )

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from dcap.cli.arguments import add_local_engine, add_server, engine_options
+from dcap.cli.arguments import add_local_engine, add_max_new_tokens, add_model, add_server, engine_options
 from dcap.core.files import write_whole
 from dcap.core.log import get_logger
 from dcap.core.outputs import JSON_MARK, check_outputs, marked, outputs_given
@@ -43,14 +43,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("url", metavar="URL", help="address of the server, such as http://localhost:8000")
-    parser.add_argument("--model", required=True, metavar="NAME", help="base model: hub id, folder or builtin:NAME")
-    parser.add_argument("--adapter", type=Path, metavar="DIR", help="folder of an adapter that dcap train wrote")
+    add_model(parser)
     parser.add_argument("--data", required=True, nargs="+", metavar="FILE", help="files of records to compare on")
     parser.add_argument("--limit", type=int, default=20, metavar="N", help="number of images (default: 20)")
-    parser.add_argument("--dataset", metavar="NAME", help="use the prompt of this data set of data.mixture")
-    parser.add_argument(
-        "--max-new-tokens", type=int, default=4096, metavar="N", help="longest answer, in tokens (default: 4096)"
-    )
+    add_max_new_tokens(parser)
     parser.add_argument("--root", type=Path, metavar="DIR", help="stop at an image outside this folder")
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write the comparison as JSON; an older one is replaced"
