@@ -16,6 +16,8 @@ import yaml
 from PIL import Image
 
 import dcap
+from dcap.augment.config import AugmentConfig
+from dcap.augment.word_tables import ENGLISH
 from dcap.cli.guide import FOLDER, TOPICS, summary
 from dcap.core import errors
 from dcap.core.config import build
@@ -53,6 +55,14 @@ def test_every_page_is_a_topic() -> None:
 def test_a_page_begins_with_title_and_summary(topic: str) -> None:
     assert re.match(r"# [^\n]+\n\n[^\n]+\n\n", Document(GUIDE / f"{topic}.md").text)
     assert summary(topic).endswith(".")
+
+
+def test_the_page_of_words_names_them_all() -> None:
+    words = {word for row in ENGLISH.sides for word in row if word}
+    page = re.sub(r"\s+", " ", Document(GUIDE / "words.md").text)
+    assert [word for word in sorted(words) if word.removesuffix("s") not in page] == []
+    (defaults, _) = re.findall(r"```yaml\n(.*?)```", Document(GUIDE / "words.md").text, re.DOTALL)
+    assert build(AugmentConfig, yaml.safe_load(defaults)["augmentation"]) == AugmentConfig()
 
 
 def test_every_kind_of_error_has_a_section() -> None:

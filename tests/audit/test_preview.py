@@ -64,6 +64,18 @@ def test_without_augmentation_nothing_is_dropped(preview: Load, dataset: Callabl
     )
 
 
+def test_changed_words_are_told_and_marked(dataset: Callable[..., DenseCaptionDataset]) -> None:
+    shown = load_preview(dataset("data.train=builtin:photos/train.jsonl", "augmentation.ops=[{name: hflip}]"), 0, 1)
+    (draw,) = shown.draws
+    assert "words: left -> right, right -> left" in draw.describe()[0]
+    items = [item for item in entry(shown).panels[1].listed if item.marks]
+    assert [item.pieces for item in items] == [
+        [("right", True), (" eye of the cat, green", False)],
+        [("left", True), (" eye of the cat, green", False)],
+    ]
+    assert all(not item.marks for item in entry(shown).panels[0].listed)
+
+
 def test_without_a_tokenizer_tokens_are_not_counted(records: Path, preview: Load) -> None:
     config = load_config([str(records)], [CROP], "test")
     dataset = DenseCaptionDataset(config.data, "train", None, augmentation=config.augmentation)

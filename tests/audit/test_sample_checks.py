@@ -13,7 +13,7 @@ from PIL import Image
 
 from dcap.answers.formats import OWN_FORMATS
 from dcap.audit import sample_checks as audit_checks
-from dcap.audit.sample_checks import SAMPLE_CHECKS, AuditedSample, Check, illegal
+from dcap.audit.sample_checks import SAMPLE_CHECKS, AuditedSample, Check, Found, Tally, illegal
 from dcap.core.errors import RecordError
 from dcap.data.planning import PlannedSample
 from dcap.geometry.canvas import Canvas
@@ -64,6 +64,29 @@ def test_what_dcap_makes_passes(make: Make, mode: str, answer_format: str) -> No
     answer = {"max_pixels": 90_000, "format": answer_format, "prefix": "{num_boxes} boxes\n"}
     sample = make(mode=mode, answer=answer, steps=[("same", lambda record: record)])
     assert [(check.__name__, check(sample)) for check in SAMPLE_CHECKS] == [(c.__name__, []) for c in SAMPLE_CHECKS]
+
+
+def with_words(tmp_path: Path, tiny_folder: Path, caption: str, **rules: str) -> list[Found | Tally] | None:
+    item = {**photo(tmp_path), "objects": [{"desc": caption, "bbox_2d": [5, 5, 60, 60]}]}
+    augmentation = {"ops": [{"name": "hflip"}, {"name": "solarize"}], "words": rules}
+    dataset = make_dataset(tiny_folder, augmentation, train=records(tmp_path, item))
+    return audit_checks.words(AuditedSample(dataset, 0, 0, skips=False, decode=False, encode=False))
+
+
+def test_words_that_augmentation_would_make_false_are_counted(tmp_path: Path, tiny_folder: Path) -> None:
+    assert with_words(tmp_path, tiny_folder, "cup") == []
+    assert with_words(tmp_path, tiny_folder, "red left cup") == [Tally({"left": 1, "red": 1})]
+    assert with_words(tmp_path, tiny_folder, "red left cup", mirror="skip") == [Tally({"left": 1, "red": 1})]
+    text = "{} may be false after augmentation: augmentation.words keeps it"
+    for rules, word in (({"mirror": "keep"}, '"left"'), ({"colour": "keep"}, '"red"')):
+        tally, found = with_words(tmp_path, tiny_folder, "red left cup", **rules) or (None, None)
+        assert tally == Tally({"left": 1, "red": 1})
+        assert found == Found(text.format(word), fails=False)
+
+
+def test_words_are_no_matter_without_augmentation(make: Make, tiny_folder: Path, tmp_path: Path) -> None:
+    dataset = make_dataset(tiny_folder, {"ops": []}, train=records(tmp_path, photo(tmp_path)))
+    assert audit_checks.words(AuditedSample(dataset, 0, 0, skips=False, decode=False, encode=False)) is None
 
 
 def test_a_preprocessor_that_changes_its_mind(make: Make) -> None:

@@ -29,7 +29,7 @@ def test_a_failed_check_exits_1_with_examples(capsys: pytest.CaptureFixture[str]
     out = capsys.readouterr().out
     assert "fail  train  records" in out
     assert "  bad.jsonl:1: images must be given" in out
-    assert out.endswith("1 of 15 checks failed\n")
+    assert out.endswith("1 of 16 checks failed\n")
 
 
 def test_json_and_overrides(capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,6 +39,16 @@ def test_json_and_overrides(capsys: pytest.CaptureFixture[str]) -> None:
     assert report["passed"] is False
     failed = [check["name"] for check in report["checks"] if check["status"] == "fail"]
     assert failed == ["leakage"]
+
+
+def test_words_that_augmentation_would_make_false_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["audit", PHOTOS, "augmentation.ops=[{name: hflip}]", "--no-decode", "--encode", "0"]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "train words: without augmentation.words, this epoch would have made false\n  left 3, right 3\n" in out
+    assert main([*arguments, "--json", "augmentation.words.mirror=keep"]) == 0
+    (words,) = [check for check in json.loads(capsys.readouterr().out)["checks"] if check["name"] == "words"]
+    assert (words["status"], words["counts"], words["noted"]) == ("note", {"left": 3, "right": 3}, 2)
 
 
 def test_a_config_is_audited(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from dcap.answers.codec import to_canvas
 from dcap.answers.profile import AnswerProfile
+from dcap.augment.lexicon import Lexicon, lexicon_of
 from dcap.augment.schedule import TrainingStep
 from dcap.core.words import counted
 from dcap.data.dataset import DenseCaptionDataset
@@ -58,6 +59,7 @@ class Draw:
         answer: The supervised text.
         objects: What the answer holds.
         has_tokens: Whether tokens were counted, which needs a tokenizer.
+        lexicon: The words that augmentation may change.
     """
 
     planned: PlannedSample
@@ -65,6 +67,7 @@ class Draw:
     answer: str
     objects: AnswerObjects
     has_tokens: bool
+    lexicon: Lexicon
 
     @property
     def dropped(self) -> Mapping[int, str]:
@@ -93,6 +96,12 @@ class Draw:
         iou = self.objects.kept_iou[self.objects.kept_iou < 1.0]
         lines += [f"simplified: {counted(len(iou), 'shape')}, IoU kept: least {iou.min():.3f}"] if len(iou) else []
         return lines
+
+    @property
+    def marks(self) -> list[list[tuple[int, int]]]:
+        """Where each caption of the answer has a word that augmentation changed: from and to, in characters."""
+        changed = [new for _, new in self.planned.result.plan.words]
+        return [self.lexicon.spans(caption, changed) for caption in self.objects.captions] if changed else []
 
     def _tokens(self) -> str:
         if not self.has_tokens:
@@ -154,7 +163,8 @@ def _draw(dataset: DenseCaptionDataset, index: int, epoch: int, when: TrainingSt
     pixels = render_sample(planned, dataset.image(planned.record, planned.result.plan.decode_shrink))
     objects = answer_objects(planned, planner.profile.answer)
     has_tokens = not isinstance(planner.encoder, Uncounted)
-    return Draw(planned, pixels, planner.answer_text(planned), objects, has_tokens=has_tokens)
+    lexicon = lexicon_of(planner.pipeline.config.words)
+    return Draw(planned, pixels, planner.answer_text(planned), objects, has_tokens=has_tokens, lexicon=lexicon)
 
 
 def answer_objects(planned: PlannedSample, profile: AnswerProfile) -> AnswerObjects:
@@ -210,6 +220,7 @@ def entry(preview: Preview) -> Entry:
             notes=tuple(draw.describe()),
             numbers=draw.objects.numbers,
             gone=draw.gone,
+            marks=draw.marks,
         )
         panels.append(panel)
     return Entry(f"{record.name}  {record.image}", tuple(panels))

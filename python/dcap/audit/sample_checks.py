@@ -5,8 +5,9 @@ To add a check, write a function from an `AuditedSample` to its findings, and ad
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from dcap.answers.codec import parse, to_answer
 from dcap.audit.duplicates import same_objects
 from dcap.core.errors import DcapError
+from dcap.core.words import show
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import END, num_image_tokens
 from dcap.data.planning import PlannedSample, Planner
@@ -30,6 +32,14 @@ class Found:
     """The rule that does not hold, without the name of the sample."""
     fails: bool = True
     """False: the config allows it, or it is only worth a look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What a check counted in a sample; no finding."""
+
+    counts: Mapping[str, int]
+    """By the name of what is counted."""
 
 
 class AuditedSample:
@@ -78,6 +88,22 @@ class AuditedSample:
             return error
 
     @property
+    def ruled(self) -> PlannedSample | None:
+        """The plan of a sample that training sees, with all rules that keep words true, whatever the config has."""
+        trained, pipeline = self.trained, self.planner.pipeline
+        if trained is None or not pipeline.stages:
+            return None
+        words = pipeline.config.words.with_all_rules()
+        if words == pipeline.config.words:
+            return trained
+        ruled = replace(pipeline, config=replace(pipeline.config, words=words))
+        try:
+            planned = replace(self.planner, pipeline=ruled).plan(trained.record, self.epoch, self.index, draw=self.draw)
+        except DcapError:
+            return None
+        return planned
+
+    @property
     def planner(self) -> Planner:
         """The planner of its data set."""
         return self.dataset.planner_of(self.index)
@@ -94,7 +120,7 @@ class AuditedSample:
         return self.planner.answer_text(self.trained)
 
 
-Check = Callable[[AuditedSample], Iterable[Found] | None]
+Check = Callable[[AuditedSample], Iterable[Found | Tally] | None]
 """A check of a sample. It returns its findings: an empty list if all is well, `None` if the check does not apply."""
 
 
@@ -183,7 +209,8 @@ def answers(sample: AuditedSample) -> list[Found] | None:
     if planned is None:
         return None
     if planned.mode == "summary":
-        return [] if sample.text == planned.record.summary else [Found("answer must be the record's summary")]
+        wanted_text = planned.result.scene.summary
+        return [] if sample.text == wanted_text else [Found("answer must be the record's summary")]
     scene, profile = planned.result.scene, sample.planner.profile.answer
     wanted, read = to_answer(scene.shapes, scene.captions, scene.canvas, profile), parse(sample.text, profile)
     same = {"shapes": read.shapes == wanted.shapes, "captions": read.captions == wanted.captions}
@@ -224,9 +251,27 @@ def tokens(sample: AuditedSample) -> list[Found] | None:
     return found
 
 
+def words(sample: AuditedSample) -> list[Found | Tally] | None:
+    """Words of sides and colours stay true under augmentation; a note where ``augmentation.words`` switches that off.
+
+    The words that a pipeline without these rules would make false are counted.
+    """
+    ruled = sample.ruled
+    if ruled is None or sample.trained is None:
+        return None
+    met, kept = (
+        Counter(told.word_swaps) + Counter(told.word_skips)
+        for told in (ruled.result.telemetry, sample.trained.result.telemetry)
+    )
+    false = [word for word in met if word not in kept]
+    text = f"{', '.join(map(show, false))} may be false after augmentation: augmentation.words keeps it"
+    tallies: list[Found | Tally] = [Tally(met)] if met else []
+    return [*tallies, Found(text, fails=False)] if false else tallies
+
+
 RECORD_CHECKS: tuple[Check, ...] = (preprocessors, shapes, objects, pixels, images)
 """Checks of the record: run on the first sample of each record only."""
-SAMPLE_CHECKS: tuple[Check, ...] = (*RECORD_CHECKS, plans, canvases, answers, supervised, tokens)
+SAMPLE_CHECKS: tuple[Check, ...] = (*RECORD_CHECKS, plans, canvases, words, answers, supervised, tokens)
 """In the order in which they are shown. The first line of each docstring says what must hold."""
 
 

@@ -5,13 +5,14 @@ To add a check, write a function from the splits to its results, and name it in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import product
 from typing import Any
 
 from dcap.audit.duplicates import Fingerprints, repeats, same_images
-from dcap.audit.sample_checks import Found, control_ids
+from dcap.audit.sample_checks import Found, Tally, control_ids
 from dcap.core.errors import DcapError
 from dcap.data.config import Split
 from dcap.data.dataset import DenseCaptionDataset
@@ -38,15 +39,22 @@ class CheckResult:
     """Number of notes: things that are worth a look but no failure."""
     examples: list[str] = field(default_factory=list)
     """The first failures and notes, each with its place."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """What the check counted, by name; the most frequent first."""
 
     @property
     def status(self) -> str:
         """``fail``, ``note``, ``pass``, or ``-`` where there was nothing to check."""
         return "fail" if self.failed else "note" if self.noted else "pass" if self.checked else "-"
 
-    def add(self, where: str, found: Iterable[Found], count: int = 1) -> None:
+    def add(self, where: str, met: Iterable[Found | Tally], count: int = 1) -> None:
         """Count `count` checked things and their findings."""
-        found = list(found)
+        found = []
+        for item in met:
+            if isinstance(item, Tally):
+                self._count(item.counts)
+            else:
+                found.append(item)
         self.checked += count
         self.failed += sum(item.fails for item in found)
         self.noted += sum(not item.fails for item in found)
@@ -59,7 +67,11 @@ class CheckResult:
         """Add later findings of the same check."""
         self.checked, self.failed = self.checked + later.checked, self.failed + later.failed
         self.noted += later.noted
+        self._count(later.counts)
         self.examples = (self.examples + later.examples)[:EXAMPLES_KEPT]
+
+    def _count(self, more: Mapping[str, int]) -> None:
+        self.counts = dict((Counter(self.counts) + Counter(more)).most_common())
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain JSON data."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from dcap.augment.word_tables import WORD_TABLES, Language
@@ -83,6 +83,16 @@ class WordsConfig:
     it is."""
     text_keys: tuple[str, ...] = ()
     """Own keys before what can be read in the image: ``sign`` for ``sign: STOP``, ``sign=STOP``, or an attribute."""
+
+    def with_all_rules(self) -> WordsConfig:
+        """Return the same words with every rule switched on."""
+        return replace(
+            self,
+            mirror="swap" if self.mirror == "keep" else self.mirror,
+            colour="skip",
+            readable_text="auto" if self.readable_text == "never" else self.readable_text,
+            summary_crop="skip",
+        )
 
     def __post_init__(self) -> None:
         check_fields(self)

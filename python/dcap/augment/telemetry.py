@@ -63,8 +63,8 @@ class Telemetry:
             **counts,
             **{f"curriculum/{name}": value for name, value in self.curriculum.items()},
             **{f"fitted/{name}": value for name, value in self.fitted.items()},
-            **{f"word_swaps/{word}": count for word, count in self.word_swaps.items()},
-            **{f"word_skips/{word}": count for word, count in self.word_skips.items()},
+            **{f"word_swaps/{word.replace(' ', '_')}": count for word, count in self.word_swaps.items()},
+            **{f"word_skips/{word.replace(' ', '_')}": count for word, count in self.word_skips.items()},
         }
 
 

@@ -33,6 +33,9 @@ log = get_logger(__name__)
 SHEET, PAGE = "sheet.png", "index.html"
 SIDE = 400
 """Longer side of a picture on the sheet, in pixels."""
+_COUNTED = {"words": "without augmentation.words, this epoch would have made false"}
+"""What the counts of a check are."""
+_MOST_COUNTS = 40
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.\[\]]*=")
 
 EPILOG = """\
@@ -45,8 +48,9 @@ examples:
   dcap audit --losses runs/mine --out suspects        after training: labels that the model finds unlikely
   dcap audit --losses runs/mine --split val           the same of the validation records
 
-The table has a line for each check: records, preprocessors, shapes, images, plans and lengths of one epoch, answers
-that read back to the same objects, token counts, images of val that are in train, duplicates, prompts, control tokens.
+The table has a line for each check: records, preprocessors, shapes, images, plans and lengths of one epoch, words that
+augmentation would make false, answers that read back to the same objects, token counts, images of val that are in
+train, duplicates, prompts, control tokens.
 No weights are loaded.
 
 --losses reads what a run kept (training.sample_losses) and lists the samples and objects with the highest loss, by kind
@@ -228,6 +232,12 @@ def _print(results: Sequence[CheckResult], console: Console) -> None:
             console.print(Text(f"{result.split} {result.name}: {result.status}"))
             for example in result.examples:
                 console.print(Text(f"  {example}"))
+    for result in results:
+        if result.counts:
+            console.print()
+            console.print(Text(f"{result.split} {result.name}: {_COUNTED[result.name]}"))
+            listed = ", ".join(f"{name} {number}" for name, number in list(result.counts.items())[:_MOST_COUNTS])
+            console.print(Text(f"  {listed}"), soft_wrap=True)
     failed = [result for result in results if result.failed]
     console.print()
     console.print(Text(f"{len(failed)} of {len(results)} checks failed" if failed else "all checks passed"))

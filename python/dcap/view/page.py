@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,15 @@ class ListItem:
     caption: str
     reason: str | None
     """Why the object is crossed out. `None`: it is not."""
+    marks: Sequence[tuple[int, int]] = ()
+    """Where the caption is marked: from and to, in characters, in order."""
+
+    @property
+    def pieces(self) -> list[tuple[str, bool]]:
+        """The caption in pieces, each with whether it is marked."""
+        ends = [0, *(place for mark in self.marks for place in mark), len(self.caption)]
+        pieces = [(self.caption[a:b], k % 2 == 1) for k, (a, b) in enumerate(pairwise(ends))]
+        return [piece for piece in pieces if piece[0]]
 
     @property
     def color(self) -> str:
@@ -61,6 +71,7 @@ class Panel:
         notes: Lines between the picture and the list.
         numbers: Number of each object. `None`: 1, 2, ...
         gone: Objects that the picture has lost, crossed out at the end of the list.
+        marks: For each shape, where its caption is marked: from and to, in characters. Empty: nowhere.
     """
 
     title: str
@@ -72,6 +83,7 @@ class Panel:
     notes: tuple[str, ...] = ()
     numbers: Sequence[int] | None = None
     gone: tuple[Drop, ...] = ()
+    marks: Sequence[Sequence[tuple[int, int]]] = ()
 
     @property
     def overlay(self) -> Overlay:
@@ -83,7 +95,8 @@ class Panel:
         """The list, for the template."""
         numbers = range(1, len(self.captions) + 1) if self.numbers is None else self.numbers
         captions = enumerate(self.captions)
-        items = [ListItem(i, numbers[i], caption, self.dropped.get(i)) for i, caption in captions]
+        marks = self.marks or [()] * len(self.captions)
+        items = [ListItem(i, numbers[i], caption, self.dropped.get(i), marks[i]) for i, caption in captions]
         return items + [ListItem(None, drop.number, drop.caption, drop.reason) for drop in self.gone]
 
 
