@@ -91,8 +91,18 @@ def make_record() -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def generator(tiny_folder: Path) -> Any:
-    """The tiny model ready to generate; untrained, but no two prompts get the same answer."""
+def generator(micro_folder: Path) -> Any:
+    """The micro model ready to generate; untrained, but no two prompts get the same answer."""
+    return untrained_generator(micro_folder, gain=2)
+
+
+@pytest.fixture(scope="session")
+def tiny_generator(tiny_folder: Path) -> Any:
+    """As `generator`, with the vocabulary of Qwen3-VL."""
+    return untrained_generator(tiny_folder, gain=8)
+
+
+def untrained_generator(folder: Path, gain: float) -> Any:
     import torch
 
     from dcap.data.encode import load_tokenizer
@@ -101,11 +111,11 @@ def generator(tiny_folder: Path) -> Any:
     from dcap.model.load import load_model
 
     torch.set_num_threads(1)
-    config = ModelConfig(str(tiny_folder), dtype="float32")
+    config = ModelConfig(str(folder), dtype="float32")
     model = load_model(config, torch.device("cpu"), for_generation=True)
     with torch.no_grad():
         # Untrained layers add so little to their input that every answer would repeat the prompt's last token.
         for name, weight in model.named_parameters():
             if name.endswith("proj.weight"):
-                weight *= 8
-    return Generator(model, load_tokenizer(str(tiny_folder)), max_new_tokens=6)
+                weight *= gain
+    return Generator(model, load_tokenizer(str(folder)), max_new_tokens=6)

@@ -18,13 +18,13 @@ from support.tuned import KINDS, write_tuned
 
 
 @pytest.fixture(scope="module")
-def final(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
+def final(tmp_path_factory: pytest.TempPathFactory, micro_folder: Path) -> Path:
     """A run whose update is so small that a cast to bfloat16 takes it away."""
-    return write_tuned(tmp_path_factory.mktemp("run") / "final", tiny_folder, KINDS["lora"], scale=1e-6)
+    return write_tuned(tmp_path_factory.mktemp("run") / "final", micro_folder, KINDS["lora"], scale=1e-6)
 
 
 def arguments(final: Path, out: Path, *more: str) -> list[str]:
-    return ["export", "--adapter", str(final), "--model", "builtin:tiny", "--out", str(out), *more]
+    return ["export", "--adapter", str(final), "--model", "builtin:micro", "--out", str(out), *more]
 
 
 def test_an_export_says_what_survived_and_how_to_serve_it(
@@ -55,7 +55,7 @@ def test_a_comparison_gives_the_exit_code(final: Path, tmp_path: Path, capsys: p
 
 
 def test_another_folder_is_compared_and_nothing_written(
-    final: Path, tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+    final: Path, tmp_path: Path, micro_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
 
@@ -64,10 +64,10 @@ def test_another_folder_is_compared_and_nothing_written(
         return Proof(1, 2, 0.0, 0.0, 1.0, AnswersApart(1, 1, 0, 0, None, None, None, None))
 
     monkeypatch.setattr(export_proof, "prove", fake)
-    other = ["export", "--adapter", str(final), "--model", "builtin:tiny", "--check-model", str(tiny_folder)]
+    other = ["export", "--adapter", str(final), "--model", "builtin:micro", "--check-model", str(micro_folder)]
     report = tmp_path / "apart.json"
     assert main([*other, "--data", "builtin:photos/val.jsonl", "--json", str(report)]) == 0
-    assert asked == [str(final / "adapter"), str(tiny_folder)]
+    assert asked == [str(final / "adapter"), str(micro_folder)]
     assert json.loads(report.read_text())["tokens"] == 2
     assert list(tmp_path.iterdir()) == [report]
 

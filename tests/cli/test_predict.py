@@ -12,11 +12,11 @@ from dcap.records.files.opening import resolve_data
 
 
 def arguments(out: Path, *more: str) -> list[str]:
-    return ["predict", "--model", "builtin:tiny", "--data", "builtin:photos/val.jsonl", "--out", str(out),
+    return ["predict", "--model", "builtin:micro", "--data", "builtin:photos/val.jsonl", "--out", str(out),
             "--max-new-tokens", "3", "--device", "cpu", *more]  # fmt: skip
 
 
-@pytest.mark.usefixtures("tiny_folder")
+@pytest.mark.usefixtures("micro_folder")
 def test_predictions_can_be_drawn_scored_and_continued(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, sheet = tmp_path / "pred.jsonl", tmp_path / "sheet.png"
     assert main(arguments(out, "--sheet", str(sheet))) == 0
@@ -36,7 +36,7 @@ def test_predictions_can_be_drawn_scored_and_continued(tmp_path: Path, capsys: p
     assert "boxes and polygons" in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("tiny_folder")
+@pytest.mark.usefixtures("micro_folder")
 def test_answers_can_be_constrained(tmp_path: Path) -> None:
     out = tmp_path / "pred.jsonl"
     assert main(arguments(out, "--constrained", "--stop-repeats", "2", "--limit", "1")) == 0
@@ -45,7 +45,7 @@ def test_answers_can_be_constrained(tmp_path: Path) -> None:
     assert '"decoding": {"grammar": true, "stop_repeats": 2}' in json.dumps(meta)
 
 
-@pytest.mark.usefixtures("tiny_folder")
+@pytest.mark.usefixtures("micro_folder")
 def test_records_that_are_left_out_give_exit_code_1(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"images": ["none.png"], "width": 3, "height": 3, "objects": []}\n')
     args = arguments(tmp_path / "pred.jsonl", "--on-bad-record", "skip")
@@ -54,7 +54,7 @@ def test_records_that_are_left_out_give_exit_code_1(tmp_path: Path) -> None:
     assert "none.png" in (tmp_path / "pred.jsonl.bad_records.jsonl").read_text()
 
 
-@pytest.mark.usefixtures("tiny_folder")
+@pytest.mark.usefixtures("micro_folder")
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -12,7 +12,7 @@ from support.openai_server import Play, model_answer, serving, text_answer
 
 
 def arguments(url: str, *more: str) -> list[str]:
-    return ["serve-check", url, "--model", "builtin:tiny", "--data", "builtin:photos/val.jsonl", "--limit", "1",
+    return ["serve-check", url, "--model", "builtin:micro", "--data", "builtin:photos/val.jsonl", "--limit", "1",
             "--max-new-tokens", "3", "--device", "cpu", *more]  # fmt: skip
 
 
@@ -33,13 +33,13 @@ def test_the_exit_code_says_whether_a_server_answers_as_the_model(
     ("change", "message"),
     [(["--limit", "0"], "--limit must be at least 1"), (["--data", "missing.jsonl"], "file must exist")],
 )
-@pytest.mark.usefixtures("tiny_folder")
+@pytest.mark.usefixtures("micro_folder")
 def test_mistakes_are_one_line(capsys: pytest.CaptureFixture[str], change: list[str], message: str) -> None:
     assert main(arguments("http://localhost:1", *change)) == 2
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("tiny_folder")
+@pytest.mark.usefixtures("micro_folder")
 @pytest.mark.parametrize("url", ["localhost", "http://me:secret@localhost"])
 def test_an_address_that_cannot_work_is_named(capsys: pytest.CaptureFixture[str], url: str) -> None:
     assert main(arguments(url)) == 2

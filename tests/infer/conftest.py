@@ -1,4 +1,4 @@
-"""Fixtures of the prediction tests: the tiny model, loaded once, and a few small photos."""
+"""Fixtures of the prediction tests: the micro model, loaded once, and a few small photos."""
 
 from __future__ import annotations
 
@@ -42,26 +42,26 @@ Tuned = Callable[[str], Path]
 
 
 @pytest.fixture(scope="session")
-def tuned(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Tuned:
+def tuned(tmp_path_factory: pytest.TempPathFactory, micro_folder: Path) -> Tuned:
     """Return a function that gives the ``final/`` of a run of a kind of `KINDS`; it is written once."""
     folder = tmp_path_factory.mktemp("tuned")
     torch.set_num_threads(1)
 
     def find(kind: str) -> Path:
         final = folder / kind / "final"
-        return final if final.exists() else write_tuned(final, tiny_folder, KINDS[kind])
+        return final if final.exists() else write_tuned(final, micro_folder, KINDS[kind])
 
     return find
 
 
 @pytest.fixture(scope="session")
-def tuned_logits(tuned: Tuned, tiny_folder: Path) -> Callable[[str], torch.Tensor]:
-    """Return a function that gives the logits of the tiny model with an adapter, not merged, in float32."""
+def tuned_logits(tuned: Tuned, micro_folder: Path) -> Callable[[str], torch.Tensor]:
+    """Return a function that gives the logits of the micro model with an adapter, not merged, in float32."""
     known: dict[str, torch.Tensor] = {}
 
     def find(kind: str) -> torch.Tensor:
         if kind not in known:
-            bare = load_model(ModelConfig(str(tiny_folder), dtype="float32"), CPU, for_generation=True)
+            bare = load_model(ModelConfig(str(micro_folder), dtype="float32"), CPU, for_generation=True)
             known[kind] = logits_of(load_adapter(bare, tuned(kind) / "adapter").eval())
         return known[kind]
 

@@ -43,11 +43,11 @@ Tuned = Callable[[str], Path]
 
 
 @pytest.fixture
-def options(tmp_path: Path, tiny_folder: Path, tuned: Tuned) -> Callable[..., ExportOptions]:
-    """Return a function that gives the options of an export of the tiny model to ``out``."""
+def options(tmp_path: Path, micro_folder: Path, tuned: Tuned) -> Callable[..., ExportOptions]:
+    """Return a function that gives the options of an export of the micro model to ``out``."""
 
     def make(kind: str = "lora", **changes: Any) -> ExportOptions:
-        given = {"adapter": tuned(kind), "model": str(tiny_folder), "out": tmp_path / "out", **changes}
+        given = {"adapter": tuned(kind), "model": str(micro_folder), "out": tmp_path / "out", **changes}
         return ExportOptions(**given)
 
     return make
@@ -58,13 +58,13 @@ Made = Callable[[str, ExportDType], Exported]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path, tuned: Tuned) -> Made:
+def made(tmp_path_factory: pytest.TempPathFactory, micro_folder: Path, tuned: Tuned) -> Made:
     """Return a function that gives the merged export of a kind of adapter; it is made once and only read."""
     folder, known = tmp_path_factory.mktemp("made"), dict[tuple[str, ExportDType], Exported]()
 
     def find(kind: str, dtype: ExportDType) -> Exported:
         if (kind, dtype) not in known:
-            given = ExportOptions(str(tiny_folder), tuned(kind), folder / f"{kind}-{dtype}", dtype=dtype)
+            given = ExportOptions(str(micro_folder), tuned(kind), folder / f"{kind}-{dtype}", dtype=dtype)
             known[kind, dtype] = export(given)
         return known[kind, dtype]
 
@@ -101,8 +101,8 @@ def test_a_merge_in_bfloat16_is_the_merge_in_float32_cast_once(made: Made, kind:
 
 
 @pytest.fixture(scope="module")
-def half_base(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
-    return write_half(tmp_path_factory.mktemp("half") / "base", tiny_folder)
+def half_base(tmp_path_factory: pytest.TempPathFactory, micro_folder: Path) -> Path:
+    return write_half(tmp_path_factory.mktemp("half") / "base", micro_folder)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -133,10 +133,10 @@ def test_modules_trained_in_full_whose_update_is_rounded_away_are_said(half_base
     assert loss_warning(made.survival, "bfloat16") is not None
 
 
-def test_the_folder_has_all_that_a_runtime_needs(made: Made, tiny_folder: Path) -> None:
+def test_the_folder_has_all_that_a_runtime_needs(made: Made, micro_folder: Path) -> None:
     out = made("lora", "bfloat16").out
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        assert (out / name).read_bytes() == (tiny_folder / name).read_bytes()
+        assert (out / name).read_bytes() == (micro_folder / name).read_bytes()
     for name in ("preprocessor_config.json", "video_preprocessor_config.json", "generation_config.json"):
         assert (out / name).is_file()
     size = json.loads((out / "preprocessor_config.json").read_text())["size"]
@@ -156,11 +156,11 @@ def test_a_damaged_export_is_noticed(made: Made, tmp_path: Path) -> None:
         find_source(str(tmp_path / "out"), None)
 
 
-def test_the_marker_says_what_the_export_was_made_of(made: Made, tuned: Tuned, tiny_folder: Path) -> None:
+def test_the_marker_says_what_the_export_was_made_of(made: Made, tuned: Tuned, micro_folder: Path) -> None:
     exported = made("lora", "bfloat16")
     about = check_digests(exported.out, EXPORT_MARKER)
     assert about == json.loads(json.dumps(exported.about))
-    adapter = find_source(str(tiny_folder), tuned("lora")).saved
+    adapter = find_source(str(micro_folder), tuned("lora")).saved
     assert adapter is not None
     assert about["adapter"]["sha256"] == adapter.digest()
     assert about["base_digest"] == about["adapter"]["base_digest"] == adapter.base_digest
@@ -184,7 +184,7 @@ def test_the_recipe_quantises_the_layers_of_the_language_model_alone(made: Made)
 
 
 def test_weights_in_several_files_load_too(options: Options, tuned_logits: Callable[[str], torch.Tensor]) -> None:
-    out = export(options(dtype="float32", shard_size="10MB")).out
+    out = export(options(dtype="float32", shard_size="2MB")).out
     assert len(list(out.glob("model-*.safetensors"))) > 1
     assert (out / "model.safetensors.index.json").is_file()
     assert share_apart(tuned_logits("lora"), logits_of(load_whole(out))) < 1e-5
@@ -206,7 +206,7 @@ def test_an_update_that_rounding_takes_away_is_said() -> None:
 
 
 def test_another_base_is_refused_unless_it_is_meant(
-    options: Options, tuned: Tuned, tiny_folder: Path, tmp_path: Path
+    options: Options, tuned: Tuned, micro_folder: Path, tmp_path: Path
 ) -> None:
     """Only the record of the run is changed here; that other weights have another digest is tested with the digest."""
     final = tmp_path / "final"
@@ -216,7 +216,7 @@ def test_another_base_is_refused_unless_it_is_meant(
     seal(final, "final.json")
     given = options(adapter=final)
     says = (
-        rf"--model {tiny_folder} must hold the weights that {final}/adapter was trained on, those of {tiny_folder} "
+        rf"--model {micro_folder} must hold the weights that {final}/adapter was trained on, those of {micro_folder} "
         rf"with digest abababababab, not others with digest {marker['base_digest'][:12]}\. .*--accept-other-base"
     )
     with pytest.raises(ConfigError, match=says):
@@ -290,7 +290,7 @@ def test_an_error_of_the_comparison_is_not_one_of_the_folder(options: Options, m
 
 def test_an_older_export_is_replaced_or_left_whole(options: Options, made: Made, tmp_path: Path) -> None:
     shutil.copytree(made("rslora", "float32").out, tmp_path / "out")
-    with files_of_at_most(10_000_000), pytest.raises(OutputError, match=r"out: .*Make room, or"):
+    with files_of_at_most(2_000_000), pytest.raises(OutputError, match=r"out: .*Make room, or"):
         export(options(overwrite=True))
     assert check_digests(tmp_path / "out", EXPORT_MARKER)["adapter"]["kind"] == "rslora"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -317,9 +317,9 @@ def test_an_adapter_without_its_profile_is_refused(options: Options, tuned: Tune
         export(options(adapter=tmp_path / "alone"))
 
 
-def test_a_base_without_settings_of_images_is_refused(options: Options, tiny_folder: Path, tmp_path: Path) -> None:
+def test_a_base_without_settings_of_images_is_refused(options: Options, micro_folder: Path, tmp_path: Path) -> None:
     base = tmp_path / "base"
-    shutil.copytree(tiny_folder, base, ignore=shutil.ignore_patterns("preprocessor_config.json"))
+    shutil.copytree(micro_folder, base, ignore=shutil.ignore_patterns("preprocessor_config.json"))
     with pytest.raises(ConfigError, match=r"--model must hold preprocessor_config\.json, without which .* Copy it"):
         export(options(model=str(base)))
 
@@ -370,9 +370,9 @@ KILLS = [pytest.param(n, marks=[] if n in (2, 20) else pytest.mark.slow) for n i
 
 @pytest.mark.parametrize("event", KILLS)
 def test_a_kill_leaves_no_half_folder(
-    options: Options, tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, event: int
+    options: Options, tmp_path: Path, micro_folder: Path, monkeypatch: pytest.MonkeyPatch, event: int
 ) -> None:
-    loaded = load_exact(ModelConfig(str(tiny_folder)))
+    loaded = load_exact(ModelConfig(str(micro_folder)))
     monkeypatch.setattr(export_folder, "load_exact", lambda _: loaded)
     given = options()
     assert killed_at(given, event)
@@ -384,7 +384,7 @@ def test_a_kill_leaves_no_half_folder(
 
 @pytest.mark.parametrize("dtype", [None, "bfloat16"])
 def test_an_adapter_alone_loads_in_plain_peft(
-    options: Options, tiny_folder: Path, tuned_logits: Callable[[str], torch.Tensor], dtype: ExportDType | None
+    options: Options, micro_folder: Path, tuned_logits: Callable[[str], torch.Tensor], dtype: ExportDType | None
 ) -> None:
     made = export(options("rslora", format="peft", dtype=dtype))
     weights = load_file(made.out / "adapter_model.safetensors")
@@ -394,11 +394,11 @@ def test_an_adapter_alone_loads_in_plain_peft(
         if dtype is None:
             adapted = AutoPeftModel.from_pretrained(str(made.out), dtype=torch.float32).eval()
         else:
-            bare = load_model(ModelConfig(str(tiny_folder), dtype="float32"), CPU, for_generation=True)
+            bare = load_model(ModelConfig(str(micro_folder), dtype="float32"), CPU, for_generation=True)
             adapted = PeftModel.from_pretrained(bare, str(made.out)).eval()
     assert share_apart(tuned_logits("rslora"), logits_of(adapted)) < (2e-2 if dtype == "bfloat16" else 1e-6)
     # dcap reads it with its profile, and still knows the base.
-    source = find_source(str(tiny_folder), made.out)
+    source = find_source(str(micro_folder), made.out)
     assert (source.profile, source.has_profile) == (PROFILE, True)
     assert source.base_digest == made.about["adapter"]["base_digest"]
 
@@ -429,10 +429,10 @@ def test_a_model_tuned_in_full_is_not_exported(options: Options, tmp_path: Path)
         export(options(adapter=tmp_path / "final"))
 
 
-def test_ranks_and_towers_make_the_command_of_the_server(tiny_folder: Path, tmp_path: Path) -> None:
-    final = write_tuned(tmp_path / "final", tiny_folder, AdapterConfig(rank=17))
-    made = export(ExportOptions("builtin:tiny", final, tmp_path / "out", format="peft"))
+def test_ranks_and_towers_make_the_command_of_the_server(micro_folder: Path, tmp_path: Path) -> None:
+    final = write_tuned(tmp_path / "final", micro_folder, AdapterConfig(rank=17))
+    made = export(ExportOptions("builtin:micro", final, tmp_path / "out", format="peft"))
     assert made.about["serve"] == (
-        "vllm serve builtin:tiny --enable-lora --max-lora-rank 32 --enable-tower-connector-lora "
+        "vllm serve builtin:micro --enable-lora --max-lora-rank 32 --enable-tower-connector-lora "
         f"--lora-modules tuned={tmp_path / 'out'}"
     )

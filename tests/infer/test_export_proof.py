@@ -53,9 +53,9 @@ def options(photos: Path) -> Callable[..., ProofOptions]:
 
 
 def test_a_model_is_like_itself_merged(
-    tuned: Callable[[str], Path], tiny_folder: Path, tmp_path: Path, options: Callable[..., ProofOptions]
+    tuned: Callable[[str], Path], micro_folder: Path, tmp_path: Path, options: Callable[..., ProofOptions]
 ) -> None:
-    given = ExportOptions(str(tiny_folder), tuned("dora"), tmp_path / "out", dtype="float32", proof=options())
+    given = ExportOptions(str(micro_folder), tuned("dora"), tmp_path / "out", dtype="float32", proof=options())
     made = export(given)
     found = made.proof
     assert found is not None
@@ -69,7 +69,7 @@ def test_a_model_is_like_itself_merged(
 
 def test_the_figures_are_those_of_the_distributions(
     tuned: Callable[[str], Path],
-    tiny_folder: Path,
+    micro_folder: Path,
     options: Callable[..., ProofOptions],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -85,10 +85,10 @@ def test_the_figures_are_those_of_the_distributions(
             yield pair
 
     monkeypatch.setattr(export_proof, "_chunks", recording)
-    first, second = find_source(str(tiny_folder), tuned("lora")), find_source(str(tiny_folder), None)
+    first, second = find_source(str(micro_folder), tuned("lora")), find_source(str(micro_folder), None)
     found = prove(first, second, options())
     one, two = (torch.cat(side).double().numpy() for side in zip(*seen, strict=True))
-    assert one.shape == (found.tokens, 151_936)
+    assert one.shape == (found.tokens, 288)
     divergence = rel_entr(softmax(one, axis=1), softmax(two, axis=1)).sum(1)
     assert found.mean_kl == pytest.approx(divergence.mean(), rel=1e-3)
     assert found.max_logit_difference == pytest.approx(np.abs(one - two).max(), rel=1e-6)
@@ -119,9 +119,9 @@ def test_logits_that_are_not_finite_are_named() -> None:
 
 
 def test_a_data_set_of_another_mode_has_no_f1(
-    tuned: Callable[[str], Path], tiny_folder: Path, options: Callable[..., ProofOptions]
+    tuned: Callable[[str], Path], micro_folder: Path, options: Callable[..., ProofOptions]
 ) -> None:
-    source = find_source(str(tiny_folder), tuned("lora"))
+    source = find_source(str(micro_folder), tuned("lora"))
     summary = DatasetProfile(PROFILE.answer, PROFILE.prompts, "summary")
     mixed = dataclasses.replace(source, profile=dataclasses.replace(PROFILE, datasets={"words": summary}))
     assert prove(mixed, mixed, options(num_records=1)).written.f1_change == 0.0
@@ -130,7 +130,7 @@ def test_a_data_set_of_another_mode_has_no_f1(
 
 def test_each_model_has_its_own_revision(
     tuned: Callable[[str], Path],
-    tiny_folder: Path,
+    micro_folder: Path,
     options: Callable[..., ProofOptions],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -138,19 +138,19 @@ def test_each_model_has_its_own_revision(
 
     def load(*_: Any, revision: str | None, **__: Any) -> Any:
         asked.append(revision)
-        return original(find_source(str(tiny_folder), None), device=CPU, dtype="float32")
+        return original(find_source(str(micro_folder), None), device=CPU, dtype="float32")
 
     original = export_proof.HfEngine.load
     monkeypatch.setattr(export_proof.HfEngine, "load", load)
-    source = find_source(str(tiny_folder), tuned("lora"))
+    source = find_source(str(micro_folder), tuned("lora"))
     prove(source, source, options(num_records=1), revision="v1")
     assert asked == ["v1", None]
 
 
 def test_a_bad_image_leaves_no_export(
-    tuned: Callable[[str], Path], tiny_folder: Path, tmp_path: Path, options: Callable[..., ProofOptions], photos: Path
+    tuned: Callable[[str], Path], micro_folder: Path, tmp_path: Path, options: Callable[..., ProofOptions], photos: Path
 ) -> None:
     (photos.parent / "1.png").write_bytes(b"no image")
     with pytest.raises(ImageError, match=r"photos\.jsonl:2"):
-        export(ExportOptions(str(tiny_folder), tuned("lora"), tmp_path / "out", proof=options()))
+        export(ExportOptions(str(micro_folder), tuned("lora"), tmp_path / "out", proof=options()))
     assert not (tmp_path / "out").exists()

@@ -58,14 +58,14 @@ def test_reply_tells_tokens_of_prompt_and_answer(generator: Any) -> None:
 
 @pytest.mark.parametrize("fast_forward", [True, False])
 def test_answers_have_the_format_of_their_request(
-    generator: Any, fast_forward: bool, monkeypatch: pytest.MonkeyPatch
+    tiny_generator: Any, fast_forward: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = AnswerBounds(objects=1, points=4, caption=8)
     monkeypatch.setattr(constraint, "AnswerGrammar", lambda profile, canvas: AnswerGrammar(profile, canvas, small))
     profiles = [AnswerProfile(format="rows"), AnswerProfile(emit_norm="none"), None]
     asked = [dataclasses.replace(each, profile=profile) for each, profile in zip(requests(3), profiles, strict=True)]
     decoding = Decoding(max_new_tokens=100, num_samples=2, temperature=1.5, grammar=True, fast_forward=fast_forward)
-    replies = engine(generator).generate(asked, decoding)
+    replies = engine(tiny_generator).generate(asked, decoding)
     for reply, profile in zip(replies, [each for each in profiles for _ in range(2)], strict=True):
         assert (profile is None) == (reply.finish == "length")
         if profile is not None:
@@ -92,9 +92,9 @@ def test_nothing_asked_is_nothing_answered(generator: Any) -> None:
     assert engine(generator).generate([], SIX) == []
 
 
-def test_an_adapter_of_other_weights_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
+def test_an_adapter_of_other_weights_is_refused(micro_folder: Path, tmp_path: Path) -> None:
     other = SavedAdapter(tmp_path / "adapter", {}, {"base_digest": "another"})
-    source = dataclasses.replace(find_source(str(tiny_folder), None), saved=other)
+    source = dataclasses.replace(find_source(str(micro_folder), None), saved=other)
     with pytest.raises(
         ConfigError, match=r"adapter must be given the weights that it was trained on, and .* has others"
     ):

@@ -34,11 +34,11 @@ def profile(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def tokenizer_only(tiny_folder: Path, tmp_path: Path) -> Path:
+def tokenizer_only(micro_folder: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "base"
     folder.mkdir()
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        shutil.copy(tiny_folder / name, folder / name)
+        shutil.copy(micro_folder / name, folder / name)
     return folder
 
 
@@ -56,9 +56,9 @@ def test_a_wrong_engine_does_not_show_a_password() -> None:
 
 
 @pytest.mark.parametrize("url", ["ftp://host", "", "host:80"])
-def test_an_address_that_is_none_is_named(profile: Path, tiny_folder: Path, url: str) -> None:
+def test_an_address_that_is_none_is_named(profile: Path, micro_folder: Path, url: str) -> None:
     with pytest.raises(ConfigError, match="address of the server must be"):
-        load_predictor(tiny_folder, profile, engine=f"openai:{url}")
+        load_predictor(micro_folder, profile, engine=f"openai:{url}")
 
 
 @pytest.mark.parametrize(
@@ -90,11 +90,11 @@ def test_a_server_needs_no_weights_here(profile: Path, tokenizer_only: Path, gen
 
 
 def test_a_server_and_this_process_give_the_same(
-    tiny_folder: Path, generator: Any, photos: Path, monkeypatch: pytest.MonkeyPatch
+    micro_folder: Path, generator: Any, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pixels, prompt and answer survive the way over the network."""
     monkeypatch.setattr(engine_module, "load_model", lambda *_, **__: generator.model)
-    source = replace(find_source(str(tiny_folder), None), profile=resolve_profile(DataConfig(answer=ANSWER)))
+    source = replace(find_source(str(micro_folder), None), profile=resolve_profile(DataConfig(answer=ANSWER)))
     local = open_predictor(source, EngineOptions(device="cpu").resolved(), SIX)
     with serving(Play(model_answer(generator), generator.tokenizer)) as url:
         remote = open_predictor(source, EngineOptions(f"openai:{url}").resolved(), SIX)
@@ -110,11 +110,11 @@ def _pixels(path: Path) -> Any:
 
 
 def test_a_server_that_resizes_is_refused_before_anything_is_asked(
-    profile: Path, tiny_folder: Path, generator: Any
+    profile: Path, micro_folder: Path, generator: Any
 ) -> None:
     play = Play(text_answer("{}"), generator.tokenizer, bounds=(65_536, 1 << 24))
     with serving(play) as url, pytest.raises(ServerError, match="It resizes images"):
-        load_predictor(tiny_folder, profile, engine=f"openai:{url}")
+        load_predictor(micro_folder, profile, engine=f"openai:{url}")
     assert all(asked.body["max_tokens"] == 1 for asked in play.asked)
 
 
@@ -130,7 +130,7 @@ def test_a_loaded_model_sees_what_a_record_file_gives(
     generator: Any, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_module, "load_model", lambda *_, **__: generator.model)
-    loaded = load_predictor("builtin:tiny", device="cpu", decoding=SIX)
+    loaded = load_predictor("builtin:micro", device="cpu", decoding=SIX)
     alone = predict_image(loaded, photos.parent / "0.png")
     (reply,) = loaded.answers([loaded.question(_pixels(photos.parent / "0.png"))])
     assert (alone.text, alone.finish) == (reply.text, reply.finish)

@@ -75,7 +75,7 @@ def predict_records(
 
 
 def options(photos: Path, **more: Any) -> PredictOptions:
-    return PredictOptions("builtin:tiny", (photos,), photos.parent / "out.jsonl", **more)
+    return PredictOptions("builtin:micro", (photos,), photos.parent / "out.jsonl", **more)
 
 
 def truth_texts(records: Sequence[Record], profile: AnswerProfile) -> list[str]:

@@ -40,7 +40,7 @@ def options(photos: Path, generator: Any, monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr(engine_module, "load_model", load)
     monkeypatch.setattr(run_module, "_AHEAD", 1)
     return PredictOptions(
-        "builtin:tiny",
+        "builtin:micro",
         (photos,),
         tmp_path / "out" / "pred.jsonl",
         engine=EngineOptions(batch_size=2, device="cpu"),

@@ -26,9 +26,9 @@ from support.openai_server import Asked, Fault, Play, model_answer, serving
 
 
 @pytest.fixture
-def source(tiny_folder: Path, generator: Any, monkeypatch: pytest.MonkeyPatch) -> ModelSource:
+def source(micro_folder: Path, generator: Any, monkeypatch: pytest.MonkeyPatch) -> ModelSource:
     monkeypatch.setattr(engine_module, "load_model", lambda *_, **__: generator.model)
-    return find_source(str(tiny_folder), None)
+    return find_source(str(micro_folder), None)
 
 
 def options(url: str, photos: Path, **more: Any) -> ServeCheckOptions:

@@ -44,12 +44,12 @@ def url(play: Play) -> Iterator[str]:
 
 @pytest.fixture
 def options(
-    url: str, photos: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    url: str, photos: Path, micro_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> PredictOptions:
     quick = Backoff(attempts=9, first_s=0.001, most_s=0.001)
     monkeypatch.setattr(loading, "Server", lambda address, **more: Server(address, backoff=quick, **more))
     engine = EngineOptions(f"openai:{url}", concurrency=3)
-    return PredictOptions(str(tiny_folder), (photos,), tmp_path / "pred.jsonl", engine=engine)
+    return PredictOptions(str(micro_folder), (photos,), tmp_path / "pred.jsonl", engine=engine)
 
 
 def numbers(out: Path) -> list[int]:

@@ -20,6 +20,6 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def model(tiny_folder: Path) -> Any:
-    """A fresh tiny model on the CPU, float32, attention by segments."""
-    return load_model(ModelConfig(str(tiny_folder), dtype="float32"), torch.device("cpu"))
+def model(micro_folder: Path) -> Any:
+    """A fresh micro model on the CPU, float32, attention by segments."""
+    return load_model(ModelConfig(str(micro_folder), dtype="float32"), torch.device("cpu"))

@@ -229,27 +229,27 @@ def prompts_of(encoder: Encoder, number: int = 4) -> list[Prompt]:
     ("name", "temperature"), [*[(name, 0.0) for name in OWN_FORMATS], ("object_map", 1.5), ("rows", 1.5)]
 )
 def test_every_answer_of_an_untrained_model_can_be_read(
-    generator: Any, encoder: Encoder, name: str, temperature: float
+    tiny_generator: Any, encoder: Encoder, name: str, temperature: float
 ) -> None:
     profile = AnswerProfile(format=name)
     grammar = TokenGrammar(AnswerGrammar(profile, bounds=AnswerBounds(objects=2, points=4, caption=8)), encoder)
     decoding = Decoding(max_new_tokens=300, temperature=temperature)
     constraints = [grammar.constraint() for _ in range(4)]
-    answers = generator.generate(prompts_of(encoder), decoding, constraints=constraints)
+    answers = tiny_generator.generate(prompts_of(encoder), decoding, constraints=constraints)
     assert [answer.finish for answer in answers] == ["stop"] * 4
     assert [parse(answer.text, profile, strict=False).problems for answer in answers] == [()] * 4
     assert len({answer.text for answer in answers}) > 1
 
 
-def test_fast_forward_writes_the_same_in_fewer_passes(generator: Any, encoder: Encoder) -> None:
+def test_fast_forward_writes_the_same_in_fewer_passes(tiny_generator: Any, encoder: Encoder) -> None:
     grammar = TokenGrammar(AnswerGrammar(AnswerProfile(), bounds=BOUNDS), encoder)
-    decoding = Decoding(max_new_tokens=600, logprobs=True)
+    decoding = Decoding(max_new_tokens=300, logprobs=True)
     found, passes = [], []
     for fast in (True, False):
-        before = generator.counts
+        before = tiny_generator.counts
         constraints = [grammar.constraint(fast) for _ in range(2)]
-        found.append(generator.generate(prompts_of(encoder, 2), decoding, constraints=constraints))
-        passes.append((generator.counts - before).row_passes)
+        found.append(tiny_generator.generate(prompts_of(encoder, 2), decoding, constraints=constraints))
+        passes.append((tiny_generator.counts - before).row_passes)
     for fast_answer, slow_answer in zip(*found, strict=True):
         assert fast_answer.token_ids == slow_answer.token_ids
         np.testing.assert_allclose(fast_answer.logprobs, slow_answer.logprobs, atol=1e-4)

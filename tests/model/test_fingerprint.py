@@ -11,16 +11,16 @@ from dcap.model.load import load_model
 
 
 @pytest.fixture(scope="module")
-def digest(tiny_folder: Path) -> str:
-    return weights_digest(load_model(ModelConfig(str(tiny_folder), dtype="float32"), torch.device("cpu")))
+def digest(micro_folder: Path) -> str:
+    return weights_digest(load_model(ModelConfig(str(micro_folder), dtype="float32"), torch.device("cpu")))
 
 
-def test_the_precision_makes_no_difference(tiny_folder: Path, digest: str) -> None:
-    assert weights_digest(load_model(ModelConfig(str(tiny_folder)), torch.device("cpu"))) == digest
+def test_the_precision_makes_no_difference(micro_folder: Path, digest: str) -> None:
+    assert weights_digest(load_model(ModelConfig(str(micro_folder)), torch.device("cpu"))) == digest
 
 
-def test_other_weights_of_the_same_shapes_do(tiny_folder: Path, digest: str) -> None:
-    model = load_model(ModelConfig(str(tiny_folder), dtype="float32"), torch.device("cpu"))
+def test_other_weights_of_the_same_shapes_do(micro_folder: Path, digest: str) -> None:
+    model = load_model(ModelConfig(str(micro_folder), dtype="float32"), torch.device("cpu"))
     merger = dict(model.named_parameters())["model.visual.merger.linear_fc1.weight"]
     kept = merger.detach().clone()
     with torch.no_grad():

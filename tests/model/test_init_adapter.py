@@ -25,8 +25,8 @@ from support.tuned import CPU, KINDS, write_half, write_tuned
 
 
 @pytest.fixture(scope="module")
-def final(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
-    return write_tuned(tmp_path_factory.mktemp("run") / "final", tiny_folder, KINDS["lora"])
+def final(tmp_path_factory: pytest.TempPathFactory, micro_folder: Path) -> Path:
+    return write_tuned(tmp_path_factory.mktemp("run") / "final", micro_folder, KINDS["lora"])
 
 
 def config(base: Path, final: Path, merge: bool = False, **changes: Any) -> ModelConfig:
@@ -45,9 +45,9 @@ def test_a_path_alone_is_an_adapter_to_go_on_with(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_training_goes_on_from_every_bit(tiny_folder: Path, tmp_path: Path, kind: str) -> None:
-    final = write_tuned(tmp_path / "final", tiny_folder, KINDS[kind])
-    given = config(tiny_folder, final, adapter=to_tree(KINDS[kind]))
+def test_training_goes_on_from_every_bit(micro_folder: Path, tmp_path: Path, kind: str) -> None:
+    final = write_tuned(tmp_path / "final", micro_folder, KINDS[kind])
+    given = config(micro_folder, final, adapter=to_tree(KINDS[kind]))
     saved = find_init_adapter(given)
     bare = load_trained(given, CPU, saved)
     digest = weights_digest(bare)
@@ -62,8 +62,8 @@ def test_training_goes_on_from_every_bit(tiny_folder: Path, tmp_path: Path, kind
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_folded_model_is_the_merged_one_ready_to_train(tiny_folder: Path, final: Path, dtype: str) -> None:
-    given = config(tiny_folder, final, merge=True, dtype=dtype, adapter={"rank": 2})
+def test_a_folded_model_is_the_merged_one_ready_to_train(micro_folder: Path, final: Path, dtype: str) -> None:
+    given = config(micro_folder, final, merge=True, dtype=dtype, adapter={"rank": 2})
     saved = find_init_adapter(given)
     model = load_trained(given, CPU, saved)
     bare = load_exact(given)
@@ -75,13 +75,13 @@ def test_a_folded_model_is_the_merged_one_ready_to_train(tiny_folder: Path, fina
     tuned = attach(model, given)
     # Plain PEFT must not find the model without the first adapter, and give wrong answers.
     base = tuned.peft_config["default"].base_model_name_or_path
-    assert base == f"{tiny_folder.resolve()} + {final.resolve()}"
+    assert base == f"{micro_folder.resolve()} + {final.resolve()}"
     continue_adapter(tuned, "", given, saved)  # nothing to go on with
     assert all(not value.any() for name, value in tuned.named_parameters() if "lora_B" in name)
 
 
-def test_modules_trained_in_full_are_folded_in_as_they_were_saved(tiny_folder: Path, tmp_path: Path) -> None:
-    base = write_half(tmp_path / "base", tiny_folder)
+def test_modules_trained_in_full_are_folded_in_as_they_were_saved(micro_folder: Path, tmp_path: Path) -> None:
+    base = write_half(tmp_path / "base", micro_folder)
     final = write_tuned(tmp_path / "final", base, KINDS["modules_to_save"])
     given = config(base, final, merge=True)
     state = load_trained(given, CPU, find_init_adapter(given)).state_dict()
@@ -92,14 +92,14 @@ def test_modules_trained_in_full_are_folded_in_as_they_were_saved(tiny_folder: P
 
 
 @pytest.mark.parametrize("merge", [False, True])
-def test_an_adapter_that_is_not_finite_is_refused(tiny_folder: Path, tmp_path: Path, merge: bool) -> None:
-    final = write_tuned(tmp_path / "final", tiny_folder, KINDS["lora"])
+def test_an_adapter_that_is_not_finite_is_refused(micro_folder: Path, tmp_path: Path, merge: bool) -> None:
+    final = write_tuned(tmp_path / "final", micro_folder, KINDS["lora"])
     path = final / "adapter" / "adapter_model.safetensors"
     weights = load_file(path)
     weights[sorted(weights)[0]][0, 0] = float("nan")
     save_file(weights, path, metadata={"format": "pt"})
     (final / "final.json").unlink()
-    given = config(tiny_folder, final, merge)
+    given = config(micro_folder, final, merge)
     saved = find_init_adapter(given)
 
     def begin() -> None:
@@ -112,11 +112,11 @@ def test_an_adapter_that_is_not_finite_is_refused(tiny_folder: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("merge", [False, True])
-def test_an_adapter_of_another_base_is_refused(tiny_folder: Path, final: Path, tmp_path: Path, merge: bool) -> None:
+def test_an_adapter_of_another_base_is_refused(micro_folder: Path, final: Path, tmp_path: Path, merge: bool) -> None:
     shutil.copytree(final, tmp_path / "final")
     (tmp_path / "final" / "final.json").write_text(json.dumps({"base_digest": "ab" * 32}))
     seal(tmp_path / "final", "final.json")
-    given = config(tiny_folder, tmp_path / "final", merge)
+    given = config(micro_folder, tmp_path / "final", merge)
     saved = find_init_adapter(given)
     with pytest.raises(ConfigError, match=r"model\.name_or_path .* must hold the weights that .* digest abababababab"):
         continue_adapter(None, weights_digest(load_trained(given, CPU, saved)), given, saved)
@@ -134,11 +134,11 @@ def test_an_adapter_of_another_base_is_refused(tiny_folder: Path, final: Path, t
     ],
 )
 def test_other_settings_are_named_before_a_model_is_loaded(
-    tiny_folder: Path, final: Path, changes: dict[str, Any], message: str
+    micro_folder: Path, final: Path, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        find_init_adapter(config(tiny_folder, final, **changes))
-    assert find_init_adapter(config(tiny_folder, final, merge=True, **changes)) is not None
+        find_init_adapter(config(micro_folder, final, **changes))
+    assert find_init_adapter(config(micro_folder, final, merge=True, **changes)) is not None
 
 
 @pytest.mark.parametrize(
@@ -152,19 +152,19 @@ def test_other_settings_are_named_before_a_model_is_loaded(
     ],
 )
 def test_an_adapter_of_another_form_is_not_trained_further(
-    tiny_folder: Path, final: Path, tmp_path: Path, settings: dict[str, Any], says: str
+    micro_folder: Path, final: Path, tmp_path: Path, settings: dict[str, Any], says: str
 ) -> None:
     shutil.copytree(final / "adapter", tmp_path / "alone")
     path = tmp_path / "alone" / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | settings))
     kind = {"rank": 4, "type": "dora" if "use_dora" in settings else "lora"}
     with pytest.raises(ConfigError, match=rf"to go on training it, and .*alone has {says}.*merge=true"):
-        find_init_adapter(config(tiny_folder, tmp_path / "alone", adapter=kind))
-    assert find_init_adapter(config(tiny_folder, tmp_path / "alone", merge=True)) is not None
+        find_init_adapter(config(micro_folder, tmp_path / "alone", adapter=kind))
+    assert find_init_adapter(config(micro_folder, tmp_path / "alone", merge=True)) is not None
 
 
-def test_other_modules_are_named(tiny_folder: Path, final: Path) -> None:
-    given = config(tiny_folder, final, freeze_vit=True)
+def test_other_modules_are_named(micro_folder: Path, final: Path) -> None:
+    given = config(micro_folder, final, freeze_vit=True)
     saved = find_init_adapter(given)
     bare = load_model(given, CPU)
     digest = weights_digest(bare)
@@ -172,12 +172,12 @@ def test_other_modules_are_named(tiny_folder: Path, final: Path) -> None:
         continue_adapter(attach(bare, given), digest, given, saved)
 
 
-def test_what_is_no_adapter_is_named(tiny_folder: Path, final: Path, tmp_path: Path) -> None:
+def test_what_is_no_adapter_is_named(micro_folder: Path, final: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"model\.init_adapter\.path must be a folder with adapter_config\.json"):
-        find_init_adapter(config(tiny_folder, tmp_path))
+        find_init_adapter(config(micro_folder, tmp_path))
     shutil.copytree(final, tmp_path / "final")
     path = tmp_path / "final" / "adapter" / "adapter_model.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(CheckpointError, match="must be whole"):
-        find_init_adapter(config(tiny_folder, tmp_path / "final"))
-    assert find_init_adapter(ModelConfig(str(tiny_folder))) is None
+        find_init_adapter(config(micro_folder, tmp_path / "final"))
+    assert find_init_adapter(ModelConfig(str(micro_folder))) is None

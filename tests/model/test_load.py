@@ -22,14 +22,14 @@ def load(name: str | Path, **kwargs: Any) -> Any:
     return load_model(ModelConfig(str(name), dtype=kwargs.pop("dtype", "float32"), **kwargs), CPU)
 
 
-def copied(tiny_folder: Path, target: Path) -> Path:
-    shutil.copytree(tiny_folder, target)
+def copied(micro_folder: Path, target: Path) -> Path:
+    shutil.copytree(micro_folder, target)
     return target
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_dtype_attention_and_cache_are_as_asked(tiny_folder: Path, dtype: str) -> None:
-    model = load(tiny_folder, dtype=dtype)
+def test_dtype_attention_and_cache_are_as_asked(micro_folder: Path, dtype: str) -> None:
+    model = load(micro_folder, dtype=dtype)
     assert {p.dtype for p in model.parameters()} == {getattr(torch, dtype)}
     assert model.config.text_config._attn_implementation == "dcap_segments"
     assert model.config.vision_config._attn_implementation == "dcap_segments"
@@ -37,15 +37,15 @@ def test_dtype_attention_and_cache_are_as_asked(tiny_folder: Path, dtype: str) -
     assert not model.training
 
 
-def test_generation_uses_an_attention_that_knows_padding(tiny_folder: Path) -> None:
-    model = load_model(ModelConfig(str(tiny_folder), dtype="float32"), CPU, for_generation=True)
+def test_generation_uses_an_attention_that_knows_padding(micro_folder: Path) -> None:
+    model = load_model(ModelConfig(str(micro_folder), dtype="float32"), CPU, for_generation=True)
     assert model.config.text_config._attn_implementation == "sdpa"
     assert model.config.text_config.use_cache is True
 
 
-def test_weights_are_those_of_the_file(tiny_folder: Path) -> None:
-    model = load(tiny_folder)
-    weights = load_file(tiny_folder / "model.safetensors")
+def test_weights_are_those_of_the_file(micro_folder: Path) -> None:
+    model = load(micro_folder)
+    weights = load_file(micro_folder / "model.safetensors")
     state = model.state_dict()
     assert all(torch.equal(state[name], value) for name, value in weights.items())
     assert model.lm_head.weight is model.model.language_model.embed_tokens.weight
@@ -71,31 +71,31 @@ def test_folder_without_config(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_another_kind_of_model(tiny_folder: Path, tmp_path: Path) -> None:
-    folder = copied(tiny_folder, tmp_path / "m")
+def test_another_kind_of_model(micro_folder: Path, tmp_path: Path) -> None:
+    folder = copied(micro_folder, tmp_path / "m")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "model_type": "qwen2_5_vl"}))
     with pytest.raises(ConfigError, match=r"must be a Qwen3-VL \(model type qwen3_vl\), not qwen2_5_vl"):
         load(folder)
 
 
-def test_weights_that_are_not_safetensors(tiny_folder: Path, tmp_path: Path) -> None:
-    folder = copied(tiny_folder, tmp_path / "m")
+def test_weights_that_are_not_safetensors(micro_folder: Path, tmp_path: Path) -> None:
+    folder = copied(micro_folder, tmp_path / "m")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(ConfigError, match="must hold loadable safetensors weights"):
         load(folder)
 
 
-def test_torn_weights(tiny_folder: Path, tmp_path: Path) -> None:
-    folder = copied(tiny_folder, tmp_path / "m")
+def test_torn_weights(micro_folder: Path, tmp_path: Path) -> None:
+    folder = copied(micro_folder, tmp_path / "m")
     data = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(data[: len(data) // 2])
     with pytest.raises(ConfigError, match="must hold loadable safetensors weights"):
         load(folder)
 
 
-def test_missing_weights(tiny_folder: Path, tmp_path: Path) -> None:
-    folder = copied(tiny_folder, tmp_path / "m")
+def test_missing_weights(micro_folder: Path, tmp_path: Path) -> None:
+    folder = copied(micro_folder, tmp_path / "m")
     weights = load_file(folder / "model.safetensors")
     weights.pop("model.visual.merger.linear_fc1.weight")
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
@@ -111,10 +111,10 @@ def test_missing_weights(tiny_folder: Path, tmp_path: Path) -> None:
         {"quant_method": "fp8"},
     ],
 )
-def test_quantised_weights(tiny_folder: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+def test_quantised_weights(micro_folder: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
     folder = tmp_path / "m"
     folder.mkdir()
-    config = json.loads((tiny_folder / "config.json").read_text())
+    config = json.loads((micro_folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "quantization_config": settings}))
     with pytest.raises(ConfigError, match=rf"not quantised ones \({settings['quant_method']}\)\. Give the model that"):
         load(folder)

@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 def config(**kwargs: Any) -> ModelConfig:
     adapter = AdapterConfig(**kwargs.pop("adapter", {}))
-    return ModelConfig(**{"name_or_path": "builtin:tiny", "dtype": "float32", "adapter": adapter, **kwargs})
+    return ModelConfig(**{"name_or_path": "builtin:micro", "dtype": "float32", "adapter": adapter, **kwargs})
 
 
 def hidden(model: Any, grad: bool = False) -> torch.Tensor:
@@ -91,7 +91,7 @@ def test_a_new_adapter_changes_nothing(model: Any, kind: str) -> None:
     ],
 )
 def test_reload_and_merge_equal_what_was_trained(
-    tiny_folder: Path, tmp_path: Path, model: Any, adapter: dict[str, Any]
+    micro_folder: Path, tmp_path: Path, model: Any, adapter: dict[str, Any]
 ) -> None:
     base = logits(model)
     tuned = attach(model, config(freeze_vit=False, adapter={"rank": 4, **adapter})).eval()
@@ -99,7 +99,7 @@ def test_reload_and_merge_equal_what_was_trained(
     expected = logits(tuned)
     assert (expected - base).abs().max() > 0.01, "the adapter must do something"
     tuned.save_pretrained(tmp_path, save_embedding_layers=False)
-    plain = ModelConfig(str(tiny_folder), dtype="float32")
+    plain = ModelConfig(str(micro_folder), dtype="float32")
     reloaded = load_adapter(load_model(plain, CPU), tmp_path)
     torch.testing.assert_close(logits(reloaded), expected, rtol=0, atol=0)
     merged = load_adapter(load_model(plain, CPU), tmp_path).merge_and_unload()
@@ -113,7 +113,7 @@ def test_reload_and_merge_equal_what_was_trained(
 def test_saved_adapter_names_a_base_that_others_have(tmp_path: Path, model: Any) -> None:
     attach(model, config(adapter={"rank": 2})).save_pretrained(tmp_path, save_embedding_layers=False)
     saved = json.loads((tmp_path / "adapter_config.json").read_text())
-    assert saved["base_model_name_or_path"] == "builtin:tiny"
+    assert saved["base_model_name_or_path"] == "builtin:micro"
 
 
 def test_target_names_stay_inside_the_towers_that_train(model: Any) -> None:
@@ -171,9 +171,9 @@ def test_impossible_targets(model: Any, change: dict[str, Any], message: str) ->
 
 
 @pytest.mark.parametrize("kind", ["lora", "full"])
-def test_what_trains_is_float32_and_the_rest_is_not(tiny_folder: Path, kind: str) -> None:
+def test_what_trains_is_float32_and_the_rest_is_not(micro_folder: Path, kind: str) -> None:
     chosen = config(dtype="bfloat16", adapter={"type": kind, "rank": 2})
-    tuned = attach(load_model(ModelConfig(str(tiny_folder)), CPU), chosen)
+    tuned = attach(load_model(ModelConfig(str(micro_folder)), CPU), chosen)
     assert {p.dtype for p in trainable(tuned).values()} == {torch.float32}
     assert {p.dtype for p in tuned.parameters() if not p.requires_grad} == {torch.bfloat16}
     inner = bare_model(tuned)

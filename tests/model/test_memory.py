@@ -165,8 +165,8 @@ def test_dropout_keeps_masks(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["lora", "full"])
-def test_padded_rows_of_the_tiny_model_too(kind: str, tiny_folder: Path) -> None:
-    config = ModelConfig(str(tiny_folder), dtype="float32", adapter=AdapterConfig(type=kind))
+def test_padded_rows_of_the_micro_model_too(kind: str, micro_folder: Path) -> None:
+    config = ModelConfig(str(micro_folder), dtype="float32", adapter=AdapterConfig(type=kind))
     model = attach(load_model(config, torch.device("cpu")), config)
     step = MemoryStep(torch.float32, False, CHUNK, cuda=False)
     batch = make_batch(model, padded)
@@ -302,11 +302,11 @@ def test_one_layer_of_each_kind_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
     ("kind", "frozen"),
     [("lora", "vit"), ("lora", ""), ("dora", "vit"), ("full", "llm vit")],
 )
-def test_a_blank_model_has_the_counts_of_the_real_one(kind: Any, frozen: str, tiny_folder: Path) -> None:
+def test_a_blank_model_has_the_counts_of_the_real_one(kind: Any, frozen: str, micro_folder: Path) -> None:
     from dcap.model.towers import count_parameters
 
     towers = {f"freeze_{tower}": tower in frozen.split() for tower in ("llm", "vit", "aligner")}
-    config = ModelConfig(str(tiny_folder), dtype="bfloat16", adapter=AdapterConfig(type=kind), **towers)
+    config = ModelConfig(str(micro_folder), dtype="bfloat16", adapter=AdapterConfig(type=kind), **towers)
     blank, real = attach(blank_model(config), config), attach(load_model(config, torch.device("cpu")), config)
     assert all(p.is_meta for p in blank.parameters())
     assert count_parameters(blank) == count_parameters(real)

@@ -70,13 +70,13 @@ class Script:
         del self.left[: len(tokens)]
 
 
-def test_only_the_row_that_repeats_ends(generator: Any, encoder: Encoder) -> None:
+def test_only_the_row_that_repeats_ends(tiny_generator: Any, encoder: Encoder) -> None:
     profile = AnswerProfile()
     texts = [written("object_map", objects) for objects in ([BOX, BOX, BOX], [BOX, ROAD], [ROAD, ROAD, BOX])]
     scripts = [Script(encoder.answer_ids(text).tolist()) for text in texts]
     prompts = [Prompt(encoder.prompt_ids(None, "what?" * k, None)) for k in (1, 2, 3)]
     stops = [RepeatStop(profile, 1, encoder, script) for script in scripts]
-    answers = generator.generate(prompts, Decoding(max_new_tokens=200), constraints=stops)
+    answers = tiny_generator.generate(prompts, Decoding(max_new_tokens=200), constraints=stops)
     assert [answer.text for answer in answers] == [
         '{"object_1": {"bbox_2d": [1, 2, 3, 4], "desc": "cup"}, "object_2": {"bbox_2d": [1, 2, 3, 4], "desc": "cup"},',
         texts[1],

@@ -26,8 +26,8 @@ Load = Callable[[], Any]
 
 
 @pytest.fixture
-def config(tiny_folder: Path) -> ModelConfig:
-    return ModelConfig(str(tiny_folder), dtype="float32", adapter=AdapterConfig(rank=4))
+def config(micro_folder: Path) -> ModelConfig:
+    return ModelConfig(str(micro_folder), dtype="float32", adapter=AdapterConfig(rank=4))
 
 
 @pytest.fixture

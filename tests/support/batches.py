@@ -11,7 +11,8 @@ from dcap.data.collate import Batch, SampleInfo
 from dcap.data.encode import mrope_positions
 from dcap.data.tokens import TokenKind
 
-VISION_START, IMAGE_PAD = 151_652, 151_655
+NUM_WORDS, PAD, VISION_START, IMAGE_PAD = 256, 256, 265, 268
+"""Of ``builtin:micro``: the bytes, and ids of control tokens."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,13 @@ def fake_sample(
 ) -> FakeSample:
     """Return a sample of `images` (patch rows, patch columns), `prompt` words and `answer` supervised words."""
     random = torch.Generator().manual_seed(seed)
-    ids = torch.randint(0, 2000, (1,), generator=random).tolist()
+    ids = torch.randint(0, NUM_WORDS, (1,), generator=random).tolist()
     kinds = [0]
     for rows, columns in images:
         count = rows * columns // 4
         ids += [VISION_START, *[IMAGE_PAD] * count]
         kinds += [0, *[1] * count]
-    words = torch.randint(0, 2000, (prompt + answer,), generator=random).tolist()
+    words = torch.randint(0, NUM_WORDS, (prompt + answer,), generator=random).tolist()
     ids, kinds = ids + words, kinds + [0] * len(words)
     labels = [-100] * (len(ids) - answer) + ids[len(ids) - answer :]
     grids = [(1, rows, columns) for rows, columns in images]
@@ -86,7 +87,7 @@ def padded(samples: Sequence[FakeSample]) -> Batch:
         return torch.stack(pads, dim=-2)
 
     batch: Batch = {
-        "input_ids": rows([s.input_ids for s in samples], 151_643),
+        "input_ids": rows([s.input_ids for s in samples], PAD),
         "labels": rows([s.labels for s in samples], -100),
         "position_ids": rows([s.position_ids for s in samples], 0),
         "mm_token_type_ids": rows([s.kinds for s in samples], 0),

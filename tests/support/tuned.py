@@ -1,4 +1,4 @@
-"""Adapters of the tiny model as a run writes them, without the run; and logits to compare models by."""
+"""Adapters of the micro model as a run writes them, without the run; and logits to compare models by."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from dcap.model.load import load_model
 from dcap.model.lora import attach
 from dcap.model.saved_model import BaseFiles
 from dcap.train.weights import save_weights
+from support.batches import IMAGE_PAD, VISION_START
 
 CPU = torch.device("cpu")
 PROFILE = replace(resolve_profile(DataConfig()), answer=AnswerProfile(min_pixels=4096, max_pixels=8192))
@@ -74,12 +75,12 @@ def write_half(folder: Path, base: Path) -> Path:
 def logits_of(model: Any) -> torch.Tensor:
     """Return the logits, float32 (30, V), of a prompt with an image that is always the same."""
     ids = torch.arange(100, 130)[None]
-    ids[0, 3] = 151_652
-    ids[0, 4:8] = 151_655
+    ids[0, 3] = VISION_START
+    ids[0, 4:8] = IMAGE_PAD
     patches = torch.randn(16, 1536, generator=torch.Generator().manual_seed(7))
     out = model(
         input_ids=ids,
-        mm_token_type_ids=(ids == 151_655).long(),
+        mm_token_type_ids=(ids == IMAGE_PAD).long(),
         pixel_values=patches,
         image_grid_thw=torch.tensor([[1, 4, 4]]),
         use_cache=False,

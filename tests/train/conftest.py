@@ -57,12 +57,12 @@ def photo_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_tree(tmp_path: Path, photo_file: Path) -> dict[str, Any]:
     """A small run over the photos: one sample per row, four rows per epoch, two per step."""
     return {
-        "model": {"name_or_path": "builtin:tiny", "dtype": "float32", "adapter": {"rank": 2, "dropout": 0.1}},
+        "model": {"name_or_path": "builtin:micro", "dtype": "float32", "adapter": {"rank": 2, "dropout": 0.1}},
         "data": {
             "train": str(photo_file),
-            "global_max_length": 80,
+            "global_max_length": 128,
             "num_workers": 0,
-            "answer": {"min_pixels": 4096, "max_pixels": 8192, "prompts": {"dense": "List what is there."}},
+            "answer": {"min_pixels": 4096, "max_pixels": 8192, "prompts": {"dense": "List."}},
         },
         "augmentation": {"ops": [{"name": "hflip", "prob": 0.5}]},
         "training": {
@@ -87,12 +87,12 @@ MakeLearner = Callable[..., Learner]
 
 
 @pytest.fixture
-def make_learner(tiny_folder: Path) -> MakeLearner:
-    """Return a function that makes a Learner on the tiny model, in one process on the CPU."""
+def make_learner(micro_folder: Path) -> MakeLearner:
+    """Return a function that makes a Learner on the micro model, in one process on the CPU."""
 
     def make(model: dict[str, Any] | None = None, training: dict[str, Any] | None = None, seed: int = 0) -> Learner:
         changes = {"dtype": "float32", "adapter": AdapterConfig(rank=2), **(model or {})}
-        config = ModelConfig(str(tiny_folder), **changes)
+        config = ModelConfig(str(micro_folder), **changes)
         settings = TrainingConfig("unused", **{"loss_chunk_tokens": 8, **(training or {})})
         accelerator = Accelerator(cpu=True)
         bare = load_model(config, torch.device("cpu"))

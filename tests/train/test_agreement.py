@@ -16,23 +16,25 @@ from support.dataset_cases import make_dataset, photo, records
 from support.epoch_cases import loader_of
 
 
-def loader(tiny_folder: Path, folder: Path, *items: dict[str, Any], rank: int = 0) -> EpochLoader:
-    dataset = make_dataset(tiny_folder, {}, train=records(folder, *items))
+def loader(micro_folder: Path, folder: Path, *items: dict[str, Any], rank: int = 0) -> EpochLoader:
+    dataset = make_dataset(micro_folder, {}, train=records(folder, *items))
     return loader_of(dataset, rank=rank, num_ranks=2)
 
 
-def test_what_ranks_read_is_compared_and_not_who_they_are(tiny_folder: Path, tmp_path: Path) -> None:
+def test_what_ranks_read_is_compared_and_not_who_they_are(micro_folder: Path, tmp_path: Path) -> None:
     few = photo(tmp_path)
     fewer = {**few, "objects": few["objects"][:9]}
-    digest = rows_digest(loader(tiny_folder, tmp_path, few, few))
-    assert rows_digest(loader(tiny_folder, tmp_path, few, few, rank=1)) == digest
-    assert len({digest, *(rows_digest(loader(tiny_folder, tmp_path, *items)) for items in ((few,), (few, fewer)))}) == 3
+    digest = rows_digest(loader(micro_folder, tmp_path, few, few))
+    assert rows_digest(loader(micro_folder, tmp_path, few, few, rank=1)) == digest
+    assert (
+        len({digest, *(rows_digest(loader(micro_folder, tmp_path, *items)) for items in ((few,), (few, fewer)))}) == 3
+    )
 
 
 def test_ranks_that_differ_stop_with_the_numbers_of_their_records(
-    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    micro_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mine = loader(tiny_folder, tmp_path, photo(tmp_path))
+    mine = loader(micro_folder, tmp_path, photo(tmp_path))
     check_ranks_agree([mine])
     monkeypatch.setattr(setup, "gather_object", lambda found: [*found, (0, "of another rank")])
     with pytest.raises(TrainingError, match=re.escape("train: records and their lengths must be the same")) as caught:

@@ -26,11 +26,11 @@ from dcap.train.step import Learner
 
 @pytest.fixture
 def checkpoints(
-    run_config: Callable[..., RunConfig], make_learner: Callable[..., Learner], tiny_folder: Path
+    run_config: Callable[..., RunConfig], make_learner: Callable[..., Learner], micro_folder: Path
 ) -> Checkpoints:
     config = run_config(training={"save_total_limit": 2})
     learner = make_learner(model={"adapter": config.model.adapter})
-    return Checkpoints(config, resolve_profile(config.data), str(tiny_folder), learner)
+    return Checkpoints(config, resolve_profile(config.data), str(micro_folder), learner)
 
 
 def steps(output: Path) -> list[str]:
@@ -274,7 +274,7 @@ def test_a_damaged_final_is_written_again(checkpoints: Checkpoints) -> None:
 def test_an_adapter_of_another_base_is_refused(checkpoints: Checkpoints) -> None:
     checkpoints.save(state(2))
     other = replace(checkpoints, learner=replace(checkpoints.learner, base_digest="another"))
-    with pytest.raises(CheckpointError, match=r"step-000002 must be an adapter of the weights in builtin:tiny, but"):
+    with pytest.raises(CheckpointError, match=r"step-000002 must be an adapter of the weights in builtin:micro, but"):
         restored(other)
 
 

@@ -75,7 +75,7 @@ def _change(final: Path) -> None:
     seal(final, "final.json")
 
 
-def test_a_second_stage_on_the_merged_first_one(run_config: Config, tmp_path: Path, tiny_folder: Path) -> None:
+def test_a_second_stage_on_the_merged_first_one(run_config: Config, tmp_path: Path, micro_folder: Path) -> None:
     train(stage(run_config, tmp_path / "one", {}, max_steps=1))
     final = tmp_path / "one" / "final"
     second = stage(
@@ -83,9 +83,9 @@ def test_a_second_stage_on_the_merged_first_one(run_config: Config, tmp_path: Pa
         max_steps=1,
     )  # fmt: skip
     train(second)
-    merged = export(ExportOptions(str(tiny_folder), final, tmp_path / "merged", dtype="float32"))
+    merged = export(ExportOptions(str(micro_folder), final, tmp_path / "merged", dtype="float32"))
     source = find_source(str(merged.out), tmp_path / "two" / "final")
     # What the first stage exports is the base of the second one: prediction and export take it, and no other.
     assert source.base_digest == weights_digest(load_exact(ModelConfig(str(merged.out))))
     assert source.saved is not None
-    assert source.saved.base == f"builtin:tiny + {final.resolve()}"
+    assert source.saved.base == f"builtin:micro + {final.resolve()}"

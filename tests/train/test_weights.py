@@ -46,10 +46,10 @@ def disturbed(make_learner: MakeLearner, adapter: AdapterConfig, dtype: str = "f
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("adapter", KINDS, ids=["lora", "dora", "full"])
 def test_weights_come_back_to_the_bit(
-    make_learner: MakeLearner, tiny_folder: Path, tmp_path: Path, adapter: AdapterConfig, dtype: str
+    make_learner: MakeLearner, micro_folder: Path, tmp_path: Path, adapter: AdapterConfig, dtype: str
 ) -> None:
     learner = disturbed(make_learner, adapter, dtype)
-    save_weights(learner.bare_module.model, tmp_path, BaseFiles(str(tiny_folder)))
+    save_weights(learner.bare_module.model, tmp_path, BaseFiles(str(micro_folder)))
     again = make_learner(model={"adapter": adapter, "dtype": dtype}, seed=9)
     load_weights(again.bare_module.model, tmp_path)
     state, other = learner.bare_module.state_dict(), again.bare_module.state_dict()
@@ -58,14 +58,14 @@ def test_weights_come_back_to_the_bit(
 
 
 def test_a_whole_model_is_a_folder_that_loads_anywhere(
-    make_learner: MakeLearner, tiny_folder: Path, tmp_path: Path
+    make_learner: MakeLearner, micro_folder: Path, tmp_path: Path
 ) -> None:
     learner = disturbed(make_learner, AdapterConfig(type="full"), "bfloat16")
-    save_weights(learner.bare_module.model, tmp_path, BaseFiles(str(tiny_folder)), torch.bfloat16)
+    save_weights(learner.bare_module.model, tmp_path, BaseFiles(str(micro_folder)), torch.bfloat16)
     folder = tmp_path / "model"
     assert {value.dtype for value in load_file(folder / "model.safetensors").values()} == {torch.bfloat16}
     for name in ("chat_template.jinja", "tokenizer.json", "tokenizer_config.json"):
-        assert (folder / name).read_bytes() == (tiny_folder / name).read_bytes()
+        assert (folder / name).read_bytes() == (micro_folder / name).read_bytes()
     load_tokenizer(str(folder))
     # A next stage names the folder that the trainer wrote, as configs/qwen3vl-4b-stage2.yaml does.
     assert check_source(ModelConfig(str(tmp_path))) == str(folder)
@@ -84,17 +84,17 @@ def settings_of(folder: Path, name: str) -> dict[str, Any]:
 
 
 def test_any_runtime_shows_a_whole_model_the_images_it_saw_and_stops_where_its_answers_end(
-    make_learner: MakeLearner, tiny_folder: Path, tmp_path: Path
+    make_learner: MakeLearner, micro_folder: Path, tmp_path: Path
 ) -> None:
     model = make_learner(model={"adapter": AdapterConfig(type="full")}).bare_module.model
-    model.generation_config.eos_token_id = 151_643  # as in a base model that was never tuned to chat
-    save_weights(model, tmp_path, BaseFiles(str(tiny_folder), answer=ANSWER), torch.bfloat16)
+    model.generation_config.eos_token_id = 256  # as in a base model that was never tuned to chat
+    save_weights(model, tmp_path, BaseFiles(str(micro_folder), answer=ANSWER), torch.bfloat16)
     processor = Qwen2VLImageProcessorPil.from_pretrained(str(tmp_path / "model"))
     for height, width in ((300, 451), (33, 40), (2000, 900)):
         grid = processor(np.zeros((height, width, 3), np.uint8), return_tensors="np")["image_grid_thw"][0].tolist()
         seen = fit_canvas(Canvas(height, width), ANSWER.min_pixels, ANSWER.max_pixels)
         assert grid == list(grid_thw(seen))
-    assert settings_of(tmp_path, "generation_config.json")["eos_token_id"] == [151_645, 151_643]
+    assert settings_of(tmp_path, "generation_config.json")["eos_token_id"] == [258, 256]
     config = settings_of(tmp_path, "config.json")
     assert "use_cache" not in config["text_config"]
     assert (config["dtype"], config["text_config"]["dtype"]) == ("bfloat16", "bfloat16")
@@ -103,11 +103,11 @@ def test_any_runtime_shows_a_whole_model_the_images_it_saw_and_stops_where_its_a
 
 
 def test_the_nested_settings_of_a_processor_are_changed_too(
-    make_learner: MakeLearner, tiny_folder: Path, tmp_path: Path
+    make_learner: MakeLearner, micro_folder: Path, tmp_path: Path
 ) -> None:
     base = tmp_path / "base"
-    shutil.copytree(tiny_folder, base, ignore=shutil.ignore_patterns("*.safetensors", "*processor_config.json"))
-    plain = json.loads((tiny_folder / "preprocessor_config.json").read_text())
+    shutil.copytree(micro_folder, base, ignore=shutil.ignore_patterns("*.safetensors", "*processor_config.json"))
+    plain = json.loads((micro_folder / "preprocessor_config.json").read_text())
     (base / "processor_config.json").write_text(json.dumps({"image_processor": plain | {"max_pixels": 7}}))
     model = make_learner(model={"adapter": AdapterConfig(type="full")}).bare_module.model
     save_weights(model, tmp_path, BaseFiles(str(base), answer=ANSWER))
@@ -120,12 +120,12 @@ def test_the_nested_settings_of_a_processor_are_changed_too(
 
 
 def test_an_adapter_of_a_second_stage_names_a_base_that_peft_finds(
-    make_learner: MakeLearner, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_learner: MakeLearner, micro_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The folder of the first stage holds its model inside, and PEFT looks for the base from wherever it runs."""
     first = make_learner(model={"adapter": AdapterConfig(type="full")}).bare_module.model
     (tmp_path / "stage1").mkdir()
-    save_weights(first, tmp_path / "stage1", BaseFiles(str(tiny_folder)))
+    save_weights(first, tmp_path / "stage1", BaseFiles(str(micro_folder)))
     monkeypatch.chdir(tmp_path)
     config = ModelConfig("stage1", dtype="float32", adapter=AdapterConfig(rank=2))
     second = attach(load_model(config, torch.device("cpu")), config)
@@ -142,9 +142,9 @@ def test_an_adapter_of_a_second_stage_names_a_base_that_peft_finds(
 
 
 def test_the_weights_of_another_adapter_are_refused(
-    make_learner: MakeLearner, tiny_folder: Path, tmp_path: Path
+    make_learner: MakeLearner, micro_folder: Path, tmp_path: Path
 ) -> None:
-    save_weights(make_learner().bare_module.model, tmp_path, BaseFiles(str(tiny_folder)))
+    save_weights(make_learner().bare_module.model, tmp_path, BaseFiles(str(micro_folder)))
     wider = make_learner(model={"adapter": AdapterConfig(rank=4)})
     with pytest.raises(CheckpointError, match="must fit the model"):
         load_weights(wider.bare_module.model, tmp_path)
@@ -156,9 +156,9 @@ def test_the_weights_of_another_adapter_are_refused(
         load_weights(full.bare_module.model, tmp_path)
 
 
-def test_a_missing_weight_is_refused(make_learner: MakeLearner, tiny_folder: Path, tmp_path: Path) -> None:
+def test_a_missing_weight_is_refused(make_learner: MakeLearner, micro_folder: Path, tmp_path: Path) -> None:
     learner = make_learner(model={"adapter": AdapterConfig(type="full")})
-    save_weights(learner.bare_module.model, tmp_path, BaseFiles(str(tiny_folder)))
+    save_weights(learner.bare_module.model, tmp_path, BaseFiles(str(micro_folder)))
     file = tmp_path / "model" / "model.safetensors"
     tensors = load_file(file)
     tensors.pop("model.visual.merger.norm.weight")

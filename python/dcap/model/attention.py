@@ -231,7 +231,7 @@ def self_test(model: Any) -> float:
     was_training = model.training
     model.eval()
     try:
-        samples = [_probe(model, device, start, images) for start, images in ((100, 1), (300, 0), (200, 2))]
+        samples = [_probe(model, device, start, images) for start, images in ((100, 1), (120, 0), (140, 2))]
         alone = torch.cat([_hidden(model, [sample], dtype) for sample in samples], dim=1)
         packed = _hidden(model, samples, dtype)
     finally:
