@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -108,6 +109,23 @@ def test_images_of_val_that_are_in_train(tiny_folder: Path, tmp_path: Path) -> N
     ]
     assert results["val", "duplicates"].examples == ["val.jsonl:4: is the same line as val.jsonl:1"]
     assert (results["val", "duplicates"].status, results["train", "duplicates"].status) == ("note", "pass")
+
+
+def test_images_of_val_that_look_like_one_of_train(tiny_folder: Path, tmp_path: Path) -> None:
+    pictures = np.random.default_rng(2).integers(0, 256, (3, 8, 12, 3), dtype=np.uint8)
+    for name, picture, times in (("a.png", 0, 10), ("b.png", 1, 10), ("c.png", 2, 10), ("d.jpg", 1, 20)):
+        Image.fromarray(np.kron(pictures[picture], np.ones((times, times, 1), np.uint8))).save(tmp_path / name)
+    one = photo(tmp_path, "e.png")
+    train = write(tmp_path / "train.jsonl", {**one, "images": ["a.png"]}, {**one, "images": ["b.png"]})
+    copy = {**one, "images": ["d.jpg"], "width": 240, "height": 160}
+    val = write(tmp_path / "val.jsonl", {**one, "images": ["c.png"]}, copy)
+    results = run(tiny_folder, train=train, val=val)
+    assert failing(results) == set()
+    assert results["all", "look_alikes"].examples == [
+        "val.jsonl:2: images[0] looks like the image of train.jsonl:2, a record of train"
+    ]
+    (tmp_path / "b.png").write_bytes(b"")
+    assert run(tiny_folder, train=train, val=val)["all", "look_alikes"].status == "pass"
 
 
 def test_two_files_of_one_name(tiny_folder: Path, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def _open(
     except (RecordError, PluginError) as error:
         # The files can be read and bad records are skipped: it was a preprocessor.
         return AuditedSplit(name, files, policy, None, error)
-    return AuditedSplit(name, files, policy, dataset, num_workers=options.num_workers)
+    return AuditedSplit(name, files, policy, dataset, num_workers=options.num_workers, decode=options.decode)
 
 
 def _sample_results(

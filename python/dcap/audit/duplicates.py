@@ -18,7 +18,8 @@ import numpy.typing as npt
 from dcap.core.errors import ImageError
 from dcap.core.parallel import map_in_order
 from dcap.records.files.source import RecordSource
-from dcap.records.record import Record, image_path
+from dcap.records.look_alikes import Looks, find_look_alikes, look_at
+from dcap.records.record import Record, image_path, image_source
 
 _BLOCK_BYTES = 1 << 20
 _IMAGES_OF_A_RUN = 32
@@ -110,6 +111,38 @@ def same_images(
     known = np.array([i for i, value in enumerate(hashes) if value], np.int64)
     keys = np.array([np.frombuffer(hashes[i], np.uint64)[0] for i in known], np.uint64)
     return [(int(alike[known[i]]), int(alike[known[first]])) for i, first in repeats(keys)]
+
+
+def alike_images(prints: Fingerprints, files: Sequence[RecordSource], max_pixels: int, num_workers: int = 0) -> Pairs:
+    """Return the images that look like an earlier one, each with the first that does. All of them are decoded.
+
+    Args:
+        prints: Of the records.
+        files: Their files.
+        max_pixels: Bound on height x width. A larger image is left out, and so is one that cannot be decoded.
+        num_workers: Processes that decode.
+
+    Returns:
+        Pairs of records, one for each file. A path that several records name counts once.
+    """
+    _, distinct = np.unique(prints.path, return_index=True)
+    distinct = np.sort(distinct[prints.size[distinct] >= 0])
+    runs = [prints.place[distinct[i : i + _IMAGES_OF_A_RUN]] for i in range(0, len(distinct), _IMAGES_OF_A_RUN)]
+    made = [each for run in map_in_order(partial(_looks, files, max_pixels), runs, num_workers) for each in run]
+    known = [(record, each) for record, each in zip(distinct.tolist(), made, strict=True) if each is not None]
+    group = find_look_alikes(Looks.concatenate([each for _, each in known])).tolist()
+    return [(known[i][0], known[first][0]) for i, first in enumerate(group) if first != i]
+
+
+def _looks(files: Sequence[RecordSource], max_pixels: int, places: npt.NDArray[np.int64]) -> list[Looks | None]:
+    return [_look(files[f][row], max_pixels) for f, row in places.tolist()]
+
+
+def _look(record: Record, max_pixels: int) -> Looks | None:
+    try:
+        return look_at(image_source(record), max_pixels)
+    except ImageError:  # another check names it
+        return None
 
 
 def same_objects(record: Record) -> Iterator[tuple[int, int]]:

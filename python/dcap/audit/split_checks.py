@@ -1,4 +1,4 @@
-"""Checks of whole splits of a data set, or of both: leakage, duplicates, prompts, names.
+"""Checks of whole splits of a data set, or of both: leakage, look-alikes, duplicates, prompts, names.
 
 To add a check, write a function from the splits to its results, and name it in `WHOLE_CHECKS`.
 """
@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import product
 from typing import Any
 
-from dcap.audit.duplicates import Fingerprints, repeats, same_images
+from dcap.audit.duplicates import Fingerprints, alike_images, repeats, same_images
 from dcap.audit.sample_checks import Found, Tally, control_ids
 from dcap.core.errors import DcapError
 from dcap.data.config import Split
@@ -92,6 +92,8 @@ class AuditedSplit:
     prints: Fingerprints = field(default_factory=lambda: Fingerprints.concatenate([]))
     """Of all good records, in their order."""
     num_workers: int = 0
+    decode: bool = True
+    """Whether images are decoded."""
 
 
 def about(check: Callable[..., Any]) -> str:
@@ -119,10 +121,7 @@ def leakage(splits: Sequence[AuditedSplit]) -> Iterator[CheckResult]:
     if len(splits) < 2:
         return
     result = CheckResult("all", "leakage", about(leakage))
-    files = [file for split in splits for file in split.files]
-    num_train, num_files = len(splits[0].prints), len(splits[0].files)
-    prints = Fingerprints.concatenate([split.prints for split in splits])
-    prints.place[num_train:, 0] += num_files
+    files, prints, num_train = _joined(splits)
     result.add("", [], len(prints) - num_train)
     by_path = {i: first for i, first in repeats(prints.path) if first < num_train <= i}
     by_bytes = {i: first for i, first in same_images(prints, files, splits[0].num_workers) if first < num_train <= i}
@@ -131,6 +130,30 @@ def leakage(splits: Sequence[AuditedSplit]) -> Iterator[CheckResult]:
         what = "is the image of" if i in by_path else "has the bytes of the image of"
         result.add(str(here), [Found(f"images[0] {what} {there}, a record of train")], 0)
     yield result
+
+
+def look_alikes(splits: Sequence[AuditedSplit]) -> Iterator[CheckResult]:
+    """No image of val looks like one of train; a note."""
+    if len(splits) < 2 or splits[0].dataset is None or not splits[0].decode:
+        return
+    result = CheckResult("all", "look_alikes", about(look_alikes))
+    files, prints, num_train = _joined(splits)
+    result.add("", [], len(prints) - num_train)
+    bound, workers = splits[0].dataset.data.max_image_pixels, splits[0].num_workers
+    for i, first in alike_images(prints, files, bound, workers):
+        if first < num_train <= i:
+            here, there = (files[f].origin(row) for f, row in prints.place[[i, first]].tolist())
+            result.add(str(here), [Found(f"images[0] looks like the image of {there}, a record of train", False)], 0)
+    yield result
+
+
+def _joined(splits: Sequence[AuditedSplit]) -> tuple[list[RecordSource], Fingerprints, int]:
+    """Return the files and records of all splits as one, and how many of the records are the first split's."""
+    files = [file for split in splits for file in split.files]
+    num_train, num_files = len(splits[0].prints), len(splits[0].files)
+    prints = Fingerprints.concatenate([split.prints for split in splits])
+    prints.place[num_train:, 0] += num_files
+    return files, prints, num_train
 
 
 def duplicates(splits: Sequence[AuditedSplit]) -> Iterator[CheckResult]:
@@ -187,7 +210,7 @@ def token_ids(splits: Sequence[AuditedSplit]) -> Iterator[CheckResult]:
 
 
 WHOLE_CHECKS: tuple[Callable[[Sequence[AuditedSplit]], Iterator[CheckResult]], ...] = (
-    records, leakage, duplicates, sample_ids, prompts, token_ids,
+    records, leakage, look_alikes, duplicates, sample_ids, prompts, token_ids,
 )  # fmt: skip
 """Checks over whole splits, after those of single samples."""
 

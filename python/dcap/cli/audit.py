@@ -50,7 +50,7 @@ examples:
 
 The table has a line for each check: records, preprocessors, shapes, images, plans and lengths of one epoch, words that
 augmentation would make false, answers that read back to the same objects, token counts, images of val that are in
-train, duplicates, prompts, control tokens.
+train or look like one of it, duplicates, prompts, control tokens.
 No weights are loaded.
 
 --losses reads what a run kept (training.sample_losses) and lists the samples and objects with the highest loss, by kind
