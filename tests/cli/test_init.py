@@ -83,6 +83,14 @@ def test_records_with_val_are_taken_as_they_are(here: Path, capsys: pytest.Captu
     assert "of val look like one of train" in " ".join(capsys.readouterr().err.split())
 
 
+def test_painted_scenes_are_named_or_written(here: Path) -> None:
+    train, val = "builtin:scenes?num=12", "builtin:scenes?num=4&seed=1"
+    assert main(["init", "--from", train, "--val", val, "--out", "a.yaml"]) == 0
+    assert (loaded("a.yaml").data.train, loaded("a.yaml").data.val) == (train, val)
+    assert main(["init", "--from", train, "--out", "b.yaml"]) == 0
+    assert len(open_records("b-train.jsonl")) + len(open_records("b-val.jsonl")) == 12
+
+
 def test_nothing_is_overwritten(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("mine.yaml", "mine-train.jsonl", "mine-val.jsonl"):
         Path(name).write_text("mine")

@@ -14,7 +14,7 @@ from PIL import Image
 import dcap
 from dcap.core.errors import ImageError
 from dcap.records import look_alikes as module
-from dcap.records.look_alikes import Looks, look_alikes, look_at, look_at_all, look_of
+from dcap.records.look_alikes import Looks, find_look_alikes, look_at, look_at_all, look_of
 
 PHOTOS = sorted((Path(dcap.__file__).parent / "assets" / "photos" / "images").iterdir())
 Pixels = npt.NDArray[np.uint8]
@@ -45,7 +45,7 @@ COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 
 def groups(*images: Pixels) -> list[int]:
-    return look_alikes(Looks.concatenate([look_of(image) for image in images])).tolist()
+    return find_look_alikes(Looks.concatenate([look_of(image) for image in images])).tolist()
 
 
 @pytest.mark.parametrize("name", COPIES)
@@ -87,10 +87,10 @@ def test_groups_do_not_depend_on_the_order() -> None:
     other = bits ^ flips[:, 0] ^ flips[:, 1] ^ flips[:, 2] ^ flips[:, 3]
     moved = np.clip(colors.astype(int) + rng.integers(-20, 21, colors.shape), 0, 255).astype(np.uint8)
     looks = Looks(np.concatenate([bits, other]), np.concatenate([colors, moved]))
-    found = look_alikes(looks)
+    found = find_look_alikes(looks)
     assert found.tolist() == [*range(300), *range(300)]
     order = rng.permutation(600)
-    again = look_alikes(Looks(looks.bits[order], looks.colors[order]))
+    again = find_look_alikes(Looks(looks.bits[order], looks.colors[order]))
     assert (found[order][again] == found[order]).all()
     assert len(np.unique(again)) == 300
 
@@ -106,11 +106,11 @@ def test_the_search_finds_what_comparing_all_finds(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(module, "_WINDOW", 400)
     every = np.abs(colors[:, None, 0].astype(int) - colors[None, :, 0]) <= module.MOST_COLOR
     assert every.any()
-    assert look_alikes(looks).tolist() == [0] * 400  # two set bits each differ in four at most
+    assert find_look_alikes(looks).tolist() == [0] * 400  # two set bits each differ in four at most
 
 
 def test_no_images_have_no_groups() -> None:
-    assert look_alikes(Looks.concatenate([])).tolist() == []
+    assert find_look_alikes(Looks.concatenate([])).tolist() == []
 
 
 def test_files_are_seen_as_displayed_and_by_any_number_of_processes(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_files_are_seen_as_displayed_and_by_any_number_of_processes(tmp_path: Pa
     one, two = look_at_all(paths), look_at_all(paths, num_workers=2)
     assert (one.bits == two.bits).all()
     assert (one.colors == two.colors).all()
-    assert look_alikes(one)[:4].tolist() == [0, 0, 0, 3]
+    assert find_look_alikes(one)[:4].tolist() == [0, 0, 0, 3]
 
 
 def test_a_damaged_image_is_named(tmp_path: Path) -> None:

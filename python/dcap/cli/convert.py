@@ -186,7 +186,8 @@ def _add_selection(parser: argparse.ArgumentParser, maker: Any) -> None:
         "--unmapped", choices=get_args(Unmapped), default="error",
         help="objects whose label --map does not name: an error, keep them, or drop them (default: error)",
     )  # fmt: skip
-    own = f" Another value: {field_docs(maker)['split']}" if _has_split(maker) else ""
+    own = field_docs(maker)["split"] if _has_split(maker) else ""
+    own = f" Another value is one of the source: {own[:1].lower()}{own[1:]}" if own else ""
     group.add_argument(
         "--split", action="append", metavar="SHARES", default=[],
         help=f"write two or three files, such as 0.9,0.1 for train and val.{own}",

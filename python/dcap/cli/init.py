@@ -23,8 +23,9 @@ from dcap.core.log import get_logger, output_console
 from dcap.core.outputs import check_outputs, outputs_given
 from dcap.core.words import counted, printable
 from dcap.records.checking import CheckedRecords, ImageRules, check_records
+from dcap.records.files.generated import is_generated
 from dcap.records.files.opening import expand_sources
-from dcap.records.look_alikes import Looks, look_alikes, look_at_all
+from dcap.records.look_alikes import Looks, find_look_alikes, look_at_all
 from dcap.records.record import image_path
 from dcap.records.subset import limited
 
@@ -41,6 +42,7 @@ examples:
   dcap init --from all.jsonl --share 0.05          records: a twentieth becomes val
   dcap init --from train.jsonl --val val.jsonl     records that are divided already
   dcap init --from instances.json --gpu-memory 80  for another machine with a GPU of 80 GiB
+  dcap init --from 'builtin:scenes?num=500'        scenes that dcap paints
 
 It finds out what the source holds (COCO, LVIS, Labelme, Pascal VOC, YOLO or records), converts it, and divides it where
 nothing is set apart for validation. Images that look alike are never in both parts. Sizes of images and rows follow
@@ -95,9 +97,9 @@ def run(args: argparse.Namespace) -> int:
         RecordError: The annotations are broken.
     """
     _check(args)
-    sources = find_sources(Path(args.source))
+    sources = find_sources(args.source)
     if args.val is not None:
-        sources = FoundSources(sources.train, find_sources(Path(args.val)).train)
+        sources = FoundSources(sources.train, find_sources(args.val).train)
     files = _Files.of(args.out, sources)
     check_outputs(outputs_given(*(("--out", path, False) for path in (args.out, *files.new))), files.inputs)
     with ExitStack() as undo:
@@ -204,7 +206,7 @@ def _tell_look_alikes(train: CheckedRecords, val: CheckedRecords, workers: int) 
     paths = [image_path(record) for record in records if record.embedded is None]
     if len(paths) < len(records):
         return
-    found = look_alikes(Looks.concatenate([look_at_all(paths, workers)]))
+    found = find_look_alikes(Looks.concatenate([look_at_all(paths, workers)]))
     both = [k for k in range(len(train), len(records)) if found[k] < len(train)]
     if both:
         first, other = records[both[0]], records[found[both[0]]]
@@ -224,6 +226,8 @@ def _gpu_memory() -> float | None:
 
 def _shown(path: Path) -> str:
     """Return a path as the config names it: from the current folder where the file is below it."""
+    if is_generated(path):
+        return str(path)
     absolute = os.path.abspath(path)
     below = os.path.relpath(absolute)
     return absolute if below.startswith(os.pardir) else below

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from dcap.core.errors import ConfigError, ImageError
 from dcap.core.random import keyed_hash
-from dcap.records.look_alikes import Looks, look_alikes, look_at
+from dcap.records.look_alikes import Looks, find_look_alikes, look_at
 
 GroupBy = Literal["hash", "name", "folder"]
 """What keeps images together. ``hash``: the same content, or one that looks alike. ``name``: nothing; the path decides.
@@ -105,7 +105,7 @@ class Division:
     def groups(self, traits: Sequence[Trait]) -> npt.NDArray[np.int64]:
         """Return the first record of the group that each record is of, int64 (N,)."""
         if self.by == "hash":
-            return look_alikes(Looks.concatenate([each.looks for each in traits if each.looks is not None]))
+            return find_look_alikes(Looks.concatenate([each.looks for each in traits if each.looks is not None]))
         first: dict[bytes, int] = {}
         return np.array([first.setdefault(self._label(each), k) for k, each in enumerate(traits)], np.int64)
 

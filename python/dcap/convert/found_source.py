@@ -17,7 +17,8 @@ from dcap.convert.readers import READERS
 from dcap.convert.yolo_data import read_data
 from dcap.core.errors import ConfigError, RecordError
 from dcap.core.words import counted
-from dcap.records.files.opening import is_known
+from dcap.records.files.generated import PREFIX
+from dcap.records.files.opening import is_known, resolve_data
 from dcap.records.files.other_formats import HEAD_BYTES, json_format
 
 _SPLIT = re.compile(r"(?<![a-z])(train|val|valid|validation)(?![a-z])", re.IGNORECASE)
@@ -54,7 +55,7 @@ class FoundSources(NamedTuple):
     """`None`: nothing is set apart for validation."""
 
 
-def find_sources(path: Path) -> FoundSources:
+def find_sources(name: str) -> FoundSources:
     """Return what annotations a file or folder holds.
 
     ::
@@ -64,10 +65,14 @@ def find_sources(path: Path) -> FoundSources:
         .json with images and annotations              COCO, LVIS; also in the folder annotations, or one per split
         .json with shapes                              Labelme
         .jsonl, .parquet, .tar ...                     records
+        builtin:NAME                                   bundled records, or records that are made
 
     Raises:
         ConfigError: There is no such path, nothing is recognised, or several things are.
     """
+    path = resolve_data(name)
+    if name.startswith(PREFIX):
+        return FoundSources(FoundSource("jsonl", path), None)
     if not path.exists():
         raise ConfigError(f"--from must be a file or folder that exists, not {path}")
     found = list(_in_folder(path) if path.is_dir() else _of_file(path))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dcap.records.files.opening import Records, expand_sources, open_records, open_source
     from dcap.records.files.source import RecordSource
     from dcap.records.images import ImageHeader, decode_image, read_header
+    from dcap.records.look_alikes import Looks, find_look_alikes, look_at, look_of
     from dcap.records.preprocess import PREPROCESSORS, Chain, Preprocessor, PreprocessorConfig
     from dcap.records.record import Origin, Record, image_path, image_source, parse_record, to_dict
 
@@ -26,6 +27,7 @@ __all__ = [
     "CheckedRecords",
     "ImageHeader",
     "ImageRules",
+    "Looks",
     "Origin",
     "Preprocessor",
     "PreprocessorConfig",
@@ -35,8 +37,11 @@ __all__ = [
     "check_records",
     "decode_image",
     "expand_sources",
+    "find_look_alikes",
     "image_path",
     "image_source",
+    "look_at",
+    "look_of",
     "open_records",
     "open_source",
     "parse_record",
@@ -51,6 +56,7 @@ __getattr__, __dir__ = lazy(
         "files.opening": ("Records", "expand_sources", "open_records", "open_source"),
         "files.source": ("RecordSource",),
         "images": ("ImageHeader", "decode_image", "read_header"),
+        "look_alikes": ("Looks", "find_look_alikes", "look_at", "look_of"),
         "preprocess": ("PREPROCESSORS", "Chain", "Preprocessor", "PreprocessorConfig"),
         "record": ("Origin", "Record", "image_path", "image_source", "parse_record", "to_dict"),
     },

@@ -104,7 +104,7 @@ def _look_at_run(max_pixels: int, sources: Sequence[Path]) -> Looks:
     return Looks.concatenate([look_at(source, max_pixels) for source in sources])
 
 
-def look_alikes(looks: Looks) -> npt.NDArray[np.int64]:
+def find_look_alikes(looks: Looks) -> npt.NDArray[np.int64]:
     """Return the first image of the group that each image is of, int64 (N,); an image that is alone is its own group.
 
     What looks like a look-alike is of the same group. Up to 65 000 images, no pair is missed; with more, one may be
