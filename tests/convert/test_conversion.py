@@ -153,7 +153,7 @@ def test_a_sample_is_exact_and_part_of_a_larger_one(tmp_path: Path) -> None:
         count, report = convert_many(source, tmp_path / f"{n}.jsonl", sample=n)
         kept.append(names(tmp_path / f"{n}.jsonl"))
         assert count == len(kept[-1]) == min(n, 48)
-        left_out = {"images that --sample leaves out": 1} if n < 48 else {}
+        left_out = {"image that --sample leaves out": 48 - n} if n < 48 else {}
         assert (reasons(report, "note"), report.total) == (left_out, 0)
     assert set(kept[0]) < set(kept[1]) < set(kept[2])
     assert kept[1] == [name for name in kept[2] if name in kept[1]]

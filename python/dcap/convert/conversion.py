@@ -150,8 +150,7 @@ def _sampled(
     count, order = len(keys), sorted(range(len(keys)), key=keys.__getitem__)
     chosen = frozenset(k + 1 for k in order[: options.sample])
     if count > len(chosen):
-        place = SourcePlace(str(source))
-        report.add("note", "images that --sample leaves out", place, f"{count - len(chosen)} of {count}")
+        report.add("note", "image that --sample leaves out", SourcePlace(str(source)), count=count - len(chosen))
     return chosen
 
 

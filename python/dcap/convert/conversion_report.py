@@ -67,10 +67,10 @@ class ConversionReport:
         """Number of records in each file that was written."""
         self._found: dict[tuple[Action, str], Loss] = {}
 
-    def add(self, action: Action, reason: str, place: SourcePlace, detail: str = "") -> None:
-        """Count a loss at `place`. `detail` holds the part that differs from case to case."""
+    def add(self, action: Action, reason: str, place: SourcePlace, detail: str = "", count: int = 1) -> None:
+        """Count a loss at `place`, or several. `detail` holds the part that differs from case to case."""
         loss = self._found.setdefault((action, reason), Loss(action, reason))
-        loss.count += 1
+        loss.count += count
         if len(loss.examples) < EXAMPLES:
             named = {"file": place.file, "image": place.image, "object": place.object, "detail": detail}
             loss.examples.append({key: text for key, text in named.items() if text})
