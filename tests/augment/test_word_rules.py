@@ -46,11 +46,13 @@ class Given:
         return Warp(self.affine, self.canvas, "given")
 
 
-def plan_maps(maps: Sequence[Affine], *captions: str, words: dict[str, Any] | None = None) -> AugmentResult:
+def plan_maps(
+    maps: Sequence[Affine], *captions: str, words: dict[str, Any] | None = None, **texts: Any
+) -> AugmentResult:
     config = Pipeline.from_config({"ops": [], "words": words or {}}).config
     stages = tuple(Stage("given", 1.0, Given(affine), keeps_outside=False) for affine in maps)
     whole = ShapeArray.from_objects([{"bbox_2d": [0, 0, 160, 96]}] * len(captions))
-    return Pipeline(stages, config).plan(CANVAS, whole, generator(0), captions)
+    return Pipeline(stages, config).plan(CANVAS, whole, generator(0), captions, **texts)
 
 
 def turned(angle: float) -> Affine:
@@ -111,7 +113,9 @@ def test_a_turn_between_the_quarters_does_not_act_where_words_of_direction_are(a
 
 def test_small_turns_may_not_add_up_to_a_large_one() -> None:
     result = plan_maps([turned(30), Affine.scaling(1.5, 0.7), turned(30), turned(10)], "left eye")
-    assert result.telemetry.skipped == (("given", 'the text says "left", and all turns are by more than 45 degrees'),)
+    assert result.telemetry.skipped == (
+        ("given", 'the text says "left", and the turns together are by more than 45 degrees'),
+    )
     assert result.telemetry.word_skips == {"left": 1}
     assert result.telemetry.tally(1)["word_skips/left"] == 1
     after = plan_maps([turned(90), turned(30)], "left eye")
@@ -182,7 +186,11 @@ def test_images_with_quoted_text_are_not_mirrored() -> None:
     sign = 'a sign "STOP"'
     assert plan([HFLIP], sign).telemetry.skipped == (("hflip", 'the text quotes "\\"STOP\\""'),)
     assert plan([VFLIP], "car", summary="shop ‘Books’").telemetry.word_skips == {"quoted text": 1}
-    assert plan([HFLIP], "sign", attributes=({"text": "STOP"}, None, None)).telemetry.applied == ()
+    assert plan([HFLIP], "sign", attributes=({"text": ["STOP", 1]}, None, None)).telemetry.applied == ()
+    assert plan([HFLIP], "sign", attributes=({"text": None}, {"text": ""}, None)).telemetry.applied == ("hflip",)
+    kept = plan_maps([turned(180)], "left", attributes=({"text": "left", "side": "left"},))
+    assert kept.scene.attributes == ({"text": "left", "side": "right"},)
+    assert kept.telemetry.word_swaps == {"left": 2}
     assert plan([HFLIP], sign, words={"readable_text": "never"}).telemetry.applied == ("hflip",)
     assert plan([HFLIP], "car", words={"readable_text": "always"}).telemetry.applied == ()
     assert plan_maps([turned(20)], sign).telemetry.applied == ("given",)

@@ -147,6 +147,25 @@ def test_validation_is_never_augmented(tiny_folder: Path) -> None:
     assert sample.augmented.telemetry.applied == ()
 
 
+@pytest.mark.parametrize("mode", ["summary", "dense"])
+def test_words_are_turned_before_tokens_are_counted(tiny_folder: Path, tmp_path: Path, mode: str) -> None:
+    objects = [{"desc": "the leftmost cup, UPPER left", "bbox_2d": [5, 5, 60, 60]}]
+    train = records(tmp_path, {**photo(tmp_path), "summary": "The upper-left cup is leftmost.", "objects": objects})
+    ops = {"ops": [{"name": "hflip", "prob": 0.5}, {"name": "vflip", "prob": 0.5}]}
+    dataset = make_dataset(tiny_folder, ops, train=train, mode=mode)
+    answers = set()
+    for epoch in range(20):
+        sample = dataset[SampleKey(epoch, 0)]
+        assert sample.planned_length == len(sample.input_ids)
+        a, e = sample.augmented.plan.affine.a, sample.augmented.plan.affine.e
+        side, height = "left" if a > 0 else "right", "upper" if e > 0 else "lower"
+        summary = f"The {height}-{side} cup is {side}most."
+        told = summary if mode == "summary" else f"the {side}most cup, {height.upper()} {side}"
+        assert told in sample.answer
+        answers.add(sample.answer)
+    assert len(answers) == 4
+
+
 @pytest.mark.parametrize("mode", ["summary", "mixed"])
 def test_modes(tiny_folder: Path, mode: str) -> None:
     dataset = make_dataset(tiny_folder, mode=mode, summary_ratio=0.5)

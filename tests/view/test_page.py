@@ -103,3 +103,17 @@ def test_a_template_of_another_folder_may_extend_the_common_look(tmp_path: Path)
 def test_a_forgotten_value_is_an_error() -> None:
     with pytest.raises(jinja2.UndefinedError, match="title"):
         render_template(TEMPLATES / "base.html", intro="i")
+
+
+def test_marked_words_are_marked_and_escaped() -> None:
+    shapes = ShapeArray.from_objects([{"bbox_2d": [1, 1, 9, 9]}, {"line": [0, 0, 9, 9]}])
+    captions = ("the right <eye>", "<b>left</b>")
+    panel = Panel("", np.zeros((10, 20, 3), np.uint8), shapes, captions, marks=([(4, 9)], [(0, 3), (3, 7)]))
+    assert [item.pieces for item in panel.listed] == [
+        [("the ", False), ("right", True), (" <eye>", False)],
+        [("<b>", True), ("left", True), ("</b>", False)],
+    ]
+    text = samples_page("", "", [Entry("", (panel,))])
+    assert "the <mark>right</mark> &lt;eye&gt;" in text
+    assert "<mark>&lt;b&gt;</mark><mark>left</mark>&lt;/b&gt;" in text
+    assert Tags(text).open == []

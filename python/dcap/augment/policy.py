@@ -35,7 +35,7 @@ class View(Protocol):
 
     @property
     def captions(self) -> tuple[str, ...]:
-        """One text per shape."""
+        """One text per shape, true of the scene as it is now. Each access makes them anew, so read them once."""
         ...
 
     @property

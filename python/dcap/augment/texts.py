@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,23 +72,21 @@ class Texts:
         """Return the summary of the final image."""
         return None if self.summary is None else self._changed(self.summary, False, turn)
 
-    def changes(self, objects: Iterable[int], turn: Turn) -> Counter[Change]:
+    def changes(self, objects: Sequence[int], turn: Turn) -> Counter[Change]:
         """Count the words that a turn changes in all texts about some objects, and in the summary."""
         counts: Counter[Change] = Counter()
         lexicon = self.lexicon
         if lexicon is None or turn == NO_TURN:
             return counts
 
-        def count(text: str) -> str:
-            counts.update(lexicon.turned(text, turn).changes)
-            return text
-
-        for i in objects:
-            count(self.captions[i])
-            if self.attributes:
-                _mapped(self.attributes[i], count, lexicon.text_keys)
+        texts = [self.captions[i] for i in objects]
+        if self.attributes:
+            inner = (_texts_in(self.attributes[i], lexicon.text_keys) for i in objects)
+            texts += [text for each in inner for text, is_quoted in each if not is_quoted]
         if self.summary is not None:
-            count(self.summary)
+            texts.append(self.summary)
+        for text in texts:
+            counts.update(lexicon.turned(text, turn).changes)
         return counts
 
     def _keeps(self, partial: Sequence[bool], turn: Turn) -> bool:
@@ -106,32 +104,34 @@ class Texts:
 
 
 def _found_in(value: Any, lexicon: Lexicon) -> WordsFound:
-    """Return the words in the texts of a value of JSON."""
-    quoted: list[str] = []
-    found: list[WordsFound] = []
-
-    def look(text: str) -> str:
-        found.append(lexicon.find(text))
-        return text
-
-    _mapped(value, look, lexicon.text_keys, quoted)
-    return WordsFound.all_of([WordsFound(quoted=tuple(quoted)), *found])
+    """Return the words in the texts of a value of JSON. Those below a key such as ``text`` are quoted."""
+    texts = list(_texts_in(value, lexicon.text_keys))
+    quoted = WordsFound(quoted=tuple(text for text, is_quoted in texts if is_quoted and text))
+    return WordsFound.all_of([quoted, *(lexicon.find(text) for text, is_quoted in texts if not is_quoted)])
 
 
-def _mapped(value: Any, change: Callable[[str], str], kept: frozenset[str], quoted: list[str] | None = None) -> Any:
-    """Return a value of JSON with its texts changed, but for those below a key of `kept`, which go into `quoted`."""
+def _texts_in(value: Any, keys: frozenset[str], is_quoted: bool = False) -> Iterator[tuple[str, bool]]:
+    """Yield the texts of a value of JSON, each with whether it is below one of some keys."""
+    if isinstance(value, str):
+        yield value, is_quoted
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _texts_in(each, keys, is_quoted)
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            yield from _texts_in(each, keys, is_quoted or _is_key(key, keys))
+
+
+def _mapped(value: Any, change: Callable[[str], str], kept: frozenset[str]) -> Any:
+    """Return a value of JSON with its texts changed, but for those below a key of `kept`."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, list | tuple):
-        return [_mapped(each, change, kept, quoted) for each in value]
+        return [_mapped(each, change, kept) for each in value]
     if isinstance(value, dict):
-        out = {}
-        for key, each in value.items():
-            if isinstance(key, str) and key.lower() in kept:
-                out[key] = each
-                if quoted is not None:
-                    quoted.append(str(each))
-            else:
-                out[key] = _mapped(each, change, kept, quoted)
-        return out
+        return {key: each if _is_key(key, kept) else _mapped(each, change, kept) for key, each in value.items()}
     return value
+
+
+def _is_key(key: Any, keys: frozenset[str]) -> bool:
+    return isinstance(key, str) and key.lower() in keys

@@ -94,7 +94,7 @@ class WordRules:
         if not is_clear(warp):
             return Ban(f"the text says {show(words[0])}, and the turn is by more than 45 degrees", words)
         if Turn.of(warp @ before) != turn @ Turn.of(before):
-            return Ban(f"the text says {show(words[0])}, and all turns are by more than 45 degrees", words)
+            return Ban(f"the text says {show(words[0])}, and the turns together are by more than 45 degrees", words)
         unsayable = self.found.flips_only if turn.is_quarter else ()
         words = self._changed_by(turn) if mirror == "skip" else unsayable
         return Ban(f"the text says {show(words[0])}", words) if words else None

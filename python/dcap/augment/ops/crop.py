@@ -95,7 +95,8 @@ class RoiCrop(Crop):
         low, high = np.split(view.shapes.bounds(), 2, axis=1)
         size = np.array([view.canvas.width, view.canvas.height])
         on_canvas = ((low <= size) & (high >= 0)).all(axis=1)
-        found = [i for i in np.flatnonzero(on_canvas).tolist() if self._is_anchor(view.captions[i])]
+        captions = view.captions
+        found = [i for i in np.flatnonzero(on_canvas).tolist() if self._is_anchor(captions[i])]
         if not found:
             return Skip("no object has an anchor in its text" if self.anchors else "there is no object")
         chosen = found[int(rng.integers(len(found)))]
@@ -105,7 +106,7 @@ class RoiCrop(Crop):
             self._span(math.floor(a), math.ceil(b), factor * (b - a), full, rng)
             for (a, b), full in zip(spans, size.tolist(), strict=True)
         )
-        return self._window(x, y, height, width, f" around {view.captions[chosen]!r}")
+        return self._window(x, y, height, width, f" around {captions[chosen]!r}")
 
     def _is_anchor(self, caption: str) -> bool:
         return not self.anchors or any(anchor in caption for anchor in self.anchors)
