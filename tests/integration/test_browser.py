@@ -52,7 +52,7 @@ def browser() -> str:
     found = next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
         pytest.skip(f"needs a browser: one of {', '.join(NAMES)}")
-    asked = subprocess.run([found, "--version"], capture_output=True, check=False, timeout=60)
+    asked = subprocess.run([found, "--version"], capture_output=True, check=False, timeout=240)
     if asked.returncode:
         pytest.skip(f"needs a browser that starts, and {found} does not")
     return found
@@ -62,7 +62,7 @@ def opened(browser: str, page: Path, profile: Path) -> dict[str, Any]:
     """Open a page and return what the probe on it found."""
     flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
     command = [browser, *flags, f"--user-data-dir={profile}", "--virtual-time-budget=20000", "--dump-dom"]
-    done = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, check=False, timeout=240)
     found = re.search(r"<output>(.+)</output>", done.stdout)
     assert found, done.stderr
     tree: dict[str, Any] = json.loads(html.unescape(found[1]))

@@ -26,7 +26,7 @@ from dcap.data.epoch import EpochRules, plan_epoch
 from dcap.data.lengths import sample_sizes
 from dcap.data.mixture import read_mixture
 from dcap.data.sample import SampleKey
-from dcap.geometry import ShapeArray, polygon_iou
+from dcap.geometry import ShapeArray, Tiling, polygon_iou
 from support.dataset_cases import AUGMENTATION, data_config, make_dataset
 
 TILES = {"size": 128, "overlap": 0.25, "min_coverage": 0.2}
@@ -60,6 +60,7 @@ def dataset_of(tiny_folder: Path, folder: Path, augmentation: Any = None, **fiel
 def test_each_tile_is_a_sample_with_its_objects(tiny_folder: Path, folder: Path) -> None:
     dataset = dataset_of(tiny_folder, folder)
     assert len(dataset) == 7
+    assert dataset.profile.tiles == Tiling(128, 0.25)  # prediction asks about the same
     assert dataset.records.summary() == "2 records in 7 tiles"
     names = [dataset[k].sample_id for k in range(7)]
     assert names[:2] == ["r.jsonl:1 128x128 at (0, 0)", "r.jsonl:1 128x128 at (86, 0)"]
