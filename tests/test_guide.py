@@ -132,6 +132,18 @@ def test_a_reader_is_added_as_shown(tmp_path: Path) -> None:
     assert re.findall(r'"desc": ?"(\w+)"', out.read_text("utf-8")) == ["cup", "spoon"]
 
 
+def test_a_source_of_records_is_added_as_shown(tmp_path: Path) -> None:
+    source = EXTENDING.block("python", "@RECORD_SOURCES.register(")
+    points = {"dcap.record_sources": {"squares": "my_squares:open_squares"}}
+    folder = distribution(tmp_path, "my-squares", points, {"my_squares.py": source})
+    command = [sys.executable, "-m", "dcap.cli", "validate", "--decode", "--json"]
+    done = run_beside(folder, [*command, "builtin:squares?num=20&side=30"])
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["records"] == 20
+    done = run_beside(folder, [*command, "builtin:squares?size=30"])
+    assert "squares.size is not a field of squares; did you mean side?" in done.stderr
+
+
 @pytest.fixture(scope="module")
 def extended() -> None:
     """What the page registers, registered in this process."""

@@ -94,6 +94,8 @@ export --model builtin:tiny --adapter run --out exported --json notes.json
 export --model builtin:tiny --adapter run --out exported --data a.jsonl --json a.jsonl
 export --model builtin:tiny --adapter run --out exported --json exported/export.json
 export --model builtin:tiny --adapter run --check-url http://localhost:1 --data a.jsonl --json a.jsonl
+scenes num=1 --out samples
+scenes num=1 --out a.png
 preview a.jsonl --out samples
 preview a.jsonl --out a.png
 preview a.jsonl --out a.png/deep
@@ -120,6 +122,7 @@ def test_a_command_can_be_run_again(here: Path) -> None:
         "mix c.yaml --out mixed.jsonl --overwrite",
         "schema --out schema.json",
         "schema --ops --out ops.txt",
+        "scenes num=1 --out scenes --overwrite",
         "preview a.jsonl --out preview",
         "replay --config c.yaml --out again",
     ):

@@ -65,6 +65,15 @@ def test_sides_of_scenes_are_true(relations: str, level: str) -> None:
     assert found == set(list(OTHER_SIDE)[: 2 if relations == "left_right" else 4])
 
 
+def test_columns_are_wide_enough() -> None:
+    options = SceneOptions(
+        20, min_objects=20, max_objects=40, relations="left_right", colors=("red", "blue"), height=64
+    )
+    for record in SceneRecords(options):
+        assert len(record.captions) == 6
+        assert (np.ptp(record.shapes.bounds()[:, ::2], axis=1) > 1).all()
+
+
 @pytest.mark.parametrize("degrees", [-25, 25])
 def test_left_and_right_outlast_a_rotation(degrees: float) -> None:
     turn = np.radians(degrees)

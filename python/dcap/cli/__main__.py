@@ -18,8 +18,8 @@ from dcap.core.packages import missing_package
 from dcap.core.words import printable
 
 COMMANDS = (
-    "doctor", "guide", "init", "convert", "validate", "audit", "preview", "mix", "inspect", "train", "predict",
-    "evaluate", "export", "serve-check", "replay", "schema",
+    "doctor", "guide", "scenes", "init", "convert", "validate", "audit", "preview", "mix", "inspect", "train",
+    "predict", "evaluate", "export", "serve-check", "replay", "schema",
 )  # fmt: skip
 
 EXIT_ERROR = 2
@@ -32,6 +32,7 @@ EPILOG = """\
 in this order, on your own data:
   dcap doctor                                          is this machine ready?
   dcap guide                                           how to use dcap, page by page; dcap guide training shows one
+  dcap scenes --out runs/scenes num=200                rendered scenes with exact labels, to try things on
   dcap init --from instances.json                      a config for your data, and records where it is something else
   dcap convert coco instances.json -o train.jsonl      annotations of other tools; skip it with records of your own
   dcap validate train.jsonl                            list every problem of the records and images

@@ -22,9 +22,11 @@ LEAST_SHOWN = 0.4
 """Smallest share of a shape that shows."""
 _MOST_BURIED = 0.1
 """Largest difference between the visible shares of a stroke and of its middle."""
-_TRIES = 60
+_TRIES = 40
 _SHRINK = 0.97
 _MARGIN = 0.02
+_LEAST_COLUMN = 0.15
+"""With left and right only: least width of a shape's column, as a share of the canvas's shorter side."""
 _LEVEL = 0.5
 """With left and right only: how far two neighbours may be above each other, as a share of their distance."""
 
@@ -80,7 +82,9 @@ def lay_out(look: SceneLook, rng: np.random.Generator) -> SceneLayout:
         red, green, blue = np.clip(RGB[color] + spread, 0, 255).tolist()
         shape = draw_shape(kind, color, (red, green, blue), radius, rng)
         near = [] if look.occlusion else layout.bounds
-        any(layout.add(placed) for placed in _places(shape, region, near, unit * look.gap, rng))
+        for placed in _places(shape, region, near, unit * look.gap, rng):
+            if layout.add(placed):
+                break
     return layout
 
 
@@ -88,8 +92,12 @@ def _names(look: SceneLook, rng: np.random.Generator) -> list[tuple[SceneColor, 
     """Return colour and kind of each shape; all different where captions must tell the shapes apart."""
     names = [(color, kind) for color in look.colors for kind in look.kinds]
     is_related = look.relations != "none"
-    most = min(look.max_objects, len(names)) if is_related else look.max_objects
-    least = min(max(look.min_objects, 2), most) if is_related else look.min_objects
+    least, most = look.min_objects, look.max_objects
+    if is_related:
+        most = min(most, len(names))
+        if look.relations == "left_right":
+            most = min(most, int(look.width / (_LEAST_COLUMN * min(look.width, look.height))))
+        least = min(max(least, 2), most)
     count = int(rng.integers(least, most, endpoint=True))
     return [names[k] for k in rng.choice(len(names), count, replace=not is_related).tolist()]
 

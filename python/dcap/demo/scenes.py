@@ -172,6 +172,7 @@ class SceneRecords(RecordSource):
     def __init__(self, options: SceneOptions, name: str | None = None) -> None:
         self.options = options
         self.path = Path(name or options.name)
+        self._last: tuple[int, SceneLayout, SceneGround] | None = None
 
     @cached_property
     def _look(self) -> SceneLook:
@@ -226,9 +227,12 @@ class SceneRecords(RecordSource):
         return paint(Canvas(look.height, look.width), layout.shapes, ground, rng)
 
     def _laid_out(self, i: int) -> tuple[SceneLayout, SceneGround]:
-        rng = generator(self.options.seed, self._row(i), _LAYOUT)
-        ground = self._look.grounds[int(rng.integers(len(self._look.grounds)))]
-        return lay_out(self._look, rng), ground
+        row, last = self._row(i), self._last
+        if last is None or last[0] != row:  # a record and its image are mostly read one after the other
+            rng = generator(self.options.seed, row, _LAYOUT)
+            ground = self._look.grounds[int(rng.integers(len(self._look.grounds)))]
+            self._last = last = (row, lay_out(self._look, rng), ground)
+        return last[1:]
 
     def _image_name(self, i: int) -> str:
         return f"scene-{self.options.seed}-{self._row(i):07d}.bmp"

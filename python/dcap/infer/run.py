@@ -29,6 +29,7 @@ from dcap.infer.predictor import AskedMode, Predictor
 from dcap.infer.source import find_source
 from dcap.model.decoding import Decoding
 from dcap.records.checking import CheckedRecords, ImageRules, check_records
+from dcap.records.files.generated import is_generated
 from dcap.records.files.opening import open_source
 from dcap.records.record import Origin, Record
 from dcap.records.sixteen_bit import SixteenBit
@@ -133,7 +134,8 @@ def predict(options: PredictOptions) -> Outcome:
     made_with = {
         **source.fingerprint(),
         "revision": engine.revision,
-        "data": [[str(path), digest_file(path)] for path in options.data],
+        # Records that are made are known by their name.
+        "data": [[str(path), "" if is_generated(path) else digest_file(path)] for path in options.data],
         "max-new-tokens": options.decoding.max_new_tokens,
         **engine.made_with(),
         "mode": mode,

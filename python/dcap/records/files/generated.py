@@ -6,7 +6,7 @@ A source of records has a name in `RECORD_SOURCES`. Its options follow in the fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar, get_args, get_origin, get_type_hints
 from urllib.parse import unquote
@@ -44,19 +44,29 @@ def open_generated(name: str) -> RecordSource:
     """
     kind, _, query = name.removeprefix(PREFIX).partition("?")
     make = RECORD_SOURCES.get(kind)
-    options: dict[str, str] = {}
-    for item in filter(None, query.split("&")):
-        key, sign, value = map(unquote, item.partition("="))
-        if not sign:
-            raise ConfigError(f"{name}: option must be KEY=VALUE, not {show(item)}")
-        if key in options:
-            raise ConfigError(f"{name}: option {key} must be given once, not twice")
-        options[key] = value
     try:
+        options = options_of([unquote(item) for item in query.split("&") if item])
         with calling(f"source of records {name}"):
             return make(name, options)
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from None
+
+
+def options_of(items: Iterable[str]) -> dict[str, str]:
+    """Return options by name, from texts such as ``num=500``.
+
+    Raises:
+        ConfigError: A text has no ``=``, or an option is given twice.
+    """
+    options: dict[str, str] = {}
+    for item in items:
+        key, sign, value = item.partition("=")
+        if not sign:
+            raise ConfigError(f"option must be KEY=VALUE, not {show(item)}")
+        if key in options:
+            raise ConfigError(f"option {key} must be given once, not twice")
+        options[key] = value
+    return options
 
 
 def read_options(cls: type[C], given: Mapping[str, str], what: str) -> C:
