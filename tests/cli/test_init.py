@@ -73,7 +73,9 @@ def test_yolo_keeps_its_own_val(here: Path) -> None:
     assert [Path(record.image).name for record in open_records("mine-val.jsonl")] == ["val.png"]
 
 
-def test_records_with_val_are_taken_as_they_are(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_records_with_val_are_taken_as_they_are(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     val = resolve_data("builtin:photos/val.jsonl")
     assert main(["init", "--from", str(PHOTOS), "--val", str(val), "--out", "b.yaml"]) == 0
     assert sorted(path.name for path in here.iterdir()) == ["b.yaml"]
@@ -81,6 +83,9 @@ def test_records_with_val_are_taken_as_they_are(here: Path, capsys: pytest.Captu
     assert "look like one of train" not in capsys.readouterr().err
     assert main(["init", "--from", str(PHOTOS), "--val", str(PHOTOS), "--out", "c.yaml"]) == 0
     assert "of val look like one of train" in " ".join(capsys.readouterr().err.split())
+    monkeypatch.setattr("dcap.cli.init._MOST_COMPARED", 4)
+    assert main(["init", "--from", str(PHOTOS), "--val", str(val), "--out", "d.yaml"]) == 0
+    assert "too many to open" in " ".join(capsys.readouterr().err.split())
 
 
 def test_painted_scenes_are_named_or_written(here: Path) -> None:
@@ -138,6 +143,7 @@ def test_a_gpu_decides_about_the_model(here: Path, monkeypatch: pytest.MonkeyPat
         (["--out", "mine.json"], "--out must be a file that ends in .yaml"),
         (["--from", "absent"], "--from must be a file or folder that exists"),
         (["--seed", "-1"], "--seed must be at least 0"),
+        (["--val", "absent"], "--val must be a file or folder that exists"),
     ],
 )
 def test_wrong_options_are_named(

@@ -34,6 +34,8 @@ def test_the_fields_are_the_numbers() -> None:
         1_048_576,
         "drop_objects",
     )
+    assert run.data.on_bad_record == "error"
+    assert loaded(replace(CONFIG, skips_bad_records=True)).data.on_bad_record == "skip"
     assert (run.training.activation_checkpointing, run.training.eval_limit) == (True, 500)
 
 

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+_MOST_COMPARED = 20_000
+"""Images that are opened to compare train and val, which takes minutes."""
+
 EPILOG = """\
 examples:
   dcap init                                        annotations in the current folder
@@ -99,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     sources = find_sources(args.source)
     if args.val is not None:
-        sources = FoundSources(sources.train, find_sources(args.val).train)
+        sources = FoundSources(sources.train, find_sources(args.val, "--val").train)
     files = _Files.of(args.out, sources)
     check_outputs(outputs_given(*(("--out", path, False) for path in (args.out, *files.new))), files.inputs)
     with ExitStack() as undo:
@@ -197,11 +200,15 @@ def _first_config(args: argparse.Namespace, files: _Files, divided: bool) -> Fir
         max_pixels=max_pixels,
         machine=choose_machine(lengths, gpu_gib, args.model),
         seed=args.seed,
+        skips_bad_records=args.on_bad == "skip" and not files.new,
     )
 
 
 def _tell_look_alikes(train: CheckedRecords, val: CheckedRecords, workers: int) -> None:
     """Warn of images of val that look like one of train: scores over them say little."""
+    if len(train) + len(val) > _MOST_COMPARED:
+        log.info("dcap audit looks for images of val that look like one of train; here there are too many to open")
+        return
     records = [each[k] for each in (train, val) for k in range(len(each))]
     paths = [image_path(record) for record in records if record.embedded is None]
     if len(paths) < len(records):

@@ -55,7 +55,7 @@ class FoundSources(NamedTuple):
     """`None`: nothing is set apart for validation."""
 
 
-def find_sources(name: str) -> FoundSources:
+def find_sources(name: str, option: str = "--from") -> FoundSources:
     """Return what annotations a file or folder holds.
 
     ::
@@ -67,6 +67,10 @@ def find_sources(name: str) -> FoundSources:
         .jsonl, .parquet, .tar ...                     records
         builtin:NAME                                   bundled records, or records that are made
 
+    Args:
+        name: The file or folder.
+        option: What the user gave it as, for messages.
+
     Raises:
         ConfigError: There is no such path, nothing is recognised, or several things are.
     """
@@ -74,10 +78,10 @@ def find_sources(name: str) -> FoundSources:
     if name.startswith(PREFIX):
         return FoundSources(FoundSource("jsonl", path), None)
     if not path.exists():
-        raise ConfigError(f"--from must be a file or folder that exists, not {path}")
+        raise ConfigError(f"{option} must be a file or folder that exists, not {path}")
     found = list(_in_folder(path) if path.is_dir() else _of_file(path))
     if not found:
-        raise ConfigError(_nothing(path))
+        raise ConfigError(f"{option} {_nothing(path)}")
     formats = {each.format for each in found}
     if formats == {"jsonl", "coco"}:  # records that were made of it before, perhaps
         found = [each for each in found if each.format == "jsonl"]
@@ -89,7 +93,7 @@ def find_sources(name: str) -> FoundSources:
     if not train and len(val) == 1:
         return FoundSources(val[0], None)
     shown = ", ".join(str(each.path) for each in found[:_MOST_SHOWN]) + (", ..." if len(found) > _MOST_SHOWN else "")
-    raise ConfigError(f"--from must hold annotations once, and {path} holds {shown}. Name one of them.")
+    raise ConfigError(f"{option} must hold annotations once, and {path} holds {shown}. Name one of them.")
 
 
 def _of_file(path: Path) -> Iterator[FoundSource]:
@@ -181,7 +185,7 @@ def _head(path: Path) -> bytes:
 
 
 def _nothing(path: Path) -> str:
-    text = f"--from must be annotations of COCO, LVIS, Labelme, Pascal VOC or YOLO, or records, not {path}"
+    text = f"must be annotations of COCO, LVIS, Labelme, Pascal VOC or YOLO, or records, not {path}"
     if not path.is_dir():
         return f"{text}. dcap convert --help lists the formats."
     names: Sequence[Path] = _files(path)

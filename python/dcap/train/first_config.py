@@ -25,7 +25,7 @@ _AUGMENTATION = """
 augmentation:                     # moves pixels and shapes together; validation is never augmented
   bypass_prob: 0.3
   ops:
-    # - {name: hflip, prob: 0.5}  # where left and right may be exchanged, and no text is read
+    # - {name: hflip, prob: 0.5}  # where no text must be read; words such as left and right follow
     - name: random_crop
       prob: 0.3
       params: {scale: [0.6, 1.0], min_coverage: 0.3}
@@ -57,6 +57,8 @@ class FirstConfig:
     """Model, row and memory."""
     seed: int = 0
     """Seed of the run."""
+    skips_bad_records: bool = False
+    """Whether bad records are left out, and not an error."""
 
     @property
     def rows_per_epoch(self) -> float:
@@ -106,14 +108,14 @@ model:
 """
 
     def _data(self) -> str:
-        facts = self.facts
+        facts, skip = self.facts, "  on_bad_record: skip\n" if self.skips_bad_records else ""
         looked = "" if facts.num_looked_at == facts.num_records else f", of {facts.num_looked_at:,} that were drawn"
         counted = "as planned" if self.lengths.counted else "at most, by their bytes, since no tokenizer is installed"
         return f"""
 data:
   train: {_files(self.train)}
   val: {_files(self.val)}
-  # limit: 500                    # train on a part, to try; chosen by hash, so it stays the same part
+{skip}  # limit: 500                    # train on a part, to try; chosen by hash, so it stays the same part
   num_workers: {0 if self.machine.dtype == "float32" else 4}
   # Samples have {_range(self.lengths.tokens)} tokens, {counted}{looked}.
   # The longest gets {HEADROOM - 1:.0%} more, for augmentation. A row holds several samples.
