@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from accelerate import PartialState
 
 from dcap.core.config import build
 from dcap.core.errors import ConfigError, MissingPackageError, PluginError
@@ -50,6 +51,12 @@ class FakeWandb(ModuleType):
 
     def finish(self) -> None:
         self.finished += 1
+
+
+@pytest.fixture(autouse=True)
+def _state_of_a_run() -> None:
+    """Accelerate's trackers log through the state that each run has."""
+    PartialState(cpu=True)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from accelerate import PartialState
 from rich.console import Console
 
 from dcap.core.errors import TrainingError
@@ -18,6 +19,12 @@ from dcap.train.state import RunState
 from dcap.train.step import StepResult, Totals
 from dcap.train.tracking import Tracker, keep_until
 from support.training_runs import files_of_at_most
+
+
+@pytest.fixture(autouse=True)
+def _state_of_a_run() -> None:
+    """Accelerate's trackers log through the state that each run has."""
+    PartialState(cpu=True)
 
 
 def result(loss: float = 2.5, seconds: float = 0.5, tokens: int = 100) -> StepResult:
