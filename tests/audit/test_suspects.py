@@ -41,7 +41,7 @@ def suspects(dataset: DenseCaptionDataset, tmp_path: Path) -> Suspects:
     wrong: dict[int, dict[int, tuple[float, float]]] = {0: {7: (9.0, 0.2)}, 1: {2: (0.1, 8.0)}}
     path = tmp_path / "epoch"
     path.write_bytes(b"".join(a_loss(dataset, i, wrong.get(i, {})).to_line() for i in range(len(dataset))))
-    return find_suspects(dataset, [(4, path)], 2)
+    return find_suspects(dataset, [(4, path)], 2, "run/config.yaml")
 
 
 def test_the_wrong_ones_come_first_with_file_and_line(
@@ -72,10 +72,11 @@ def test_each_record_is_drawn_once_with_its_suspects(dataset: DenseCaptionDatase
     tile = suspect_tile(dataset, shown[0], 240)
     assert tile.title == "r.jsonl:1"
     assert "7 thing 6: caption 2.25 (98.8%), coordinate 0.05 (1.2%)" in tile.notes
-    entry = suspect_entry(dataset, shown[0])
+    entry = suspect_entry(dataset, shown[0], suspects.replay)
     assert entry.panels[0].captions == ["thing 6"]
     assert len(entry.panels[1].captions) == 20
-    assert "--epoch 4 --index 0 --draw 0" in entry.panels[0].notes[-1]
+    command = "dcap replay --config run/config.yaml --epoch 4 --index 0 --draw 0 --out replay"
+    assert entry.panels[0].notes[-1] == f"as the model saw it: {command}"
     assert "thing 6" in samples_page("suspects", "", [entry])
 
 
@@ -98,7 +99,7 @@ def test_a_mended_record_is_shown_as_it_is_now(tmp_path: Path, dataset: DenseCap
     (tmp_path / "epoch").write_bytes(loss.to_line())
     with_first_record(tmp_path, lambda lines: [{**lines[0], "objects": lines[0]["objects"][:3]}, *lines[1:]])
     again = DenseCaptionDataset(dataset.data, "train", None)
-    (found,) = find_suspects(again, [(0, tmp_path / "epoch")], 1).objects
+    (found,) = find_suspects(again, [(0, tmp_path / "epoch")], 1, "config.yaml").objects
     assert found.desc == "(no longer in the record)"
     assert suspect_tile(again, [found], 240).image.shape == (160, 240, 3)
 
@@ -111,13 +112,13 @@ def test_records_that_moved_are_refused(tmp_path: Path, dataset: DenseCaptionDat
     for loss, message in ((losses[1], "record 1 of train must be r.jsonl:2"), (losses[-1], "and is missing")):
         (tmp_path / "epoch").write_bytes(loss.to_line())
         with pytest.raises(RecordError, match=message):
-            find_suspects(again, [(0, tmp_path / "epoch")], 1)
+            find_suspects(again, [(0, tmp_path / "epoch")], 1, "config.yaml")
 
 
 def test_a_summary_has_no_object(tmp_path: Path, dataset: DenseCaptionDataset) -> None:
     loss = SampleLoss(1, 0, 0, "r.jsonl:1", GOOD, TokenLoss(0, 0.0), GOOD, ())
     (tmp_path / "epoch").write_bytes(loss.to_line())
-    found = find_suspects(dataset, [(0, tmp_path / "epoch")], 5)
+    found = find_suspects(dataset, [(0, tmp_path / "epoch")], 5, "config.yaml")
     (grid,) = found.grids()
     assert grid.rows == (("r.jsonl:1", "a.png", "0.10 (50.0%)", "-", "0.10 (50.0%)"),)
-    assert len(suspect_entry(dataset, found.pictures()[0]).panels[0].captions) == 20
+    assert len(suspect_entry(dataset, found.pictures()[0], found.replay).panels[0].captions) == 20

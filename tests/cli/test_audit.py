@@ -10,7 +10,7 @@ import pytest
 from dcap.cli.__main__ import main
 from dcap.core.config import build, dump_yaml
 from dcap.data.dataset import DenseCaptionDataset
-from dcap.data.sample_losses import ObjectLoss, SampleLoss, TokenLoss, epoch_file, losses_folder
+from dcap.data.sample_losses import ObjectLoss, SampleLoss, TokenLoss, epoch_file, losses_folder, validation_file
 from dcap.train.config import RunConfig
 
 PHOTOS = "builtin:photos/train.jsonl"
@@ -121,6 +121,20 @@ def test_losses_as_json(run_folder: Path, capsys: pytest.CaptureFixture[str]) ->
     assert report["split"] == "train"
     assert report["samples"][0]["line"] == report["num_samples"]
     assert report["samples"][0]["file"].endswith("train.jsonl")
+
+
+def test_losses_of_a_validation_that_took_a_part_of_the_records(
+    run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = {"data": {"train": PHOTOS, "val": PHOTOS}, "training": {"output_dir": str(run_folder), "eval_limit": 2}}
+    tree = {"model": {"name_or_path": "builtin:tiny"}, **config}
+    (run_folder / "config.yaml").write_text(dump_yaml(build(RunConfig, tree)))
+    dataset = DenseCaptionDataset(config["data"], "val", None, limit=2)
+    losses = TokenLoss(4, 1.0)
+    lines = [SampleLoss(1, i, 0, dataset.records[i].name, losses, losses, losses, ()).to_line() for i in range(2)]
+    validation_file(run_folder).write_bytes(b"".join(lines))
+    assert main(["audit", "--losses", str(run_folder), "--split", "val"]) == 0
+    assert "samples with the highest loss, of 2 of the last validation" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_run_without_losses_of_validation(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,9 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from dcap.cli.__main__ import main
 from dcap.core.config import read_yaml
@@ -123,6 +125,21 @@ def test_a_failure_leaves_nothing_behind(here: Path, capsys: pytest.CaptureFixtu
     assert main(["init"]) == 2
     assert "at least 2 images that look different" in capsys.readouterr().err
     assert sorted(path.name for path in here.iterdir()) == ["a.png", "in.json"]
+
+
+def test_bad_records_are_left_out_here_and_in_training(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b", "c"):
+        Image.fromarray(np.random.default_rng(ord(name)).integers(0, 256, (6, 8, 3), np.uint8)).save(f"{name}.png")
+    lines = [{"images": [f"{name}.png"], "width": 8, "height": 6, "objects": []} for name in "abc"]
+    Path("train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines[:2]) + "{broken\n")
+    Path("val.jsonl").write_text(json.dumps(lines[2]) + "\n")
+    cut = Path("c.png")
+    cut.write_bytes(cut.read_bytes()[:90])  # the header is whole
+    argv = ["init", "--from", "train.jsonl", "--val", "val.jsonl"]
+    assert main(argv) == 2
+    assert main([*argv, "--on-bad", "skip"]) == 0
+    assert loaded().data.on_bad_record == "skip"
+    assert "that was not looked for, as" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_gpu_decides_about_the_model(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
+from scipy.sparse.csgraph import connected_components
 
 import dcap
 from dcap.core.errors import ImageError
@@ -95,18 +96,25 @@ def test_groups_do_not_depend_on_the_order() -> None:
     assert len(np.unique(again)) == 300
 
 
-def test_the_search_finds_what_comparing_all_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_search_finds_what_comparing_all_finds() -> None:
     rng = np.random.default_rng(6)
-    # Few bits are set, so that many images begin alike.
-    bits = np.uint64(1) << rng.integers(0, 64, 400, dtype=np.uint64) | np.uint64(1) << rng.integers(
-        0, 64, 400, dtype=np.uint64
-    )
-    colors = np.repeat(rng.integers(0, 9, (400, 1), dtype=np.uint8) * np.uint8(31), 192, axis=1)
-    looks = Looks(bits, colors)
-    monkeypatch.setattr(module, "_WINDOW", 400)
-    every = np.abs(colors[:, None, 0].astype(int) - colors[None, :, 0]) <= module.MOST_COLOR
-    assert every.any()
-    assert find_look_alikes(looks).tolist() == [0] * 400  # two set bits each differ in four at most
+    # All images share their first byte, so each is compared with hundreds; some are a few bits from another one.
+    bits = rng.integers(0, 2**56, 900, dtype=np.uint64)
+    for i in range(600, 900):
+        places = rng.permutation(56)[: rng.integers(1, 12)].astype(np.uint64)
+        bits[i] = np.bitwise_xor.reduce(np.uint64(1) << places, initial=bits[i - 600])
+    colors = np.repeat(rng.integers(0, 4, (900, 1), dtype=np.uint8) * np.uint8(30), 192, axis=1)
+    found = find_look_alikes(Looks(bits, colors))
+    differ = np.bitwise_count(bits[:, None] ^ bits)
+    alike = (differ <= module.MOST_BITS) & (np.abs(colors[:, None, 0].astype(int) - colors[:, 0]) <= module.MOST_COLOR)
+    _, wanted = connected_components(alike, directed=False)
+    assert 620 < wanted.max() < 880
+    assert (found[:, None] == found).tolist() == (wanted[:, None] == wanted).tolist()
+
+
+def test_bits_that_differ_in_each_byte_are_another_picture() -> None:
+    bits = np.array([0x5555_5555_5555_5555, 0x5454_5454_5454_5454], np.uint64)
+    assert find_look_alikes(Looks(bits, np.zeros((2, 192), np.uint8))).tolist() == [0, 1]
 
 
 def test_no_images_have_no_groups() -> None:

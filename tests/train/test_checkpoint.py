@@ -16,6 +16,7 @@ from dcap.core.errors import CheckpointError
 from dcap.core.files import point_at
 from dcap.core.manifest import STATE_MARKER
 from dcap.data.config import resolve_profile
+from dcap.data.sample_losses import epoch_file, losses_folder
 from dcap.train import resume
 from dcap.train.checkpoint import Checkpoints, delete_surplus, set_aside
 from dcap.train.config import RunConfig
@@ -223,11 +224,14 @@ def test_none_moves_an_earlier_run_aside(checkpoints: Checkpoints) -> None:
     output = checkpoints.output
     checkpoints.save(state(2), best=True)
     (output / "metrics.jsonl").write_text('{"step": 2}\n')
+    losses_folder(output).mkdir()
+    epoch_file(output, 0).write_text("{}")
     assert restored(resumed(checkpoints, resume="none")) == RunState()
     assert not (output / "checkpoints").exists()
     assert not (output / "best").is_symlink()
     aside = output / "previous-001"
     assert (aside / "metrics.jsonl").is_file()
+    assert epoch_file(aside, 0).read_text() == "{}"
     assert (aside / "best" / "adapter").is_dir(), "the link moved along"
     assert newest_checkpoint(aside) == aside / "checkpoints" / "step-000002"
     checkpoints.save(state(1))

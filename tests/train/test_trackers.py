@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from accelerate import PartialState
 
 from dcap.core.config import build
 from dcap.core.errors import ConfigError, MissingPackageError, PluginError
+from dcap.train import trackers as module
 from dcap.train.config import RunConfig
 from dcap.train.loop import train
 from dcap.train.trackers import Trackers, check_packages
@@ -61,9 +62,10 @@ def _state_of_a_run() -> None:
 
 @pytest.fixture
 def wandb(monkeypatch: pytest.MonkeyPatch) -> FakeWandb:
+    PartialState(cpu=True)  # what a run has made before
     package = FakeWandb()
     monkeypatch.setitem(sys.modules, "wandb", package)
-    monkeypatch.setattr("dcap.train.trackers.find_spec", lambda name: name)
+    monkeypatch.setattr("dcap.train.trackers.find_spec", lambda name: SimpleNamespace(origin=f"{name}/__init__.py"))
     return package
 
 
@@ -127,6 +129,26 @@ def test_a_tracker_that_does_not_start_is_named(
     monkeypatch.setattr(wandb, "init", lambda **_: {}["WANDB_API_KEY"])
     with pytest.raises(PluginError, match=r"^training\.trackers: wandb must not fail, and raised KeyError"):
         Trackers(config_of(tmp_path, "wandb"), 0)
+
+
+def test_trackers_that_started_are_finished_when_another_one_does_not_start(
+    tmp_path: Path, wandb: FakeWandb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(name: str, *_: object) -> object:
+        return started(name, *_) if name == "wandb" else {}[name]
+
+    started = module._started
+    monkeypatch.setattr(module, "_started", refuse)
+    with pytest.raises(PluginError, match="mlflow"):
+        Trackers(config_of(tmp_path, "wandb", "mlflow"), 0)
+    assert wandb.finished == 1
+
+
+def test_a_folder_of_that_name_is_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "swanlab").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(MissingPackageError, match="swanlab must be installed"):
+        check_packages(["swanlab"])
 
 
 def test_a_missing_package_is_named_with_its_install_command() -> None:

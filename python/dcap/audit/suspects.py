@@ -7,6 +7,7 @@ how high a loss is.
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from dcap.audit.loss_table import OBJECT_KINDS, SAMPLE_KINDS, Losses, LossTable, read_loss_table
 from dcap.audit.preview import PAGE_SIDE
 from dcap.core.errors import RecordError
+from dcap.data.config import Split
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.records.record import Record
 from dcap.view.draw import draw_shapes, scaled_to, shorten
@@ -92,7 +94,9 @@ class Suspects:
         objects: Objects.
         num_samples: Number of samples that have a loss.
         num_objects: Number of objects that have one.
-        epochs: The epochs that the losses are of.
+        epochs: The epochs that the losses are of; 0 for a validation.
+        split: The samples' split.
+        config: The run's config, for commands.
     """
 
     samples: tuple[Suspect, ...]
@@ -100,6 +104,14 @@ class Suspects:
     num_samples: int
     num_objects: int
     epochs: tuple[int, ...]
+    split: Split
+    config: str
+
+    @property
+    def replay(self) -> str:
+        """Begin of the command that shows a sample as the model saw it."""
+        split = " --split val" if self.split == "val" else ""
+        return f"dcap replay --config {shlex.quote(self.config)}{split}"
 
     def pictures(self) -> list[list[Suspect]]:
         """Return the suspects of each record in the order of its worst; objects come before samples."""
@@ -124,18 +136,20 @@ class Suspects:
         """Return the table of objects, and that of samples."""
         epochs = ", ".join(map(str, self.epochs))
         of = f"of epoch {epochs}" if len(self.epochs) == 1 else f"of epochs {epochs}"
+        of = "of the last validation" if self.split == "val" else of
         objects = _grid(f"objects with the highest loss, of {self.num_objects} {of}", self.objects, OBJECT_KINDS)
         samples = _grid(f"samples with the highest loss, of {self.num_samples} {of}", self.samples, SAMPLE_KINDS)
         return [objects, samples] if self.objects else [samples]
 
 
-def find_suspects(dataset: DenseCaptionDataset, files: Sequence[tuple[int, Path]], count: int) -> Suspects:
+def find_suspects(dataset: DenseCaptionDataset, files: Sequence[tuple[int, Path]], count: int, config: str) -> Suspects:
     """Return the samples and the objects with the highest loss.
 
     Args:
         dataset: The samples of the run. It needs no tokenizer.
         files: Epoch and file of the losses, oldest first.
         count: How many of each.
+        config: The run's config, for commands.
 
     Raises:
         RecordError: A file of losses is damaged, or the records are not those that the run trained on.
@@ -150,6 +164,8 @@ def find_suspects(dataset: DenseCaptionDataset, files: Sequence[tuple[int, Path]
         num_samples=len(table.index),
         num_objects=len(table.number),
         epochs=tuple(np.unique(table.epoch).tolist()),
+        split=dataset.split,
+        config=config,
     )
 
 
@@ -221,12 +237,13 @@ def suspect_tile(dataset: DenseCaptionDataset, suspects: Sequence[Suspect], side
     return Tile(drawn, record.name, (record.image, *(suspect.describe() for suspect in suspects)))
 
 
-def suspect_entry(dataset: DenseCaptionDataset, suspects: Sequence[Suspect]) -> Entry:
+def suspect_entry(dataset: DenseCaptionDataset, suspects: Sequence[Suspect], command: str) -> Entry:
     """Return a record as one entry of the page: its suspects, and beside them the record as annotated.
 
     Args:
         dataset: As of `find_suspects`.
         suspects: Of one record.
+        command: Begin of the command that shows a sample as it was trained on, as `Suspects.replay`.
 
     Raises:
         ImageError: As `suspect_tile`.
@@ -236,13 +253,13 @@ def suspect_entry(dataset: DenseCaptionDataset, suspects: Sequence[Suspect]) -> 
     image, shapes = scaled_to(dataset.image(record), record.shapes, PAGE_SIDE)
     numbers = _numbers(suspects)
     first = suspects[0]
-    replay = f"--epoch {first.epoch} --index {first.index} --draw {first.draw}"
+    replay = f"{command} --epoch {first.epoch} --index {first.index} --draw {first.draw} --out replay"
     worst = Panel(
         title="high loss",
         image=image,
         shapes=shapes.take(np.array(numbers, np.int64) - 1),
         captions=[record.captions[number - 1] for number in numbers],
-        notes=(*(suspect.describe() for suspect in suspects), f"as trained: dcap replay {replay}"),
+        notes=(*(suspect.describe() for suspect in suspects), f"as the model saw it: {replay}"),
         numbers=numbers,
     )
     whole = Panel("as annotated", image, shapes, record.captions, text=record.summary or "")

@@ -165,8 +165,10 @@ def _suspects(args: argparse.Namespace, sources: Sequence[str], changes: Sequenc
     from dcap.data.dataset import DenseCaptionDataset
     from dcap.view.tables import print_grid
 
-    dataset = DenseCaptionDataset(config.data, split, None, augmentation=config.augmentation, seed=config.seed)
-    suspects = find_suspects(dataset, files, worst)
+    dataset = DenseCaptionDataset(
+        config.data, split, None, augmentation=config.augmentation, seed=config.seed, limit=config.limit_of(split)
+    )
+    suspects = find_suspects(dataset, files, worst, str(args.losses / "config.yaml"))
     if args.json:
         print_json({"run": str(args.losses), "split": split, **suspects.to_dict()})
     else:
@@ -206,7 +208,7 @@ def _write_suspects(folder: Path, dataset: DenseCaptionDataset, suspects: Suspec
     shown = suspects.pictures()
     sheet = contact_sheet([suspect_tile(dataset, each, SIDE) for each in shown], 4, SIDE)
     write_png(folder / SHEET, sheet)
-    entries = [suspect_entry(dataset, each) for each in progress(shown, "Page")]
+    entries = [suspect_entry(dataset, each, suspects.replay) for each in progress(shown, "Page")]
     write_whole(folder / PAGE, samples_page(title, RANK_NOTE, entries))
     log.info("%s and %s beside it: %s", folder / SHEET, PAGE, counted(len(shown), "record"))
 

@@ -253,11 +253,11 @@ def _evaluate(args: argparse.Namespace, options: ScoreOptions, pruning: Pruning,
         grids.append(worst_grid(evaluation, args.worst))
     tree = evaluation_tree(evaluation, ap) if args.json else {}
     curves = sweep_curves(evaluation.counts)
-    _show(args, f"dcap evaluate {args.pred}", grids, tree, curves)
     if args.curves and not curves:
         raise ConfigError(
             "--curves must be given where each prediction has a score, and some have none. Predict with --scores"
         )
+    _show(args, f"dcap evaluate {args.pred}", grids, tree, curves)
     if args.curves:
         write_png(args.curves, curves_sheet(curves))
         log.info("the curves are drawn in %s", args.curves)

@@ -18,14 +18,14 @@ from dcap.convert.conversion import ConvertOptions, convert
 from dcap.convert.conversion_report import ConversionReport
 from dcap.convert.division import Division
 from dcap.convert.found_source import FoundSource, FoundSources, find_sources
-from dcap.core.errors import ConfigError, RecordError
+from dcap.core.errors import ConfigError, ImageError, RecordError
 from dcap.core.log import get_logger, output_console
 from dcap.core.outputs import check_outputs, outputs_given
 from dcap.core.words import counted, printable
 from dcap.records.checking import CheckedRecords, ImageRules, check_records
 from dcap.records.files.generated import is_generated
 from dcap.records.files.opening import expand_sources
-from dcap.records.look_alikes import Looks, find_look_alikes, look_at_all
+from dcap.records.look_alikes import find_look_alikes, look_at_all
 from dcap.records.record import image_path
 from dcap.records.subset import limited
 
@@ -189,7 +189,7 @@ def _first_config(args: argparse.Namespace, files: _Files, divided: bool) -> Fir
     facts = Facts.of([part[k] for k in range(len(part))], len(train))
     gpu_gib = args.gpu_memory or _gpu_memory()
     max_pixels = max_pixels_for(facts, gpu_gib is not None)
-    lengths = plan_lengths([str(files.train)], max_pixels)
+    lengths = plan_lengths([str(files.train)], max_pixels, on_bad=args.on_bad)
     return FirstConfig(
         name=args.out.stem,
         train=(_shown(files.train),),
@@ -209,11 +209,16 @@ def _tell_look_alikes(train: CheckedRecords, val: CheckedRecords, workers: int) 
     if len(train) + len(val) > _MOST_COMPARED:
         log.info("dcap audit looks for images of val that look like one of train; here there are too many to open")
         return
+    log.info("comparing the images of val with those of train")
     records = [each[k] for each in (train, val) for k in range(len(each))]
     paths = [image_path(record) for record in records if record.embedded is None]
     if len(paths) < len(records):
         return
-    found = find_look_alikes(Looks.concatenate([look_at_all(paths, workers)]))
+    try:
+        found = find_look_alikes(look_at_all(paths, workers))
+    except ImageError as error:
+        log.warning("val may hold images that look like one of train; that was not looked for, as %s", error)
+        return
     both = [k for k in range(len(train), len(records)) if found[k] < len(train)]
     if both:
         first, other = records[both[0]], records[found[both[0]]]

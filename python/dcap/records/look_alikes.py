@@ -2,7 +2,7 @@
 
 ::
 
-    image    8 x 8 bits: is a place brighter than the one left of it?    at most 8 differ
+    image    8 x 8 bits: is a place brighter than the one left of it?    at most 7 differ
              8 x 8 colours                                              none differs by more than 32 of 255
 
 A copy in another size, format or quality looks alike; so does one that is a little brighter or cut by a hundredth. Two
@@ -29,15 +29,17 @@ from dcap.geometry.canvas import MAX_PIXELS
 from dcap.records.embedded_image import ImageSource
 from dcap.records.images import decode_image, read_header
 
-MOST_BITS = 8
-"""Most bits that differ between images which look alike, of 64."""
+MOST_BITS = 7
+"""Most bits that differ between images which look alike, of 64: one of their 8 bytes is then the same."""
 MOST_COLOR = 32
 """Most that one of 8 x 8 colours differs between them, of 255."""
 
 _LEAST_SIDE = 128
 """A JPEG is decoded smaller, but not below this."""
 _WINDOW = 256
-"""Images that each image is compared with, in each of 8 orders."""
+"""Images at least that each image is compared with, in each of 8 orders."""
+_COMPARISONS = 1 << 28
+"""Comparisons that are made in each order, if fewer are enough for all pairs none is left out."""
 _RUN = 16
 _ONES = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
 
@@ -107,8 +109,8 @@ def _look_at_run(max_pixels: int, sources: Sequence[Path]) -> Looks:
 def find_look_alikes(looks: Looks) -> npt.NDArray[np.int64]:
     """Return the first image of the group that each image is of, int64 (N,); an image that is alone is its own group.
 
-    What looks like a look-alike is of the same group. Up to 65 000 images, no pair is missed; with more, one may be
-    whose bits begin alike with those of hundreds of others.
+    What looks like a look-alike is of the same group. Up to 16 000 images, no pair is missed. With more, a pair may be
+    missed if a byte of its bits is also that of thousands of other images; with a million, of hundreds.
     """
     if not len(looks):
         return np.empty(0, np.int64)
@@ -134,7 +136,8 @@ def _alike(looks: Looks, turn: int) -> npt.NDArray[np.int64]:
     order = np.argsort(turned, kind="stable")
     heads, bits = turned[order] >> np.uint64(56), looks.bits[order]
     found = [np.empty((2, 0), np.int64)]
-    for step in range(1, min(_WINDOW, len(order))):
+    window = max(_WINDOW, _COMPARISONS // len(order))
+    for step in range(1, min(window, len(order))):
         same = np.flatnonzero(heads[step:] == heads[:-step])
         if not len(same):
             break

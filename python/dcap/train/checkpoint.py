@@ -211,7 +211,7 @@ def delete_surplus(output: Path, limit: int) -> None:
 def set_aside(output: Path) -> None:
     """Move the files of an earlier run in `output` into ``previous-001``, so that they are neither lost nor resumed."""
     names = (
-        "checkpoints", "best", "final", "metrics.jsonl", "tensorboard", "wandb", "swanlab", "config.yaml",
+        "checkpoints", "best", "final", "metrics.jsonl", "losses", "tensorboard", "wandb", "swanlab", "config.yaml",
         "environment.json", BAD_RECORDS_FILE,
     )  # fmt: skip
     left = [output / name for name in names if (output / name).exists() or (output / name).is_symlink()]

@@ -134,7 +134,9 @@ def max_pixels_for(facts: Facts, has_gpu: bool) -> int:
     return int(min(most, max(LEAST_PIXELS, math.ceil(wanted / 1024) * 1024)))
 
 
-def plan_lengths(train: Sequence[str], max_pixels: int, model: str = BUILTIN_TINY, root: str | None = None) -> Lengths:
+def plan_lengths(
+    train: Sequence[str], max_pixels: int, model: str = BUILTIN_TINY, root: str | None = None, on_bad: str = "error"
+) -> Lengths:
     """Return the lengths of training samples without augmentation, of a part of many.
 
     Args:
@@ -142,6 +144,7 @@ def plan_lengths(train: Sequence[str], max_pixels: int, model: str = BUILTIN_TIN
         max_pixels: Size of images that the model sees.
         model: Whose tokenizer counts; `BUILTIN_TINY` has the vocabulary of all Qwen3-VL models.
         root: As ``data.root``.
+        on_bad: As ``data.on_bad_record``.
 
     Raises:
         RecordError: A record cannot be planned.
@@ -149,7 +152,7 @@ def plan_lengths(train: Sequence[str], max_pixels: int, model: str = BUILTIN_TIN
     answer = {"max_pixels": max_pixels, "min_pixels": min(LEAST_PIXELS, max_pixels)}
     tree = {
         "train": list(train), "root": root, "limit": MOST_RECORDS, "check_images": False, "answer": answer,
-        "global_max_length": 1 << 30, "num_workers": 0,
+        "global_max_length": 1 << 30, "num_workers": 0, "on_bad_record": on_bad,
     }  # fmt: skip
     tokenizer = _tokenizer(model)
     dataset = DenseCaptionDataset(tree, "train", tokenizer)

@@ -34,7 +34,8 @@ def check_packages(names: Sequence[TrackerName]) -> None:
         MissingPackageError: One is not.
     """
     for name in names:
-        if find_spec(name) is None:
+        found = find_spec(name)
+        if found is None or found.origin is None:  # a folder of that name, such as the runs of wandb, is no package
             raise MissingPackageError(
                 f"training.trackers: {name} must be installed to be used, and is not. Run: pip install {name}"
             )
@@ -53,9 +54,13 @@ class Trackers:
 
     def __init__(self, config: RunConfig, step: int) -> None:
         self._live: dict[str, GeneralTracker] = {}
-        for name in config.training.trackers:
-            with calling(f"training.trackers: {name}"):
-                self._live[name] = _started(name, config, step)
+        try:
+            for name in config.training.trackers:
+                with calling(f"training.trackers: {name}"):
+                    self._live[name] = _started(name, config, step)
+        except PluginError:
+            self.close()
+            raise
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         """Hand over metrics. A name without a group gets the group ``train``."""
