@@ -222,7 +222,7 @@ def test_a_validation_record_that_does_not_fit_is_found_at_the_start(
     record = json.loads(photo_file.read_text().splitlines()[0])
     record["objects"] *= 9
     (tmp_path / "long.jsonl").write_text(json.dumps(record))
-    with ExitStack() as closing, pytest.raises(DcapError, match=r"long.jsonl:1: sample must have at most 80 tokens"):
+    with ExitStack() as closing, pytest.raises(DcapError, match=r"long.jsonl:1: sample must have at most 128 tokens"):
         prepare(run_config(data={"val": str(tmp_path / "long.jsonl")}), closing)
 
 
