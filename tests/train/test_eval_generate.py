@@ -33,7 +33,9 @@ RULES = EpochRules(1, 1)
 
 def dataset(file: Path, **data: Any) -> DenseCaptionDataset:
     answer = AnswerProfile(min_pixels=4096, max_pixels=8192)
-    return DenseCaptionDataset(DataConfig(train=str(file), val=str(file), answer=answer, **data), "val")
+    return DenseCaptionDataset(
+        DataConfig(train=str(file), val=str(file), answer=answer, **data), "val", "builtin:micro"
+    )
 
 
 def many(file: Path, folder: Path, count: int, summaries: Sequence[int] = ()) -> Path:

@@ -33,7 +33,7 @@ from dcap.train.loss import LossOutput, model_inputs
 from dcap.train.loss_log import STEPS_BUFFERED, LossLog, sample_losses
 from dcap.train.state import RunState
 from dcap.train.step import Learner, optimizer_step
-from support.batches import fake_sample, packed, padded
+from support.batches import PAD, fake_sample, packed, padded
 from support.dataset_cases import make_dataset
 from support.training_runs import files_of_at_most
 
@@ -103,15 +103,15 @@ def test_what_no_data_set_made_has_no_line() -> None:
 
 
 @pytest.fixture(scope="module")
-def samples(tiny_folder: Path) -> list[Sample]:
+def samples(micro_folder: Path) -> list[Sample]:
     """Three samples of photos: two as lists of objects, one as a summary."""
     answer = {"min_pixels": 4096, "max_pixels": 8192}
-    dense = make_dataset(tiny_folder, {"ops": [{"name": "hflip", "prob": 0.5}]}, answer=answer)
-    summary = make_dataset(tiny_folder, answer=answer, mode="summary")
+    dense = make_dataset(micro_folder, {"ops": [{"name": "hflip", "prob": 0.5}]}, answer=answer)
+    summary = make_dataset(micro_folder, answer=answer, mode="summary")
     return [dense[0], summary[1], dense[1]]
 
 
-@pytest.mark.parametrize("collator", [PackingCollator(), PaddingCollator()])
+@pytest.mark.parametrize("collator", [PackingCollator(), PaddingCollator(pad_id=PAD)])
 def test_samples_in_a_row_have_the_losses_that_each_has_alone(
     make_learner: Callable[..., Learner],
     samples: list[Sample],
@@ -152,8 +152,8 @@ def test_weighted_sums_of_samples_are_the_loss_of_the_step(make_learner: Callabl
     assert total / result.totals.weight == pytest.approx(result.loss, rel=1e-5)
 
 
-def test_objects_of_a_sample_are_where_its_text_has_them(samples: list[Sample], tiny_folder: Path) -> None:
-    decode = make_dataset(tiny_folder).planners[0].encoder.tokenizer.backend_tokenizer.decode
+def test_objects_of_a_sample_are_where_its_text_has_them(samples: list[Sample], micro_folder: Path) -> None:
+    decode = make_dataset(micro_folder).planners[0].encoder.tokenizer.backend_tokenizer.decode
     sample = samples[0]
     answer = sample.labels[sample.labels != IGNORE_INDEX]
     bounds = sample.objects.bounds.tolist()
