@@ -70,7 +70,7 @@ def test_each_record_is_drawn_once_with_its_suspects(dataset: DenseCaptionDatase
     assert [each[0].index for each in shown[:2]] == [0, 1]
     assert len({each[0].index for each in shown}) == len(shown)
     tile = suspect_tile(dataset, shown[0], 240)
-    assert tile.title == "r.jsonl:1"
+    assert (tile.title, tile.notes[0]) == ("line 1  a.png", "r.jsonl:1")
     assert "7 thing 6: caption 2.25 (98.8%), coordinate 0.05 (1.2%)" in tile.notes
     entry = suspect_entry(dataset, shown[0], suspects.replay)
     assert entry.panels[0].captions == ["thing 6"]

@@ -150,7 +150,7 @@ def test_a_model_predicts_first_and_goes_on_where_it_stopped(
     (tmp_path / "pred.jsonl").unlink()
     play = Play(text_answer('{"object_1": {"bbox_2d": [100, 200, 400, 800], "desc": "cup"}}'), generator.tokenizer)
     with serving(play) as url:
-        command = ["evaluate", *files, "--model", "builtin:tiny", "--engine", f"openai:{url}"]
+        command = ["evaluate", *files, "--model", "builtin:micro", "--engine", f"openai:{url}"]
         assert main([*command, "--json", str(tmp_path / "scores.json")]) == 0
         asked = len(play.asked)
         assert main(command) == 0

@@ -44,6 +44,7 @@ def test_a_cut_last_line_is_left_out_and_another_damaged_one_is_named(tmp_path: 
     path = tmp_path / "some.jsonl"
     path.write_bytes(a_loss(1).to_line() + a_loss(2).to_line()[:-5])
     assert [loss.step for loss in read_losses(path)] == [1]
+    assert list(read_losses(tmp_path / "deleted meanwhile.jsonl")) == []
     path.write_bytes(a_loss(1).to_line() + b'{"step":2}\n' + a_loss(3).to_line())
     with pytest.raises(RecordError, match=r"some\.jsonl:2: line must be the loss of a sample"):
         list(read_losses(path))

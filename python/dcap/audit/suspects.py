@@ -234,7 +234,9 @@ def suspect_tile(dataset: DenseCaptionDataset, suspects: Sequence[Suspect], side
     numbers = _numbers(suspects)
     captions = [record.captions[number - 1] for number in numbers]
     drawn = draw_shapes(image, shapes.take(np.array(numbers, np.int64) - 1), captions, numbers=numbers)
-    return Tile(drawn, record.name, (record.image, *(suspect.describe() for suspect in suspects)))
+    # A title is one line, which a long name would fill, and the number of the line is behind it.
+    title = f"line {record.origin.line}  {record.image}"
+    return Tile(drawn, title, (record.name, *(suspect.describe() for suspect in suspects)))
 
 
 def suspect_entry(dataset: DenseCaptionDataset, suspects: Sequence[Suspect], command: str) -> Entry:

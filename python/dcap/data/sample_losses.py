@@ -104,12 +104,19 @@ def epoch_files(run: Path) -> dict[int, Path]:
 
 
 def read_losses(path: Path) -> Iterator[SampleLoss]:
-    """Yield the losses of a file. A last line that is cut, of a run that writes or was killed, is left out.
+    """Yield the losses of a file.
+
+    A last line that is cut, of a run that writes or was killed, is left out. A file that is gone has none: a run that
+    goes on deletes those of old epochs.
 
     Raises:
         RecordError: Another line is damaged.
     """
-    with path.open("rb") as file:
+    try:
+        lines = path.open("rb")
+    except FileNotFoundError:
+        return
+    with lines as file:
         for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
                 return

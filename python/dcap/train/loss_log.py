@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from accelerate.utils import gather_object
 
 from dcap.core.files import write_whole, writing
@@ -161,7 +160,7 @@ def sample_losses(batch: Batch, output: LossOutput, step: int) -> list[SampleLos
     supervised = batch["labels"][:, 1:] != IGNORE_INDEX
     of_token = sample_of_token(batch)[:, 1:][supervised].numpy()
     kinds = batch["token_kinds"][:, 1:][supervised].numpy().astype(np.int64)
-    losses = output.token_loss.to("cpu", torch.float64).numpy()
+    losses = output.token_loss.cpu().double().numpy()
     infos = batch["samples"]
     of_sample = _by_kind(len(TokenKind) * of_token + kinds, losses, len(infos), SUPERVISED_KINDS)
     # An interval for each object, and for each sample one from the end of its objects to those of the next.
