@@ -66,6 +66,17 @@ def test_what_dcap_makes_passes(make: Make, mode: str, answer_format: str) -> No
     assert [(check.__name__, check(sample)) for check in SAMPLE_CHECKS] == [(c.__name__, []) for c in SAMPLE_CHECKS]
 
 
+@pytest.mark.parametrize("mode", ["summary", "mixed", "dense"])
+def test_texts_that_follow_a_mirror_image_pass(tmp_path: Path, tiny_folder: Path, mode: str) -> None:
+    box = {"desc": "the left box", "bbox_2d": [5, 5, 60, 60]}
+    item = {**photo(tmp_path), "objects": [box], "summary": "A box on the left."}
+    train = records(tmp_path, item)
+    dataset = make_dataset(tiny_folder, {"ops": [{"name": "hflip"}]}, train=train, mode=mode, summary_ratio=1.0)
+    sample = AuditedSample(dataset, 0, 0, skips=False, decode=True, encode=True)
+    assert [found for check in SAMPLE_CHECKS if check is not audit_checks.words for found in check(sample) or ()] == []
+    assert ("the right box" if mode == "dense" else "A box on the right.") in sample.text
+
+
 def with_words(tmp_path: Path, tiny_folder: Path, caption: str, **rules: str) -> list[Found | Tally] | None:
     item = {**photo(tmp_path), "objects": [{"desc": caption, "bbox_2d": [5, 5, 60, 60]}]}
     augmentation = {"ops": [{"name": "hflip"}, {"name": "solarize"}], "words": rules}
@@ -166,7 +177,7 @@ def test_an_answer_that_says_something_else(make: Make) -> None:
         "answer must read back to the shapes that were written"
     ]
     assert texts(audit_checks.answers, changed(make(mode="summary"), text="other")) == [
-        "answer must be the record's summary"
+        "answer must be the summary, as augmentation made it"
     ]
 
 

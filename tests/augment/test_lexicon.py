@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import time
 from itertools import product
 
 import pytest
@@ -86,6 +87,79 @@ def test_what_only_looks_like_a_direction_stays(text: str, turn: Turn) -> None:
     assert turned(text, turn) == text
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["a bag left on the bench", "shoes left by the door", "the man who left the car", "one slice left",
+     "There are two slices left.", "all the food is left", "all the food that was left, and more", "no one left",
+     "standing right by the door", "right at the entrance", "he just left", "towels left to dry", "it is left in here",
+     "a ball right on top of the box", "the door was left unlocked"],
+)  # fmt: skip
+def test_a_verb_and_an_adverb_are_no_sides(text: str) -> None:
+    assert turned(text, HFLIP) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "flipped"),
+    [
+        ("the man on the left in a suit", "the man on the right in a suit"),
+        ("a man at left near the tree", "a man at right near the tree"),
+        ("to his right by the door", "to his left by the door"),
+        ("the viewer's left in the picture", "the viewer's right in the picture"),
+        ("from left to right in the row", "from right to left in the row"),
+        ("left and right on the shelf", "right and left on the shelf"),
+        ("facing left on the road", "facing right on the road"),
+        ("the cup is left of the plate", "the cup is right of the plate"),
+        ("the dog has left paw up", "the dog has right paw up"),
+        ("the box left to the tree", "the box right to the tree"),
+        ("one cup left, one cup right", "one cup right, one cup left"),
+        ("one cup on left", "one cup on right"),
+        ("the one man left", "the one man right"),
+        ("bottom left in the picture", "bottom right in the picture"),
+        ("the left upper arm", "the right upper arm"),
+    ],
+)
+def test_sides_that_look_like_verbs_follow_the_turn(text: str, flipped: str) -> None:
+    assert turned(text, HFLIP) == flipped
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["an upper lip", "the lower body, the upper back, a lower arm and an upper leg", "lower jaw", "upper eyelids",
+     "a cup on top of the table", "a striped top", "in a red top and jeans", "a top bunk", "上唇", "下颌", "上颚",
+     "下眼睑", "上臂和下肢", "上半身"],
+)  # fmt: skip
+@pytest.mark.parametrize("turn", [VFLIP, HALF, CLOCKWISE])
+def test_parts_keep_their_names(text: str, turn: Turn) -> None:
+    assert turned(text, turn) == text
+
+
+def test_places_that_look_like_parts_follow_the_turn() -> None:
+    assert turned("the white top left corner, a red top shelf", VFLIP) == (
+        "the white bottom left corner, a red bottom shelf"
+    )
+    assert turned("the left upper arm, the left upper corner", VFLIP) == "the left upper arm, the left lower corner"
+    assert turned("at the top of the image, the upper half", VFLIP) == "at the bottom of the image, the lower half"
+
+
+@pytest.mark.parametrize("text", ["a left hand", "左手", "左眼睑"])
+def test_a_quarter_turn_has_no_word_for_a_hand(text: str) -> None:
+    assert BOTH.find(text).flips_only
+    assert turned(text, CLOCKWISE) == text
+    assert turned(text, HFLIP) == text.translate(str.maketrans("左", "右")).replace("left", "right")
+
+
+def test_a_side_that_a_hand_names_has_a_word_for_a_quarter_turn() -> None:
+    assert turned("on the right-hand side, 左手边", CLOCKWISE) == "on the bottom side, 上边"
+    assert not BOTH.find("on the right-hand side, 左手边").flips_only
+
+
+@pytest.mark.parametrize("mark", "“‘「『《«\"'")
+def test_many_opening_marks_take_no_time(mark: str) -> None:
+    start = time.process_time()
+    BOTH.find(f"{mark}a " * 20_000)
+    assert time.process_time() - start < 3.0
+
+
 def test_right_next_to_is_a_side_after_the() -> None:
     assert turned("the man on the right next to the car", HFLIP) == "the man on the left next to the car"
 
@@ -139,7 +213,8 @@ def test_names_of_colours_are_found(text: str, colours: tuple[str, ...]) -> None
     [('a sign "STOP"', ('"STOP"',)), ("a shop ‘Books’", ("‘Books’",)), ("写着停字", ("写着",)),
      ("海报《春》", ("《春》",)),
      ("text: EXIT, red", ("text: EXIT",)), ("Text=EXIT", ("Text=EXIT",)), ("a banner that says stop", ("that says",)),
-     ("the man's and the dog's", ()), ('a 5" pipe and a 6" pipe', ()), ("'90s and '80s", ()), ("texture: rough", ())],
+     ("the man's and the dog's", ()), ('a 5" pipe and a 6" pipe', ()), ("'90s and '80s", ()), ("texture: rough", ()),
+     ("text: , red", ()), ("text:", ()), ('a sign " " and "STOP"', ('"STOP"',)), ("text: 42", ("text: 42",))],
 )  # fmt: skip
 def test_quoted_texts_are_found(text: str, quoted: tuple[str, ...]) -> None:
     assert BOTH.find(text).quoted == quoted

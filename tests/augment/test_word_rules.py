@@ -14,7 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcap.augment import AugmentResult, Pipeline, Plan, Scene
-from dcap.augment.color import ColorStep, FewerBits, Hue, Inversion, Levels, Saturation, alters_colors
+from dcap.augment.color import (
+    ColorStep,
+    FewerBits,
+    HsvScale,
+    Hue,
+    Inversion,
+    Levels,
+    PowerCurve,
+    Saturation,
+    alters_colors,
+)
+from dcap.augment.filters import LocalContrast, Stretch
 from dcap.augment.policy import View, Warp
 from dcap.augment.stages import Stage
 from dcap.core.random import generator
@@ -127,7 +138,7 @@ def test_mirror_skip_and_keep() -> None:
     skip, keep = {"mirror": "skip"}, {"mirror": "keep"}
     assert plan([HFLIP], "left eye", words=skip).telemetry.skipped == (("hflip", 'the text says "left"'),)
     assert plan([VFLIP], "left eye", words=skip).telemetry.applied == ("vflip",)
-    assert plan([VFLIP], "upper lip", words=skip).telemetry.word_skips == {"upper": 1}
+    assert plan([VFLIP], "upper part", words=skip).telemetry.word_skips == {"upper": 1}
     assert plan([HFLIP], "left eye", words=keep).scene.captions[0] == "left eye"
     assert plan([HFLIP], "left eye", words=keep).plan.words == ()
     assert plan_maps([turned(90)], "left eye", words=skip).telemetry.applied == ()
@@ -137,6 +148,7 @@ def test_own_pairs_have_no_word_for_a_quarter_turn() -> None:
     own = {"left_right": [["port", "starboard"]]}
     assert plan([HFLIP], "port bow", words=own).scene.captions[0] == "starboard bow"
     assert plan_maps([turned(90)], "port bow", words=own).telemetry.word_skips == {"port": 1}
+    assert plan_maps([turned(90)], "a left hand").telemetry.word_skips == {"left hand": 1}
 
 
 @pytest.mark.parametrize(
@@ -146,6 +158,11 @@ def test_own_pairs_have_no_word_for_a_quarter_turn() -> None:
         ([Hue(355.0)], False), ([Saturation(0.6)], False), ([Saturation(0.4)], True),
         ([Saturation(0.6), Saturation(0.6)], True), ([Inversion(128)], True), ([Inversion(256)], False),
         ([Levels(0.5)], False), ([Levels(0.1)], True), ([FewerBits(3)], False),
+        ([Levels(0.25, pivot=128.0)], True), ([Levels(0.7, pivot=128.0)], False), ([Levels(1.0, offset=250.0)], True),
+        ([Levels(1.0, offset=40.0)], False), ([Levels(-1.0, pivot=128.0)], True), ([PowerCurve(50.0)], True),
+        ([PowerCurve(1.5)], False), ([FewerBits(1)], True), ([HsvScale(0.0, 0.3, 1.0)], True),
+        ([HsvScale(10.0, 0.8, 0.6)], False), ([Inversion(0), Inversion(0)], False), ([Stretch(0.0)], True),
+        ([LocalContrast(2.0, (8, 8))], False), ([], False),
     ],
 )  # fmt: skip
 def test_what_makes_names_of_colours_false(steps: list[ColorStep], alters: bool) -> None:
@@ -178,8 +195,9 @@ def test_colour_ops_do_not_act_on_samples_that_name_colours() -> None:
     drawn = [plan([RED], "a red car", seed=seed) for seed in range(200)]
     for result, free in zip(drawn, (plan([RED], "a car", seed=seed) for seed in range(200)), strict=True):
         (step,) = free.plan.color
-        large = abs((step.hue_deg + 180) % 360 - 180) > 15  # type: ignore[attr-defined]
-        assert result.plan.color == (() if large else free.plan.color)
+        beyond = abs((step.hue_deg + 180) % 360 - 180) - 15.0  # type: ignore[attr-defined]
+        if abs(beyond) > 0.25:  # below, 8 bits do not tell
+            assert result.plan.color == (() if beyond > 0.0 else free.plan.color)
 
 
 def test_images_with_quoted_text_are_not_mirrored() -> None:
@@ -195,6 +213,21 @@ def test_images_with_quoted_text_are_not_mirrored() -> None:
     assert plan([HFLIP], "car", words={"readable_text": "always"}).telemetry.applied == ()
     assert plan_maps([turned(20)], sign).telemetry.applied == ("given",)
     assert plan_maps([turned(180)], 'the left sign "LEFT"').scene.captions == ('the right sign "LEFT"',)
+
+
+@pytest.mark.parametrize("written", ["7", 7, 0, ["", "EXIT"], {"upper_line": "EXIT"}, True])
+def test_a_field_that_says_what_is_written_forbids_mirroring(written: object) -> None:
+    told = plan([HFLIP], "sign", attributes=({"text": written}, None, None)).telemetry
+    assert told.word_skips == {"quoted text": 1}
+    assert not any(word in told.skipped[0][1] for word in ("None", "[", "{"))
+
+
+@pytest.mark.parametrize("empty", [None, "", " ", [], ["", None], {}, {"line": ""}, False])
+def test_an_empty_field_of_a_text_forbids_nothing(empty: object) -> None:
+    attributes = ({"text": empty, "side": "left"}, None, None)
+    result = plan([HFLIP], "sign, text: ", attributes=attributes)
+    assert result.telemetry.applied == ("hflip",)
+    assert result.scene.attributes[0] == {"text": empty, "side": "right"}
 
 
 def test_a_summary_keeps_all_objects() -> None:

@@ -210,7 +210,7 @@ def answers(sample: AuditedSample) -> list[Found] | None:
         return None
     if planned.mode == "summary":
         wanted_text = planned.result.scene.summary
-        return [] if sample.text == wanted_text else [Found("answer must be the record's summary")]
+        return [] if sample.text == wanted_text else [Found("answer must be the summary, as augmentation made it")]
     scene, profile = planned.result.scene, sample.planner.profile.answer
     wanted, read = to_answer(scene.shapes, scene.captions, scene.canvas, profile), parse(sample.text, profile)
     same = {"shapes": read.shapes == wanted.shapes, "captions": read.captions == wanted.captions}

@@ -6,12 +6,13 @@ pass of `dcap.kernels.recolor`. Those that look at more pixels are in `dcap.augm
 
 from __future__ import annotations
 
+import colorsys
 import itertools
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -135,7 +136,6 @@ class PowerCurve(TableStep):
         exponent: Above 0; below 1 brightens, above 1 darkens.
     """
 
-    keeps_colors: ClassVar[bool] = True
     exponent: float
 
     def __post_init__(self) -> None:
@@ -174,7 +174,6 @@ class FewerBits(TableStep):
         bits: Number of bits to keep, 1..8.
     """
 
-    keeps_colors: ClassVar[bool] = True
     bits: int
 
     def __post_init__(self) -> None:
@@ -240,30 +239,54 @@ class HsvScale(PixelStep):
 MOST_HUE_SHIFT: Final = 15.0
 """Degrees by which names of colours stay true."""
 LEAST_SATURATION: Final = 0.5
-"""Share of saturation with which names of colours stay true."""
-LEAST_GAIN: Final = 0.2
-"""Gain of the values with which names of colours stay true."""
+"""Saturation, the share that the largest of red, green and blue is above the smallest, with which they stay true."""
+LEAST_VALUE: Final = 0.2
+"""Share of its brightness, the largest of red, green and blue, with which a colour keeps its name."""
+_ROUNDING_DEG: Final = 0.25
+"""Error of a hue whose red, green and blue are rounded."""
 
 
 def alters_colors(steps: Sequence[ColorStep]) -> bool:
     """Whether names of colours may be false after some steps, taken together.
 
-    Hue that turns by more than 15 degrees, saturation that falls below a half, values that fall below a fifth, and
-    inverted values alter them. A step of another package does, unless its class has ``keeps_colors = True``.
+    The steps act on 48 saturated colours, bright and less bright ones. Names are false where the hue of one turns by
+    more than 15 degrees, where its saturation falls below a half, or its brightness below a fifth. A step that looks at
+    more than one pixel, such as `dcap.augment.filters.Stretch`, alters colours unless its class has
+    ``keeps_colors = True``; then it counts as if it did nothing.
     """
-    hue, saturation, gain = 0.0, 1.0, 1.0
-    for step in steps:
-        if isinstance(step, Hue | HsvScale):
-            hue += step.shift_deg if isinstance(step, Hue) else step.hue_deg
-        if isinstance(step, Saturation | HsvScale):
-            saturation *= step.factor if isinstance(step, Saturation) else step.saturation
-        if isinstance(step, Levels | HsvScale):
-            gain *= step.gain if isinstance(step, Levels) else step.value
-        known = isinstance(step, Hue | HsvScale | Saturation | Levels) or getattr(step, "keeps_colors", False)
-        if not known and not (isinstance(step, Inversion) and step.threshold == len(VALUES)):
-            return True
-    turned = abs((hue + 180.0) % 360.0 - 180.0)
-    return turned > MOST_HUE_SHIFT or saturation < LEAST_SATURATION or gain < LEAST_GAIN
+    measured = [step for step in steps if isinstance(step, PixelStep)]
+    if not all(isinstance(step, PixelStep) or getattr(step, "keeps_colors", False) for step in steps):
+        return True
+    if not measured:
+        return False
+    before, after = _SATURATED_HSV, _hsv(recolored(_SATURATED, measured))
+    turned = np.abs((after[0] - before[0] + 180.0) % 360.0 - 180.0)
+    false = turned > MOST_HUE_SHIFT + _ROUNDING_DEG
+    false |= (after[1] < LEAST_SATURATION) | (after[2] < LEAST_VALUE * before[2])
+    return bool(false.any())
+
+
+def _hsv(colors: Image) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return hue in degrees, saturation 0..1 and value 0..255 of each colour; grey has hue 0 and saturation 0."""
+    red, green, blue = colors.reshape(-1, 3).astype(np.float64).T
+    value = np.maximum(np.maximum(red, green), blue)
+    span = value - np.minimum(np.minimum(red, green), blue)
+    by = np.where(span > 0.0, span, 1.0)
+    sixths = np.select(
+        [value == red, value == green], [(green - blue) / by, 2.0 + (blue - red) / by], 4.0 + (red - green) / by
+    )
+    return 60.0 * sixths, span / np.maximum(value, 1.0), value
+
+
+_SATURATED: Final[Image] = np.array(
+    [
+        [np.rint(value * np.array(colorsys.hsv_to_rgb(hue / 24, 1.0, 1.0))) for hue in range(24)]
+        for value in (255.0, 170.0)
+    ],
+    np.uint8,
+)
+"""The colours that `alters_colors` looks at: 24 hues, bright and less bright."""
+_SATURATED_HSV: Final = _hsv(_SATURATED)
 
 
 def rounded(values: npt.NDArray[np.float64]) -> Table:

@@ -26,7 +26,6 @@ class Stretch:
         cutoff: Share of pixels to ignore at the dark end of each channel, and as many at the bright end, 0..0.5.
     """
 
-    keeps_colors: ClassVar[bool] = True
     cutoff: float
 
     def __post_init__(self) -> None:

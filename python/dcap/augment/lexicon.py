@@ -1,6 +1,8 @@
 """Lexicon: finds words of direction and colour and quoted texts, and turns the words of direction.
 
-Pure functions of a text. Whole words only, exceptions stay, and two flips give the text back, whatever it is.
+Pure functions of a text. Whole words only, exceptions stay, and two flips give the text back, whatever it is. The
+words next to a word decide whether it is an exception. What a sentence means is not known: "the bag left in the car"
+and "the man left in the picture" both stay.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from dcap.augment.config import WordsConfig
 from dcap.augment.turn import NO_TURN, Direction, Turn
-from dcap.augment.word_tables import WORD_TABLES, Words
+from dcap.augment.word_tables import WORD_TABLES, Words, WordTable
 
 _CACHED_TEXTS: Final = 1 << 16
 _CJK: Final = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
@@ -28,10 +30,17 @@ _TOKEN: Final = re.compile(rf"[^\W\d_{_CJK}]+")
 _NO_LETTERS: Final = {code: " " for code in range(128) if not chr(code).isalpha()}
 _BLANK: Final = re.compile("[ _-]")
 _NO_ARTICLE: Final = r"(?<!\bthe[ _-])"
+_PAUSE: Final = r"\s*(?:[.,;!?)]|\Z)"
+"""End of a clause."""
+_END: Final = r"[ ]*[.!?]?\s*\Z"
+"""End of a text."""
+# An opening mark is not in its own text: else each one would look through all that follow it.
 _QUOTES: Final = (
-    r'(?<!\d)"[^"\n]+"', "“[^”\n]+”", "‘[^’\n]+’", r"(?<!\w)'[^'\n]+'(?!\w)", "「[^」\n]+」", "『[^』\n]+』",
-    "《[^》\n]+》", "«[^»\n]+»",
+    r'(?<!\d)"[^"\n]+"', "“[^“”\n]+”", "‘[^‘’\n]+’", r"(?<!\w)'[^'\n]+'(?!\w)", "「[^「」\n]+」", "『[^『』\n]+』",
+    "《[^《》\n]+》", "«[^«»\n]+»",
 )  # fmt: skip
+_NO_WRITING: Final = "\"'“”‘’「」『』《》«» \t:=："
+"""Marks around what is written. A quote of nothing else is none."""
 _QUOTE_CHARACTERS: Final = "\"'“‘「『《«"
 
 _Place = tuple[Words, Direction]
@@ -98,7 +107,6 @@ class Lexicon:
         colours = [*(word for table in tables for word in table.colours), *config.colours]
         marks = [word for table in tables for word in table.text_marks]
         exceptions = self._closed([*(text for table in tables for text in table.exceptions), *config.exceptions])
-        adverbs = self._closed(text for table in tables for text in table.adverbs)
         quotes = "|".join(_QUOTES)
         after_keys = f"{_BOUND}{_any_of(keys)}[ ]*[:=：][^,;，；\n]*"
         alone = {word for table in tables for word in table.alone}
@@ -107,15 +115,16 @@ class Lexicon:
         across = _any_of(word for word, (_, side) in self._corners.items() if not side.is_vertical)
         upright = _any_of(word for word, (_, side) in self._corners.items() if side.is_vertical)
         corner = _any_of(self._corners)
+        phrases = "|".join(self._phrases(table, across) for table in tables) or "(?!)"
         self._direction = re.compile(
-            f"{quotes}|{after_keys}|{_BOUND}(?:{_any_of(exceptions)}|{_NO_ARTICLE}{_any_of(adverbs)}"
+            f"{quotes}|{after_keys}|{_BOUND}(?:{_any_of(exceptions)}|{phrases}"
             f"|(?={upright}[ _-]?{across}|{across}[ _-]?{upright})"
-            f"(?P<first>{corner})(?P<blank>[ _-]?)(?P<second>{corner})"
+            f"(?P<first>{corner})(?P<blank>[ _-]?)(?!{_any_of(exceptions)}{_BOUND})(?P<second>{corner})"
             f"|(?P<word>{_NO_ARTICLE}{_any_of(relations)}|{_any_of(words)}|{_ALONE}{_any_of(alone)}{_ALONE})){_BOUND}",
         )
         others = [*(text for table in tables for text in table.colour_exceptions), *exceptions]
         self._colour = re.compile(f"{_BOUND}(?:{_any_of(others)}|(?P<word>{_any_of(colours)})){_BOUND}")
-        self._quoted = re.compile(f"{quotes}|{after_keys}|{_BOUND}{_any_of(marks)}{_BOUND}")
+        self._quoted = re.compile(f"{quotes}|(?P<key>{after_keys})|{_BOUND}{_any_of(marks)}{_BOUND}")
         corner_words = map("".join, product(self._corners, repeat=2))
         self._hints, characters = _hints([*self._words, *corner_words, *colours, *keys, *marks])
         self._marks = re.compile(f"[{re.escape(characters)}]")
@@ -141,13 +150,13 @@ class Lexicon:
             return NOTHING_FOUND
         matches = self._direction.finditer(low)
         places = {word: place for found in matches for word, place in self._places(found, text)}
-        quoted = self._quoted.search(low)
+        quoted = next((each.span() for each in self._quoted.finditer(low) if _says(each)), None)
         found = WordsFound(
             across=tuple(word for word, (_, side) in places.items() if not side.is_vertical),
             upright=tuple(word for word, (_, side) in places.items() if side.is_vertical),
             flips_only=tuple(word for word, (row, _) in places.items() if None in row),
             colours=tuple(dict.fromkeys(each["word"] for each in self._colour.finditer(low) if each["word"])),
-            quoted=() if quoted is None else (text[slice(*quoted.span())],),
+            quoted=() if quoted is None else (text[slice(*quoted)],),
         )
         return found if any(found) else NOTHING_FOUND
 
@@ -190,6 +199,22 @@ class Lexicon:
                 changes.append((_key(old), _key(changed)))
         return TurnedText("".join([*made, text[end:]]), tuple(changes))
 
+    def _phrases(self, table: WordTable, across: str) -> str:
+        """Return the pattern of exceptions that depend on the words around them.
+
+        Args:
+            table: Of one language.
+            across: Pattern of the words of left and right.
+        """
+        adverbs, no_place = _any_of(self._closed(table.adverbs)), _not_after(table.places)
+        ways = [f"(?={adverbs}){no_place}{adverbs}"]
+        for texts, followers in table.endings:
+            ways.append(f"{_any_of(self._closed(texts))}(?=[ _-]{_any_of(followers)}{_BOUND}|{_PAUSE})")
+        amounts, other = _any_of(table.amounts), f"(?!{_any_of([*self._words, *table.places])}{_BOUND})[^\\W_]+"
+        starts = "|".join([r"(?<!.)", r"(?<=[.!?;][ ])", *(rf"(?<=\b{word}[ ])" for word in table.before_amounts)])
+        ways.append(f"(?={amounts})(?:{starts}){amounts}(?:[ ]{other}){{1,2}}[ ]{across}(?={_END})")
+        return "|".join(ways)
+
     def _closed(self, texts: Iterable[str]) -> list[str]:
         """Return exceptions with those that flips make of them, so that a flipped text has the same exceptions.
 
@@ -222,6 +247,16 @@ def _by_word(rows: Iterable[Words]) -> dict[str, _Place]:
 
 def _key(word: str) -> str:
     return _BLANK.sub(" ", word.lower())
+
+
+def _says(quote: re.Match[str]) -> bool:
+    """Whether a quote, or what follows a key, holds any writing."""
+    return bool((re.split("[:=：]", quote[0], maxsplit=1)[1] if quote["key"] else quote[0]).strip(_NO_WRITING))
+
+
+def _not_after(words: Iterable[str]) -> str:
+    """Return the pattern of a place that is after none of some words."""
+    return "".join(rf"(?<!\b{_BLANK.sub('[ _-]', word)}[ _-])" for word in words)
 
 
 def _new_words(places: list[_Place], turn: Turn) -> list[str | None]:
@@ -282,11 +317,12 @@ def _cased(word: str, like: str) -> str:
 
 def _hints(words: Iterable[str]) -> tuple[frozenset[str], str]:
     """Return what a text must hold for any of the words to be in it: one of some tokens or characters."""
-    tokens, characters = set(), set(_QUOTE_CHARACTERS)
-    for word in words:
-        of_word = sorted(_TOKEN.findall(word.lower()), key=len)
-        if of_word:
-            tokens.add(of_word[-1])
-        else:
+    tokens, characters = set[str](), set(_QUOTE_CHARACTERS)
+    for of_word, word in sorted(
+        ((_TOKEN.findall(word.lower()), word) for word in words), key=lambda each: len(each[0])
+    ):
+        if not of_word:
             characters.add(word[0])
+        elif tokens.isdisjoint(of_word):
+            tokens.add(max(of_word, key=len))
     return frozenset(tokens), "".join(sorted(characters))

@@ -231,8 +231,8 @@ class AugmentResult:
     """A scene after augmentation, with its plan.
 
     Args:
-        scene: M shapes and captions in the final frame, with attributes and summary if the input had them. All texts
-            are true of the final image. It has pixels if the input had pixels.
+        scene: M shapes and captions in the final frame, with attributes and summary if the input had them. Words of
+            direction follow the map. It has pixels if the input had pixels.
         source_index: int64 (M,): the input object from which each output object came.
         visible_fraction: float64 (M,): share of that object's area (length for lines) that the result shows. With
             ``split_policy="largest"`` only the kept part counts, even if more of the object is on the canvas. With

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -106,7 +107,7 @@ class Texts:
 def _found_in(value: Any, lexicon: Lexicon) -> WordsFound:
     """Return the words in the texts of a value of JSON. Those below a key such as ``text`` are quoted."""
     texts = list(_texts_in(value, lexicon.text_keys))
-    quoted = WordsFound(quoted=tuple(text for text, is_quoted in texts if is_quoted and text))
+    quoted = WordsFound(quoted=tuple(text for text, is_quoted in texts if is_quoted and text.strip()))
     return WordsFound.all_of([quoted, *(lexicon.find(text) for text, is_quoted in texts if not is_quoted)])
 
 
@@ -120,6 +121,8 @@ def _texts_in(value: Any, keys: frozenset[str], is_quoted: bool = False) -> Iter
     elif isinstance(value, dict):
         for key, each in value.items():
             yield from _texts_in(each, keys, is_quoted or _is_key(key, keys))
+    elif is_quoted and value is not None and value is not False:
+        yield json.dumps(value), True  # a number, as on a house, or `true`: there is writing
 
 
 def _mapped(value: Any, change: Callable[[str], str], kept: frozenset[str]) -> Any:

@@ -79,12 +79,12 @@ class Walk:
 
     @property
     def captions(self) -> tuple[str, ...]:
-        """One per labelled part, true of the scene as it is now."""
+        """One per labelled part; words of direction follow the map so far."""
         return self.texts.captions_of(*self._told())
 
     @property
     def attributes(self) -> tuple[Any, ...]:
-        """One per labelled part, or none; true of the scene as it is now."""
+        """One per labelled part, or none; words of direction follow the map so far."""
         return self.texts.attributes_of(*self._told())
 
     def changes(self) -> Counter[Change]:
