@@ -60,6 +60,7 @@ def test_records_that_are_left_out_give_exit_code_1(tmp_path: Path) -> None:
     [
         (["--batch-size", "0"], "--batch-size must be at least 1"),
         (["--max-new-tokens", "0"], "max_new_tokens must be at least 1"),
+        (["--sheet-images", "0"], "--sheet-images must be at least 1"),
         (["--temperature", "-1"], "temperature must be at least 0"),
         (["--engine", "vllm"], "--engine must be hf or openai:URL"),
         (["--engine", "openai:localhost"], "address of the server must be http:// or https://"),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcap.evaluate.captions import caption_words, equal_captions, normalize, token_f1
+from dcap.evaluate.captions import caption_words, equal_captions, normalize, same_captions, token_f1
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,12 @@ def test_equal_captions_is_a_table() -> None:
         [False, True, False],
     ]
     assert equal_captions([], ["x"]).shape == (0, 1)
+
+
+def test_same_captions_are_groups_of_two_or_more() -> None:
+    groups = same_captions(["b", "a", "B ", "c", "A", "b"])
+    assert sorted(group.tolist() for group in groups) == [[0, 2, 5], [1, 4]]
+    assert list(same_captions([])) == list(same_captions(["a", "b"])) == []
 
 
 @given(st.text(), st.text())

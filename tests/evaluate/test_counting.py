@@ -77,6 +77,15 @@ def test_repeats_are_false_positives_and_counted() -> None:
     assert counts.to_dict()["duplicates"]["rate"] == 0.5
 
 
+def test_duplicates_are_counted_by_cluster() -> None:
+    # Each box is like its neighbours, and the first is not like the last.
+    row = [{"bbox_2d": [x, 0, x + 100, 10]} for x in range(0, 60, 4)]
+    far = [{"bbox_2d": [500, 0, 510, 10]}] * 300
+    shapes = ShapeArray.from_objects([*row, *far])
+    found = count_duplicates(shapes, ["a"] * len(row) + ["b"] * 300, ScoreOptions(duplicate_iou=0.9))
+    assert found == len(row) - 1 + 299
+
+
 def test_duplicates_need_more_than_the_iou_and_the_same_caption() -> None:
     options = ScoreOptions(duplicate_iou=0.9)
     pair = ShapeArray.from_objects([box(0, 0, 90, 10), box(0, 0, 100, 10)])

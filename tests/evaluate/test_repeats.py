@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dcap.answers.prediction import Dropped, Prediction
 from dcap.core.errors import ConfigError
+from dcap.evaluate import repeats
 from dcap.evaluate.repeats import Pruning, exact_repeats, overlapping, prune
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.measures import polygon_iou
@@ -42,6 +43,20 @@ def test_the_better_of_two_that_overlap_stays() -> None:
     scored = overlapping(pred.shapes, pred.captions, (0.1, 0.8, 0.1, 0.1, 0.1), 0.5)
     assert scored.tolist() == [True, False, False, False, False]
     assert not overlapping(pred.shapes, pred.captions, (), 10 / 11).any()
+
+
+def test_only_objects_of_one_caption_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[int] = []
+
+    def counted(a: ShapeArray, b: ShapeArray) -> Any:
+        compared.append(len(a) * len(b))
+        return polygon_iou(a, b)
+
+    monkeypatch.setattr(repeats, "polygon_iou", counted)
+    shapes = ShapeArray.from_objects([box(0, 0, 10, 10)] * 6)
+    flags = overlapping(shapes, ["a", "b", "A ", "c", "a", "b"], (0.1, 0.2, 0.3, 0.4, 0.2, 0.3), 0.5)
+    assert flags.tolist() == [True, True, False, False, True, False]
+    assert compared == [9, 4]
 
 
 def test_objects_without_a_score_are_worth_least() -> None:

@@ -62,6 +62,8 @@ class Fault:
     """The connection ends without a reply."""
     huge: bool = False
     """A reply without an end."""
+    drip: bool = False
+    """A reply that comes byte by byte, without an end."""
     sized: bool = True
     """Whether the reply says how long it is."""
 
@@ -166,11 +168,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.play.release.wait(30)
         if fault.hang or fault.drop:
             return
-        if fault.huge:
+        if fault.huge or fault.drip:
             self._headers(200, 1 << 40, {})
             try:
-                while not self.server.play.release.is_set():
-                    self.wfile.write(b"[" * (1 << 20))
+                while not self.server.play.release.wait(0.01 if fault.drip else 0):
+                    self.wfile.write(b"[" if fault.drip else b"[" * (1 << 20))
             except OSError:
                 return
         data = b'{"error": {"message": "boom"}}' if fault.body is None else fault.body

@@ -16,6 +16,7 @@ from dcap.cli.arguments import (
     decoding_options,
     engine_options,
     pruning_options,
+    require_at_least,
     require_image_bound,
 )
 from dcap.core.errors import ConfigError, GeometryError
@@ -107,9 +108,11 @@ def run(args: argparse.Namespace) -> int:
     """Predict; the exit code is 1 when records were left out.
 
     Raises:
-        ConfigError: The bound on pixels is none, an output is an input or not to be replaced, or no such tiles exist.
+        ConfigError: The bound on pixels is none, the sheet has no image, an output is an input or not to be replaced,
+            or no such tiles exist.
     """
     require_image_bound(args, "max_image_pixels")
+    require_at_least(args, 1, "sheet_images")
     # torch and transformers take seconds to import.
     from dcap.infer.prediction_file import left_out_path
     from dcap.infer.run import PredictOptions, predict, prediction_sheet

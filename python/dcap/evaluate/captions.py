@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -37,8 +37,22 @@ def token_f1(a: str, b: str) -> float:
     return 2.0 * (first & second).total() / total
 
 
+def caption_ids(*sides: Sequence[str]) -> list[npt.NDArray[np.int64]]:
+    """Return numbers that are equal where captions are, after `normalize`: int64 (N,) for each side of N captions."""
+    ids: dict[str, int] = {}
+    return [np.array([ids.setdefault(normalize(text), len(ids)) for text in side], np.int64) for side in sides]
+
+
 def equal_captions(a: Sequence[str], b: Sequence[str]) -> npt.NDArray[np.bool_]:
     """Return for each pair whether the captions are equal after `normalize`, bool (len a, len b)."""
-    first = np.array([normalize(caption) for caption in a], dtype=object)
-    second = np.array([normalize(caption) for caption in b], dtype=object)
-    return np.asarray(np.equal.outer(first, second), np.bool_)
+    first, second = caption_ids(a, b)
+    return np.asarray(first[:, None] == second, np.bool_)
+
+
+def same_captions(captions: Sequence[str]) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield the indices of each group of at least two captions that are equal after `normalize`, rising."""
+    (ids,) = caption_ids(captions)
+    order = np.argsort(ids, kind="stable")
+    for group in np.split(order, np.flatnonzero(np.diff(ids[order])) + 1):
+        if len(group) > 1:
+            yield group

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse.csgraph import connected_components
 
 from dcap.evaluate.captions import equal_captions, token_f1
 from dcap.evaluate.categories import equal_categories, read_attributes
@@ -222,10 +223,7 @@ def count_duplicates(pred: ShapeArray, captions: Sequence[str], options: ScoreOp
     shapes = pred.take(some)
     alike = similarity(shapes, shapes, options.line_tolerance_px)
     linked = (alike > options.duplicate_iou) & equal[np.ix_(some, some)]
-    group = np.arange(len(some))
-    for i, j in np.argwhere(np.triu(linked, 1)):
-        group[group == group[j]] = group[i]
-    return len(some) - len(np.unique(group))
+    return len(some) - int(connected_components(linked, directed=False)[0])
 
 
 def _caption_overlap(a: Sequence[str], b: Sequence[str], equal: Flags, wanted: Flags) -> Floats:

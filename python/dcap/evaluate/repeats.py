@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from dcap.answers.prediction import Dropped, Prediction
 from dcap.core.errors import ConfigError
-from dcap.evaluate.captions import equal_captions
+from dcap.evaluate.captions import same_captions
 from dcap.geometry.measures import polygon_iou
 from dcap.geometry.shapes import ShapeArray
 
@@ -57,11 +57,15 @@ def overlapping(
         iou: Least exact IoU that is not allowed.
     """
     out = np.zeros(len(shapes), np.bool_)
-    near = (polygon_iou(shapes, shapes) > iou) & equal_captions(captions, captions)
     worth = np.array([-1.0 if score is None else score for score in scores or [None] * len(shapes)])
-    for i in np.argsort(-worth, kind="stable"):
-        if not out[i]:
-            out |= near[i] & (np.arange(len(out)) != i)
+    # Caption by caption: among the objects of a large image, most pairs have two.
+    for group in same_captions(captions):
+        near = polygon_iou(shapes.take(group), shapes.take(group)) > iou
+        gone = np.zeros(len(group), np.bool_)
+        for i in np.argsort(-worth[group], kind="stable"):
+            if not gone[i]:
+                gone |= near[i] & (np.arange(len(gone)) != i)
+        out[group] = gone
     return out
 
 

@@ -32,6 +32,8 @@ API_KEY = "DCAP_API_KEY"
 """Environment variable with the key of the server."""
 MAX_REPLY_BYTES = 64 << 20
 """Longest body that is read: longer than any answer with its log-probabilities."""
+_PIECE = 1 << 16
+"""Bytes that are read at a time."""
 _MAX_SAID = 300
 _UNAUTHORIZED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _PASSING = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
@@ -106,7 +108,8 @@ class Server:
     Args:
         url: Its address, ``http://localhost:8000/v1``; ``/v1`` may be left out.
         api_key: Sent as bearer token. `None`: the environment variable ``DCAP_API_KEY``, if there is one.
-        timeout_s: Seconds without a sign of life after which a request is sent again.
+        timeout_s: Seconds without a sign of life after which a request is sent again; and seconds that a reply may take
+            to arrive once it has begun.
         backoff: How often a request is sent.
 
     Raises:
@@ -191,7 +194,7 @@ class Server:
             # The connection does not close a reply that only its end bounds.
             with connection.getresponse() as response:
                 size = response.length
-                body = response.read(MAX_REPLY_BYTES + 1)
+                body = _body(response, timeout_s)
         except TimeoutError:
             raise _PassingError(f"no sign of life for {timeout_s:g} seconds") from None
         except (OSError, http.client.HTTPException, UnicodeError) as error:  # the last of a host name that is too long
@@ -237,6 +240,22 @@ class Server:
             text = text.replace(self._key, "***")
         text = printable(text.strip()[: _MAX_SAID + 1])
         return text if len(text) <= _MAX_SAID else f"{text[:_MAX_SAID]}..."
+
+
+def _body(response: http.client.HTTPResponse, most_s: float) -> bytes:
+    """Return the body of a reply, or more than `MAX_REPLY_BYTES` of it.
+
+    Args:
+        response: The reply, of which the head was read.
+        most_s: Seconds that the body may take. A server that sends a byte now and then would else never end.
+    """
+    end = time.monotonic() + most_s
+    body = bytearray()
+    while len(body) <= MAX_REPLY_BYTES and (piece := response.read1(_PIECE)):
+        body += piece
+        if time.monotonic() > end:
+            raise _PassingError(f"its reply took more than {most_s:g} seconds to arrive")
+    return bytes(body)
 
 
 def _parse(url: str) -> SplitResult:
