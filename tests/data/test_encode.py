@@ -152,6 +152,14 @@ def test_a_template_in_chat_template_json_is_taken(tokenizer: Any, tmp_path: Pat
             {},
             r"the tokenizer of Qwen3-VL, which has 151643 tokens .*, not 1\. .* a tokenizer\.json, or",
         ),
+        ("none", {"tokenizer_config": "[]"}, "no tokenizer could be loaded from .* a config.json that is whole"),
+        ("none", {"config": "[1]"}, "no tokenizer could be loaded from .* a config.json that is whole"),
+        ("none", {"config": "[" * 100_000}, "no tokenizer could be loaded from .* a config.json that is whole"),
+        (
+            "none",
+            {"config": '{"model_type": "qwen3_vl", "text_config": {"hidden_size": "x"}}'},
+            "no tokenizer could be loaded from .*'hidden_size' expected int",
+        ),
         ("none", {"tokenizer": '{"version": "1.0'}, "no tokenizer could be loaded from .* must have a tokenizer.json"),
     ],
 )

@@ -103,6 +103,57 @@ def test_missing_weights(micro_folder: Path, tmp_path: Path) -> None:
         load(folder)
 
 
+def test_weights_without_a_place(micro_folder: Path, tmp_path: Path) -> None:
+    folder = copied(micro_folder, tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["num_hidden_layers"] -= 1
+    config["text_config"].pop("layer_types", None)
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match=r"and no others, but \d+ have no place, first model\.language_model\.layers"):
+        load(folder)
+
+
+def changed_text(config: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {**config, "text_config": {**config["text_config"], **more}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda config: [1],
+        lambda config: changed_text(config, num_hidden_layers="x"),
+        lambda config: changed_text(config, num_attention_heads=0),
+        lambda config: changed_text(config, hidden_act="none"),
+        lambda config: {**config, "text_config": []},
+        lambda config: {**config, "quantization_config": "x"},
+    ],
+)
+def test_a_damaged_config(micro_folder: Path, tmp_path: Path, change: Any) -> None:
+    folder = copied(micro_folder, tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(change(config)))
+    with pytest.raises(ConfigError, match=r"^model\.name_or_path: "):
+        load(folder)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}"])
+def test_a_damaged_list_of_weights(micro_folder: Path, tmp_path: Path, text: str) -> None:
+    folder = copied(micro_folder, tmp_path / "m")
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(text)
+    with pytest.raises(ConfigError, match="must hold loadable safetensors weights"):
+        load(folder)
+
+
+def test_weights_of_other_shapes(micro_folder: Path, tmp_path: Path) -> None:
+    folder = copied(micro_folder, tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    wider = changed_text(config, intermediate_size=config["text_config"]["intermediate_size"] * 2)
+    (folder / "config.json").write_text(json.dumps(wider))
+    with pytest.raises(ConfigError, match=r"some have other shapes than its config\.json says"):
+        load(folder)
+
+
 @pytest.mark.parametrize(
     "settings",
     [

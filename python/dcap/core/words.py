@@ -25,6 +25,12 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of an error of another package that says something; some begin with a heading."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in lines if line and not line.endswith(":")), type(error).__name__)
+
+
 def show(value: Any, at_most: int = 60) -> str:
     """Return a value as a file has it, such as ``null`` and not ``None``; cut to `at_most` characters for a message."""
     text = ""

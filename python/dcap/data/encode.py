@@ -23,6 +23,7 @@ from dcap.answers.formats import TextPart
 from dcap.answers.reasoning import CLOSING, OPENING
 from dcap.augment.patches import PATCH, to_patches
 from dcap.core.errors import ConfigError, MissingPackageError
+from dcap.core.words import first_line
 from dcap.data.tokens import TokenCounter, TokenKind, TokenStarts, byte_kinds, object_bytes
 from dcap.demo.models import resolve_model
 from dcap.demo.vocabulary import NUM_BYTES, byte_letters
@@ -89,17 +90,27 @@ def _loaded(name_or_path: str, revision: str | None) -> Tokenizer:
 
     try:
         tokenizer: Tokenizer = AutoTokenizer.from_pretrained(name_or_path, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError, TypeError, KeyError, ImportError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        way_out = "It must have a tokenizer.json, or vocab.json and merges.txt"
+    except unusable() as error:
+        way_out = "It must have a tokenizer.json, or vocab.json and merges.txt, and a config.json that is whole"
         if not Path(name_or_path).is_dir():
             way_out = "There is no folder of that name here, and without a network the hub cannot be asked"
+        reason = first_line(error).rstrip(".")
         raise ConfigError(
-            f"model.name_or_path: no tokenizer could be loaded from {name_or_path}: {first}. {way_out}"
+            f"model.name_or_path: no tokenizer could be loaded from {name_or_path}: {reason}. {way_out}"
         ) from None
     _give_template(tokenizer, name_or_path, revision)
     _check_vocabulary(tokenizer, name_or_path)
     return tokenizer
+
+
+def unusable() -> tuple[type[Exception], ...]:
+    """Return what transformers raises about the files of a model that it cannot use; they may come from anywhere."""
+    from huggingface_hub.errors import StrictDataclassError
+
+    return (
+        OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, ImportError, RuntimeError,
+        StrictDataclassError,
+    )  # fmt: skip
 
 
 def _check_vocabulary(tokenizer: Tokenizer, name_or_path: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +11,8 @@ import torch
 
 from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger
+from dcap.core.words import first_line
+from dcap.data.encode import unusable
 from dcap.demo.models import resolve_model
 from dcap.model.attention import Kernel, choose_attention, use_attention
 from dcap.model.config import ModelConfig
@@ -36,7 +39,7 @@ def load_model(
 
     Raises:
         ConfigError: There is no such folder, the hub does not answer, the weights are not safetensors, some are
-            missing, it is no Qwen3-VL, or the attention cannot run on `device`.
+            missing or have no place, it is no Qwen3-VL, or the attention cannot run on `device`.
         MissingPackageError: ``builtin:tiny`` is asked for without the package that holds the vocabulary.
     """
     from safetensors import SafetensorError
@@ -47,6 +50,7 @@ def load_model(
     dtype = getattr(torch, config.dtype)
     kernel = choose_attention(config.attention, device, dtype)
     source = check_source(config, may_be_quantised)
+    refusals: tuple[type[Exception], ...] = (*unusable(), SafetensorError)
     try:
         model, report = Qwen3VLForConditionalGeneration.from_pretrained(
             source,
@@ -57,17 +61,30 @@ def load_model(
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
-        raise ConfigError(f"{WHERE}: {source} must hold loadable safetensors weights: {_first_line(error)}") from None
-    if report["missing_keys"]:
-        names = sorted(report["missing_keys"])
-        raise ConfigError(f"{WHERE}: {source} must hold every weight, but {len(names)} are missing, first {names[0]}")
+    except refusals as error:
+        reason = first_line(error)
+        if "ignore_mismatched_sizes" in reason:
+            reason = "some have other shapes than its config.json says; the report above names them"
+        raise ConfigError(f"{WHERE}: {source} must hold loadable safetensors weights: {reason}") from None
+    _check_whole(report, source, getattr(model.config, "quantization_config", None) is not None)
     if not for_generation:
         _take_rows(model, kernel)
     elif kernel == "flash_attention_2":
         use_attention(model, kernel)
     log.info("model %s, %s, attention %s", config.name_or_path, config.dtype, "sdpa" if for_generation else kernel)
     return model.to(device).eval()
+
+
+def _check_whole(report: Mapping[str, Any], source: str, is_quantised: bool) -> None:
+    """Refuse weights that are not those of the config: transformers makes up the missing ones, and drops the others."""
+    if names := sorted(report["missing_keys"]):
+        raise ConfigError(f"{WHERE}: {source} must hold every weight, but {len(names)} are missing, first {names[0]}")
+    # The package of a quantisation has weights of its own.
+    if (names := sorted(report["unexpected_keys"])) and not is_quantised:
+        raise ConfigError(
+            f"{WHERE}: {source} must hold the weights of its config.json and no others, but {len(names)} have no "
+            f"place, first {names[0]}. Restore the config.json of these weights"
+        )
 
 
 def _take_rows(model: Any, kernel: Kernel) -> None:
@@ -124,13 +141,13 @@ def check_source(config: ModelConfig, may_be_quantised: bool = False) -> str:
         raise ConfigError(f"{WHERE}: no model could be read from {source}: it has no config.json")
     try:
         found = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except unusable() as error:
         hint = "" if Path(source).is_dir() else (
             ". There is no folder of that name here, and without a network the hub cannot be asked: give the folder of "
             "a downloaded copy"
         )  # fmt: skip
         raise ConfigError(
-            f"{WHERE}: no model could be read from {source}: {_first_line(error).rstrip('.')}{hint}"
+            f"{WHERE}: no model could be read from {source}: {first_line(error).rstrip('.')}{hint}"
         ) from None
     if found.model_type != "qwen3_vl":
         raise ConfigError(f"{WHERE}: {source} must be a Qwen3-VL (model type qwen3_vl), not {found.model_type}")
@@ -163,7 +180,3 @@ def load_exact(config: ModelConfig) -> Any:
     dtype: Literal["bfloat16", "float32"] = "bfloat16" if stored in (torch.bfloat16, "bfloat16") else "float32"
     exact = replace(config, dtype=dtype, attention="auto")
     return load_model(exact, torch.device("cpu"), for_generation=True)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from dcap.core.errors import ConfigError
+from dcap.core.words import first_line
 from dcap.demo.models import base_name
 from dcap.model.config import AdapterConfig, InitAdapter, ModelConfig
 from dcap.model.towers import LINEAR, MODULES, TOWERS, check_training_towers, count_parameters, frozen_towers, tower_of
@@ -136,7 +137,7 @@ def load_adapter(model: Any, folder: str | Path, *, for_merge: bool = False) -> 
         with safe_open(str(folder / "adapter_model.safetensors"), framework="pt") as file:
             saved = set(file.keys())
     except (*_OF_PEFT, SafetensorError) as error:
-        raise ConfigError(f"adapter {folder} must fit the model: {_reason(error)}") from None
+        raise ConfigError(f"adapter {folder} must fit the model: {first_line(error)}") from None
     there = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     for names, what in (
         (saved - there.keys(), "has no place in the model"),
@@ -156,12 +157,6 @@ def load_adapter(model: Any, folder: str | Path, *, for_merge: bool = False) -> 
 
 _OF_PEFT = (ValueError, RuntimeError, OSError, KeyError, TypeError, AttributeError, re.error)
 """What PEFT raises about settings and weights that it cannot use."""
-
-
-def _reason(error: Exception) -> str:
-    """Return the first line of an error that says something: torch begins with a heading."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    return next((line for line in lines if line and not line.endswith(":")), type(error).__name__)
 
 
 def check_finite(tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
