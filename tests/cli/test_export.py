@@ -83,7 +83,7 @@ def test_a_server_is_compared_by_its_answers(
     monkeypatch.setattr(EngineOptions, "open", lambda self, *_: open_engine(self, *_) if self.is_server else here)
     report = tmp_path / "apart.json"
     with serving(Play(text_answer(box(left)), generator.tokenizer)) as url:
-        args = ["export", "--adapter", str(final), "--model", "builtin:tiny", "--check-url", url, "--device", "cpu"]
+        args = ["export", "--adapter", str(final), "--model", "builtin:micro", "--check-url", url, "--device", "cpu"]
         assert main([*args, "--data", "builtin:photos/val.jsonl", "--check", "1", "--json", str(report)]) == code
     found = json.loads(report.read_text())
     assert (found["report"], found["written"]["objects"], len(found["gaps"])) == ("dcap export", 1, 1)

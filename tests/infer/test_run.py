@@ -32,8 +32,9 @@ from dcap.records.record import Origin
 def options(photos: Path, generator: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> PredictOptions:
     """Options of a run that uses the model of the session instead of loading one."""
 
-    def load(config: Any, device: Any, for_generation: bool) -> Any:
+    def load(config: Any, device: Any, for_generation: bool, may_be_quantised: bool) -> Any:
         assert for_generation
+        assert may_be_quantised
         assert (config.dtype, device.type) == ("float32", "cpu")
         return generator.model
 

@@ -37,7 +37,7 @@ def prompts(generator: Any) -> list[Prompt]:
 
 
 def tokens(row: int, count: int) -> list[int]:
-    return np.random.default_rng(row).integers(0, 150_000, count).tolist()
+    return np.random.default_rng(row).integers(0, 256, count).tolist()
 
 
 def expected(generator: Any, one: Prompt, run: Sequence[int]) -> torch.Tensor:

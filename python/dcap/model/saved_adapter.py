@@ -83,7 +83,8 @@ def find_adapter(folder: Path, name: str = "--adapter") -> SavedAdapter:
     if not (found / WEIGHTS).is_file():
         # A .bin file is a pickle: loading one runs whatever code is inside.
         raise ConfigError(f"{name} must hold {WEIGHTS}, and {found} does not")
-    return SavedAdapter(found, _settings(found / SETTINGS), checked_mark(found))
+    mark = checked_mark(found)  # first: it knows that a run wrote the file, and what to do
+    return SavedAdapter(found, _settings(found / SETTINGS), mark)
 
 
 @dataclass(frozen=True, slots=True)
