@@ -17,7 +17,7 @@ from dcap.evaluate.report import evaluation_tree
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
 from dcap.records.files.jsonl import JsonlFile
-from support.score_cases import CUP, ROAD, record, write_evaluated, write_lines
+from support.score_cases import CUP, ROAD, box, record, write_evaluated, write_lines
 
 
 @pytest.fixture
@@ -136,3 +136,10 @@ def test_lines_are_to_scale_where_a_plain_image_says_how_large_it_is() -> None:
     image = {"objects": [ROAD], "width": 300, "height": 400}
     assert score([image], [image]).lines_to_scale == score([image], [image]).lines
     assert score([{**image, "width": 2.5}], [image]).lines_to_scale is None
+
+
+def test_a_shape_that_cannot_be_measured_is_named_with_its_line(tmp_path: Path) -> None:
+    truth = write_lines(tmp_path / "truth.jsonl", [record("a.jpg", CUP)])
+    pred = write_lines(tmp_path / "pred.jsonl", [record("a.jpg", box(-1e200, 0, 1e200, 9))])
+    with pytest.raises(RecordError, match=r"^pred\.jsonl:1: coordinates must be finite and below 1e150"):
+        evaluate([truth], pred)

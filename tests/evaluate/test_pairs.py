@@ -49,7 +49,7 @@ def test_unknown_image_and_surplus_prediction_are_errors(tmp_path: Path) -> None
     with pytest.raises(RecordError, match=r"pred\.jsonl:2: image must be one of the truth, not 'z\.jpg'"):
         pair_up([truth], unknown)
     twice = write(tmp_path / "twice.jsonl", LINE, LINE)
-    with pytest.raises(RecordError, match=r"twice\.jsonl:2: image must be one of the truth"):
+    with pytest.raises(RecordError, match=r"twice\.jsonl:2: image must have one prediction for each of its records"):
         pair_up([truth], twice)
 
 

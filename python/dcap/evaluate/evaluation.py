@@ -183,11 +183,15 @@ def evaluate(
 
     Raises:
         RecordError: A record or prediction is malformed, a prediction's image is not in the truth, or the two disagree
-            on its size.
+            on its size, or a shape cannot be measured.
     """
     options, pruning = options or ScoreOptions(), pruning or Pruning()
     images = []
     for pair in progress(pair_up(truth, pred), "Scoring"):
-        kept = Pair(pair.truth, prune(pair.pred, pruning)) if pair.pred and pruning != Pruning() else pair
-        images.append(ImageResult(kept, _count_item(kept.truth, kept.pred, options, "")))
+        try:
+            kept = Pair(pair.truth, prune(pair.pred, pruning)) if pair.pred and pruning != Pruning() else pair
+            images.append(ImageResult(kept, _count_item(kept.truth, kept.pred, options, "")))
+        except GeometryError as error:  # shapes that cannot be measured; a record's are cut to its image, and can
+            place = pair.truth.origin if pair.pred is None else pair.pred.where
+            raise RecordError(f"{place}: {error}") from None
     return Evaluation(tuple(images), sum((result.scores for result in images), Scores()), options, pruning)

@@ -48,10 +48,7 @@ def pair_up(truth: Sequence[str | Path], pred: str | Path) -> list[Pair]:
     chosen = _choose(records, predictions)
     left = [predictions[k] for k in sorted(set(range(len(predictions))) - set(chosen))]
     if left:
-        raise RecordError(
-            f"{left[0].where}: image must be one of the truth, not {left[0].image!r} "
-            f"({counted(len(left), 'such prediction')}). Give --truth the file that was predicted."
-        )
+        raise RecordError(_no_place(left, records))
     pairs = [Pair(record, None if k is None else predictions[k]) for record, k in zip(records, chosen, strict=True)]
     for pair in pairs:
         if pair.pred and pair.pred.canvas != pair.truth.canvas:
@@ -61,6 +58,18 @@ def pair_up(truth: Sequence[str | Path], pred: str | Path) -> list[Pair]:
                 f"not {got.width} x {got.height}"
             )
     return pairs
+
+
+def _no_place(left: Sequence[Prediction], records: Sequence[Record]) -> str:
+    first = left[0]
+    if any(_key(record.image) == _key(first.image) for record in records):
+        more = f"image must have one prediction for each of its records, and {first.image!r} has more. Delete a line."
+        return f"{first.where}: {more}"
+    many = counted(len(left), "such prediction")
+    return (
+        f"{first.where}: image must be one of the truth, not {first.image!r} ({many}). Give --truth the file that was "
+        "predicted."
+    )
 
 
 def _choose(records: Sequence[Record], predictions: Sequence[Prediction]) -> list[int | None]:
