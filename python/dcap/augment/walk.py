@@ -48,8 +48,8 @@ class Walk:
     and `visible_fraction` refer to the input objects. `dropped` holds a reason for each input object that is gone.
     `part_share` is the share of one part in its object's area (length), hidden or not; `shown_share` is what no layer
     hides of it; `visible_fraction` is the share that the labelled parts of the object show. `instance` separates the
-    parts of an object from the parts of its copies. `is_partial` marks parts of which a crop left too little to be
-    called complete. `texts` are those of the source.
+    parts of an object from the parts of its copies. `is_partial` is true for a part if a crop left too little of it
+    to call it complete. `texts` are those of the source.
     """
 
     canvas: Canvas

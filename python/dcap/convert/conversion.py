@@ -141,7 +141,7 @@ def _made(
 def _sampled(
     reader: Reader, source: Path, search: ImageSearch, report: ConversionReport, options: ConvertOptions
 ) -> frozenset[int]:
-    """Return which items are converted, by their numbers from 1; what is wrong with items is told when they are."""
+    """Return the numbers, from 1, of the items to convert. Bad items are reported later, by the conversion."""
     opened = reader.open(source, search, ConversionReport(report.on_bad))
     keys = [
         keyed_hash(item.images[0].encode("utf-8", "surrogatepass"), options.seed)

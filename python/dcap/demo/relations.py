@@ -59,7 +59,7 @@ def related(names: Sequence[str], bounds: npt.NDArray[np.float64], only_x: bool)
 
     Args:
         names: N different names.
-        bounds: Of the shapes, float64 (N, 4), none of which overlap.
+        bounds: Bounds of the shapes, float64 (N, 4). They do not overlap.
         only_x: Whether only left and right are named.
     """
     if len(names) < 2:

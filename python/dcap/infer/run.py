@@ -124,9 +124,9 @@ def predict(options: PredictOptions) -> Outcome:
         RecordError: A record or image is bad and `on_bad_record` is ``error``.
         ServerError: The server of the model does not answer, or not as agreed. What was written is kept.
     """
+    # First, so that a missing model or device is an error before many records are read.
     source = find_source(options.model, options.adapter, options.dataset, needs_weights=not options.engine.is_server)
     engine = options.engine.resolved()
-    # A model or a device that is not there is told before many records are read.
     rules = ImageRules(options.root, options.max_image_pixels)
     records = check_records(options.data, options.on_bad_record, rules)
     log.info("%s", records.summary())

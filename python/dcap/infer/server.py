@@ -246,7 +246,7 @@ def _body(response: http.client.HTTPResponse, most_s: float) -> bytes:
     """Return the body of a reply, or more than `MAX_REPLY_BYTES` of it.
 
     Args:
-        response: The reply, of which the head was read.
+        response: The reply. Its head has been read.
         most_s: Seconds that the body may take. A server that sends a byte now and then would else never end.
     """
     end = time.monotonic() + most_s
