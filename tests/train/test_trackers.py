@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import posixpath
+import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -18,7 +21,7 @@ from dcap.core.errors import ConfigError, MissingPackageError, PluginError
 from dcap.train import trackers as module
 from dcap.train.config import RunConfig
 from dcap.train.loop import train
-from dcap.train.trackers import Trackers, check_packages
+from dcap.train.trackers import Trackers, accepted_name, check_packages
 
 KEY = "0123456789abcdef-secret"
 
@@ -86,6 +89,54 @@ def test_a_tracker_gets_the_config_and_the_numbers(tmp_path: Path, wandb: FakeWa
     assert wandb.started == [{"project": "dcap", "name": "mine", "dir": str(tmp_path / "mine")}]
     assert wandb.lines == [(7, {"train/loss": 2.0, "eval/loss": 1.5})]
     assert wandb.finished == 1
+
+
+MLFLOW_NAME = re.compile(r"[/\w.\- ]{1,250}")
+"""As MLflow's ``validation.py`` has it, which also asks that a name is its own normal path."""
+
+
+@pytest.mark.parametrize(
+    ("name", "accepted"),
+    [
+        ("eval/loss", "eval/loss"),
+        ("word_swaps/左边", "word_swaps/左边"),
+        ("curriculum/rotate.max_deg", "curriculum/rotate.max_deg"),
+        ("word_skips/red+blue", "word_skips/red_blue-"),
+        ("word_skips/red blue", "word_skips/red_blue-"),
+        ("loss_dataset/50%: a?", "loss_dataset/50___a_-"),
+        ("loss_dataset//", "loss_dataset/_/_-"),
+        ("loss_dataset/../..", "loss_dataset/_/_-"),
+        ("word_swaps/e.g.", "word_swaps/e.g_-"),
+        ("loss_dataset/" + "x" * 300, "loss_dataset/" + "x" * 187 + "-"),
+        ("word_swaps/\ud800", "word_swaps/_-"),
+    ],
+)
+def test_a_name_is_one_that_all_trackers_take(name: str, accepted: str) -> None:
+    found = accepted_name(name)
+    assert re.fullmatch(re.escape(accepted) + "[0-9a-f]{6}" * (found != name), found)
+    assert MLFLOW_NAME.fullmatch(found)
+    assert posixpath.normpath(found) == found
+    assert not found.endswith((".", "/"))
+
+
+def test_names_with_signs_reach_a_tracker_apart(tmp_path: Path, wandb: FakeWandb) -> None:
+    trackers = Trackers(config_of(tmp_path, "wandb"), 0)
+    trackers.log({"word_skips/red+blue": 1, "word_skips/red blue": 2, "word_skips/red_blue": 3}, 1)
+    ((_, found),) = wandb.lines
+    assert sorted(found.values()) == [1, 2, 3]
+
+
+def test_names_of_users_in_the_config_are_accepted_ones(
+    tmp_path: Path, wandb: FakeWandb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(wandb.config, "update", lambda values, **_: given.update(values))
+    config = config_of(tmp_path, "wandb")
+    domains = {"street: night+rain": {"mode": "summary"}}
+    Trackers(replace(config, data=replace(config.data, domains=domains)), 0)
+    (name,) = [name for name in given if name.startswith("data.domains.")]
+    assert re.fullmatch(r"data\.domains\.street__night_rain\.mode-[0-9a-f]{6}", name)
+    assert all(accepted_name(name) == name for name in given)
 
 
 def test_the_project_is_the_user_s(tmp_path: Path, wandb: FakeWandb, monkeypatch: pytest.MonkeyPatch) -> None:

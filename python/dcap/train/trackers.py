@@ -6,7 +6,9 @@ servers are each package's own business: it reads them from its environment vari
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +27,10 @@ log = get_logger(__name__)
 _PROJECT = "dcap"
 _LONGEST_VALUE = 250
 """Characters of a value of the config. MLflow takes no longer ones."""
+_LONGEST_NAME = 200
+"""Characters of a name that stays as it is. MLflow takes 250, SwanLab 255."""
+_REFUSED = re.compile(r"[^\w.-]|^\.+|\.+$")
+"""What some tracker refuses in a part of a name: signs, and dots at its ends."""
 
 
 def check_packages(names: Sequence[TrackerName]) -> None:
@@ -64,7 +70,8 @@ class Trackers:
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         """Hand over metrics. A name without a group gets the group ``train``."""
-        named = {name if "/" in name else f"train/{name}": float(value) for name, value in values.items()}
+        grouped = {name if "/" in name else f"train/{name}": float(value) for name, value in values.items()}
+        named = {accepted_name(name): value for name, value in grouped.items()}
         for name, tracker in list(self._live.items()):
             try:
                 with calling(f"training.trackers: {name}"):
@@ -83,6 +90,19 @@ class Trackers:
                 log.warning("%s", error)
 
 
+def accepted_name(name: str) -> str:
+    """Return a name of a metric or of a field of the config as all trackers take it.
+
+    Names hold words of users: of captions, data sets and plug-ins. Letters of all scripts, digits, ``_``, ``-`` and
+    ``.`` stay, and ``/`` between them. All else becomes ``_``, with a digest of the name at its end, so that no two
+    names become one.
+    """
+    accepted = "/".join(_REFUSED.sub("_", part) or "_" for part in name.split("/"))[:_LONGEST_NAME]
+    if accepted == name:
+        return name
+    return f"{accepted}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:6]}"
+
+
 def _started(name: TrackerName, config: RunConfig, step: int) -> GeneralTracker:
     folder = Path(config.training.output_dir)
     kind = LOGGER_TYPE_TO_CLASS[name]
@@ -93,7 +113,7 @@ def _started(name: TrackerName, config: RunConfig, step: int) -> GeneralTracker:
         return events
     tracker = kind(os.environ.get(_PROJECT_VARIABLES[name], _PROJECT), **_arguments(name, folder))
     tracker.start()
-    tracker.store_init_configuration(dict(_flat(to_tree(config))))
+    tracker.store_init_configuration({accepted_name(name): value for name, value in _flat(to_tree(config))})
     return tracker
 
 
