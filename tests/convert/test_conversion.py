@@ -20,6 +20,8 @@ from dcap.convert.readers import READERS
 from dcap.convert.resize import Resizer
 from dcap.core.errors import ConfigError, RecordError
 from dcap.records.checking import ImageRules
+from support.container_cases import annotation as labelled
+from support.container_cases import picture, write_parquet
 from support.convert_cases import CATEGORIES, image, instances, read, write_json
 
 BOX = {"bbox": [1, 1, 3, 3]}
@@ -159,6 +161,17 @@ def test_a_sample_is_exact_and_part_of_a_larger_one(tmp_path: Path) -> None:
     assert kept[1] == [name for name in kept[2] if name in kept[1]]
     convert_many(source, tmp_path / "other.jsonl", sample=12, seed=1)
     assert names(tmp_path / "other.jsonl") != kept[1]
+
+
+def test_a_sample_of_parquet_does_not_follow_the_name_of_the_file(tmp_path: Path) -> None:
+    rows = [labelled(k, image=picture(k)) for k in range(20)]
+    found = []
+    for name, given in (("a", rows), ("b", rows[::-1])):
+        source, out = write_parquet(tmp_path / f"{name}.parquet", given), tmp_path / f"{name}.jsonl"
+        options = ConvertOptions(sample=6)
+        assert convert(READERS.get("jsonl")(), source, out, ConversionReport(), options) == 6
+        found.append({json.loads(line)["summary"] for line in out.read_text().splitlines()})
+    assert found[0] == found[1]
 
 
 def test_nothing_is_made_of_an_image_that_is_not_sampled(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from dcap.geometry.tiling import Tiling
 from dcap.records.checking import CheckedRecords, check_records
 from dcap.records.subset import limited
+from support.container_cases import annotation, parquet_rows, picture, write_parquet
 
 Make = Callable[..., dict[str, Any]]
 Write = Callable[..., Path]
@@ -85,3 +87,43 @@ def test_limits_of_parts_come_before_that_of_all(numbered: Callable[..., Any], w
     assert len(kept) == 8
     assert sum(int(name.split(".")[0]) < 30 for name in images(kept)) <= 4
     assert limited(records, [(0, 40, None)], 0) is records
+
+
+def test_images_in_parquet_with_paths_are_chosen_as_those_of_jsonl(tmp_path: Path, write_jsonl: Write) -> None:
+    names = [f"{i:04}.png" for i in range(40)]
+    for name in names:
+        (tmp_path / name).write_bytes(picture(0))
+    jsonl = check_records([write_jsonl([annotation(i, images=[name]) for i, name in enumerate(names)])])
+    parquet = check_records([write_parquet(tmp_path / "a.parquet", parquet_rows(40))])
+    assert images(whole(parquet, 12)) == images(whole(jsonl, 12))
+
+
+def test_images_without_names_are_chosen_whatever_their_file_and_row(tmp_path: Path) -> None:
+    rows = [annotation(i, image=picture(i)) for i in range(40)]
+    one = check_records([write_parquet(tmp_path / "a.parquet", rows)])
+    two = check_records([write_parquet(tmp_path / f"{k}.parquet", rows[::-1][k::2]) for k in range(2)])
+    chosen = {record.summary for record in whole(one, 12)}
+    assert len(chosen) == 12
+    assert chosen == {record.summary for record in whole(two, 12)}
+    assert chosen != {record.summary for record in whole(one, 12, seed=1)}
+
+
+def test_the_picture_decides_where_all_else_is_equal(tmp_path: Path) -> None:
+    rows = [{"width": 12, "height": 8, "objects": [], "image": picture(i)} for i in range(20)]
+
+    def chosen(path: Path, rows: list[dict[str, Any]]) -> set[bytes]:
+        records = whole(check_records([write_parquet(path, rows)]), 6)
+        return {record.embedded.open().read() for record in records if record.embedded is not None}
+
+    assert len(chosen(tmp_path / "a.parquet", rows)) == 6
+    assert chosen(tmp_path / "a.parquet", rows) == chosen(tmp_path / "b.parquet", rows[::-1])
+
+
+def test_whole_numbers_are_equal_in_all_files(tmp_path: Path, make_record: Make, write_jsonl: Write) -> None:
+    """A column of fractions turns 10 into 10.0."""
+    objects = [{"desc": "a", "bbox_2d": [10 + k, 20, 60, 80]} for k in range(10)]
+    lines = [make_record(objects=[each]) for each in objects]
+    floats = json.loads(json.dumps(lines), parse_int=float)
+    two = [{**line, "width": int(line["width"]), "height": int(line["height"])} for line in floats]
+    kept = [whole(check_records([write_jsonl(each, name)]), 4) for each, name in ((lines, "a.jsonl"), (two, "b.jsonl"))]
+    assert kept[0].row_index.tolist() == kept[1].row_index.tolist()

@@ -7,6 +7,7 @@ for them. Files of a division are written at the end, when all groups are known;
 from __future__ import annotations
 
 import itertools
+import math
 import tempfile
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -16,6 +17,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple, TypeVar
+
+import msgspec
 
 from dcap.convert.assembler import Assembler, Swapped
 from dcap.convert.conversion_report import ConversionReport, SourcePlace
@@ -63,11 +66,15 @@ class ConvertOptions:
     min_area: float = 0.0
     """Leave out boxes and polygons with a smaller area, in pixels of the image before it is made smaller."""
     sample: int | None = None
-    """Convert only this many images, chosen by a hash of their paths. `None`: all."""
+    """Convert only this many images, chosen by a hash of their paths; of what has none, of its content. `None`: all."""
     seed: int = 0
     """Seed of the sample."""
     division: Division | None = None
     """How records are divided into files. `None`: one file."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.min_area < math.inf:
+            raise ConfigError(f"--min-area must be at least 0, not {self.min_area:g}")
 
 
 def read_records(
@@ -143,15 +150,19 @@ def _sampled(
 ) -> frozenset[int]:
     """Return the numbers, from 1, of the items to convert. Bad items are reported later, by the conversion."""
     opened = reader.open(source, search, ConversionReport(report.on_bad))
-    keys = [
-        keyed_hash(item.images[0].encode("utf-8", "surrogatepass"), options.seed)
-        for item in progress_of(opened.items, opened.total, "choose")
-    ]
+    keys = [keyed_hash(_identity(item), options.seed) for item in progress_of(opened.items, opened.total, "choose")]
     count, order = len(keys), sorted(range(len(keys)), key=keys.__getitem__)
     chosen = frozenset(k + 1 for k in order[: options.sample])
     if count > len(chosen):
         report.add("note", "image that --sample leaves out", SourcePlace(str(source)), count=count - len(chosen))
     return chosen
+
+
+def _identity(item: Item) -> bytes:
+    """Return what tells an item from others, whatever file it is in: its image's name, or its objects without one."""
+    if item.embedded is None or item.embedded.is_named:
+        return item.images[0].encode("utf-8", "surrogatepass")
+    return msgspec.json.encode((item.objects, item.size, item.summary, item.metadata), enc_hook=str)
 
 
 def _tell_unused(opened: Opened, report: ConversionReport) -> None:

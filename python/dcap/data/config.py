@@ -140,8 +140,9 @@ class DataConfig:
     """Prompts that several data sets of a mixture share: for each name, the fields of `data.answer.prompts` that
     differ."""
     limit: int | None = None
-    """Most training records, of all data sets together. They are chosen by a hash of their image's path and `seed`, so
-    nearly the same ones are chosen when records are added. With tiles, an image counts once. `null`: all."""
+    """Most training records, of all data sets together. They are chosen by a hash of `seed` and their image's path, or
+    of their content if a Parquet file holds the image without a path. So nearly the same ones are chosen when records
+    are added. With tiles, an image counts once. `null`: all."""
     root: str | None = None
     """Folder that all image paths must be inside. `null`: any path that a record names is allowed."""
     on_bad_record: Literal["error", "skip"] = "error"

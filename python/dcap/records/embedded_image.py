@@ -39,6 +39,8 @@ class EmbeddedImage:
     """The container."""
     row: int
     """Its record there, from 0."""
+    is_named: bool = True
+    """Whether the record names it. If not, the name of its image is made of the container's and the row."""
 
     def open(self) -> BinaryIO:
         """Open the image.

@@ -6,12 +6,16 @@
     hash          71     12     95     40        limit 2: b.jpg and d.jpg
     with e.jpg, hash 33                          limit 2: b.jpg and e.jpg
 
-The choice does not depend on the order of records and files. A record that is added takes the place of one at most.
+The choice does not depend on the order of records, nor on names and kinds of files. A record that is added takes the
+place of one at most. Where two records show one image, or a Parquet file holds images without names, the rest of the
+record decides, and where that is equal too, the image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -50,9 +54,10 @@ def limited(records: CheckedRecords, limits: Sequence[tuple[int, int, int | None
         if most is None:
             continue
         images = np.unique(image[start:stop][stays[start:stop]])
-        for first in np.searchsorted(image, images).tolist():
-            keys.setdefault(int(image[first]), _key(records, first, seed))
-        left_out = sorted(images.tolist(), key=keys.__getitem__)[most:]
+        firsts = np.searchsorted(image, images).tolist()
+        for first in firsts:
+            keys.setdefault(first, _key(records, first, seed))
+        left_out = image[_in_order(records, firsts, keys, seed, most)[most:]]
         stays &= ~np.isin(image, left_out)
     rows = np.flatnonzero(stays)
     return records.take(rows, len(np.unique(image)) - len(np.unique(image[rows])))
@@ -65,8 +70,48 @@ def _image_of(records: CheckedRecords) -> I64:
     return np.cumsum(records.tile_index == 0) - 1
 
 
+def _in_order(
+    records: CheckedRecords, rows: list[int], keys: Mapping[int, tuple[int, int]], seed: int, most: int
+) -> list[int]:
+    """Return rows in the order of their keys. If the first `most` end among equal ones, images decide about these."""
+    ordered = sorted(rows, key=keys.__getitem__)
+    if most < len(ordered) and keys[ordered[most - 1]] == keys[ordered[most]]:
+        begin, end = (find(ordered, keys[ordered[most]], key=keys.__getitem__) for find in (bisect_left, bisect_right))
+        ordered[begin:end] = sorted(ordered[begin:end], key=lambda k: _picture(records, k, seed))
+    return ordered
+
+
 def _key(records: CheckedRecords, k: int, seed: int) -> tuple[int, int]:
-    """Return what record `k` is compared by: its image, and the whole line where two records show one image."""
-    line = records.files[records.file_index[k]].line(int(records.row_index[k]))
+    """Return what record `k` is compared by: its image's name, if it has one, and the rest of the record."""
+    source, row = records.files[records.file_index[k]], int(records.row_index[k])
+    line, image = source.line(row), source.embedded(row)
+    rest = keyed_hash(_without_image(line), seed)
+    if image is not None and not image.is_named:
+        return rest, 0
     name = _NAMED.decode(line).images[0]
-    return keyed_hash(name.encode("utf-8", "surrogatepass"), seed), keyed_hash(line, seed)
+    return keyed_hash(name.encode("utf-8", "surrogatepass"), seed), rest
+
+
+def _picture(records: CheckedRecords, k: int, seed: int) -> int:
+    """Return a hash of the image that the file of record `k` holds; 0 where it holds none."""
+    image = records.files[records.file_index[k]].embedded(int(records.row_index[k]))
+    if image is None:
+        return 0
+    with image.open() as file:
+        return keyed_hash(file.read(), seed)
+
+
+def _without_image(line: bytes) -> bytes:
+    """Return the text of a record without its image, the same for all kinds of files."""
+    tree = msgspec.json.decode(line)
+    del tree["images"]
+    return msgspec.json.encode(_plain(tree), order="deterministic")
+
+
+def _plain(value: Any) -> Any:
+    """Write whole numbers alike: a column of Parquet has 2.0 where JSONL may have 2."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -132,7 +132,9 @@ class ParquetRecords(RecordSource):
     def embedded(self, i: int) -> EmbeddedImage | None:
         """Return the image of record `i`. `None`: the record names a file."""
         i = self._row(i)
-        return EmbeddedImage(f"in row {i + 1} of {self.path.name}", self, i) if self._has_bytes(i) else None
+        if not self._has_bytes(i):
+            return None
+        return EmbeddedImage(f"in row {i + 1} of {self.path.name}", self, i, self._is_named(i))
 
     def open_image(self, i: int) -> BinaryIO:
         """Open the image of record `i`.
@@ -148,6 +150,18 @@ class ParquetRecords(RecordSource):
             where = f"in row {i + 1} of {self.path.name}"
             raise ImageError(f"image {where} must have at most {self.max_image_bytes} bytes, not {data.size}")
         return io.BytesIO(data)
+
+    def _is_named(self, i: int) -> bool:
+        """Return whether row `i` has a path beside the bytes of its image."""
+        if not self._keys:
+            return False
+        table = self._rows.row(i, self._keys)
+        names = table.select([name for name in ("image", "images") if name in table.column_names])
+        try:
+            row = names.to_pylist()[0] if names.num_columns else {}
+        except ValueError:  # text that is no UTF-8, which is said when the row is read
+            return False
+        return any(_image_names(row, None).get("images") or ())
 
     def _has_bytes(self, i: int) -> bool:
         if self._image is None:
