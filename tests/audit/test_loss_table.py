@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -76,6 +77,16 @@ def test_the_worst_kind_decides_and_missing_kinds_do_not() -> None:
     losses = Losses.ranked(means, [np.zeros(4, np.int64)] * 2)
     assert losses.worst_kind.tolist()[:3] == [1, 0, 0]
     assert losses.order().tolist() == [1, 0, 2, 3]
+
+
+def test_losses_that_are_not_finite_come_first(tmp_path: Path) -> None:
+    broken = msgspec.structs.replace(a_loss(3), structure=TokenLoss(10, None))
+    others = [msgspec.structs.replace(a_loss(i), caption=TokenLoss(1, i)) for i in range(2 * loss_table.COMPARED)]
+    table = read_loss_table([(0, written(tmp_path / "one", *others, msgspec.structs.replace(broken, index=5000)))])
+    assert np.isinf(table.means[-1, 2])
+    samples = table.samples(np.zeros(len(table.index), np.int64))
+    assert samples.order()[0] == len(others)
+    assert samples.ranks[-1, 2] == 1.0
 
 
 def test_coordinates_are_compared_within_a_kind_of_shape(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -63,6 +64,22 @@ def test_the_tables_name_place_object_and_losses(suspects: Suspects) -> None:
     assert objects.rows[0] == ("r.jsonl:1", "7", "thing 6", "2.25 (98.8%)", "0.05 (1.2%)")
     assert samples.headings == ("where", "image", "caption loss", "coordinate loss", "structure loss")
     assert len(samples.rows) == 2
+
+
+def test_a_loss_that_is_not_finite_comes_first_and_is_said(dataset: DenseCaptionDataset, tmp_path: Path) -> None:
+    broken = ObjectLoss(2, "bbox_2d", TokenLoss(4, 0.1), TokenLoss(4, None))
+    losses = [a_loss(dataset, i, {1: (9.0, 9.0)}) for i in range(len(dataset))]
+    losses[1] = msgspec.structs.replace(losses[1], coordinate=TokenLoss(4, None), objects=(broken,))
+    (tmp_path / "epoch").write_bytes(b"".join(loss.to_line() for loss in losses))
+    found = find_suspects(dataset, [(4, tmp_path / "epoch")], 2, "run/config.yaml")
+    objects, samples = found.grids()
+    assert (objects.rows[0][1], objects.rows[0][-1]) == ("2", "not finite")
+    assert (samples.rows[0][0], samples.rows[0][-2]) == ("r.jsonl:2", "not finite")
+    assert samples.notes[1].startswith("1 sample has a loss that is not finite, which comes first")
+    tree = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert tree["num_not_finite"] == 1
+    assert tree["objects"][0]["loss"]["coordinate"] == {"mean": None, "rank": 1.0}
+    assert "coordinate not finite" in found.objects[0].describe()
 
 
 def test_each_record_is_drawn_once_with_its_suspects(dataset: DenseCaptionDataset, suspects: Suspects) -> None:

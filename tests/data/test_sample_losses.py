@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from dcap.core.errors import RecordError
@@ -38,6 +41,15 @@ def test_a_line_is_what_the_guide_says(tmp_path: Path) -> None:
 def test_the_mean_of_no_token_is_none() -> None:
     assert TokenLoss(4, 2.0).mean == 0.5
     assert TokenLoss(0, 0.0).mean is None
+
+
+def test_a_loss_that_is_not_finite_is_null_and_read_back(tmp_path: Path) -> None:
+    loss = msgspec.structs.replace(a_loss(7), caption=TokenLoss(3, None))
+    path = tmp_path / "one.jsonl"
+    path.write_bytes(loss.to_line())
+    assert json.loads(loss.to_line())["caption"] == [3, None]
+    (found,) = read_losses(path)
+    assert (found, found.caption.mean) == (loss, math.inf)
 
 
 def test_a_cut_last_line_is_left_out_and_another_damaged_one_is_named(tmp_path: Path) -> None:

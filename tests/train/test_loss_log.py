@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -95,6 +96,18 @@ def test_sums_are_those_of_each_token(which: list[int], packs: bool) -> None:
     batch = batch_of(which, packed if packs else padded)
     wanted = [token_by_token(k, 3) for k in which if OBJECTS[k][0].weight]
     assert sample_losses(batch, made_up_output(batch), 3) == wanted
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_only_the_parts_that_are_not_finite_are_null(value: float, tmp_path: Path) -> None:
+    batch = batch_of([0, 1])
+    output = made_up_output(batch)
+    output.token_loss[-1] = value
+    first, second = sample_losses(batch, output, 3)
+    (tmp_path / "one.jsonl").write_bytes(first.to_line() + second.to_line())
+    assert list(read_losses(tmp_path / "one.jsonl")) == [first, second]
+    assert [part.loss is None for part in (first.caption, first.coordinate, first.structure)] == [False] * 3
+    assert [part.loss is None for part in (second.caption, second.coordinate, second.structure)].count(True) == 1
 
 
 def test_what_no_data_set_made_has_no_line() -> None:

@@ -7,8 +7,9 @@ of shape that were trained on at about the same time.
 
 from __future__ import annotations
 
+import math
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
-from dcap.data.sample_losses import read_losses
+from dcap.data.sample_losses import TokenLoss, read_losses
 from dcap.geometry.shapes import KEYS
 
 SAMPLE_KINDS = ("caption", "coordinate", "structure")
@@ -35,9 +36,10 @@ class Losses:
     """Mean losses of a token, in nats, of S things by K kinds of token, and their ranks among those like them."""
 
     means: F64
-    """float64 (S, K); NaN where there is no such token."""
+    """float64 (S, K); NaN where there is no such token, infinite where the loss is not finite."""
     ranks: F64
-    """float64 (S, K), 0..1: the share of those like it that have a lower loss; NaN where there is no such token."""
+    """float64 (S, K), 0..1: the share of those like it that have a lower loss, and 1 for an infinite loss alone; NaN
+    where there is no such token."""
 
     @classmethod
     def ranked(cls, means: F64, groups: Sequence[I64]) -> Losses:
@@ -119,9 +121,9 @@ def read_loss_table(files: Sequence[tuple[int, Path]]) -> LossTable:
         for loss in read_losses(path):
             for each in loss.objects:
                 owners.extend((len(names), each.number, KEYS[each.shape]))
-                object_sums.extend((*each.caption, *each.coordinate))
+                object_sums.extend(_numbers(each.caption, each.coordinate))
             places.extend((epoch, loss.step, loss.index, loss.draw))
-            sums.extend((*loss.caption, *loss.coordinate, *loss.structure))
+            sums.extend(_numbers(loss.caption, loss.coordinate, loss.structure))
             names.append(loss.sample)
     place = np.asarray(places).reshape(-1, 4)
     owner, number, shape = np.asarray(owners).reshape(-1, 3).T
@@ -144,6 +146,13 @@ def read_loss_table(files: Sequence[tuple[int, Path]]) -> LossTable:
     )
 
 
+def _numbers(*parts: TokenLoss) -> Iterator[float]:
+    """Yield number of tokens and sum of losses of each part; what is not finite is infinite."""
+    for tokens, loss in parts:
+        yield tokens
+        yield math.inf if loss is None else loss
+
+
 def _means(sums: array[float], num_kinds: int) -> F64:
     """Return sums over tokens, as number of tokens and sum of losses of each kind, as means: float64 (S, kinds)."""
     tokens, losses = np.moveaxis(np.asarray(sums).reshape(-1, num_kinds, 2), -1, 0)
@@ -159,4 +168,5 @@ def _ranks_in_groups(values: F64, groups: I64) -> F64:
         for window in np.array_split(members, max(1, len(members) // COMPARED)):
             if len(window):
                 ranks[window] = (rankdata(values[window]) - 0.5) / len(window)
+    ranks[np.isposinf(values)] = 1.0  # above all others, however many there are
     return ranks

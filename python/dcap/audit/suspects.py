@@ -18,6 +18,7 @@ import numpy as np
 from dcap.audit.loss_table import OBJECT_KINDS, SAMPLE_KINDS, Losses, LossTable, read_loss_table
 from dcap.audit.preview import PAGE_SIDE
 from dcap.core.errors import RecordError
+from dcap.core.words import counted
 from dcap.data.config import Split
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.records.record import Record
@@ -37,11 +38,16 @@ class Rated(NamedTuple):
     """A mean loss of a token, and how high it is."""
 
     mean: float
+    """Infinite: it is not finite."""
     rank: float
     """Share of those like it that have a lower one, 0..1."""
 
     def __str__(self) -> str:
-        return f"{self.mean:.2f} ({self.rank:.1%})"
+        return f"{self.mean:.2f} ({self.rank:.1%})" if math.isfinite(self.mean) else "not finite"
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Return it as plain data, ready for JSON; a mean that is not finite is null."""
+        return {"mean": self.mean if math.isfinite(self.mean) else None, "rank": self.rank}
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -80,7 +86,7 @@ class Suspect:
             "image": self.record.image,
             **({} if self.record.window is None else {"tile": str(self.record.window)}),
             **({} if self.number is None else {"object": self.number, "desc": self.desc}),
-            "loss": {kind: {"mean": rated.mean, "rank": rated.rank} for kind, rated in self.losses.items()},
+            "loss": {kind: rated.to_dict() for kind, rated in self.losses.items()},
         }
         return {**tree, "index": self.index, "epoch": self.epoch, "draw": self.draw, "step": self.step}
 
@@ -94,6 +100,7 @@ class Suspects:
         objects: Objects.
         num_samples: Number of samples that have a loss.
         num_objects: Number of objects that have one.
+        num_not_finite: Number of samples whose loss is not finite.
         epochs: The epochs that the losses are of; 0 for a validation.
         split: The samples' split.
         config: The run's config, for commands.
@@ -103,6 +110,7 @@ class Suspects:
     objects: tuple[Suspect, ...]
     num_samples: int
     num_objects: int
+    num_not_finite: int
     epochs: tuple[int, ...]
     split: Split
     config: str
@@ -128,6 +136,7 @@ class Suspects:
             "epochs": list(self.epochs),
             "num_samples": self.num_samples,
             "num_objects": self.num_objects,
+            "num_not_finite": self.num_not_finite,
             "samples": [suspect.to_dict() for suspect in self.samples],
             "objects": [suspect.to_dict() for suspect in self.objects],
         }
@@ -137,8 +146,15 @@ class Suspects:
         epochs = ", ".join(map(str, self.epochs))
         of = f"of epoch {epochs}" if len(self.epochs) == 1 else f"of epochs {epochs}"
         of = "of the last validation" if self.split == "val" else of
-        objects = _grid(f"objects with the highest loss, of {self.num_objects} {of}", self.objects, OBJECT_KINDS)
-        samples = _grid(f"samples with the highest loss, of {self.num_samples} {of}", self.samples, SAMPLE_KINDS)
+        notes = [RANK_NOTE]
+        if self.num_not_finite:
+            verb = "has" if self.num_not_finite == 1 else "have"
+            notes.append(
+                f"{counted(self.num_not_finite, 'sample')} {verb} a loss that is not finite, which comes first: the "
+                "numbers grow beyond those of model.dtype, or the weights are damaged"
+            )
+        objects = _grid(f"objects with the highest loss, of {self.num_objects} {of}", self.objects, OBJECT_KINDS, notes)
+        samples = _grid(f"samples with the highest loss, of {self.num_samples} {of}", self.samples, SAMPLE_KINDS, notes)
         return [objects, samples] if self.objects else [samples]
 
 
@@ -163,6 +179,7 @@ def find_suspects(dataset: DenseCaptionDataset, files: Sequence[tuple[int, Path]
         objects=tuple(_worst(dataset, table, objects, count, of_objects=True)),
         num_samples=len(table.index),
         num_objects=len(table.number),
+        num_not_finite=int(np.isinf(table.means).any(axis=1).sum()),
         epochs=tuple(np.unique(table.epoch).tolist()),
         split=dataset.split,
         config=config,
@@ -206,7 +223,7 @@ def _record(dataset: DenseCaptionDataset, index: int, name: str) -> Record:
     return record
 
 
-def _grid(title: str, suspects: Sequence[Suspect], kinds: Sequence[str]) -> Grid:
+def _grid(title: str, suspects: Sequence[Suspect], kinds: Sequence[str], notes: Sequence[str]) -> Grid:
     of_objects = any(suspect.number is not None for suspect in suspects)
     rows = []
     for suspect in suspects:
@@ -214,7 +231,7 @@ def _grid(title: str, suspects: Sequence[Suspect], kinds: Sequence[str]) -> Grid
         rated = (str(suspect.losses.get(kind, "-")) for kind in kinds)
         rows.append((suspect.record.name, *what, *rated))
     headings = ("where", *(("object", "caption") if of_objects else ("image",)), *(f"{kind} loss" for kind in kinds))
-    return Grid(title, headings, tuple(rows), (RANK_NOTE,), texts=(0, 2) if of_objects else (0, 1))
+    return Grid(title, headings, tuple(rows), tuple(notes), texts=(0, 2) if of_objects else (0, 1))
 
 
 def suspect_tile(dataset: DenseCaptionDataset, suspects: Sequence[Suspect], side: int) -> Tile:

@@ -9,12 +9,13 @@
     {"step":7,"index":4,"draw":0,"sample":"train.jsonl:5","caption":[3,0.41],"coordinate":[8,9.7],
      "structure":[21,0.02],"objects":[[1,"bbox_2d",[3,0.41],[8,9.7]]]}
 
-Owns this format; the trainer writes it, and ``dcap audit --losses`` reads it. A million samples with ten objects take
-about 500 MB an epoch.
+A loss that is not finite is ``null``. Owns this format; the trainer writes it, and ``dcap audit --losses`` reads it. A
+million samples with ten objects take about 500 MB an epoch.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,13 +38,15 @@ class TokenLoss(NamedTuple):
 
     tokens: int
     """Number of tokens."""
-    loss: float
-    """Sum of their cross-entropies, in nats."""
+    loss: float | None
+    """Sum of their cross-entropies, in nats. `None`: it is not finite."""
 
     @property
     def mean(self) -> float | None:
-        """Cross-entropy of a token. `None`: there is no token."""
-        return self.loss / self.tokens if self.tokens else None
+        """Cross-entropy of a token, infinite where the sum is not finite. `None`: there is no token."""
+        if not self.tokens:
+            return None
+        return math.inf if self.loss is None else self.loss / self.tokens
 
 
 class ObjectLoss(NamedTuple):

@@ -6,6 +6,7 @@ cut, and made again. All is on the disk before a checkpoint is.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -202,5 +203,6 @@ def _by_kind(
     shape = count, len(TokenKind)
     tokens = np.bincount(bins, minlength=count * len(TokenKind)).reshape(shape)[:, kinds].tolist()
     sums = np.bincount(bins, losses, minlength=count * len(TokenKind)).reshape(shape)[:, kinds]
-    pairs = zip(tokens, sums.round(LOSS_DECIMALS).tolist(), strict=True)
+    finite = [[loss if math.isfinite(loss) else None for loss in row] for row in sums.round(LOSS_DECIMALS).tolist()]
+    pairs = zip(tokens, finite, strict=True)
     return [[TokenLoss(*part) for part in zip(*pair, strict=True)] for pair in pairs]
