@@ -147,7 +147,7 @@ def test_other_settings_are_named_before_a_model_is_loaded(
         ({"rank_pattern": {"q_proj": 8}}, r'rank_pattern \{"q_proj": 8\}'),
         ({"alpha_pattern": {"q_proj": 8}}, "alpha_pattern"),
         ({"use_dora": True, "use_rslora": True}, "use_rslora true"),
-        ({"init_lora_weights": "pissa"}, 'init_lora_weights "pissa"'),
+        ({"init_lora_weights": "eva"}, 'init_lora_weights "eva"'),
         ({"bias": "all"}, 'bias "all"'),
     ],
 )

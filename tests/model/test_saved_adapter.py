@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from dcap.core.errors import ConfigError
 from dcap.data.encode import Encoder, grid_thw, patchify
 from dcap.geometry.canvas import Canvas
+from dcap.model import adapter_patterns
 from dcap.model.config import AdapterConfig, ModelConfig
 from dcap.model.generation import Generator, Prompt
 from dcap.model.load import load_model
@@ -85,6 +86,59 @@ def test_adapter_of_another_size_is_an_error(load: Load, adapter: Path) -> None:
         load_adapter(load(), adapter)
 
 
+def changed(adapter: Path, **settings: Any) -> Path:
+    path = adapter / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+    return adapter
+
+
+HOSTILE = "(x+x+)+y|(([a-z_.0-9])+)+!"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"target_modules": HOSTILE},
+        {"exclude_modules": HOSTILE},
+        {"modules_to_save": [HOSTILE]},
+        {"rank_pattern": {HOSTILE: 2}},
+        {"alpha_pattern": {HOSTILE: 2}},
+        {"target_modules": ["q_proj"], "layers_to_transform": [0], "layers_pattern": HOSTILE},
+    ],
+)
+def test_an_expression_without_an_end_is_refused(
+    load: Load, adapter: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapter_patterns, "MOST_SECONDS", 0.5)
+    with pytest.raises(ConfigError, match=r"matched within 0\.5 seconds.* Write the names as a list"):
+        load_adapter(load(), changed(adapter, **settings))
+
+
+def test_a_wrong_expression_is_named_by_peft(load: Load, adapter: Path) -> None:
+    with pytest.raises(ConfigError, match="must fit the model"):
+        load_adapter(load(), changed(adapter, target_modules="("))
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"r": 10**9}, "r is 1000000000, and the largest rank of its weights 4"),
+        ({"r": 10**9, "rank_pattern": {"q_proj": 4}}, "r is 1000000000,"),
+        ({"rank_pattern": {"q_proj": 10**9}}, r"rank_pattern\.q_proj is 1000000000, and the largest rank"),
+    ],
+)
+def test_a_huge_rank_is_refused_before_room_is_made_for_it(
+    load: Load, adapter: Path, settings: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ConfigError, match=says):
+        load_adapter(load(), changed(adapter, **settings))
+
+
+def test_ranks_by_pattern_are_loaded(load: Load, adapter: Path) -> None:
+    """A common rank that no module has is fine."""
+    load_adapter(load(), changed(adapter, r=16, rank_pattern={r".*": 4}))
+
+
 def test_torn_weights_are_an_error(load: Load, adapter: Path) -> None:
     path = adapter / "adapter_model.safetensors"
     path.write_bytes(path.read_bytes()[:100])
@@ -132,6 +186,31 @@ def test_damaged_settings_are_named(tmp_path: Path, text: str | bytes | dict[str
     (tmp_path / "adapter_model.safetensors").write_bytes(b"weights")
     with pytest.raises(ConfigError, match=rf"adapter_config\.json: (.|\n)*{says}(.|\n)*Restore the file"):
         find_adapter(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"init_lora_weights": "pissa"}, "path_initial_model_for_weight_conversion"),
+        ({"init_lora_weights": "pissa_niter_4"}, 'not "pissa_niter_4"'),
+        ({"init_lora_weights": "olora"}, "init_lora_weights must leave the model as it is"),
+        ({"init_lora_weights": ["loftq"]}, "init_lora_weights must leave the model as it is"),
+        ({"alora_invocation_tokens": [1, 2]}, r"alora_invocation_tokens must be null, not \[1, 2\]"),
+        ({"layer_replication": [[0, 4], [2, 5]]}, "layer_replication must be null"),
+    ],
+)
+def test_an_adapter_of_another_kind_is_refused(tmp_path: Path, change: dict[str, Any], says: str) -> None:
+    (tmp_path / "adapter_config.json").write_text(json.dumps(SETTINGS | change))
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"weights")
+    with pytest.raises(ConfigError, match=rf"adapter_config\.json: .*{says}"):
+        find_adapter(tmp_path)
+
+
+@pytest.mark.parametrize("start", [True, False, "gaussian", "eva", "orthogonal"])
+def test_an_adapter_is_taken_however_it_began(tmp_path: Path, start: bool | str) -> None:
+    (tmp_path / "adapter_config.json").write_text(json.dumps(SETTINGS | {"init_lora_weights": start}))
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"weights")
+    assert find_adapter(tmp_path).settings["init_lora_weights"] == start
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -15,7 +15,9 @@ import torch
 from dcap.core.errors import ConfigError
 from dcap.core.words import first_line
 from dcap.demo.models import base_name
+from dcap.model.adapter_patterns import check_patterns
 from dcap.model.config import AdapterConfig, InitAdapter, ModelConfig
+from dcap.model.saved_adapter import read_settings
 from dcap.model.towers import LINEAR, MODULES, TOWERS, check_training_towers, count_parameters, frozen_towers, tower_of
 
 
@@ -129,19 +131,22 @@ def load_adapter(model: Any, folder: str | Path, *, for_merge: bool = False) -> 
     folder = Path(folder)
     if not (folder / "adapter_config.json").is_file():
         raise ConfigError(f"adapter must be a folder with adapter_config.json, not {folder}")
+    settings = read_settings(folder / "adapter_config.json")
+    check_patterns(settings, (name for name, _ in model.named_modules()), folder)
     try:
+        with safe_open(str(folder / "adapter_model.safetensors"), framework="pt") as file:
+            saved = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        _check_rank(settings, saved, folder)
         with _deprecations_of_peft(), warnings.catch_warnings():
             # Said below as an error, with the name of the weight.
             warnings.filterwarnings("ignore", message="Found missing adapter keys", category=UserWarning)
             adapted = PeftModel.from_pretrained(model, str(folder))
-        with safe_open(str(folder / "adapter_model.safetensors"), framework="pt") as file:
-            saved = set(file.keys())
     except (*_OF_PEFT, SafetensorError) as error:
         raise ConfigError(f"adapter {folder} must fit the model: {first_line(error)}") from None
     there = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     for names, what in (
-        (saved - there.keys(), "has no place in the model"),
-        (there.keys() - saved, "is not in the file"),
+        (saved.keys() - there.keys(), "has no place in the model"),
+        (there.keys() - saved.keys(), "is not in the file"),
     ):
         if names:
             raise ConfigError(f"adapter {folder} must fit the model, but {sorted(names)[0]} {what} ({len(names)} such)")
@@ -153,6 +158,24 @@ def load_adapter(model: Any, folder: str | Path, *, for_merge: bool = False) -> 
                 module.modules_to_save.float()
         set_adapter(adapted, load_file(folder / "adapter_model.safetensors"))
     return adapted
+
+
+def _check_rank(settings: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], folder: Path) -> None:
+    """Refuse a rank that the weights do not have, before PEFT makes room for it."""
+    inner = [shape for name, shape in shapes.items() if ".lora_A." in name or ".lora_embedding_A" in name]
+    if not inner:
+        return
+    # With a pattern, the common rank may be that of no module; no layer has use for one above its width.
+    patterns = settings.get("rank_pattern") or {}
+    largest = max(shape[0] for shape in inner)
+    for name, rank, most in (
+        ("r", settings.get("r"), max(map(max, inner)) if patterns else largest),
+        *((f"rank_pattern.{key}", rank, largest) for key, rank in patterns.items()),
+    ):
+        if rank is not None and rank > most:
+            raise ConfigError(
+                f"adapter {folder} must fit the model: {name} is {rank}, and the largest rank of its weights {largest}"
+            )
 
 
 _OF_PEFT = (ValueError, RuntimeError, OSError, KeyError, TypeError, AttributeError, re.error)

@@ -84,7 +84,7 @@ def find_adapter(folder: Path, name: str = "--adapter") -> SavedAdapter:
         # A .bin file is a pickle: loading one runs whatever code is inside.
         raise ConfigError(f"{name} must hold {WEIGHTS}, and {found} does not")
     mark = checked_mark(found)  # first: it knows that a run wrote the file, and what to do
-    return SavedAdapter(found, _settings(found / SETTINGS), mark)
+    return SavedAdapter(found, read_settings(found / SETTINGS), mark)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +98,19 @@ class _Settings:
     rank_pattern: dict[str, int] | None = None
     alpha_pattern: dict[str, float] | None = None
     target_modules: str | tuple[str, ...] | None = None
+    exclude_modules: str | tuple[str, ...] | None = None
+    layers_pattern: str | tuple[str, ...] | None = None
     modules_to_save: tuple[str, ...] | None = None
     bias: str = "none"
     use_dora: bool = False
     use_rslora: bool = False
 
 
-def _settings(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
     """Return the settings of an adapter, which may come from anywhere.
 
     Raises:
-        ConfigError: They are damaged.
+        ConfigError: They are damaged, or the adapter is of a kind that no command can use.
     """
     way_out = "Restore the file, or take another adapter"
     try:
@@ -122,7 +124,32 @@ def _settings(path: Path) -> dict[str, Any]:
         build(_Settings, {name: value for name, value in tree.items() if name in known})
     except ConfigError as error:
         raise ConfigError(f"{path}: {str(error).rstrip('.')}. {way_out}") from None
+    _check_kind(tree, path)
     return tree
+
+
+_PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
+"""Values of ``init_lora_weights`` that leave the weights below the adapter as they are."""
+_FOR_SOME_TOKENS = ("alora_invocation_tokens", "arrow_config")
+"""Settings of adapters that act on a part of a text only, or choose among others."""
+
+
+def _check_kind(settings: Mapping[str, Any], path: Path) -> None:
+    start = settings.get("init_lora_weights", True)
+    if start not in _PLAIN_STARTS:
+        raise ConfigError(
+            f"{path}: init_lora_weights must leave the model as it is, not {show(start)}: such an adapter belongs on a "
+            "model with other weights, which PEFT computes anew and not to the bit. Save it as a plain one with PEFT: "
+            "save_pretrained(FOLDER, path_initial_model_for_weight_conversion=...)"
+        )
+    for name in _FOR_SOME_TOKENS:
+        if settings.get(name) is not None:
+            raise ConfigError(
+                f"{path}: {name} must be null, not {show(settings[name])}: the adapter must act on each token, as no "
+                "server or merged model could leave some out"
+            )
+    if settings.get("layer_replication"):
+        raise ConfigError(f"{path}: layer_replication must be null, as it changes the layers of the model")
 
 
 def inside(folder: Path, name: str, file: str) -> Path | None:
