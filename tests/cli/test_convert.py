@@ -144,7 +144,7 @@ def test_labels_and_a_sample_on_the_command_line(tmp_path: Path, capsys: pytest.
         (["--split", "0.9,0.2"], "--split must be 2 or 3 shares above 0 that sum to 1"),
         (["--split", "val"], "--split must be 2 or 3 shares that sum to 1, such as 0.9,0.1, not val"),
         (["--unmapped", "keep"], "--unmapped must come with --map"),
-        (["--min-area", "-1"], "--min-area must be at least 0, not -1"),
+        (["--min-area", "-0.5"], "--min-area must be at least 0, not -0.5"),
         (["--seed", "1"], "--seed must come with --sample or --split"),
         (["--map", "absent.yaml"], "absent.yaml"),
     ],

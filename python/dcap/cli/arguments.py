@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -87,7 +88,7 @@ def add_server(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--timeout",
-        type=float,
+        type=finite_number,
         default=600.0,
         metavar="S",
         help="seconds without a sign of life of the server before a request is sent again (default: 600)",
@@ -164,18 +165,22 @@ def add_decoding(parser: argparse.ArgumentParser) -> None:
     add_max_new_tokens(group)
     group.add_argument(
         "--temperature",
-        type=float,
+        type=finite_number,
         default=0.0,
         metavar="T",
         help="0: always the most probable token; above 0: draw each token (default: 0)",
     )
     group.add_argument(
-        "--top-p", type=float, default=1.0, metavar="P", help="draw from tokens that together have this probability"
+        "--top-p",
+        type=finite_number,
+        default=1.0,
+        metavar="P",
+        help="draw from tokens that together have this probability",
     )
     group.add_argument("--top-k", type=int, default=0, metavar="K", help="draw from the K most probable tokens; 0: all")
     group.add_argument(
         "--repetition-penalty",
-        type=float,
+        type=finite_number,
         default=1.0,
         metavar="X",
         help="above 1: make tokens that were used less likely",
@@ -221,12 +226,15 @@ def add_pruning(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--suppress-iou",
-        type=float,
+        type=finite_number,
         metavar="IOU",
         help="drop boxes and polygons that overlap a better one of the same caption by more than this exact IoU",
     )
     group.add_argument(
-        "--least-score", type=float, metavar="SCORE", help="drop objects with a lower score; those without one stay"
+        "--least-score",
+        type=finite_number,
+        metavar="SCORE",
+        help="drop objects with a lower score; those without one stay",
     )
 
 
@@ -239,6 +247,21 @@ def pruning_options(args: argparse.Namespace) -> Pruning:
     from dcap.evaluate.repeats import Pruning
 
     return Pruning(args.drop_repeats, args.suppress_iou, args.least_score)
+
+
+def finite_number(text: str) -> float:
+    """Return the number that an option is given.
+
+    Raises:
+        ArgumentTypeError: It is no number, or one without an end, such as ``nan`` and ``inf``.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"must be a finite number, not {text!r}")
+    return value
 
 
 def require_at_least(args: argparse.Namespace, least: int, *names: str) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn, get_args
 
 from rich.table import Table
 from rich.text import Text
 
-from dcap.cli.arguments import add_max_image_pixels, add_sixteen_bit, require_image_bound
+from dcap.cli.arguments import add_max_image_pixels, add_sixteen_bit, finite_number, require_image_bound
+from dcap.cli.reader_options import add_reader_options, make_reader, split_help, tell_splits
 from dcap.convert.coco_writer import CocoOptions, to_coco
 from dcap.convert.conversion import ConvertOptions, convert
 from dcap.convert.conversion_report import ConversionReport, Loss
@@ -19,11 +20,10 @@ from dcap.convert.division import Division, GroupBy
 from dcap.convert.label_map import LabelMap, Unmapped
 from dcap.convert.readers import READERS
 from dcap.convert.resize import Resizer
-from dcap.core.errors import ConfigError
+from dcap.core.errors import ConfigError, DcapError, PluginError
 from dcap.core.files import write_whole
 from dcap.core.log import get_logger, output_console
 from dcap.core.outputs import JSON_MARK, Output, check_outputs, marked, outputs_given
-from dcap.core.schema import field_docs
 from dcap.core.words import counted, printable, to_json
 from dcap.records.files.opening import expand_sources, resolve_data
 
@@ -101,14 +101,35 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     formats = parser.add_subparsers(title="formats", metavar="FORMAT", required=True)
     for name in READERS:
-        _add_format(formats, name)
+        try:
+            about = (READERS.get(name).__doc__ or name).strip().splitlines()[0]
+            split = split_help(name)
+        except DcapError as error:
+            _add_broken(formats, name, error)
+        else:
+            _add_format(formats, name, about, split)
     _add_to_coco(formats)
 
 
-def _add_format(formats: Any, name: str) -> None:
-    maker: Any = READERS.get(name)
+def _refusing(error: DcapError) -> Callable[[argparse.Namespace], NoReturn]:
+    """Return what a format does that cannot be used: it says why. The others work."""
+
+    def refuse(_: argparse.Namespace) -> NoReturn:
+        raise error
+
+    return refuse
+
+
+def _add_broken(formats: Any, name: str, error: DcapError) -> None:
+    """Add the format of a package that cannot be loaded."""
+    # No sign begins an option, so that whatever is given is taken.
+    parser = formats.add_parser(name, help="cannot be used, and says why", prefix_chars="\0", add_help=False)
+    parser.add_argument("given", nargs="*")
+    parser.set_defaults(run=_refusing(error))
+
+
+def _add_format(formats: Any, name: str, about: str, split: str) -> None:
     shown = SOURCES.get(name, "SOURCE")
-    about = (maker.__doc__ or name).strip().splitlines()[0]
     parser = formats.add_parser(
         name,
         help=about,
@@ -124,9 +145,7 @@ def _add_format(formats: Any, name: str) -> None:
         "--follow-links", action="store_true", help="let symbolic links lead out of the folder of images"
     )
     _add_common(parser, "FILE.jsonl")
-    _add_selection(parser, maker)
-    if dataclasses.is_dataclass(maker):
-        _add_fields(parser, maker)
+    _add_selection(parser, split)
     parser.add_argument(
         "--frame",
         choices=("auto", "displayed", "stored"),
@@ -154,6 +173,10 @@ def _add_format(formats: Any, name: str) -> None:
     add_sixteen_bit(parser, "with --max-pixels")
     add_max_image_pixels(parser)
     parser.set_defaults(run=run, format=name)
+    try:
+        add_reader_options(parser, name)
+    except PluginError as error:
+        parser.set_defaults(run=_refusing(error))
 
 
 def _add_common(parser: argparse.ArgumentParser, metavar: str) -> None:
@@ -173,12 +196,12 @@ def _add_common(parser: argparse.ArgumentParser, metavar: str) -> None:
     parser.add_argument("--strict", action="store_true", help="write nothing and exit with 1 if anything is lost")
 
 
-def _add_selection(parser: argparse.ArgumentParser, maker: Any) -> None:
-    """Add the options that choose images and objects, and files for them."""
+def _add_selection(parser: argparse.ArgumentParser, split: str) -> None:
+    """Add the options that choose images and objects, and files for them; `split` ends the help of ``--split``."""
     group = parser.add_argument_group("which images and objects, and into which files")
     group.add_argument("--sample", type=_positive, metavar="N", help="convert only N images, chosen by --seed")
     group.add_argument(
-        "--min-area", type=float, default=0.0, metavar="PX2",
+        "--min-area", type=finite_number, default=0.0, metavar="PX2",
         help="leave out boxes and polygons of less than PX2 square pixels, before --max-pixels; lines stay",
     )  # fmt: skip
     group.add_argument("--map", type=Path, metavar="FILE.yaml", help="new names of labels; null drops their objects")
@@ -186,11 +209,9 @@ def _add_selection(parser: argparse.ArgumentParser, maker: Any) -> None:
         "--unmapped", choices=get_args(Unmapped), default="error",
         help="objects whose label --map does not name: an error, keep them, or drop them (default: error)",
     )  # fmt: skip
-    own = field_docs(maker)["split"] if _has_split(maker) else ""
-    own = f" Another value is one of the source: {own[:1].lower()}{own[1:]}" if own else ""
     group.add_argument(
         "--split", action="append", metavar="SHARES", default=[],
-        help=f"write two or three files, such as 0.9,0.1 for train and val.{own}",
+        help=f"write two or three files, such as 0.9,0.1 for train and val.{split}",
     )  # fmt: skip
     group.add_argument(
         "--by", choices=get_args(GroupBy), default="hash",
@@ -198,46 +219,6 @@ def _add_selection(parser: argparse.ArgumentParser, maker: Any) -> None:
         "they are in one folder. name: nothing; no image is opened (default: hash)",
     )  # fmt: skip
     group.add_argument("--seed", type=int, default=0, metavar="N", help="seed of --sample and --split (default: 0)")
-
-
-def _has_split(maker: Any) -> bool:
-    return dataclasses.is_dataclass(maker) and any(field.name == "split" for field in dataclasses.fields(maker))
-
-
-def _take_splits(args: argparse.Namespace, maker: Any) -> None:
-    """Tell the shares of ``--split`` from the reader's own split, and keep both in `args`."""
-    found = {text: Division.parse_shares(text) for text in args.split}
-    shares = [each for each in found.values() if each is not None]
-    others = [text for text, each in found.items() if each is None]
-    if len(shares) > 1 or len(others) > 1:
-        raise ConfigError(f"--split must be given once, not {len(args.split)} times")
-    if others and not _has_split(maker):
-        raise ConfigError(f"--split must be 2 or 3 shares that sum to 1, such as 0.9,0.1, not {others[0]}")
-    args.division = Division(shares[0], args.by, args.seed) if shares else None
-    if _has_split(maker):
-        (field,) = (field for field in dataclasses.fields(maker) if field.name == "split")
-        kind = Path if Path in get_args(get_type_hints(maker)["split"]) else str
-        args.split = kind(others[0]) if others else field.default
-
-
-def _add_fields(parser: argparse.ArgumentParser, maker: Any) -> None:
-    """Add one option for each field of a reader, explained by the string under it."""
-    hints, docs = get_type_hints(maker), field_docs(maker)
-    for field in dataclasses.fields(maker):
-        if field.name == "split":
-            continue
-        hint, name = hints[field.name], "--" + field.name.replace("_", "-")
-        text = docs.get(field.name, "").replace("%", "%%")
-        if hint is bool:
-            parser.add_argument(name, action="store_true", help=text)
-        elif get_origin(hint) is Literal:
-            text = f"{text} (default: {field.default})"
-            parser.add_argument(name, choices=get_args(hint), default=field.default, help=text)
-        else:
-            kind = next((t for t in (Path, int, float) if hint is t or t in get_args(hint)), str)
-            shown = "FILE" if kind is Path else "N" if kind in (int, float) else "NAME"
-            text += f" (default: {field.default})" if field.default not in (None, dataclasses.MISSING) else ""
-            parser.add_argument(name, type=kind, metavar=shown, default=field.default, help=text)
 
 
 def _add_to_coco(formats: Any) -> None:
@@ -268,16 +249,13 @@ def run(args: argparse.Namespace) -> int:
     require_image_bound(args, "max_image_pixels")
     if args.resized and not args.max_pixels:
         raise ConfigError("--resized must come with --max-pixels, which says how small images become")
-    maker: Any = READERS.get(args.format)
-    _take_splits(args, maker)
+    shares, splits = tell_splits(args.split)
+    args.division = Division(shares[0], args.by, args.seed) if shares else None
     if args.sample is None and args.division is None and args.seed:
         raise ConfigError("--seed must come with --sample or --split")
-    if args.min_area < 0:
-        raise ConfigError(f"--min-area must be at least 0, not {args.min_area:g}")
     if args.unmapped != "error" and args.map is None:
         raise ConfigError("--unmapped must come with --map")
-    fields = dataclasses.fields(maker) if dataclasses.is_dataclass(maker) else ()
-    reader = maker(**{field.name: getattr(args, field.name) for field in fields})
+    reader = make_reader(args, args.format, splits)
     resizer = None
     if args.max_pixels:
         folder = args.resized or args.out.parent / f"images-{args.max_pixels}"

@@ -15,6 +15,7 @@ from dcap.cli.arguments import (
     add_sixteen_bit,
     check_predictions,
     engine_options,
+    finite_number,
     pruning_options,
     require_at_least,
 )
@@ -105,14 +106,14 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
     """Add the options that change numbers."""
     parser.add_argument(
         "--line-tolerance",
-        type=float,
+        type=finite_number,
         default=10.0,
         metavar="PX",
         help="largest distance of lines that agree, in pixels of the image file (default: 10)",
     )
     parser.add_argument(
         "--line-tolerance-share",
-        type=float,
+        type=finite_number,
         default=0.01,
         metavar="SHARE",
         help="the same, as a share of the diagonal of the image (default: 0.01)",

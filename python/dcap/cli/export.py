@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dcap.cli.arguments import add_max_new_tokens, add_server
+from dcap.cli.arguments import add_max_new_tokens, add_server, finite_number
 from dcap.core.errors import ConfigError
 from dcap.core.files import write_whole
 from dcap.core.log import get_logger
@@ -97,7 +97,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--check", type=int, metavar="N", help="number of records to compare on (default: 8 where --data is given)"
     )
     parser.add_argument(
-        "--max-kl", type=float, default=1e-3, metavar="KL", help="largest mean KL that passes (default: 0.001)"
+        "--max-kl", type=finite_number, default=1e-3, metavar="KL", help="largest mean KL that passes (default: 0.001)"
     )
     add_max_new_tokens(parser)
     parser.add_argument(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from dcap.cli.arguments import add_workers, require_at_least
+from dcap.cli.arguments import add_workers, finite_number, require_at_least
 from dcap.cli.convert import print_losses
 from dcap.convert.conversion import ConvertOptions, convert
 from dcap.convert.conversion_report import ConversionReport
@@ -77,11 +77,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--out", type=Path, default=Path("mine.yaml"), metavar="FILE.yaml", help="the new config (default: mine.yaml)"
     )
     parser.add_argument(
-        "--share", type=float, default=0.1, metavar="X", help="share of the records for validation (default: 0.1)"
+        "--share",
+        type=finite_number,
+        default=0.1,
+        metavar="X",
+        help="share of the records for validation (default: 0.1)",
     )
     parser.add_argument("--model", metavar="NAME", help="hub id or folder (default: the largest that fits)")
     parser.add_argument(
-        "--gpu-memory", type=float, metavar="GIB", help="memory of the GPU to train on (default: that of this machine)"
+        "--gpu-memory",
+        type=finite_number,
+        metavar="GIB",
+        help="memory of the GPU to train on (default: that of this machine)",
     )
     parser.add_argument(
         "--on-bad", choices=("error", "skip"), default="error",

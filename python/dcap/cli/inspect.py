@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dcap.cli.arguments import add_overrides, require_at_least
+from dcap.cli.arguments import add_overrides, finite_number, require_at_least
 from dcap.core.errors import ConfigError
 from dcap.core.files import write_whole
 from dcap.core.log import get_logger, output_console, print_json
@@ -65,7 +65,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     rate = parser.add_mutually_exclusive_group()
     rate.add_argument(
-        "--tokens-per-s", type=float, metavar="X", help="tokens per second over all devices, to tell the hours"
+        "--tokens-per-s", type=finite_number, metavar="X", help="tokens per second over all devices, to tell the hours"
     )
     rate.add_argument(
         "--run", dest="rate_of", type=Path, metavar="DIR", help="folder of a run, to take tokens per second from"

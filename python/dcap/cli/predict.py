@@ -15,6 +15,7 @@ from dcap.cli.arguments import (
     check_predictions,
     decoding_options,
     engine_options,
+    finite_number,
     pruning_options,
     require_at_least,
     require_image_bound,
@@ -79,7 +80,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         "--overlap",
-        type=float,
+        type=finite_number,
         metavar="SHARE",
         help="with --tiles: least share of its side that a tile has in common with the next, 0..0.9 (default: 0.2)",
     )

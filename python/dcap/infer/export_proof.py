@@ -62,7 +62,7 @@ class ProofOptions:
         for name, option in (("num_records", "check"), ("max_new_tokens", "max-new-tokens")):
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{option} must be at least 1, not {getattr(self, name)}")
-        if self.max_kl < 0:
+        if not self.max_kl >= 0:
             raise ConfigError(f"--max-kl must be at least 0, not {self.max_kl}")
 
     def records(self) -> list[Record]:
