@@ -41,7 +41,7 @@ def test_segments_are_always_usable_and_last(report: dict[str, Any]) -> None:
 
 def test_threads_and_cores_are_numbers(report: dict[str, Any]) -> None:
     threads = report["threads"]
-    assert all(threads[name] >= 1 for name in ("cores", "usable_cores", "numba", "torch"))
+    assert all(threads[name] >= 1 for name in ("cores", "usable_cores", "numba", "torch", "torch_small_models"))
 
 
 def test_flash_attn_is_advised_where_there_is_a_gpu(report: dict[str, Any]) -> None:

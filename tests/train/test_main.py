@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from dcap.core.errors import ConfigError, StoppedError, TrainingError
@@ -88,6 +89,19 @@ def test_the_file_is_blamed_for_what_is_wrong_in_it(
         assert main([str(tmp_path / name)]) == 2
         assert message in capsys.readouterr().err
     assert not trained
+
+
+def test_a_small_model_gets_one_thread_unless_the_user_says_how_many(
+    config_file: str, trained: list[RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(2)
+    assert main([config_file]) == 0
+    assert torch.get_num_threads() == 2  # OMP_NUM_THREADS is set
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert main([config_file]) == 0
+    assert torch.get_num_threads() == 1
 
 
 def failing(error: BaseException) -> Callable[[RunConfig], None]:

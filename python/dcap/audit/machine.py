@@ -8,6 +8,7 @@ import platform
 from typing import Any
 
 from dcap import __version__
+from dcap.core.cpus import usable_cores
 from dcap.core.packages import requirements
 
 FLASH_ATTN_INSTALL = "pip install flash-attn --no-build-isolation"
@@ -76,8 +77,17 @@ def _torch() -> dict[str, Any]:
         "auto_attention": _auto_attention("cuda" if gpus else "cpu"),
         "gpus": gpus,
         "cuda": torch.version.cuda,
-        "threads": {"torch": torch.get_num_threads()},
+        "threads": _torch_threads(),
     }
+
+
+def _torch_threads() -> dict[str, Any]:
+    """How many threads `dcap train` and `dcap predict` give torch on the CPU."""
+    try:
+        from dcap.model.cpu_threads import SMALL_HIDDEN_SIZE, cpu_threads
+    except ModuleNotFoundError:  # torch without the rest of the train extra
+        return {}
+    return {"torch": cpu_threads(None), "torch_small_models": cpu_threads(SMALL_HIDDEN_SIZE)}
 
 
 def _attention(has_gpu: bool) -> list[dict[str, Any]]:
@@ -118,10 +128,9 @@ def _threads() -> dict[str, Any]:
     import cv2
     import numba
 
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "cores": os.cpu_count(),
-        "usable_cores": usable,
+        "usable_cores": usable_cores(),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
         "numba": numba.config.NUMBA_NUM_THREADS,
         "opencv": cv2.getNumThreads(),

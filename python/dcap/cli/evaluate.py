@@ -207,10 +207,12 @@ def _predict(args: argparse.Namespace, outputs: Sequence[Output]) -> None:
     """Let a model predict the true records, into ``--pred``."""
     # torch and transformers take seconds to import.
     from dcap.infer.run import PredictOptions, predict
+    from dcap.model.cpu_threads import set_cpu_threads
     from dcap.model.decoding import Decoding
 
     data, out = tuple(expand_sources(args.truth)), Path(args.pred)
     check_predictions("--pred", out, data, args, *outputs)
+    set_cpu_threads(args.model, args.device)
     predict(
         PredictOptions(
             model=args.model,

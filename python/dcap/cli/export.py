@@ -126,7 +126,9 @@ def run(args: argparse.Namespace) -> int:
     # torch and transformers take seconds to import.
     from dcap.infer.export_proof import ProofOptions, prove
     from dcap.infer.source import find_source, tuned_source
+    from dcap.model.cpu_threads import set_cpu_threads
 
+    set_cpu_threads(args.model, args.device)
     proof = None
     if args.data is not None:
         data = tuple(expand_sources(args.data))

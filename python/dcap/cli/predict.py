@@ -117,6 +117,7 @@ def run(args: argparse.Namespace) -> int:
     # torch and transformers take seconds to import.
     from dcap.infer.prediction_file import left_out_path
     from dcap.infer.run import PredictOptions, predict, prediction_sheet
+    from dcap.model.cpu_threads import set_cpu_threads
     from dcap.view.sheet import write_png
 
     data = tuple(expand_sources(args.data))
@@ -138,6 +139,7 @@ def run(args: argparse.Namespace) -> int:
         tiling=_tiling(args),
         overwrite=args.overwrite,
     )
+    set_cpu_threads(args.model, args.device)
     outcome = predict(options)
     total = counted(outcome.written + outcome.kept, "prediction")
     log.info("%s in %s, %d new", total, args.out, outcome.written)

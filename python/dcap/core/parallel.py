@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
+from dcap.core.cpus import usable_cores
 from dcap.core.errors import DcapError, WorkerError
 
 S = TypeVar("S")
@@ -29,8 +30,8 @@ _LAST_BREATH_S = 10.0
 
 
 def default_workers() -> int:
-    """Return how many worker processes a command starts by default: one per core, at most 8."""
-    return min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
+    """Return how many worker processes a command starts by default: one per usable core, at most 8."""
+    return min(usable_cores(), _MOST_WORKERS)
 
 
 def map_in_order(function: Callable[[S], T], items: Sequence[S], num_workers: int) -> Generator[T, None, None]:

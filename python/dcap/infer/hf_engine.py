@@ -16,6 +16,7 @@ from dcap.infer.engine import Reply, Request
 from dcap.infer.source import DType, ModelSource
 from dcap.model.config import ModelConfig
 from dcap.model.constraint import constraint_of
+from dcap.model.cpu_threads import log_cpu_threads
 from dcap.model.decoding import Decoding
 from dcap.model.fingerprint import weights_digest
 from dcap.model.generation import Constraint, Generated, Generator, Prompt
@@ -62,6 +63,7 @@ class HfEngine:
             ConfigError: The model or the adapter cannot be loaded, or they do not fit.
         """
         config = ModelConfig(source.model, revision=revision, dtype=dtype)
+        log_cpu_threads(device)
         # An adapter was trained on weights that are not quantised.
         model = load_model(config, device, for_generation=True, may_be_quantised=source.adapter is None)
         if source.adapter is not None:

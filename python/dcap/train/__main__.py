@@ -48,8 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         # torch is imported only when the config is known to be good.
         config = load_run_config(args.config, args.overrides)
+        from dcap.model.cpu_threads import set_cpu_threads
         from dcap.train.loop import train
 
+        set_cpu_threads(config.model.name_or_path)
         train(config)
     except StoppedError:
         return EXIT_STOPPED

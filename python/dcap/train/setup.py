@@ -33,6 +33,7 @@ from dcap.data.encode import load_tokenizer
 from dcap.data.epoch import EpochPlan, follows_curriculum, plan_epoch
 from dcap.data.loader import EpochLoader
 from dcap.model.attention import choose_attention, self_test
+from dcap.model.cpu_threads import log_cpu_threads
 from dcap.model.fingerprint import weights_digest
 from dcap.model.init_adapter import continue_adapter, find_init_adapter, load_trained
 from dcap.model.load import check_source
@@ -218,6 +219,7 @@ def build_learner(config: RunConfig, accelerator: Accelerator) -> Learner:
     begun = find_init_adapter(config.model)
     model = load_trained(config.model, accelerator.device, begun)
     base_digest = weights_digest(model)
+    log_cpu_threads(accelerator.device)
     log.info("packed = separate: hidden states differ by %.1e", self_test(model))
     # The same on every rank: adapters start equal everywhere, and the same however many ranks there are.
     torch.manual_seed(config.seed)
@@ -352,6 +354,7 @@ def environment(world_size: int, device: str) -> dict[str, Any]:
         "platform": platform.platform(),
         "world_size": world_size,
         "device": device,
+        "cpu_threads": torch.get_num_threads(),
         "packages": {name: _version(name) for name in PACKAGES},
     }
 
