@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -10,7 +12,8 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 from shapely.geometry import Polygon
 
-from dcap.evaluate.matching import match, similarity
+from dcap.evaluate import matching
+from dcap.evaluate.matching import match, right_by_score, similarity
 from dcap.geometry.shapes import ShapeArray
 
 
@@ -81,6 +84,48 @@ def test_ties_are_settled_by_preference_only() -> None:
     assert match(alike, 0.5, tie=np.array([[0.0, 1.0], [1.0, 0.0]])).pred.tolist() == [1, 0]
     clear = np.array([[0.8, 0.7], [0.7, 0.8]])
     assert match(clear, 0.5, tie=np.array([[0.0, 1.0], [1.0, 0.0]])).pred.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("most", [0, 10_000])
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 12), st.integers(0, 12), st.floats(0, 1), st.integers(0, 10_000))
+def test_parts_are_matched_as_the_whole(most: int, n: int, m: int, share: float, seed: int) -> None:
+    """The same number of pairs, similarity, preferences and right predictions as one assignment of all objects."""
+    random = np.random.default_rng(seed)
+    alike = random.random((n, m)) * (random.random((n, m)) < share)
+    tie, scores = random.random((n, m)), random.random(m)
+    allowed = alike >= 0.5
+    gain = np.where(allowed, alike + 1e-6 * tie + 100.0, 0.0)
+    rows, columns = linear_sum_assignment(gain, maximize=True)
+    wanted = {(int(i), int(j)) for i, j in zip(rows, columns, strict=True) if allowed[i, j]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matching, "_ONE_BLOCK", most)
+        found = match(alike, 0.5, tie)
+        right = right_by_score(allowed, scores)
+    assert set(zip(found.truth.tolist(), found.pred.tolist(), strict=True)) == wanted
+    assert found.truth.tolist() == sorted(found.truth.tolist())
+    taken: list[int] = []
+    for j in np.argsort(-scores).tolist():
+        chosen = allowed[:, [*taken, j]]
+        if chosen[linear_sum_assignment(chosen, maximize=True)].sum() == len(taken) + 1:
+            taken.append(j)
+    assert np.flatnonzero(right).tolist() == sorted(taken)
+
+
+def test_neighbours_are_matched_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of 1000 objects may be one of two predictions, in groups of ten: the time must not grow with all of them."""
+    k, sizes = np.arange(1000), []
+    alike = np.zeros((1000, 1000))
+    alike[k, k] = 0.6
+    alike[k[:-1], k[:-1] + 1] = np.where(k[1:] % 10, 0.9, 0.0)
+
+    def assign(gain: npt.NDArray[np.float64], maximize: bool) -> Any:
+        sizes.append(gain.shape)
+        return linear_sum_assignment(gain, maximize)
+
+    monkeypatch.setattr(matching, "linear_sum_assignment", assign)
+    assert len(match(alike, 0.5)) == 1000
+    assert sizes == [(10, 10)] * 100
 
 
 @settings(max_examples=100, deadline=None)

@@ -137,11 +137,11 @@ def count_image(
     overlap = _caption_overlap(truth.captions, pred.captions, equal, alike > 0.0)
     pairs = match(alike, THRESHOLDS[AT_50], tie=0.5 * equal + 0.5 * overlap)
     anyhow = [pairs, *(match(alike, t) for t in THRESHOLDS[1:])]
-    captioned = [match(alike * equal, t) for t in THRESHOLDS]
+    captioned = _matches(alike * equal)
     rule = options.category
     categories = rule.categories(truth.captions), rule.categories(pred.captions)
     same = equal if rule.kind == "caption" else equal_categories(*categories)
-    in_category = captioned if same is equal else [match(alike * same, t) for t in THRESHOLDS]
+    in_category = captioned if same is equal else _matches(alike * same)
     scores = Scores(
         images=1,
         answers=1,
@@ -167,6 +167,11 @@ def count_image(
         attributes=_count_attributes(truth.captions, pred.captions, pairs),
         ranked=_rank(reaches(alike, THRESHOLDS[AT_50]), same, pred),
     )
+
+
+def _matches(alike: Floats) -> list[Matches]:
+    """Return the matching at each threshold."""
+    return [match(alike, threshold) for threshold in THRESHOLDS]
 
 
 def _found(

@@ -10,15 +10,20 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from dcap.evaluate.lines import line_agreement
 from dcap.geometry.measures import polygon_iou
 from dcap.geometry.shapes import GeometryKind, ShapeArray
 
 Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.intp]
 
 _ROUNDING = 1e-9
 _TIE = 1e-6
+_ONE_BLOCK = 4096
+"""Pairs up to which a matching is not divided, as that takes longer than it saves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +62,10 @@ def similarity(truth: ShapeArray, pred: ShapeArray, line_tolerance_px: float) ->
 
 def joined_similarity(truth: ShapeArray, pred: ShapeArray, agreement: Floats) -> Floats:
     """As `similarity`, with the agreement of the lines of both sides, in order."""
-    out = np.zeros((len(truth), len(pred)))
     truth_lines, pred_lines = is_line(truth), is_line(pred)
+    if not truth_lines.any() and not pred_lines.any():
+        return polygon_iou(truth, pred)
+    out = np.zeros((len(truth), len(pred)))
     if not truth_lines.all() and not pred_lines.all():
         regions = polygon_iou(truth.take(~truth_lines), pred.take(~pred_lines))
         out[np.ix_(~truth_lines, ~pred_lines)] = regions
@@ -84,16 +91,19 @@ def match(alike: Floats, threshold: float, tie: Floats | None = None) -> Matches
     Source: Kuhn, "The Hungarian method for the assignment problem", 1955 (scipy's linear_sum_assignment).
     """
     allowed = reaches(alike, threshold)
-    if _is_settled(allowed):
-        return Matches(*np.nonzero(allowed))
-    rows, columns = np.flatnonzero(allowed.any(axis=1)), np.flatnonzero(allowed.any(axis=0))
-    block = np.ix_(rows, columns)
-    gain = alike[block] if tie is None else alike[block] + _TIE * tie[block]
-    # One pair more must outweigh any loss of similarity, so it counts more than all similarities together.
-    gain = np.where(allowed[block], gain + 2.0 * (min(len(rows), len(columns)) + 1), 0.0)
-    chosen_rows, chosen_columns = linear_sum_assignment(gain, maximize=True)
-    kept = allowed[block][chosen_rows, chosen_columns]
-    return Matches(rows[chosen_rows[kept]], columns[chosen_columns[kept]])
+    (truth, pred), blocks = _blocks(allowed)
+    found = [(truth, pred)]
+    for rows, columns in blocks:
+        block = np.ix_(rows, columns)
+        gain = alike[block] if tie is None else alike[block] + _TIE * tie[block]
+        # One pair more must outweigh any loss of similarity, so it counts more than all similarities together.
+        gain = np.where(allowed[block], gain + 2.0 * (min(len(rows), len(columns)) + 1), 0.0)
+        chosen_rows, chosen_columns = linear_sum_assignment(gain, maximize=True)
+        kept = allowed[block][chosen_rows, chosen_columns]
+        found.append((rows[chosen_rows[kept]], columns[chosen_columns[kept]]))
+    truth, pred = map(np.concatenate, zip(*found, strict=True))
+    order = np.argsort(truth)
+    return Matches(truth[order], pred[order])
 
 
 def reaches(alike: Floats, threshold: float) -> npt.NDArray[np.bool_]:
@@ -121,11 +131,45 @@ def right_by_score(allowed: npt.NDArray[np.bool_], scores: Floats) -> npt.NDArra
     right = np.zeros(len(scores), np.bool_)
     weight = np.empty(len(scores))
     weight[np.argsort(-scores, kind="stable")] = np.arange(len(scores), 0, -1)
-    rows, columns = linear_sum_assignment(allowed * weight, maximize=True)
-    right[columns] = allowed[rows, columns]
+    (_, alone), blocks = _blocks(allowed)
+    right[alone] = True
+    for rows, columns in blocks:
+        block = allowed[np.ix_(rows, columns)]
+        chosen_rows, chosen_columns = linear_sum_assignment(block * weight[columns], maximize=True)
+        right[columns[chosen_columns]] = block[chosen_rows, chosen_columns]
     return right
 
 
-def _is_settled(allowed: npt.NDArray[np.bool_]) -> bool:
-    """Whether no object may be paired with two others, so that there is nothing to choose."""
-    return bool((allowed.sum(axis=0) <= 1).all() and (allowed.sum(axis=1) <= 1).all())
+def _blocks(allowed: npt.NDArray[np.bool_]) -> tuple[tuple[Indices, Indices], list[tuple[Indices, Indices]]]:
+    """Divide a matching into parts that have nothing to do with each other.
+
+    The time of an assignment grows with the third power of its size, and an image of thousands of objects has many
+    small groups of neighbours.
+
+    Args:
+        allowed: Which pairs are good enough, bool (N, M).
+
+    Returns:
+        Rows and columns of the pairs of which neither side has another choice; and rows and columns of each part where
+        there is a choice.
+    """
+    # Much faster than nonzero of an array of two dimensions.
+    rows, columns = np.divmod(np.flatnonzero(allowed), max(allowed.shape[1], 1))
+    alone = (np.bincount(rows)[rows] == 1) & (np.bincount(columns)[columns] == 1)
+    settled = rows[alone], columns[alone]
+    rows, columns = rows[~alone], columns[~alone]
+    some_rows, row = np.unique(rows, return_inverse=True)
+    some_columns, column = np.unique(columns, return_inverse=True)
+    n, m = len(some_rows), len(some_columns)
+    if n * m <= _ONE_BLOCK:
+        return settled, [(some_rows, some_columns)] if n else []
+    graph = coo_array((np.ones(len(rows), np.bool_), (row, n + column)), shape=(n + m, n + m))
+    count, part = connected_components(graph, directed=False)
+    divided = (_by_part(some_rows, part[:n], count), _by_part(some_columns, part[n:], count))
+    return settled, list(zip(*divided, strict=True))
+
+
+def _by_part(things: Indices, part: Indices, count: int) -> list[Indices]:
+    """Return the things of each of `count` parts."""
+    order = np.argsort(part, kind="stable")
+    return np.split(things[order], np.searchsorted(part[order], np.arange(1, count)))
