@@ -44,6 +44,13 @@ def test_an_export_says_what_survived_and_how_to_serve_it(
     assert "--out must be a new folder" in capsys.readouterr().err
 
 
+def test_no_command_is_given_that_cannot_work(final: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(final, tmp_path / "out", "--format", "peft")) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "no server finds builtin:micro by its name; --format merged writes a model that one can load" in said
+    assert "vllm serve" not in said
+
+
 def test_a_comparison_gives_the_exit_code(final: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The cast to bfloat16 moves the logits a little, so that a bound of 0 is too strict."""
     compare = ["--data", "builtin:photos/val.jsonl", "--check", "1", "--max-new-tokens", "3", "--device", "cpu"]

@@ -431,8 +431,13 @@ def test_a_model_tuned_in_full_is_not_exported(options: Options, tmp_path: Path)
 
 def test_ranks_and_towers_make_the_command_of_the_server(micro_folder: Path, tmp_path: Path) -> None:
     final = write_tuned(tmp_path / "final", micro_folder, AdapterConfig(rank=17))
-    made = export(ExportOptions("builtin:micro", final, tmp_path / "out", format="peft"))
+    base = shutil.copytree(micro_folder, tmp_path / "base model")
+    made = export(ExportOptions(str(base), final, tmp_path / "out", format="peft"))
     assert made.about["serve"] == (
-        "vllm serve builtin:micro --enable-lora --max-lora-rank 32 --enable-tower-connector-lora "
+        f"vllm serve '{base}' --enable-lora --max-lora-rank 32 --enable-tower-connector-lora "
         f"--lora-modules tuned={tmp_path / 'out'}"
     )
+
+
+def test_no_server_finds_a_built_in_model(options: Options) -> None:
+    assert export(options(model="builtin:micro", format="peft")).about["serve"] is None

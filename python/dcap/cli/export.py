@@ -205,7 +205,10 @@ def _export(args: argparse.Namespace, proof: ProofOptions | None) -> int:
     if args.json:
         _write_json(args.json, made.about)
     log.info("wrote %s", made.out)
-    log.info("serve it: %s", made.about["serve"])
+    if made.about["serve"] is None:
+        log.info("no server finds %s by its name; --format merged writes a model that one can load", made.about["base"])
+    else:
+        log.info("serve it: %s", made.about["serve"])
     if made.proof is None or proof is None:
         log.info("it was not compared with base and adapter; --data FILE does that")
         return 0

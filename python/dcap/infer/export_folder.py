@@ -272,7 +272,10 @@ def _about(options: ExportOptions, adapter: SavedAdapter, made: _Made) -> dict[s
     """Return what ``export.json`` says: what the export was made of, and what became of it."""
     base = base_name(options.model)
     merged = options.format == "merged"
-    serve = f"vllm serve {shlex.quote(str(options.out))}" if merged else serve_command(adapter, base, options.out)
+    serve: str | None = f"vllm serve {shlex.quote(str(options.out))}"
+    if not merged:
+        # A server finds no built-in model by its name.
+        serve = None if base.startswith("builtin:") else serve_command(adapter, base, options.out)
     return {
         "format": options.format,
         "dtype": options.dtype or (MERGED_DTYPE if merged else None),
