@@ -62,6 +62,25 @@ def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(
     ]
 
 
+def test_work_without_items_says_now_and_then_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(logging.getLogger("dcap"), "propagate", True)
+    times = iter([0.0, 1.0, progress.LOG_EVERY_S, progress.LOG_EVERY_S + 1, 2 * progress.LOG_EVERY_S])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(times))
+    asked: list[int] = []
+
+    def describe() -> str:
+        asked.append(len(asked))
+        return f"{len(asked)} tokens"
+
+    with caplog.at_level(logging.INFO):
+        sign = progress.SignOfLife()
+        for _ in range(4):
+            sign.tell(describe)
+    assert caplog.messages == ["1 tokens", "2 tokens"]
+
+
 def test_short_work_has_no_line(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(logging.getLogger("dcap"), "propagate", True)
     console, _ = screen(terminal=False)

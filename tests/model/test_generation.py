@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from dcap.core import progress
 from dcap.core.errors import ConfigError
 from dcap.data.encode import IMAGE_PAD, Encoder, grid_thw, patchify
 from dcap.geometry.canvas import Canvas
@@ -317,6 +319,17 @@ def test_answer_stops_before_a_text(tiny_generator: Any) -> None:
     assert found[1].finished
     assert found[1].num_tokens < 12
     assert stop in generator.decode(found[1].token_ids), "the tokens that ended it are kept"
+
+
+def test_a_long_answer_gives_signs_of_life(
+    generator: Any, prompts: list[Prompt], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(logging.getLogger("dcap"), "propagate", True)
+    monkeypatch.setattr(progress, "LOG_EVERY_S", 0.0)
+    with caplog.at_level(logging.INFO):
+        generator.generate(prompts[:2], Decoding(max_new_tokens=3))
+    assert caplog.messages[0] == "0 of 2 answers complete; the longest of the others has 1 token of at most 3"
+    assert caplog.messages[1] == "0 of 2 answers complete; the longest of the others has 2 tokens of at most 3"
 
 
 def test_no_prompt_gives_no_answer(generator: Any) -> None:

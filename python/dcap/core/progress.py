@@ -78,6 +78,20 @@ def progress_bars(screen: Console = console) -> Iterator[Callable[[str, int, int
         yield told
 
 
+class SignOfLife:
+    """A line of the log every `LOG_EVERY_S` seconds of work that has no items to count."""
+
+    def __init__(self) -> None:
+        self._logged = time.monotonic()
+
+    def tell(self, describe: Callable[[], str]) -> None:
+        """Log what `describe` returns, if a line is due; else it is not called."""
+        now = time.monotonic()
+        if now - self._logged >= LOG_EVERY_S:
+            self._logged = now
+            log.info("%s", describe())
+
+
 class LoggedProgress:
     """Items done, rate and time left: a bar on a terminal, a line of the log every `LOG_EVERY_S` seconds elsewhere.
 

@@ -12,6 +12,8 @@ import numpy.typing as npt
 import torch
 
 from dcap.core.errors import ConfigError
+from dcap.core.progress import SignOfLife
+from dcap.core.words import counted
 from dcap.data.encode import END, IMAGE_PAD, PAD, mrope_positions
 from dcap.model.continuation import Continuation
 from dcap.model.decoding import Decoding
@@ -264,6 +266,7 @@ class _Writing:
 
     def run(self) -> None:
         """Write all answers."""
+        sign = SignOfLife()
         while self._rows or self._begun < len(self._prompts):
             self._admit()
             self._write()
@@ -271,6 +274,16 @@ class _Writing:
             if self._rows:
                 self._feed()
                 self._release()
+            sign.tell(self._state)
+
+    def _state(self) -> str:
+        """Return how far the answers are, in words."""
+        done = sum(answer.done for answer in self._answers)
+        written, most = max((len(row.tokens) for row in self._rows), default=0), self._decoding.max_new_tokens
+        total = counted(len(self._answers), "answer")
+        return (
+            f"{done} of {total} complete; the longest of the others has {counted(written, 'token')} of at most {most}"
+        )
 
     def _admit(self) -> None:
         """Let the prompts that wait take free places, several at a time, since their first pass is a long one."""
