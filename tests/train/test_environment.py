@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
 import dcap
 from dcap.kernels import BACKEND
@@ -17,6 +18,7 @@ def test_the_file_says_what_the_run_was_made_with(tmp_path: Path) -> None:
     assert found["dcap"] == dcap.__version__
     assert found["backend"] == BACKEND
     assert (found["world_size"], found["device"]) == (2, "cpu")
+    assert found["cpu_threads"] == torch.get_num_threads()
     assert found["packages"]["torch"]
     assert found["packages"]["transformers"]
 
