@@ -68,14 +68,15 @@ def make_reader(args: argparse.Namespace, reader: str, splits: Sequence[str]) ->
         ConfigError: The reader has no such split.
         PluginError: The reader cannot be made.
     """
-    settings, maker = _settings(reader), READERS.get(reader)
+    settings = _settings(reader)
+    maker: Any = READERS.get(reader)
     values = {name: getattr(args, _BEFORE + name) for name in settings if name != SPLIT}
     if splits and SPLIT not in settings:
         raise ConfigError(f"--split must be 2 or 3 shares that sum to 1, such as 0.9,0.1, not {splits[0]}")
     if SPLIT in settings:
         values[SPLIT] = _split(settings[SPLIT], splits)
     with calling(f"reader {reader!r}"):
-        return maker(**values)  # type: ignore[operator]
+        return maker(**values)
 
 
 def tell_splits(given: Sequence[str]) -> tuple[list[tuple[float, ...]], list[str]]:

@@ -58,22 +58,17 @@ def check_patterns(settings: Mapping[str, Any], names: Iterable[str], folder: Pa
 
 def _expressions(settings: Mapping[str, Any]) -> list[str]:
     """Return the expressions that PEFT makes of settings, as it makes them."""
-    found = [f"(?:{given})$" for name in ("target_modules", "exclude_modules") for given in _texts(settings, name, ())]
+    whole = ("target_modules", "exclude_modules")  # lists of these are names
+    found = [f"(?:{given})$" for name in whole if isinstance(given := settings.get(name), str)]
     found += [rf"(^|.*\.){given}($|\..*)" for given in _texts(settings, "modules_to_save")]
     found += [rf"(?:^|.*?\.){given}\.(?P<idx>\d+)\." for given in _texts(settings, "layers_pattern")]
     found += [rf"(.*\.)?({given})$" for name in ("rank_pattern", "alpha_pattern") for given in _texts(settings, name)]
     return found
 
 
-def _texts(settings: Mapping[str, Any], name: str, many: tuple[type, ...] = (list, dict)) -> list[str]:
-    """Return the texts of a field: its only one, or those of a list or the keys of an object if they are wanted.
-
-    Args:
-        settings: Of the adapter.
-        name: The field.
-        many: Types of a value that holds several expressions. In others, texts are plain names.
-    """
+def _texts(settings: Mapping[str, Any], name: str) -> list[str]:
+    """Return the texts of a field: the only one, those of a list, or the keys of an object."""
     value = settings.get(name)
     if isinstance(value, str):
         return [value]
-    return [text for text in value if isinstance(text, str)] if isinstance(value, many) else []
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list | dict) else []
