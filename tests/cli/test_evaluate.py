@@ -33,6 +33,8 @@ def test_scores_are_printed_written_and_drawn(
     assert "boxes and polygons, IoU 0.50:0.95" in out
     assert "1.000" in out
     assert "worst images" in out
+    last = "F1 at IoU 0.5 in 1 image: boxes 1.00. The worst and best images are drawn in"
+    assert out.splitlines()[-1] == f"{last} {outputs['--sheet']}"
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["total"]["objects"]["f1"] == 1.0
     assert "boxes and polygons, IoU 0.50:0.95" in (tmp_path / "page.html").read_text()

@@ -55,10 +55,19 @@ def test_a_stroke_has_its_width() -> None:
     assert ring.max(axis=0).tolist() == [32, 40]
 
 
-@pytest.mark.parametrize("ground", ["plain", "gradient", "texture"])
+@pytest.mark.parametrize("ground", ["plain", "gradient", "texture", "dark"])
 def test_grounds(ground: str) -> None:
     image = paint(Canvas(60, 90), (), ground, np.random.default_rng(3))
     assert image.shape == (60, 90, 3)
     spread = float(image.astype(float).std(axis=(0, 1)).max())
-    assert (spread == 0) == (ground == "plain")
+    assert (spread == 0) == (ground in ("plain", "dark"))
     assert spread < 40
+
+
+def test_only_one_ground_is_always_dark() -> None:
+    means = {
+        ground: [paint(Canvas(48, 48), (), ground, np.random.default_rng(seed)).mean() for seed in range(40)]
+        for ground in ("plain", "dark")
+    }
+    assert max(means["dark"]) < 100
+    assert min(means["plain"]) < 100 < 200 < max(means["plain"])

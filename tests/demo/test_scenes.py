@@ -193,6 +193,9 @@ def test_a_name_gives_the_options_back() -> None:
         ({"height": 10**6}, "height must be within"),
         ({"max_objects": 41}, "max_objects must be within 1..40, not 41"),
         ({"min_objects": 3, "max_objects": 2}, "min_objects must be within 1..2, not 3"),
+        ({"least_radius": 0.3}, "least_radius and largest_radius must be within 0.07..0.45, .* not 0.3 and 0.24"),
+        ({"largest_radius": 0.5}, "not 0.12 and 0.5"),
+        ({"least_radius": float("nan")}, "least_radius must be finite"),
         ({"kinds": ()}, "kinds must be one or more different names, not none"),
         ({"colors": ("red", "red")}, "colors must be one or more different names, not red,red"),
         ({"kinds": ("circle",)}, r'kinds\[0\] must be one of "box", .* not "circle"'),
@@ -205,6 +208,12 @@ def test_a_name_gives_the_options_back() -> None:
 def test_options_that_cannot_be(change: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         SceneOptions(**change)
+
+
+def test_shapes_are_as_large_as_asked() -> None:
+    scenes = SceneRecords(SceneOptions(num=40, max_objects=1, least_radius=0.4, largest_radius=0.4, kinds=("box",)))
+    sizes = np.concatenate([np.ptp(scenes[i].shapes.xy, axis=0) for i in range(40)]) / 128
+    assert 0.4 - 1e-9 <= sizes.min() < 0.5 < 0.7 < sizes.max() <= 0.8 + 1e-9
 
 
 def test_fields_may_be_changed_one_by_one() -> None:

@@ -22,6 +22,7 @@ from dcap.evaluate.report import (
     evaluation_tree,
     score_grids,
     score_sheet,
+    summary_line,
     sweep_curves,
     worst_grid,
     write_json,
@@ -49,6 +50,15 @@ def evaluated(
 ) -> Evaluation:
     a, b = write_lines(folder / "t.jsonl", truth), write_lines(folder / "p.jsonl", pred)
     return evaluate([a], b, ScoreOptions(**options))
+
+
+def test_the_last_line_has_the_score_of_each_kind(tmp_path: Path) -> None:
+    truth = [record("a.jpg", CUP, ROAD), record("b.jpg", CUP)]
+    assert summary_line(evaluated(tmp_path, truth, [record("a.jpg", CUP, ROAD), record("b.jpg")])) == (
+        "F1 at IoU 0.5 in 2 images: boxes 0.67, lines 1.00"
+    )
+    nothing = [record("a.jpg")]
+    assert summary_line(evaluated(tmp_path, nothing, nothing)) == "F1 at IoU 0.5 in 1 image: no objects"
 
 
 def test_one_row_per_true_record_in_its_order(files: tuple[Path, Path]) -> None:

@@ -54,7 +54,7 @@ def test_weights_are_those_of_the_file(micro_folder: Path) -> None:
 @pytest.mark.parametrize("name", ["/nowhere/at/all", "nowhere", "./a/b", "builtin:huge", "../x"])
 def test_what_is_neither_folder_nor_hub_id(name: str) -> None:
     with pytest.raises(
-        ConfigError, match=r"model.name_or_path must be an existing folder, a hub id, builtin:tiny or builtin:micro"
+        ConfigError, match=r"model.name_or_path must be an existing folder, a hub id, builtin:tiny, builtin:micro or "
     ):
         load(name)
 
@@ -195,9 +195,7 @@ def test_a_folder_that_is_missing_is_not_asked_for_at_the_hub(tmp_path: Path, mo
     with pytest.raises(ConfigError, match=r"not runs/stage1: the folder runs is here, and stage1 is not in it\."):
         load("runs/stage1")
     for name in ("runs/stage1/final", "~/models", "./gone", f"/{'x' * 300}"):
-        with pytest.raises(
-            ConfigError, match=r"a hub id, builtin:tiny or builtin:micro, not .*\. There is no such folder"
-        ):
+        with pytest.raises(ConfigError, match=r"a hub id, builtin:tiny, .*, not .*\. There is no such folder"):
             load(name)
     with monkeypatch.context() as patch:  # but what the cache has is a hub id
         patch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: "cached")

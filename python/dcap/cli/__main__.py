@@ -47,8 +47,8 @@ in this order, on your own data:
   dcap serve-check http://localhost:8000 --model BASE --adapter runs/mine/final --data val.jsonl   does it serve that?
   dcap replay --config configs/mine.yaml --epoch 3 --index 17 --out replay   one sample again, to the pixel
 
-the same on bundled photos and a tiny model, no GPU and no download needed:
-  dcap train configs/demo.yaml
+a first run on rendered scenes, with a small model, no GPU and no download:
+  dcap train configs/scenes.yaml
 
 several GPUs:
   accelerate launch -m dcap.train configs/mine.yaml

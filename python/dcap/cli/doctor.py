@@ -65,4 +65,4 @@ def _print(report: dict[str, Any], console: Console) -> None:
     for line in report["advice"]:
         console.print(f"* {line}")
     if not report["advice"]:
-        console.print("Nothing is missing. Next: dcap train configs/demo.yaml")
+        console.print("Nothing is missing. Next: dcap train configs/scenes.yaml")

@@ -236,6 +236,7 @@ def _evaluate(args: argparse.Namespace, options: ScoreOptions, pruning: Pruning,
         evaluation_tree,
         score_grids,
         score_sheet,
+        summary_line,
         sweep_curves,
         worst_grid,
     )
@@ -264,9 +265,11 @@ def _evaluate(args: argparse.Namespace, options: ScoreOptions, pruning: Pruning,
     if args.curves:
         write_png(args.curves, curves_sheet(curves))
         log.info("the curves are drawn in %s", args.curves)
-    if args.sheet and args.worst + args.best:
+    is_drawn = bool(args.sheet and args.worst + args.best)
+    if is_drawn:
         write_png(args.sheet, score_sheet(evaluation, args.worst, args.best, args.root, args.sixteen_bit))
-        log.info("the worst and best images are drawn in %s", args.sheet)
+    drawn = f". The worst and best images are drawn in {args.sheet}" if is_drawn else ""
+    output_console().print(summary_line(evaluation) + drawn, soft_wrap=True, markup=False, highlight=False)
 
 
 def _compare(args: argparse.Namespace, options: ScoreOptions, pruning: Pruning) -> None:

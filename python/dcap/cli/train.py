@@ -9,7 +9,7 @@ from dcap.train.config import RunConfig
 
 EPILOG = f"""\
 examples:
-  dcap train configs/demo.yaml                                        tiny model, bundled photos
+  dcap train configs/scenes.yaml                                      small model, rendered scenes
   dcap train configs/mine.yaml training.learning_rate=5e-5 seed=1     change fields for this run only
   dcap train configs/mine.yaml training.resume=none                   start anew in an existing run folder
   accelerate launch -m dcap.train configs/mine.yaml                   several GPUs

@@ -71,8 +71,8 @@ def load_tokenizer(name_or_path: str, revision: str | None = None) -> Tokenizer:
     """Load a Qwen3-VL tokenizer, or one of bytes with its control tokens; the same one is loaded once.
 
     Args:
-        name_or_path: Hub id, a model's folder, a folder that a run wrote, ``builtin:tiny`` or
-            ``builtin:micro``.
+        name_or_path: Hub id, a model's folder, a folder that a run wrote, or the name of a built-in
+            model.
         revision: Hub revision; `None`: the newest.
 
     Raises:

@@ -1,7 +1,9 @@
-"""``builtin:tiny`` and ``builtin:micro``: small random Qwen3-VL models, built on the spot and cached.
+"""Small Qwen3-VL models, built on the spot and cached: ``builtin:tiny``, ``builtin:micro``, ``builtin:scenes-micro``.
 
 Their folders have the layout of a published Qwen3-VL checkpoint, so they exercise every loading path. ``builtin:tiny``
 has the real vocabulary. ``builtin:micro`` has one of bytes: it trains many times faster, and needs no further package.
+Both have random weights. ``builtin:scenes-micro`` is a micro that has learned to describe scenes; its weights ship with
+dcap, and ``configs/scenes-micro-stage1.yaml`` and ``-stage2.yaml`` made them.
 """
 
 from __future__ import annotations
@@ -27,6 +29,9 @@ log = get_logger(__name__)
 
 BUILTIN_TINY = "builtin:tiny"
 BUILTIN_MICRO = "builtin:micro"
+BUILTIN_SCENES_MICRO = "builtin:scenes-micro"
+TRAINED_FOLDER = Path(__file__).parents[1] / "assets" / "scenes-micro"
+"""The weights of ``builtin:scenes-micro`` and its answer profile."""
 EMBEDDING_STD = 0.1
 """Spread of the token embeddings. With the published 0.02 the logits of so narrow a model stay near zero, whatever the
 layers before them learn, and LoRA, which leaves the embeddings alone, could hardly change the loss."""
@@ -116,7 +121,8 @@ def resolve_model(name_or_path: str) -> str:
 
 
 def _builder(name: str) -> Callable[[Path], Path] | None:
-    return {BUILTIN_TINY: build_tiny, BUILTIN_MICRO: build_micro}.get(name)
+    builders = {BUILTIN_TINY: build_tiny, BUILTIN_MICRO: build_micro, BUILTIN_SCENES_MICRO: build_scenes_micro}
+    return builders.get(name)
 
 
 def base_name(name_or_path: str) -> str:
@@ -139,7 +145,8 @@ def _is_folder(path: Path) -> bool:
 def _check_hub_id(name: str) -> None:
     """Refuse a name that can be no hub id, or that a user rather means as a path, before a hub is asked for it."""
     shown = name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}..."
-    must = f"model.name_or_path must be an existing folder, a hub id, {BUILTIN_TINY} or {BUILTIN_MICRO}, not {shown}"
+    builtin = f"{BUILTIN_TINY}, {BUILTIN_MICRO} or {BUILTIN_SCENES_MICRO}"
+    must = f"model.name_or_path must be an existing folder, a hub id, {builtin}, not {shown}"
     if re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}", name) is None or name.startswith("."):
         is_path = "/" in name or name.startswith("~")
         raise ConfigError(f"{must}. There is no such folder" if is_path else must)
@@ -159,6 +166,7 @@ def _in_hub_cache(hub_id: str) -> bool:
 
 def _fingerprint() -> str:
     files = [Path(__file__).with_name(f"{name}.py") for name in ("models", "initial_weights", "vocabulary")]
+    files += sorted(TRAINED_FOLDER.iterdir())
     text = b"".join([file.read_bytes() for file in files]) + version("transformers").encode()
     return hashlib.sha256(text).hexdigest()[:12]
 
@@ -194,6 +202,28 @@ def build_micro(folder: Path, seed: int = 0, size: ModelSize = MICRO) -> Path:
     from dcap.demo.initial_weights import set_initial_weights
 
     return _build(folder, build_byte_tokenizer(), _BYTE_ROWS, seed, size, set_initial_weights)
+
+
+def build_scenes_micro(folder: Path) -> Path:
+    """Write the micro that describes scenes into `folder`, in bfloat16, with its answer profile.
+
+    Args:
+        folder: Existing or new folder.
+
+    Returns:
+        `folder`.
+    """
+
+    def set_trained(model: Any) -> None:
+        import torch
+        from safetensors.torch import load_file
+
+        model.load_state_dict(load_file(TRAINED_FOLDER / "model.safetensors"), strict=False)
+        model.to(torch.bfloat16)
+
+    _build(folder, build_byte_tokenizer(), _BYTE_ROWS, 0, MICRO, set_trained)
+    shutil.copyfile(TRAINED_FOLDER / "answer_profile.json", folder / "answer_profile.json")
+    return folder
 
 
 def _build(

@@ -10,8 +10,9 @@ SceneKind = Literal["box", "triangle", "polygon", "star", "arrow", "line"]
 """Kinds of shapes; captions name them so. A polygon is convex here; star and arrow are concave."""
 SceneColor = Literal["red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink"]
 """Names of colours, as captions have them."""
-SceneGround = Literal["plain", "gradient", "texture"]
-"""What is behind the shapes."""
+SceneGround = Literal["plain", "gradient", "texture", "dark"]
+"""What is behind the shapes: one colour, two that flow into each other, these with clouds; or one that is always dark,
+where the others may be pale as well."""
 SceneRelations = Literal["none", "left_right", "all"]
 """Which sides captions speak of: none, left and right only, or above and below too."""
 SceneLevel = Literal["easy", "medium", "hard"]
@@ -73,7 +74,7 @@ LEVELS: Mapping[SceneLevel, SceneLook] = {
         least_radius=0.08, largest_radius=0.2, color_spread=10,
     ),
     "hard": SceneLook(
-        320, 256, 4, 9, get_args(SceneKind), get_args(SceneColor), get_args(SceneGround), occlusion=True,
+        320, 256, 4, 9, get_args(SceneKind), get_args(SceneColor), ("plain", "gradient", "texture"), occlusion=True,
         least_radius=0.07, largest_radius=0.24, color_spread=14,
     ),
 }  # fmt: skip

@@ -93,12 +93,12 @@ def _cut_at_pixels(ring: Points) -> tuple[npt.NDArray[np.int64], Points]:
 
 def _ground(canvas: Canvas, ground: SceneGround, rng: np.random.Generator) -> _Paint:
     """Return a ground, float32 (H, W, 3), 0..255: pale or dark, so that bright shapes stand out."""
-    light = bool(rng.random() < 0.5)
+    light = bool(rng.random() < 0.5) and ground != "dark"
     first = _pale(rng, rng.uniform(0.84, 0.93)) if light else _pale(rng, rng.uniform(0.2, 0.32))
     height, width = canvas.height, canvas.width
     image = np.empty((height, width, 3), np.float32)
     image[:] = first
-    if ground == "plain":
+    if ground in ("plain", "dark"):
         return image
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]

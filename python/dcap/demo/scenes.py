@@ -68,6 +68,10 @@ class SceneOptions:
     """Fewest shapes of a scene."""
     max_objects: int | None = None
     """Most shapes of a scene."""
+    least_radius: float | None = None
+    """Smallest half extent of a shape, as a share of the canvas's shorter side, at least 0.07."""
+    largest_radius: float | None = None
+    """Largest half extent of a shape, as a share of the canvas's shorter side, at most 0.45."""
     kinds: tuple[SceneKind, ...] | None = None
     """Kinds of shapes."""
     colors: tuple[SceneColor, ...] | None = None
@@ -91,6 +95,9 @@ class SceneOptions:
             _check_range(side, getattr(look, side), *SIDES_PX)
         _check_range("max_objects", look.max_objects, 1, MOST_OBJECTS)
         _check_range("min_objects", look.min_objects, 1, look.max_objects)
+        if not 0.07 <= look.least_radius <= look.largest_radius <= 0.45:
+            raise ConfigError("least_radius and largest_radius must be within 0.07..0.45, the first not above the "
+                              f"second, not {look.least_radius:g} and {look.largest_radius:g}")  # fmt: skip
         for name in ("kinds", "colors", "grounds"):
             values = getattr(look, name)
             if not values or len(set(values)) < len(values):

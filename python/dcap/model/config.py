@@ -57,8 +57,9 @@ class ModelConfig:
     """Which Qwen3-VL to load, its precision, and the parts that train."""
 
     name_or_path: str
-    """Hub id, folder, ``builtin:tiny`` (small, random, with the real vocabulary; built on the spot) or
-    ``builtin:micro`` (the same with bytes for tokens, which trains many times faster)."""
+    """Hub id, folder, ``builtin:tiny`` (small, random, with the real vocabulary; built on the spot),
+    ``builtin:micro`` (the same with bytes for tokens, which trains many times faster), or ``builtin:scenes-micro``
+    (a micro that describes rendered scenes)."""
     revision: str | None = None
     """Hub revision. `null`: the newest."""
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"

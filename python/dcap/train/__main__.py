@@ -33,7 +33,7 @@ exit codes:
 
 USAGE = """\
 launch:
-  python -m dcap.train configs/demo.yaml                               one process
+  python -m dcap.train configs/scenes.yaml                             one process
   accelerate launch --multi_gpu --num_processes 8 -m dcap.train configs/x.yaml
   torchrun --nproc_per_node 2 -m dcap.train configs/x.yaml             two processes on a machine without GPUs
 
