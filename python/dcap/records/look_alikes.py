@@ -21,8 +21,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from dcap.core.parallel import map_in_order
 from dcap.geometry.canvas import MAX_PIXELS
@@ -112,6 +110,10 @@ def find_look_alikes(looks: Looks) -> npt.NDArray[np.int64]:
     What looks like a look-alike is of the same group. Up to 16 000 images, no pair is missed. With more, a pair may be
     missed if a byte of its bits is also that of thousands of other images; with a million, of hundreds.
     """
+    # Every command that can look for look-alikes would start a third of a second later.
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     if not len(looks):
         return np.empty(0, np.int64)
     pairs = [_equal(looks), *(_alike(looks, 8 * turn) for turn in range(8))]
