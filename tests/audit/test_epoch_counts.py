@@ -25,8 +25,8 @@ RULES = EpochRules()
 
 
 @pytest.fixture
-def dataset(tiny_folder: Path) -> DenseCaptionDataset:
-    return make_dataset(tiny_folder, TURNS, global_max_length=4000, mode="mixed")
+def dataset(micro_folder: Path) -> DenseCaptionDataset:
+    return make_dataset(micro_folder, TURNS, global_max_length=4000, mode="mixed")
 
 
 @pytest.mark.parametrize("epoch", [0, 2])
@@ -59,8 +59,8 @@ def test_samples_to_look_at_are_spread_and_kept(dataset: DenseCaptionDataset) ->
     assert plans.choose(0) == []
 
 
-def test_padding_is_what_the_collator_adds(tiny_folder: Path) -> None:
-    dataset = make_dataset(tiny_folder, TURNS, packing=False)
+def test_padding_is_what_the_collator_adds(micro_folder: Path) -> None:
+    dataset = make_dataset(micro_folder, TURNS, packing=False)
     rules = EpochRules(batch_size=3)
     plans, made = count_epoch(dataset, 0, rules), plan_epoch(dataset, 0, rules)
     collate = PaddingCollator(6000, dataset.pad_id)
@@ -71,10 +71,10 @@ def test_padding_is_what_the_collator_adds(tiny_folder: Path) -> None:
     assert 0 < plans.padding_share < 1
 
 
-@pytest.mark.parametrize("max_length", [2500, 900])
-def test_a_curriculum_is_planned_at_its_steps(tiny_folder: Path, max_length: int) -> None:
+@pytest.mark.parametrize("max_length", [4000, 1600])
+def test_a_curriculum_is_planned_at_its_steps(micro_folder: Path, max_length: int) -> None:
     phases = [{"until_percent": 100, "ops": {"random_crop": {"prob": 1.0, "scale": [0.3, 0.3]}}}]
-    dataset = make_dataset(tiny_folder, {**TURNS, "curriculum": phases}, global_max_length=max_length, overlong="drop")
+    dataset = make_dataset(micro_folder, {**TURNS, "curriculum": phases}, global_max_length=max_length, overlong="drop")
     rules = EpochRules(total_steps=8)
     plans = count_epoch(dataset, 0, rules)
     rows = [row for step in plan_epoch(dataset, 0, rules).steps for row in step.rows]
@@ -82,15 +82,15 @@ def test_a_curriculum_is_planned_at_its_steps(tiny_folder: Path, max_length: int
     assert [len(row) for row in plans.rows] == [len(row) for row in rows]
     lengths = [len(dataset[key].input_ids) for row in rows for key in row]
     left_out = len(dataset) - len(lengths)
-    assert (left_out > 0) == (max_length == 900)
+    assert (left_out > 0) == (max_length == 1600)
     assert plans.tokens.tolist() == lengths + [0] * left_out
     assert (plans.num_left_out, plans.population, plans.scale) == (left_out, len(dataset), 1)
 
 
-def test_a_drawn_part_stands_for_the_whole(tiny_folder: Path, tmp_path: Path) -> None:
+def test_a_drawn_part_stands_for_the_whole(micro_folder: Path, tmp_path: Path) -> None:
     one = photo(tmp_path)
     many = [{**one, "objects": one["objects"][: 1 + k % 20]} for k in range(60)]
-    dataset = make_dataset(tiny_folder, {}, train=records(tmp_path, *many), global_max_length=1500)
+    dataset = make_dataset(micro_folder, {}, train=records(tmp_path, *many), global_max_length=2800)
     whole, part = count_epoch(dataset, 0, RULES), count_epoch(dataset, 0, RULES, max_plans=30)
     assert (len(part.tokens), part.population, part.scale) == (30, 60, 2.0)
     assert part.num_tokens == 2 * part.tokens.sum()
@@ -101,25 +101,25 @@ def test_a_drawn_part_stands_for_the_whole(tiny_folder: Path, tmp_path: Path) ->
         count_epoch(dataset, 0, RULES, max_plans=0)
 
 
-def test_what_is_left_out_is_counted(tiny_folder: Path, tmp_path: Path) -> None:
+def test_what_is_left_out_is_counted(micro_folder: Path, tmp_path: Path) -> None:
     one = photo(tmp_path)
     path = records(tmp_path, one, {**one, "objects": one["objects"][:1]})
-    long = make_dataset(tiny_folder, {}, train=path, global_max_length=400)
-    with pytest.raises(RecordError, match=r"r\.jsonl:1: sample must have at most 400 tokens"):
+    long = make_dataset(micro_folder, {}, train=path, global_max_length=860)
+    with pytest.raises(RecordError, match=r"r\.jsonl:1: sample must have at most 860 tokens"):
         count_epoch(long, 0, RULES)
-    dropping = make_dataset(tiny_folder, {}, train=path, global_max_length=400, overlong="drop")
+    dropping = make_dataset(micro_folder, {}, train=path, global_max_length=860, overlong="drop")
     plans = count_epoch(dropping, 0, RULES)
     assert plans.num_left_out == 1
     assert [row.tolist() for row in plans.rows] == [[1]]
     assert plans.histograms()["tokens per sample"].number == 1
 
 
-def test_shares_weigh_supervised_tokens(tiny_folder: Path, tmp_path: Path) -> None:
+def test_shares_weigh_supervised_tokens(micro_folder: Path, tmp_path: Path) -> None:
     mixture: list[dict[str, Any]] = [
         {"name": "all", "train": "builtin:photos/photos.jsonl"},
         {"name": "few", "train": records(tmp_path, photo(tmp_path)), "ratio": 1.0, "loss_weight": 0.5},
     ]
-    dataset = make_dataset(tiny_folder, {}, train=(), val=(), mixture=mixture)
+    dataset = make_dataset(micro_folder, {}, train=(), val=(), mixture=mixture)
     plans = count_epoch(dataset, 0, RULES)
     found = dataset_shares(plans, dataset)
     assert [share.name for share in found] == ["all", "few"]

@@ -40,8 +40,8 @@ def test_a_folder_without_a_rate_is_refused(tmp_path: Path) -> None:
         measured_rate(tmp_path)
 
 
-def test_an_epoch_of_a_run_is_its_samples_its_model_and_its_length(tiny_folder: Path) -> None:
-    dataset, model = make_dataset(tiny_folder), ModelConfig(str(tiny_folder))
+def test_an_epoch_of_a_run_is_its_samples_its_model_and_its_length(micro_folder: Path) -> None:
+    dataset, model = make_dataset(micro_folder), ModelConfig(str(micro_folder))
     facts = TrainingFacts(
         model=model,
         step=MemoryStep(torch.float32, False, 64, cuda=False),
@@ -63,6 +63,6 @@ def test_an_epoch_of_a_run_is_its_samples_its_model_and_its_length(tiny_folder: 
     assert report.time.hours == pytest.approx(report.time.tokens / 100 / 3600)
 
 
-def test_an_epoch_without_a_run_has_neither_model_nor_time(tiny_folder: Path) -> None:
-    report = inspect_epoch(make_dataset(tiny_folder), 0, EpochRules(1), num_samples=0)
+def test_an_epoch_without_a_run_has_neither_model_nor_time(micro_folder: Path) -> None:
+    report = inspect_epoch(make_dataset(micro_folder), 0, EpochRules(1), num_samples=0)
     assert (report.samples, report.model, report.time, report.epoch.steps) == ((), None, None, None)

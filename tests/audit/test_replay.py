@@ -16,8 +16,8 @@ from support.dataset_cases import make_dataset, photo, records
 
 
 @pytest.fixture(scope="module")
-def dataset(tiny_folder: Path) -> DenseCaptionDataset:
-    return make_dataset(tiny_folder)
+def dataset(micro_folder: Path) -> DenseCaptionDataset:
+    return make_dataset(micro_folder)
 
 
 def test_a_file_gives_back_the_very_pixels(dataset: DenseCaptionDataset, tmp_path: Path) -> None:
@@ -61,21 +61,21 @@ def test_what_is_no_replay(dataset: DenseCaptionDataset, tmp_path: Path) -> None
         Replay.read(path).pixels()
 
 
-def test_a_sixteen_bit_image_is_replayed_as_it_was_trained_on(tiny_folder: Path, tmp_path: Path) -> None:
+def test_a_sixteen_bit_image_is_replayed_as_it_was_trained_on(micro_folder: Path, tmp_path: Path) -> None:
     item = photo(tmp_path)
     Image.fromarray(np.linspace(0, 4095, 120 * 80).reshape(80, 120).astype(np.uint16)).save(tmp_path / "a.png")
     made = Replay.of_sample(
-        make_dataset(tiny_folder, train=records(tmp_path, item), sixteen_bit="minmax"), SampleKey(0, 0)
+        make_dataset(micro_folder, train=records(tmp_path, item), sixteen_bit="minmax"), SampleKey(0, 0)
     )
     assert made.pixels().max() > 200
     made.write(tmp_path / "out")
     assert np.array_equal(Replay.read(tmp_path / "out" / "plan.json").pixels(), made.pixels())
 
 
-def test_a_sample_is_found_by_epoch_record_and_draw(tiny_folder: Path) -> None:
+def test_a_sample_is_found_by_epoch_record_and_draw(micro_folder: Path) -> None:
     photos = "builtin:photos/train.jsonl"
     mixture = [{"name": "twice", "train": photos, "weight": 2}, {"name": "half", "train": photos, "weight": 0.5}]
-    dataset = make_dataset(tiny_folder, train=(), val=(), mixture=mixture)
+    dataset = make_dataset(micro_folder, train=(), val=(), mixture=mixture)
     count = len(dataset)
     assert find_sample(dataset, 3, 0, 1) == SampleKey(3, 0, draw=1)
     left_out = min(set(range(count)) - set(dataset.samples(0).index.tolist()))

@@ -26,12 +26,12 @@ OUTSIDE = ShapeArray.trusted(np.array([[1.0, 1], [9999, 5]]), np.array([0, 2]), 
 
 
 @pytest.fixture
-def make(tmp_path: Path, tiny_folder: Path) -> Callable[..., AuditedSample]:
+def make(tmp_path: Path, micro_folder: Path) -> Callable[..., AuditedSample]:
     """Return a sample of one record, of which a test may change what it wants."""
 
     def made(*, skips: bool = False, steps: Any = (), item: dict[str, Any] | None = None, **data: Any) -> AuditedSample:
         item = {**photo(tmp_path), "summary": "things", **(item or {})}
-        dataset = make_dataset(tiny_folder, train=records(tmp_path, item), **data)
+        dataset = make_dataset(micro_folder, train=records(tmp_path, item), **data)
         dataset.records = replace(dataset.records, chain=Chain(tuple(steps)))
         return AuditedSample(dataset, 0, 0, skips=skips, decode=True, encode=True)
 
@@ -67,36 +67,36 @@ def test_what_dcap_makes_passes(make: Make, mode: str, answer_format: str) -> No
 
 
 @pytest.mark.parametrize("mode", ["summary", "mixed", "dense"])
-def test_texts_that_follow_a_mirror_image_pass(tmp_path: Path, tiny_folder: Path, mode: str) -> None:
+def test_texts_that_follow_a_mirror_image_pass(tmp_path: Path, micro_folder: Path, mode: str) -> None:
     box = {"desc": "the left box", "bbox_2d": [5, 5, 60, 60]}
     item = {**photo(tmp_path), "objects": [box], "summary": "A box on the left."}
     train = records(tmp_path, item)
-    dataset = make_dataset(tiny_folder, {"ops": [{"name": "hflip"}]}, train=train, mode=mode, summary_ratio=1.0)
+    dataset = make_dataset(micro_folder, {"ops": [{"name": "hflip"}]}, train=train, mode=mode, summary_ratio=1.0)
     sample = AuditedSample(dataset, 0, 0, skips=False, decode=True, encode=True)
     assert [found for check in SAMPLE_CHECKS if check is not audit_checks.words for found in check(sample) or ()] == []
     assert ("the right box" if mode == "dense" else "A box on the right.") in sample.text
 
 
-def with_words(tmp_path: Path, tiny_folder: Path, caption: str, **rules: str) -> list[Found | Tally] | None:
+def with_words(tmp_path: Path, micro_folder: Path, caption: str, **rules: str) -> list[Found | Tally] | None:
     item = {**photo(tmp_path), "objects": [{"desc": caption, "bbox_2d": [5, 5, 60, 60]}]}
     augmentation = {"ops": [{"name": "hflip"}, {"name": "solarize"}], "words": rules}
-    dataset = make_dataset(tiny_folder, augmentation, train=records(tmp_path, item))
+    dataset = make_dataset(micro_folder, augmentation, train=records(tmp_path, item))
     return audit_checks.words(AuditedSample(dataset, 0, 0, skips=False, decode=False, encode=False))
 
 
-def test_words_that_augmentation_would_make_false_are_counted(tmp_path: Path, tiny_folder: Path) -> None:
-    assert with_words(tmp_path, tiny_folder, "cup") == []
-    assert with_words(tmp_path, tiny_folder, "red left cup") == [Tally({"left": 1, "red": 1})]
-    assert with_words(tmp_path, tiny_folder, "red left cup", mirror="skip") == [Tally({"left": 1, "red": 1})]
+def test_words_that_augmentation_would_make_false_are_counted(tmp_path: Path, micro_folder: Path) -> None:
+    assert with_words(tmp_path, micro_folder, "cup") == []
+    assert with_words(tmp_path, micro_folder, "red left cup") == [Tally({"left": 1, "red": 1})]
+    assert with_words(tmp_path, micro_folder, "red left cup", mirror="skip") == [Tally({"left": 1, "red": 1})]
     text = "{} may be false after augmentation: augmentation.words keeps it"
     for rules, word in (({"mirror": "keep"}, '"left"'), ({"colour": "keep"}, '"red"')):
-        tally, found = with_words(tmp_path, tiny_folder, "red left cup", **rules) or (None, None)
+        tally, found = with_words(tmp_path, micro_folder, "red left cup", **rules) or (None, None)
         assert tally == Tally({"left": 1, "red": 1})
         assert found == Found(text.format(word), fails=False)
 
 
-def test_words_are_no_matter_without_augmentation(make: Make, tiny_folder: Path, tmp_path: Path) -> None:
-    dataset = make_dataset(tiny_folder, {"ops": []}, train=records(tmp_path, photo(tmp_path)))
+def test_words_are_no_matter_without_augmentation(make: Make, micro_folder: Path, tmp_path: Path) -> None:
+    dataset = make_dataset(micro_folder, {"ops": []}, train=records(tmp_path, photo(tmp_path)))
     assert audit_checks.words(AuditedSample(dataset, 0, 0, skips=False, decode=False, encode=False)) is None
 
 

@@ -26,8 +26,8 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.i
 
 
 @pytest.fixture(scope="module")
-def dataset(tiny_folder: Path) -> DenseCaptionDataset:
-    return make_dataset(tiny_folder)
+def dataset(micro_folder: Path) -> DenseCaptionDataset:
+    return make_dataset(micro_folder)
 
 
 def test_rows_hold_samples_end_to_end(dataset: DenseCaptionDataset) -> None:

@@ -27,8 +27,8 @@ from support.epoch_cases import loader_of
 
 
 @pytest.fixture(scope="module")
-def dataset(tiny_folder: Path) -> DenseCaptionDataset:
-    return make_dataset(tiny_folder)
+def dataset(micro_folder: Path) -> DenseCaptionDataset:
+    return make_dataset(micro_folder)
 
 
 def arrays(sample: Any) -> list[np.ndarray[Any, Any]]:
@@ -61,33 +61,33 @@ def test_planned_length_is_the_encoded_length(dataset: DenseCaptionDataset) -> N
 
 
 @pytest.mark.parametrize("prompt", ["List.", "\nList.", " \n\n List.\n"])
-def test_planned_length_holds_for_any_prompt(tiny_folder: Path, prompt: str) -> None:
-    dataset = make_dataset(tiny_folder, {}, answer={"prompts": {"dense": prompt}})
+def test_planned_length_holds_for_any_prompt(micro_folder: Path, prompt: str) -> None:
+    dataset = make_dataset(micro_folder, {}, answer={"prompts": {"dense": prompt}})
     assert dataset[0].planned_length == len(dataset[0].input_ids)
 
 
-def test_an_image_too_narrow_for_the_model_is_named(tiny_folder: Path, tmp_path: Path) -> None:
+def test_an_image_too_narrow_for_the_model_is_named(micro_folder: Path, tmp_path: Path) -> None:
     narrow = {**photo(tmp_path), "width": 900, "height": 4, "objects": []}
     Image.fromarray(np.zeros((4, 900, 3), np.uint8)).save(tmp_path / "a.png")
     with pytest.raises(RecordError, match=r"r.jsonl:1: width, height must have an aspect ratio of at most 200"):
-        make_dataset(tiny_folder, {}, train=records(tmp_path, narrow))
+        make_dataset(micro_folder, {}, train=records(tmp_path, narrow))
 
 
-def test_a_crop_too_narrow_for_the_model_is_named(tiny_folder: Path, tmp_path: Path) -> None:
+def test_a_crop_too_narrow_for_the_model_is_named(micro_folder: Path, tmp_path: Path) -> None:
     narrow = {**photo(tmp_path), "width": 900, "height": 6, "objects": []}
     Image.fromarray(np.zeros((6, 900, 3), np.uint8)).save(tmp_path / "a.png")
     crop = {"name": "random_crop", "params": {"scale": [0.2, 0.2], "aspect_ratio": [5, 5], "min_objects": 0}}
-    dataset = make_dataset(tiny_folder, {"ops": [crop]}, train=records(tmp_path, narrow))
+    dataset = make_dataset(micro_folder, {"ops": [crop]}, train=records(tmp_path, narrow))
     with pytest.raises(RecordError, match=r"r.jsonl:1: width, height must have an aspect ratio of at most 200"):
         sample_sizes(dataset, 0)
 
 
-def test_sixteen_bit_images_are_decoded_as_the_config_says(tiny_folder: Path, tmp_path: Path) -> None:
+def test_sixteen_bit_images_are_decoded_as_the_config_says(micro_folder: Path, tmp_path: Path) -> None:
     item = photo(tmp_path)
     Image.fromarray(np.linspace(0, 4095, 120 * 80).reshape(80, 120).astype(np.uint16)).save(tmp_path / "a.png")
     brightest = {}
     for rule in ("full", "minmax", "percentile"):
-        dataset = make_dataset(tiny_folder, {}, train=records(tmp_path, item), sixteen_bit=rule)
+        dataset = make_dataset(micro_folder, {}, train=records(tmp_path, item), sixteen_bit=rule)
         pixels = dataset[0].pixel_values
         assert pixels is not None
         brightest[rule] = float(pixels.max())
@@ -100,11 +100,11 @@ def test_sixteen_bit_images_are_decoded_as_the_config_says(tiny_folder: Path, tm
 @pytest.mark.parametrize(("policy", "count"), [("largest", 1), ("all", 2)])
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_the_split_policy_holds_for_records_too(
-    tiny_folder: Path, tmp_path: Path, policy: str, count: int, split: Any
+    micro_folder: Path, tmp_path: Path, policy: str, count: int, split: Any
 ) -> None:
     road = {"desc": "road", "line": [10, 10, 10, -5, 30, -5, 30, 20]}
     file = records(tmp_path, {**photo(tmp_path), "objects": [road]})
-    dataset = make_dataset(tiny_folder, {"split_policy": policy}, split=split, **{split: file})
+    dataset = make_dataset(micro_folder, {"split_policy": policy}, split=split, **{split: file})
     assert dataset.plan(0, 0).result.scene.captions == ("road",) * count
 
 
@@ -134,25 +134,25 @@ def test_the_answer_says_where_the_shapes_are(dataset: DenseCaptionDataset) -> N
             left.pop(int(np.argmin(distance)))
 
 
-def test_ops_that_end_on_another_grid_are_told_once(tiny_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_ops_that_end_on_another_grid_are_told_once(micro_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     ops = {"ops": [{"name": "pad_to_multiple", "params": {"multiple": 28}}]}
     for split in ("train", "val"):
-        make_dataset(tiny_folder, ops, split=split).pipeline.log_canvas_fit()
+        make_dataset(micro_folder, ops, split=split).pipeline.log_canvas_fit()
     assert caplog.text.count("pad_to_multiple leaves sides that are multiples of 28") == 1
 
 
-def test_validation_is_never_augmented(tiny_folder: Path) -> None:
-    sample = make_dataset(tiny_folder, split="val")[(7, 0)]
+def test_validation_is_never_augmented(micro_folder: Path) -> None:
+    sample = make_dataset(micro_folder, split="val")[(7, 0)]
     assert sample.augmented.plan.interpolation == "model"
     assert sample.augmented.telemetry.applied == ()
 
 
 @pytest.mark.parametrize("mode", ["summary", "dense"])
-def test_words_are_turned_before_tokens_are_counted(tiny_folder: Path, tmp_path: Path, mode: str) -> None:
+def test_words_are_turned_before_tokens_are_counted(micro_folder: Path, tmp_path: Path, mode: str) -> None:
     objects = [{"desc": "the leftmost cup, UPPER left", "bbox_2d": [5, 5, 60, 60]}]
     train = records(tmp_path, {**photo(tmp_path), "summary": "The upper-left cup is leftmost.", "objects": objects})
     ops = {"ops": [{"name": "hflip", "prob": 0.5}, {"name": "vflip", "prob": 0.5}]}
-    dataset = make_dataset(tiny_folder, ops, train=train, mode=mode)
+    dataset = make_dataset(micro_folder, ops, train=train, mode=mode)
     answers = set()
     for epoch in range(20):
         sample = dataset[SampleKey(epoch, 0)]
@@ -167,33 +167,33 @@ def test_words_are_turned_before_tokens_are_counted(tiny_folder: Path, tmp_path:
 
 
 @pytest.mark.parametrize("mode", ["summary", "mixed"])
-def test_modes(tiny_folder: Path, mode: str) -> None:
-    dataset = make_dataset(tiny_folder, mode=mode, summary_ratio=0.5)
+def test_modes(micro_folder: Path, mode: str) -> None:
+    dataset = make_dataset(micro_folder, mode=mode, summary_ratio=0.5)
     modes = [dataset.plan(epoch, i).mode for epoch in range(8) for i in range(4)]
     assert set(modes) == ({"summary"} if mode == "summary" else {"summary", "dense"})
     planned = next(dataset.plan(e, 0) for e in range(20) if dataset.plan(e, 0).mode == "summary")
     assert dataset.planner_of(0).answer_text(planned) == dataset.records[0].summary
 
 
-def test_summary_mode_needs_summaries(tiny_folder: Path, tmp_path: Path) -> None:
-    dataset = make_dataset(tiny_folder, train=records(tmp_path, photo(tmp_path)), mode="summary")
+def test_summary_mode_needs_summaries(micro_folder: Path, tmp_path: Path) -> None:
+    dataset = make_dataset(micro_folder, train=records(tmp_path, photo(tmp_path)), mode="summary")
     with pytest.raises(RecordError, match=r"r.jsonl:1: summary must be given in summary mode"):
         sample_sizes(dataset, 0)
 
 
-def test_what_cannot_be_planned_is_left_out_when_asked_for(tiny_folder: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_planned_is_left_out_when_asked_for(micro_folder: Path, tmp_path: Path) -> None:
     path = records(tmp_path, photo(tmp_path), photo(tmp_path, "b.png", summary="noise"))
-    dataset = make_dataset(tiny_folder, train=path, mode="summary", on_bad_record="skip")
+    dataset = make_dataset(micro_folder, train=path, mode="summary", on_bad_record="skip")
     lengths = sample_sizes(dataset, 0).tokens
     assert lengths[0] == 0
     assert lengths[1] > 0
 
 
-def test_simplification_is_reported(tiny_folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: Any) -> None:
+def test_simplification_is_reported(micro_folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: Any) -> None:
     monkeypatch.setattr(logging.getLogger("dcap"), "propagate", True)
     caplog.set_level(logging.INFO, "dcap")
     answer = {"max_polygon_points": 6, "max_pixels": 90_000}
-    dataset = make_dataset(tiny_folder, {}, answer=answer)
+    dataset = make_dataset(micro_folder, {}, answer=answer)
     sample_sizes(dataset, 0)
     kept = np.concatenate([dataset.plan(0, i).kept_iou for i in range(len(dataset))])
     of_simplified = kept[kept < 1.0]
@@ -202,41 +202,41 @@ def test_simplification_is_reported(tiny_folder: Path, caplog: pytest.LogCapture
     assert f"{told}, least {kept.min():.3f}" in caplog.text
 
 
-def test_an_image_without_objects_is_trained_on(tiny_folder: Path, tmp_path: Path) -> None:
-    dataset = make_dataset(tiny_folder, train=records(tmp_path, photo(tmp_path, objects=[])))
+def test_an_image_without_objects_is_trained_on(micro_folder: Path, tmp_path: Path) -> None:
+    dataset = make_dataset(micro_folder, train=records(tmp_path, photo(tmp_path, objects=[])))
     assert dataset[0].answer == "{}"
-    assert dataset[0].num_supervised == 2
+    assert dataset[0].num_supervised == 3
     batch = next(iter(loader_of(dataset)))
-    assert (batch["labels"] != IGNORE_INDEX).sum() == 2
+    assert (batch["labels"] != IGNORE_INDEX).sum() == 3
 
 
-def test_overlong_policies(tiny_folder: Path, tmp_path: Path) -> None:
+def test_overlong_policies(micro_folder: Path, tmp_path: Path) -> None:
     path = records(tmp_path, photo(tmp_path))
-    short = {"train": path, "global_max_length": 400}
-    full = sample_sizes(make_dataset(tiny_folder, {}, train=path), 0).tokens[0]
-    assert full > 400
-    with pytest.raises(RecordError, match=rf"r.jsonl:1: sample must have at most 400 tokens, not {full}"):
-        sample_sizes(make_dataset(tiny_folder, {}, **short), 0)
-    dropping = make_dataset(tiny_folder, {}, overlong="drop", **short)
+    short = {"train": path, "global_max_length": 860}
+    full = sample_sizes(make_dataset(micro_folder, {}, train=path), 0).tokens[0]
+    assert full > 860
+    with pytest.raises(RecordError, match=rf"r.jsonl:1: sample must have at most 860 tokens, not {full}"):
+        sample_sizes(make_dataset(micro_folder, {}, **short), 0)
+    dropping = make_dataset(micro_folder, {}, overlong="drop", **short)
     assert sample_sizes(dropping, 0).tokens.tolist() == [0]
     with pytest.raises(TrainingError, match="at least one sample must be left"):
         plan_epoch(dropping, 0)
-    fewer = make_dataset(tiny_folder, {}, overlong="drop_objects", **short)
+    fewer = make_dataset(micro_folder, {}, overlong="drop_objects", **short)
     sample = fewer[0]
-    assert 370 < len(sample.input_ids) <= 400
+    assert 800 < len(sample.input_ids) <= 860
     kept = len(sample.scene.captions)
     assert 0 < kept < 20
     assert sample.scene.captions == tuple(f"thing {i}" for i in range(kept))
     assert len(sample.augmented.telemetry.dropped) == 20 - kept
 
 
-def test_preprocessors_run_first_and_drops_are_counted(tiny_folder: Path) -> None:
+def test_preprocessors_run_first_and_drops_are_counted(micro_folder: Path) -> None:
     name = "only_cats_test"
     if name not in PREPROCESSORS:
         PREPROCESSORS.register(
             name, lambda: lambda r: replace(r, summary="seen") if "cat" in " ".join(r.captions) else None
         )
-    dataset = make_dataset(tiny_folder, preprocessors=[{"name": name}], mode="summary")
+    dataset = make_dataset(micro_folder, preprocessors=[{"name": name}], mode="summary")
     assert len(dataset) == 1
     assert dataset.records.dropped == {name: 3}
     assert dataset[0].answer == "seen"
@@ -262,9 +262,9 @@ def test_rules_of_an_epoch_need_at_least_one_of_each(name: str) -> None:
         EpochRules(**{name: 0})
 
 
-def test_a_split_without_files_is_a_config_error(tiny_folder: Path) -> None:
+def test_a_split_without_files_is_a_config_error(micro_folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"data\.val must name at least one file of records"):
-        make_dataset(tiny_folder, val=[], split="val")
+        make_dataset(micro_folder, val=[], split="val")
 
 
 @OPS.register("squash")
@@ -276,8 +276,8 @@ class Squash:
         return Warp(Affine.scaling(1.0, 0.0), view.canvas, "flat")
 
 
-def test_an_image_that_cannot_be_warped_is_named(tiny_folder: Path) -> None:
-    dataset = make_dataset(tiny_folder, {"ops": [{"name": "squash"}]})
+def test_an_image_that_cannot_be_warped_is_named(micro_folder: Path) -> None:
+    dataset = make_dataset(micro_folder, {"ops": [{"name": "squash"}]})
     with pytest.raises(RecordError, match=r"^train.jsonl:1: affine must be invertible"):
         dataset[0]
 

@@ -122,9 +122,9 @@ def test_a_folder_without_a_tokenizer_is_a_config_error(tmp_path: Path) -> None:
         load_tokenizer(str(tmp_path))
 
 
-def changed(tiny_folder: Path, folder: Path, *without: str, **added: str) -> str:
-    """A copy of the tiny model's folder without some files, and with others; weights are left out."""
-    shutil.copytree(tiny_folder, folder, ignore=shutil.ignore_patterns("*.safetensors", *without))
+def changed(whole: Path, folder: Path, *without: str, **added: str) -> str:
+    """A copy of a model's folder without some files, and with others; weights are left out."""
+    shutil.copytree(whole, folder, ignore=shutil.ignore_patterns("*.safetensors", *without))
     for name, text in added.items():
         (folder / f"{name}.json").write_text(text)
     return str(folder)
@@ -164,10 +164,10 @@ def test_a_template_in_chat_template_json_is_taken(tokenizer: Any, tmp_path: Pat
     ],
 )
 def test_a_folder_that_lacks_something_says_so_in_one_line(
-    tiny_folder: Path, tmp_path: Path, without: str, added: dict[str, str], message: str
+    micro_folder: Path, tmp_path: Path, without: str, added: dict[str, str], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
-        load_tokenizer(changed(tiny_folder, tmp_path / "m", without, **added))
+        load_tokenizer(changed(micro_folder, tmp_path / "m", without, **added))
     assert "\n" not in str(caught.value)
 
 

@@ -23,8 +23,8 @@ GROWING = {
 
 
 @pytest.fixture
-def dataset(tiny_folder: Path) -> DenseCaptionDataset:
-    return make_dataset(tiny_folder, GROWING, packing=False)
+def dataset(micro_folder: Path) -> DenseCaptionDataset:
+    return make_dataset(micro_folder, GROWING, packing=False)
 
 
 def test_an_epoch_begins_where_the_one_before_ends(dataset: DenseCaptionDataset) -> None:
@@ -54,8 +54,8 @@ def test_it_finds_the_key_of_a_sample(dataset: DenseCaptionDataset) -> None:
         plan.key_of(99)
 
 
-def test_given_samples_and_sizes_are_not_planned_again(tiny_folder: Path) -> None:
-    dataset, few = make_dataset(tiny_folder, {}), EpochSamples.of_all(3)
+def test_given_samples_and_sizes_are_not_planned_again(micro_folder: Path) -> None:
+    dataset, few = make_dataset(micro_folder, {}), EpochSamples.of_all(3)
     sizes = SampleSizes(few.index + 100, few.index)
     plan = plan_epoch(dataset, 0, samples=few, sizes=sizes)
     assert plan.sizes is sizes
@@ -68,6 +68,6 @@ def test_a_loader_has_as_many_batches_as_it_yields(dataset: DenseCaptionDataset)
     assert len(loader) == len(list(loader)) == 2
 
 
-def test_an_epoch_needs_a_sample(tiny_folder: Path, tmp_path: Path) -> None:
+def test_an_epoch_needs_a_sample(micro_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="at least one sample must be left"):
-        plan_epoch(make_dataset(tiny_folder, {}, train=records(tmp_path)), 0)
+        plan_epoch(make_dataset(micro_folder, {}, train=records(tmp_path)), 0)

@@ -25,9 +25,9 @@ from support.epoch_cases import keys_of, loader_of
 @pytest.mark.parametrize("packing", [True, False])
 @pytest.mark.parametrize(("world", "accumulation"), [(1, 1), (2, 1), (3, 2)])
 def test_ranks_share_an_epoch_without_loss_or_repeat(
-    tiny_folder: Path, packing: bool, world: int, accumulation: int
+    micro_folder: Path, packing: bool, world: int, accumulation: int
 ) -> None:
-    dataset = make_dataset(tiny_folder, packing=packing, global_max_length=4200)
+    dataset = make_dataset(micro_folder, packing=packing, global_max_length=4200)
     seen: list[str] = []
     steps = set()
     for rank in range(world):
@@ -41,8 +41,8 @@ def test_ranks_share_an_epoch_without_loss_or_repeat(
     assert len(steps) == 1
 
 
-def test_the_balance_of_an_epoch_is_told_in_a_line(tiny_folder: Path) -> None:
-    dataset = make_dataset(tiny_folder, global_max_length=4200, packing=False)
+def test_the_balance_of_an_epoch_is_told_in_a_line(micro_folder: Path) -> None:
+    dataset = make_dataset(micro_folder, global_max_length=4200, packing=False)
     plan = plan_epoch(dataset, 0, EpochRules(rows_per_step=2))
     values = [step.imbalance(2) for step in plan.steps]
     assert len(values) == 2
@@ -51,16 +51,16 @@ def test_the_balance_of_an_epoch_is_told_in_a_line(tiny_folder: Path) -> None:
     assert plan_epoch(dataset, 0).summary(1) == "train epoch 0: 4 rows in 4 steps"
 
 
-def test_a_batch_size_that_changes_in_an_epoch_leaves_the_other_epochs_alone(tiny_folder: Path) -> None:
-    dataset = make_dataset(tiny_folder, packing=False)
+def test_a_batch_size_that_changes_in_an_epoch_leaves_the_other_epochs_alone(micro_folder: Path) -> None:
+    dataset = make_dataset(micro_folder, packing=False)
     changed = plan_epoch(dataset, 1, EpochRules(rows_per_step=2), parts=((1, 1),))
     assert [len(step.rows) for step in changed.steps] == [1, 2, 1]
     assert changed.steps[0].rows == plan_epoch(dataset, 1).steps[0].rows
     assert sorted(key.index for key in keys_of(changed)) == [0, 1, 2, 3]
 
 
-def test_resuming_gives_the_rest_of_the_epoch(tiny_folder: Path) -> None:
-    dataset = make_dataset(tiny_folder, global_max_length=4200)
+def test_resuming_gives_the_rest_of_the_epoch(micro_folder: Path) -> None:
+    dataset = make_dataset(micro_folder, global_max_length=4200)
     whole = [b["input_ids"] for step in loader_of(dataset, 2).steps() for b in step]
     rest = [b["input_ids"] for step in loader_of(dataset, 2).steps(1) for b in step]
     assert len(rest) == len(whole) - 1 > 0
@@ -82,10 +82,10 @@ def start_method(request: pytest.FixtureRequest) -> Iterator[None]:
     [("fork", 1), ("fork", 2), ("spawn", 1), ("forkserver", 1)],
     indirect=["start_method"],
 )
-def test_workers_give_the_same_bytes(tiny_folder: Path, num_workers: int) -> None:
+def test_workers_give_the_same_bytes(micro_folder: Path, num_workers: int) -> None:
     options = {"global_max_length": 4200, "patch_dtype": "uint8"}
-    alone = make_dataset(tiny_folder, **options)
-    helped = make_dataset(tiny_folder, **options, num_workers=num_workers)
+    alone = make_dataset(micro_folder, **options)
+    helped = make_dataset(micro_folder, **options, num_workers=num_workers)
     pairs = zip(loader_of(alone, 1).steps(), loader_of(helped, 1).steps(), strict=True)
     rows = [(x, y) for step_a, step_b in pairs for x, y in zip(step_a, step_b, strict=True)]
     assert len(rows) > 1
@@ -124,10 +124,10 @@ def turns(loader: EpochLoader, begin: int = 0) -> list[tuple[int, int, float]]:
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("packing", [True, False])
 def test_a_curriculum_stands_where_the_step_is_that_trains_on_a_sample(
-    tiny_folder: Path, packing: bool, num_workers: int
+    micro_folder: Path, packing: bool, num_workers: int
 ) -> None:
-    fields = {"packing": packing, "global_max_length": 1600, "num_workers": num_workers}
-    dataset = make_dataset(tiny_folder, CURRICULUM, **fields)
+    fields = {"packing": packing, "global_max_length": 2400, "num_workers": num_workers}
+    dataset = make_dataset(micro_folder, CURRICULUM, **fields)
     loader = loader_of(dataset, 1, total_steps=16, first_step=4)
     seen = turns(loader)
     assert sorted(i for _, i, _ in seen) == [1, 2, 3, 4]
@@ -140,15 +140,15 @@ def test_a_curriculum_stands_where_the_step_is_that_trains_on_a_sample(
     assert all(value == min(step * 10, 80) for turn in shared for step, _, value in turn)
 
 
-def test_a_curriculum_stays_where_it_starts_without_the_number_of_steps(tiny_folder: Path) -> None:
-    loader = loader_of(make_dataset(tiny_folder, CURRICULUM), 1)
+def test_a_curriculum_stays_where_it_starts_without_the_number_of_steps(micro_folder: Path) -> None:
+    loader = loader_of(make_dataset(micro_folder, CURRICULUM), 1)
     assert [value for _, _, value in turns(loader)] == [0.0] * 4
 
 
-def test_torch_pins_the_tensors_of_a_row(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_pins_the_tensors_of_a_row(micro_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Page-locked memory needs a GPU; here it is enough that torch's loader finds every tensor.
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor.clone().fill_(7))
-    dataset = make_dataset(tiny_folder, {})
+    dataset = make_dataset(micro_folder, {})
     collator = PackingCollator(6000)
     batch = pin_memory(_Rows(dataset, collator, [(SampleKey(0, 0),)])[0]).batch
     tensors = [value for value in batch.values() if isinstance(value, torch.Tensor)]
@@ -158,10 +158,10 @@ def test_torch_pins_the_tensors_of_a_row(tiny_folder: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_an_image_that_breaks_later_stops_or_is_left_out(tiny_folder: Path, tmp_path: Path, num_workers: int) -> None:
+def test_an_image_that_breaks_later_stops_or_is_left_out(micro_folder: Path, tmp_path: Path, num_workers: int) -> None:
     path = records(tmp_path, photo(tmp_path, "a.png"), photo(tmp_path, "b.png"))
-    stopping = make_dataset(tiny_folder, {}, train=path, num_workers=num_workers)
-    skipping = make_dataset(tiny_folder, {}, train=path, num_workers=num_workers, on_bad_record="skip", packing=False)
+    stopping = make_dataset(micro_folder, {}, train=path, num_workers=num_workers)
+    skipping = make_dataset(micro_folder, {}, train=path, num_workers=num_workers, on_bad_record="skip", packing=False)
     data = (tmp_path / "b.png").read_bytes()
     (tmp_path / "b.png").write_bytes(data[: len(data) // 2])
     before = set(multiprocessing.active_children())
@@ -192,8 +192,8 @@ class _Dies:
         return self._inner[key]
 
 
-def test_a_killed_worker_is_a_clear_error(tiny_folder: Path) -> None:
-    dying: Any = _Dies(make_dataset(tiny_folder, num_workers=1))
+def test_a_killed_worker_is_a_clear_error(micro_folder: Path) -> None:
+    dying: Any = _Dies(make_dataset(micro_folder, num_workers=1))
     with pytest.raises(WorkerError, match=r"a loader process died .*lower data\.num_workers"):
         list(loader_of(dying))
 
@@ -205,8 +205,8 @@ class _Signals(_Dies):
         return self._inner[key]
 
 
-def test_workers_leave_sigterm_to_the_trainer(tiny_folder: Path) -> None:
-    signalled: Any = _Signals(make_dataset(tiny_folder, num_workers=1))
+def test_workers_leave_sigterm_to_the_trainer(micro_folder: Path) -> None:
+    signalled: Any = _Signals(make_dataset(micro_folder, num_workers=1))
     assert len(list(loader_of(signalled))) > 0
 
 
@@ -221,7 +221,7 @@ def test_workers_leave_sigterm_to_the_trainer(tiny_folder: Path) -> None:
     ],
 )
 def test_patches_come_as_bytes_where_they_travel(
-    tiny_folder: Path, patch_dtype: str, num_workers: int, gpu: bool, want: torch.dtype
+    micro_folder: Path, patch_dtype: str, num_workers: int, gpu: bool, want: torch.dtype
 ) -> None:
-    dataset = make_dataset(tiny_folder, patch_dtype=patch_dtype, num_workers=num_workers)
+    dataset = make_dataset(micro_folder, patch_dtype=patch_dtype, num_workers=num_workers)
     assert loader_of(dataset, pin_memory=gpu).collator([dataset[(0, 0)]])["pixel_values"].dtype == want

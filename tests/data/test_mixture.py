@@ -86,17 +86,17 @@ def test_a_record_knows_its_set(mixture: Mixture) -> None:
     assert [mixture.part_of(i) for i in range(len(owners))] == owners
 
 
-def two_sets(tiny_folder: Path, tmp_path: Path, ops: Any = None, **second: Any) -> DenseCaptionDataset:
+def two_sets(micro_folder: Path, tmp_path: Path, ops: Any = None, **second: Any) -> DenseCaptionDataset:
     (tmp_path / "b").mkdir(exist_ok=True)
     a = records(tmp_path, *[photo(tmp_path, f"a{i}.png", summary="a wall") for i in range(3)])
     b = records(tmp_path / "b", photo(tmp_path / "b", summary="a floor"))
     mixture = [{"name": "walls", "train": a, "val": a}, {"name": "floors", "train": b, "val": b, **second}]
     domains = {"indoor": {"dense": "Indoor.", "summary": "Room?"}}
-    return make_dataset(tiny_folder, ops, train=(), val=(), mixture=mixture, domains=domains)
+    return make_dataset(micro_folder, ops, train=(), val=(), mixture=mixture, domains=domains)
 
 
-def test_a_record_taken_several_times_is_augmented_each_time_in_its_own_way(tiny_folder: Path, tmp_path: Path) -> None:
-    dataset = two_sets(tiny_folder, tmp_path, ratio=2.0)
+def test_a_record_taken_several_times_is_augmented_each_time_in_its_own_way(micro_folder: Path, tmp_path: Path) -> None:
+    dataset = two_sets(micro_folder, tmp_path, ratio=2.0)
     keys = keys_of(plan_epoch(dataset, 0))
     assert sorted((key.index, key.draw) for key in keys) == [(0, 0), (1, 0), (2, 0), *((3, n) for n in range(6))]
     made = {dataset[key].answer for key in keys if key.index == 3}
@@ -104,8 +104,8 @@ def test_a_record_taken_several_times_is_augmented_each_time_in_its_own_way(tiny
     assert {dataset[key].dataset for key in keys} == {"walls", "floors"}
 
 
-def test_lengths_are_those_of_the_drawn_samples(tiny_folder: Path, tmp_path: Path) -> None:
-    dataset = two_sets(tiny_folder, tmp_path, weight=2.5)
+def test_lengths_are_those_of_the_drawn_samples(micro_folder: Path, tmp_path: Path) -> None:
+    dataset = two_sets(micro_folder, tmp_path, weight=2.5)
     for epoch in range(2):
         samples = dataset.samples(epoch)
         for k, length in enumerate(sample_sizes(dataset, epoch).tokens):
@@ -118,27 +118,27 @@ def test_lengths_are_those_of_the_drawn_samples(tiny_folder: Path, tmp_path: Pat
     [({}, "default"), ({"domain": "indoor"}, "Indoor."), ({"domain": "indoor", "prompts": {"dense": "Own."}}, "Own.")],
 )
 def test_prompts_of_the_data_set_win_over_the_domain_and_those_over_the_default(
-    tiny_folder: Path, tmp_path: Path, settings: Any, asked: str
+    micro_folder: Path, tmp_path: Path, settings: Any, asked: str
 ) -> None:
-    dataset = two_sets(tiny_folder, tmp_path, **settings)
+    dataset = two_sets(micro_folder, tmp_path, **settings)
     expected = dataset.profile.prompts.dense if asked == "default" else asked
     tokenizer: Any = dataset.planners[0].encoder.tokenizer
     assert expected in tokenizer.decode(dataset[3].input_ids)
     assert dataset.profile.prompts.dense in tokenizer.decode(dataset[0].input_ids)
 
 
-def test_a_data_set_has_its_own_answer_mode_and_loss_weight(tiny_folder: Path, tmp_path: Path) -> None:
-    summary = two_sets(tiny_folder, tmp_path, {}, mode="summary", loss_weight=0.25)
+def test_a_data_set_has_its_own_answer_mode_and_loss_weight(micro_folder: Path, tmp_path: Path) -> None:
+    summary = two_sets(micro_folder, tmp_path, {}, mode="summary", loss_weight=0.25)
     assert summary[3].answer == "a floor"
     assert (summary[3].weight, summary[0].weight) == (0.25, 1.0)
     assert '"bbox_2d"' in summary[0].answer
-    listed = two_sets(tiny_folder, tmp_path, {}, answer={"format": "qwen", "emit_norm": "norm100"})
+    listed = two_sets(micro_folder, tmp_path, {}, answer={"format": "qwen", "emit_norm": "norm100"})
     assert listed[3].answer.startswith("[")
     assert listed[0].answer.startswith("{")
 
 
-def test_a_cap_keeps_so_many_objects_and_other_ones_in_other_epochs(tiny_folder: Path, tmp_path: Path) -> None:
-    dataset = two_sets(tiny_folder, tmp_path, {}, max_objects=7)
+def test_a_cap_keeps_so_many_objects_and_other_ones_in_other_epochs(micro_folder: Path, tmp_path: Path) -> None:
+    dataset = two_sets(micro_folder, tmp_path, {}, max_objects=7)
     kept = [dataset[(epoch, 3)].augmented for epoch in range(3)]
     assert [len(made.source_index) for made in kept] == [7, 7, 7]
     assert len({tuple(made.source_index.tolist()) for made in kept}) > 1
@@ -146,17 +146,17 @@ def test_a_cap_keeps_so_many_objects_and_other_ones_in_other_epochs(tiny_folder:
     assert len(dataset[0].augmented.source_index) == 20
 
 
-def test_augmentation_and_curriculum_can_be_off_for_a_data_set(tiny_folder: Path, tmp_path: Path) -> None:
+def test_augmentation_and_curriculum_can_be_off_for_a_data_set(micro_folder: Path, tmp_path: Path) -> None:
     rotate = {"ops": [{"name": "rotate", "params": {"max_deg": 1}}]}
     grows = {**rotate, "curriculum": [{"until_step": 10, "ops": {"rotate": {"max_deg": 40}}}]}
-    plain = two_sets(tiny_folder, tmp_path, grows, augmentation=False)
+    plain = two_sets(micro_folder, tmp_path, grows, augmentation=False)
     late = TrainingStep(10)
     assert dataset_ops(plain, 3, late) == ((), {})
     assert dataset_ops(plain, 0, late) == (("rotate",), {"rotate.max_deg": 40.0})
-    fixed = two_sets(tiny_folder, tmp_path, grows, curriculum=False)
+    fixed = two_sets(micro_folder, tmp_path, grows, curriculum=False)
     assert dataset_ops(fixed, 3, late) == (("rotate",), {})
     assert fixed.curriculum.phases
-    assert not two_sets(tiny_folder, tmp_path, rotate).curriculum.phases
+    assert not two_sets(micro_folder, tmp_path, rotate).curriculum.phases
 
 
 def dataset_ops(dataset: DenseCaptionDataset, index: int, when: TrainingStep) -> Any:
@@ -164,8 +164,8 @@ def dataset_ops(dataset: DenseCaptionDataset, index: int, when: TrainingStep) ->
     return telemetry.applied, dict(telemetry.curriculum)
 
 
-def test_validation_takes_every_record_once(tiny_folder: Path, tmp_path: Path) -> None:
-    train = two_sets(tiny_folder, tmp_path, ratio=9.0)
+def test_validation_takes_every_record_once(micro_folder: Path, tmp_path: Path) -> None:
+    train = two_sets(micro_folder, tmp_path, ratio=9.0)
     dataset = DenseCaptionDataset(train.data, "val", train.planners[0].encoder.tokenizer)
     assert [key.index for key in keys_of(plan_epoch(dataset, 0))] == [0, 1, 2, 3]
     assert {dataset[i].dataset for i in range(4)} == {"walls", "floors"}

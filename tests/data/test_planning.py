@@ -26,7 +26,7 @@ EXTENTS = ((80, 120), (300, 200), (240, 240), (64, 400))
 
 
 @pytest.fixture(scope="module")
-def dataset(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> DenseCaptionDataset:
+def dataset(micro_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> DenseCaptionDataset:
     """Four pictures with four triangles each; half of the draws are left as they are."""
     folder, rng = tmp_path_factory.mktemp("records"), np.random.default_rng(0)
     items: list[dict[str, Any]] = []
@@ -37,7 +37,7 @@ def dataset(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Dens
         items.append({"images": [f"{number}.png"], "width": width, "height": height, "objects": objects})
     augmentation = {**AUGMENTATION, "bypass_prob": 0.5}
     settings = {"train": records(folder, *items), "answer": {"min_pixels": 4096, "max_pixels": 90_000}}
-    return make_dataset(tiny_folder, augmentation, **settings)
+    return make_dataset(micro_folder, augmentation, **settings)
 
 
 def planner(dataset: DenseCaptionDataset, overlong: Any, max_length: int, **answer: Any) -> Planner:
@@ -154,7 +154,7 @@ def test_the_error_names_the_knob_of_the_longer_part_first(
 )
 def test_every_policy_is_counted(
     dataset: DenseCaptionDataset,
-    tiny_folder: Path,
+    micro_folder: Path,
     overlong: str,
     message: str,
     num_workers: int,
@@ -164,10 +164,10 @@ def test_every_policy_is_counted(
     monkeypatch.setattr(logging.getLogger("dcap"), "propagate", True)
     data = dataset.data
     section = {"train": data.train, "answer": {"min_pixels": 4096, "max_pixels": 90_000}}
-    lengths = sample_sizes(make_dataset(tiny_folder, {}, **section), 0).tokens
+    lengths = sample_sizes(make_dataset(micro_folder, {}, **section), 0).tokens
     limit = int(np.sort(lengths)[-3])
     changed = {"overlong": overlong, "global_max_length": limit, "num_workers": num_workers}
-    limited = make_dataset(tiny_folder, {}, **section, **changed)
+    limited = make_dataset(micro_folder, {}, **section, **changed)
     found = EpochLengths(limited, 0)
     found.all(chunk=1)
     with caplog.at_level(logging.WARNING, "dcap"):

@@ -62,14 +62,14 @@ WRITERS = {
 
 
 @pytest.fixture(params=WRITERS)
-def dataset(request: pytest.FixtureRequest, tmp_path: Path, tiny_folder: Path) -> DenseCaptionDataset:
+def dataset(request: pytest.FixtureRequest, tmp_path: Path, micro_folder: Path) -> DenseCaptionDataset:
     path = WRITERS[request.param](tmp_path)
-    return make_dataset(tiny_folder, train=str(path), root=str(tmp_path))
+    return make_dataset(micro_folder, train=str(path), root=str(tmp_path))
 
 
 @pytest.fixture(scope="module")
-def plain(tiny_folder: Path) -> DenseCaptionDataset:
-    return make_dataset(tiny_folder)
+def plain(micro_folder: Path) -> DenseCaptionDataset:
+    return make_dataset(micro_folder)
 
 
 def test_samples_and_pictures_are_those_of_the_plain_file(
@@ -87,11 +87,11 @@ def test_samples_and_pictures_are_those_of_the_plain_file(
     assert np.array_equal(again.pixels(), plain[SampleKey(1, 2)].scene.image)
 
 
-def test_workers_read_shards(tmp_path: Path, tiny_folder: Path) -> None:
+def test_workers_read_shards(tmp_path: Path, micro_folder: Path) -> None:
     (tmp_path / "shards").mkdir()
     tar(tmp_path / "shards")
     parquet(tmp_path / "shards")
-    made = make_dataset(tiny_folder, train=str(tmp_path / "shards"), num_workers=2)
+    made = make_dataset(micro_folder, train=str(tmp_path / "shards"), num_workers=2)
     batches = list(loader_of(made))
     info = [sample for batch in batches for sample in batch["samples"]]
     assert len({sample.sample_id for sample in info}) == 2 * len(ROWS)

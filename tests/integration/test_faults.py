@@ -30,9 +30,9 @@ def file(tmp_path: Path) -> Path:
     return Path(records(tmp_path, *({**item, "objects": item["objects"][: 2 + i]} for i in range(NUM_RECORDS))))
 
 
-def loader(file: Path, tiny_folder: Path, num_workers: int = 0) -> EpochLoader:
+def loader(file: Path, micro_folder: Path, num_workers: int = 0) -> EpochLoader:
     fields = {"train": str(file), "val": (), "num_workers": num_workers, "packing": False, "patch_dtype": "uint8"}
-    return loader_of(make_dataset(tiny_folder, **fields))
+    return loader_of(make_dataset(micro_folder, **fields))
 
 
 def digest(batches: Iterator[list[Batch]]) -> str:
@@ -48,26 +48,26 @@ def digest(batches: Iterator[list[Batch]]) -> str:
 MEETING: dict[str, Any] = {}
 
 
-def epoch_at_once(file: Path, tiny_folder: Path) -> str:
+def epoch_at_once(file: Path, micro_folder: Path) -> str:
     MEETING["barrier"].wait(240)
     torch.set_num_threads(1)
-    return digest(loader(file, tiny_folder).steps())
+    return digest(loader(file, micro_folder).steps())
 
 
-def test_trainers_that_open_a_file_at_once_see_the_same(file: Path, tiny_folder: Path) -> None:
-    alone = digest(loader(file, tiny_folder).steps())
+def test_trainers_that_open_a_file_at_once_see_the_same(file: Path, micro_folder: Path) -> None:
+    alone = digest(loader(file, micro_folder).steps())
     index = file.with_name(file.name + saved_index.SUFFIX)
     index.unlink()
     context = get_context("fork")
     with ProcessPoolExecutor(2, context, MEETING.__setitem__, ("barrier", context.Barrier(2))) as pool:
-        jobs = [pool.submit(epoch_at_once, file, tiny_folder) for _ in range(2)]
+        jobs = [pool.submit(epoch_at_once, file, micro_folder) for _ in range(2)]
         assert [job.result(timeout=240) for job in jobs] == [alone, alone]
     assert sorted(os.listdir(file.parent)) == sorted(["a.png", file.name, index.name])
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_a_file_that_is_written_anew_during_an_epoch_is_named(file: Path, tiny_folder: Path, num_workers: int) -> None:
-    made = loader(file, tiny_folder, num_workers)
+def test_a_file_that_is_written_anew_during_an_epoch_is_named(file: Path, micro_folder: Path, num_workers: int) -> None:
+    made = loader(file, micro_folder, num_workers)
     steps = made.steps()
     next(steps)
     # At once, so that a worker that is ahead meets it too.
@@ -79,10 +79,10 @@ def test_a_file_that_is_written_anew_during_an_epoch_is_named(file: Path, tiny_f
 
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_a_file_that_is_replaced_during_an_epoch_is_read_to_its_end(
-    file: Path, tiny_folder: Path, num_workers: int
+    file: Path, micro_folder: Path, num_workers: int
 ) -> None:
-    undisturbed = digest(loader(file, tiny_folder).steps())
-    made = loader(file, tiny_folder, num_workers)
+    undisturbed = digest(loader(file, micro_folder).steps())
+    made = loader(file, micro_folder, num_workers)
     whole = made.steps()
     first = next(whole)
     new = file.with_name("new.jsonl")

@@ -52,13 +52,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def dataset_of(tiny_folder: Path, folder: Path, augmentation: Any = None, **fields: Any) -> DenseCaptionDataset:
+def dataset_of(micro_folder: Path, folder: Path, augmentation: Any = None, **fields: Any) -> DenseCaptionDataset:
     files = {"train": str(folder / "r.jsonl"), "val": (), "tiles": TILES, **fields}
-    return make_dataset(tiny_folder, augmentation or {}, **files)
+    return make_dataset(micro_folder, augmentation or {}, **files)
 
 
-def test_each_tile_is_a_sample_with_its_objects(tiny_folder: Path, folder: Path) -> None:
-    dataset = dataset_of(tiny_folder, folder)
+def test_each_tile_is_a_sample_with_its_objects(micro_folder: Path, folder: Path) -> None:
+    dataset = dataset_of(micro_folder, folder)
     assert len(dataset) == 7
     assert dataset.profile.tiles == Tiling(128, 0.25)  # prediction asks about the same
     assert dataset.records.summary() == "2 records in 7 tiles"
@@ -73,8 +73,8 @@ def test_each_tile_is_a_sample_with_its_objects(tiny_folder: Path, folder: Path)
     assert dataset.plan(0, 0).result.telemetry.dropped == {}
 
 
-def test_a_tile_shows_what_prediction_shows_of_it(tiny_folder: Path, folder: Path) -> None:
-    dataset, answer = dataset_of(tiny_folder, folder), data_config().answer
+def test_a_tile_shows_what_prediction_shows_of_it(micro_folder: Path, folder: Path) -> None:
+    dataset, answer = dataset_of(micro_folder, folder), data_config().answer
     record = dataset.records[4]
     assert record.window is not None
     x, y, window = record.window.x, record.window.y, record.window.canvas
@@ -92,8 +92,8 @@ def _layout(shapes: ShapeArray) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("augmentation", [{}, AUGMENTATION])
-def test_lengths_are_known_without_pixels(tiny_folder: Path, folder: Path, augmentation: dict[str, Any]) -> None:
-    dataset = dataset_of(tiny_folder, folder, augmentation)
+def test_lengths_are_known_without_pixels(micro_folder: Path, folder: Path, augmentation: dict[str, Any]) -> None:
+    dataset = dataset_of(micro_folder, folder, augmentation)
     sizes = sample_sizes(dataset, 1)
     samples = [dataset[1, k] for k in range(len(dataset))]
     assert sizes.tokens.tolist() == [len(sample.input_ids) for sample in samples]
@@ -101,14 +101,14 @@ def test_lengths_are_known_without_pixels(tiny_folder: Path, folder: Path, augme
     assert sorted(key.index for step in plan.steps for row in step.rows for key in row) == list(range(7))
 
 
-def test_a_sample_is_a_pure_function_of_its_key(tiny_folder: Path, folder: Path) -> None:
-    one, other = (dataset_of(tiny_folder, folder, AUGMENTATION)[3, 2] for _ in range(2))
+def test_a_sample_is_a_pure_function_of_its_key(micro_folder: Path, folder: Path) -> None:
+    one, other = (dataset_of(micro_folder, folder, AUGMENTATION)[3, 2] for _ in range(2))
     assert np.array_equal(one.input_ids, other.input_ids)
     assert np.array_equal(one.scene.image, other.scene.image)
 
 
-def test_a_replay_names_its_window_and_gives_the_pixels(tiny_folder: Path, folder: Path, tmp_path: Path) -> None:
-    dataset = dataset_of(tiny_folder, folder, AUGMENTATION)
+def test_a_replay_names_its_window_and_gives_the_pixels(micro_folder: Path, folder: Path, tmp_path: Path) -> None:
+    dataset = dataset_of(micro_folder, folder, AUGMENTATION)
     Replay.of_sample(dataset, find_sample(dataset, 2, 3)).write(tmp_path)
     again = Replay.read(tmp_path / "plan.json")
     assert again.name == "r.jsonl:1 128x128 at (0, 72) large.png, epoch 2"
@@ -118,20 +118,20 @@ def test_a_replay_names_its_window_and_gives_the_pixels(tiny_folder: Path, folde
         find_sample(dataset, 0, 7)
 
 
-def test_the_audit_passes_and_looks_at_each_record_once(tiny_folder: Path, folder: Path) -> None:
+def test_the_audit_passes_and_looks_at_each_record_once(micro_folder: Path, folder: Path) -> None:
     data = data_config(train=str(folder / "r.jsonl"), val=(), tiles=TILES)
-    results = {result.name: result for result in audit(data, load_tokenizer(str(tiny_folder)))}
+    results = {result.name: result for result in audit(data, load_tokenizer(str(micro_folder)))}
     assert {result.status for result in results.values()} <= {"pass", "-"}, results
     assert (results["images"].checked, results["tokens"].checked) == (2, 7)
 
 
-def test_preview_and_inspection_name_the_tiles(tiny_folder: Path, folder: Path, tmp_path: Path) -> None:
+def test_preview_and_inspection_name_the_tiles(micro_folder: Path, folder: Path, tmp_path: Path) -> None:
     tiles = "data.tiles={size: 128, overlap: 0.25}"
     assert main(["preview", str(folder / "r.jsonl"), tiles, "--num-samples", "2", "--out", str(tmp_path)]) == 0
     page = (tmp_path / "index.html").read_text("utf-8")
     assert "2 of 7 tiles of train" in page
     assert "r.jsonl:1 128x128 at (0, 0)" in page
-    report = inspect_epoch(dataset_of(tiny_folder, folder), 0, EpochRules(), num_samples=7)
+    report = inspect_epoch(dataset_of(micro_folder, folder), 0, EpochRules(), num_samples=7)
     assert sum("128x128 at" in sample.title for sample in report.samples) == 6
 
 
@@ -146,21 +146,21 @@ def test_tiles_of_a_mixture_count_as_records(folder: Path) -> None:
         write_epoch(records, mixture, 0, 0, folder / "out.jsonl")
 
 
-def test_without_tiles_a_sample_is_as_it_was(tiny_folder: Path, folder: Path) -> None:
-    whole = dataset_of(tiny_folder, folder, tiles=None)
-    alone = dataset_of(tiny_folder, folder, tiles={"size": 300})
+def test_without_tiles_a_sample_is_as_it_was(micro_folder: Path, folder: Path) -> None:
+    whole = dataset_of(micro_folder, folder, tiles=None)
+    alone = dataset_of(micro_folder, folder, tiles={"size": 300})
     assert len(whole) == len(alone) == 2
     assert alone.records[0] == whole.records[0]
     assert Replay.of_sample(alone, SampleKey(0, 0)).to_json() == Replay.of_sample(whole, SampleKey(0, 0)).to_json()
 
 
-def test_too_many_tiles_are_a_bad_record(tiny_folder: Path, folder: Path) -> None:
+def test_too_many_tiles_are_a_bad_record(micro_folder: Path, folder: Path) -> None:
     line = {"images": ["large.png"], "width": 4160, "height": 4096, "objects": []}
     (folder / "huge.jsonl").write_text(json.dumps(line) + "\n" + (folder / "r.jsonl").read_text())
     fields = {"train": str(folder / "huge.jsonl"), "check_images": False, "tiles": {"size": 64, "overlap": 0.0}}
     with pytest.raises(RecordError, match=r"huge\.jsonl:1: width, height must need at most 4096 tiles, not 4160"):
-        dataset_of(tiny_folder, folder, **fields)
-    assert len(dataset_of(tiny_folder, folder, on_bad_record="skip", **fields).records.bad) == 1
+        dataset_of(micro_folder, folder, **fields)
+    assert len(dataset_of(micro_folder, folder, on_bad_record="skip", **fields).records.bad) == 1
 
 
 @pytest.mark.parametrize(

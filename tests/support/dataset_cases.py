@@ -40,11 +40,11 @@ def data_config(**fields: Any) -> DataConfig:
 
 
 def make_dataset(
-    tiny_folder: Path, augmentation: Any = None, *, split: Split = "train", seed: int = 0, **fields: Any
+    model: Path, augmentation: Any = None, *, split: Split = "train", seed: int = 0, **fields: Any
 ) -> DenseCaptionDataset:
     """The data set of `data_config`; augmented by `AUGMENTATION`, unless another is given."""
     pipeline = build(AugmentConfig, AUGMENTATION if augmentation is None else augmentation)
-    return DenseCaptionDataset(data_config(**fields), split, str(tiny_folder), augmentation=pipeline, seed=seed)
+    return DenseCaptionDataset(data_config(**fields), split, str(model), augmentation=pipeline, seed=seed)
 
 
 def records(folder: Path, *items: dict[str, Any]) -> str:
