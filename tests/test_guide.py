@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,6 @@ from support.documents import GUIDE, Document
 from support.messages import Text, texts_of
 from support.plugin_cases import distribution, run_beside
 
-TEXTS = texts_of(Path(dcap.__file__).parent)
 DATA = Document(GUIDE / "data.md")
 ERRORS = Document(GUIDE / "errors.md")
 EXTENDING = Document(GUIDE / "extending.md")
@@ -40,9 +40,15 @@ def quoted() -> list[tuple[str, str]]:
     return [(kind, text) for kind, body in sections for text in re.findall(r"^- `(.+)`$", body, re.MULTILINE)]
 
 
-def kinds_of(message: str, texts: list[Text]) -> set[str]:
+@cache
+def texts() -> list[Text]:
+    """All of the package; not at import, which every worker of the suite pays for."""
+    return texts_of(Path(dcap.__file__).parent)
+
+
+def kinds_of(message: str) -> set[str]:
     """The errors of the texts that a message may be; of the longest only, which is the likeliest."""
-    found = [text for text in texts if text.may_be(message)]
+    found = [text for text in texts() if text.may_be(message)]
     longest = max((text.num_letters for text in found), default=0)
     return {text.kind for text in found if text.num_letters == longest}
 
@@ -75,7 +81,7 @@ def test_every_kind_of_error_has_a_section() -> None:
 def test_a_quoted_message_is_one_of_the_sources(kind: str, message: str) -> None:
     # A shape inside a record, and a server that gave no answer at any try, have errors of their own.
     others = {"RecordError": "GeometryError", "ServerError": "UnansweredError"}
-    assert kinds_of(message, TEXTS) & {kind, "", others.get(kind, "")}, (
+    assert kinds_of(message) & {kind, "", others.get(kind, "")}, (
         "no text of the sources reads like this; quote it as it is now"
     )
 
@@ -85,9 +91,9 @@ def test_messages_are_quoted() -> None:
 
 
 def test_a_message_that_the_sources_do_not_have_is_found() -> None:
-    assert kinds_of("train.jsonl:7: objects[0] must be drawn by an artist, not a poet", TEXTS) == set()
-    assert kinds_of("max_objects must be at least 1, not 0", TEXTS) == {"ConfigError"}
-    assert kinds_of("max_objects must be at leest 1, not 0", TEXTS) == set()
+    assert kinds_of("train.jsonl:7: objects[0] must be drawn by an artist, not a poet") == set()
+    assert kinds_of("max_objects must be at least 1, not 0") == {"ConfigError"}
+    assert kinds_of("max_objects must be at leest 1, not 0") == set()
 
 
 def test_the_names_of_files_mean_what_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,12 +111,13 @@ def test_the_mixture_does_what_the_page_says() -> None:
     assert data.of_entry(data.mixture[0]).answer.prompts.dense == data.domains["telecom"]["dense"]
 
 
-def test_an_op_is_added_as_shown(tmp_path: Path) -> None:
+def test_an_op_is_added_as_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """File, test and line of registration as pasted, as an installed package has them."""
     op, test = (EXTENDING.block("python", sign) for sign in ("@register(", "def test_"))
     points = tomllib.loads(EXTENDING.blocks("toml")[0])["project"]["entry-points"]
     folder = distribution(tmp_path, "my-package", points, {"my_package.py": op})
     (tmp_path / "test_my_package.py").write_text(test)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # it needs none of this suite's
     for command, said in (
         (["pytest", "-q", "-c", "/dev/null", str(tmp_path / "test_my_package.py")], "1 passed"),
         (["dcap.cli", "schema", "--ops"], "nudge: Shift by a few pixels.\n  max_px = 8.0\n      Largest shift along"),
@@ -153,7 +160,7 @@ def extended() -> None:
 
 
 @pytest.mark.usefixtures("extended")
-def test_extensions_are_used_by_name(tmp_path: Path, tiny_folder: Path) -> None:
+def test_extensions_are_used_by_name(tmp_path: Path, micro_folder: Path) -> None:
     from dcap.answers.codec import parse
     from dcap.data.dataset import DenseCaptionDataset
     from dcap.train.config import RunConfig
@@ -163,7 +170,7 @@ def test_extensions_are_used_by_name(tmp_path: Path, tiny_folder: Path) -> None:
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
     answer = {"format": "named_list", "prompts": {"name": "short"}, "min_pixels": 4096}
     tree = {
-        "model": {"name_or_path": str(tiny_folder)},
+        "model": {"name_or_path": str(micro_folder)},
         "data": {"train": str(tmp_path / "r.jsonl"), "preprocessors": [{"name": "lower_case"}], "answer": answer},
         "augmentation": {"ops": [{"name": "nudge", "params": {"max_px": 8}}]},
         "training": {"output_dir": str(tmp_path)},

@@ -28,9 +28,10 @@ class Text:
 
     def may_be(self, message: str) -> bool:
         """Whether the text, filled in, is in the message, and enough of it is the text's own."""
-        pattern = ".*".join(re.escape(part) for part in self.parts if part)
-        own = self.num_letters
-        return own >= max(_LEAST_LETTERS, _LEAST_SHARE * len(message)) and re.search(pattern, message) is not None
+        own = [part for part in self.parts if part]
+        if self.num_letters < max(_LEAST_LETTERS, _LEAST_SHARE * len(message)) or any(p not in message for p in own):
+            return False
+        return re.search(".*".join(map(re.escape, own)), message) is not None
 
 
 def texts_of(sources: Path) -> list[Text]:
