@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import torch
 from dcap.core.errors import ConfigError
 from dcap.model.attention import attention_kwargs
 from dcap.model.config import AdapterConfig, ModelConfig
-from dcap.model.load import load_model
+from dcap.model.load import check_source, load_model
 from dcap.model.lora import attach, bare_model, enable_activation_checkpointing, load_adapter, trainable
 from dcap.model.towers import TOWERS, count_parameters, tower_of
 from support.batches import fake_sample, packed
@@ -134,6 +137,67 @@ def test_target_pattern_is_a_full_match(model: Any) -> None:
         "language_model.layers.1.self_attn.q_proj",
         "visual.merger.linear_fc2",
     }
+
+
+def layers_of(names: Iterable[str]) -> dict[str, set[int]]:
+    """Return the numbers of the layers in names of modules, by tower."""
+    found: dict[str, set[int]] = {}
+    for name in names:
+        match = re.search(r"language_model\.layers\.(\d+)|visual\.blocks\.(\d+)", name)
+        number = None if match is None else next(int(each) for each in match.groups() if each is not None)
+        found.setdefault(tower_of(name), set()).update(() if number is None else {number})
+    return found
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora", "full"])
+def test_only_the_chosen_layers_train(model: Any, kind: str) -> None:
+    adapter = {"type": kind, "rank": 2, "layers": {"llm": "last 1", "vit": [0, "2-3"]}}
+    tuned = attach(model, config(freeze_vit=False, adapter=adapter))
+    count = model.config.text_config.num_hidden_layers
+    assert layers_of(trainable(tuned)) == {"llm": {count - 1}, "vit": {0, 2, 3}, "aligner": set()}
+    outside = [n for n in trainable(tuned) if not re.search(r"\.(layers|blocks)\.\d", n) and tower_of(n) != "aligner"]
+    assert not outside, "no embedding, norm or head"
+
+
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning")  # of PEFT itself
+def test_chosen_layers_are_those_that_peft_would_take(micro_folder: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    plain = ModelConfig(str(micro_folder), dtype="float32")
+    names = ("q_proj", "down_proj")
+    wanted = {"rank": 2, "target_modules": names, "layers": {"llm": "0, 2"}}
+    ours = trainable(attach(load_model(plain, CPU), config(freeze_aligner=True, adapter=wanted)))
+    settings = LoraConfig(r=2, target_modules=list(names), layers_to_transform=[0, 2], layers_pattern="layers")
+    assert set(ours) == set(trainable(get_peft_model(load_model(plain, CPU).requires_grad_(False), settings)))
+
+
+@pytest.mark.parametrize("choice", ["last 9", "first 5", 4, "0-4", [1, 7]])
+def test_more_layers_than_there_are_are_refused_before_the_weights(micro_folder: Path, choice: Any) -> None:
+    chosen = replace(config(adapter={"layers": {"llm": choice}}), name_or_path=str(micro_folder))
+    with pytest.raises(
+        ConfigError, match=r"^model\.adapter\.layers\.llm must (be at least 1 and at most|name layers 0 to)"
+    ):
+        check_source(chosen)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (
+            {"aligner": "all"},
+            'must name llm or vit, whose layers have numbers, not "aligner". To leave it out',
+        ),
+        ({"vlt": "all"}, "did you mean vit"),
+        ({"llm": "last"}, r"^layers\.llm must be all, first N, last N, or numbers and ranges"),
+        ({"llm": "3-1"}, 'numbers and ranges such as 0-3, 8, not "3-1"'),
+        ({"llm": "last 0"}, "must be at least 1"),
+        ({"llm": ()}, "must name at least one layer"),
+        ({"vit": "all"}, r"adapter\.layers\.vit must not be given where model\.freeze_vit is true"),
+    ],
+)
+def test_impossible_layers(layers: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config(adapter={"layers": layers})
 
 
 def test_modules_to_save_train_in_full(model: Any) -> None:

@@ -52,14 +52,15 @@ def steps(config: RunConfig) -> list[str]:
 def standard(run_config: RunMaker, photo_file: Path, **training: Any) -> RunConfig:
     """5 steps over 3 epochs, with dropout, augmentation by a curriculum and validation.
 
-    A checkpoint at 2, 4 and the end.
+    Labels are smoothed, tokens weigh by kind, and B has a rate of its own. A checkpoint at 2, 4 and the end.
     """
+    loss = {"label_smoothing": 0.1, "token_weights": {"coordinate": 2.0}, "lora_plus_ratio": 4.0}
     turns = [{"name": "hflip", "prob": 0.2}, {"name": "rotate", "params": {"max_deg": 0}}]
     phases = [{"until_percent": 80, "ops": {"hflip": {"prob": 0.8}, "rotate": {"max_deg": 40}}}]
     return run_config(
         augmentation={"ops": turns, "box_policy": "aabb", "curriculum": phases},
         data={"val": str(photo_file)},
-        training={"max_steps": 5, "eval_steps": 3, "save_total_limit": 9, "best_metric": None, **training},
+        training={"max_steps": 5, "eval_steps": 3, "save_total_limit": 9, "best_metric": None, **loss, **training},
     )
 
 

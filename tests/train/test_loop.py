@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,9 @@ from support.training_runs import (
     RunMaker,
     assert_same_run,
     at_step,
+    final_weights,
     metrics,
+    outcome,
     run_standard,
     standard,
     steps,
@@ -244,3 +247,21 @@ def test_bad_records_are_left_out_and_listed(run_config: RunMaker, photo_file: P
     assert [json.loads(line)["line"] for line in listed] == [5, 6]
     log = (Path(config.training.output_dir) / "train.log").read_text().splitlines()
     assert "left out: 2 bad records; " in log[-1], "said at the end"
+
+
+def test_an_adapter_with_a_start_of_its_own_resumes_to_the_same_bits(run_config: RunMaker, tmp_path: Path) -> None:
+    adapter = {"rank": 2, "dropout": 0.1, "init": "pissa"}
+    schedule = {"lr_schedule": "cosine_with_restarts", "lr_schedule_params": {"num_cycles": 2}}
+    whole = run_config(model={"adapter": adapter}, training={"output_dir": str(tmp_path / "whole"), **schedule})
+    train(whole)
+    shutil.copytree(
+        tmp_path / "whole" / "checkpoints" / "step-000002", tmp_path / "run" / "checkpoints" / "step-000002"
+    )
+    again = run_config(model={"adapter": adapter}, training=schedule)
+    train(again)
+    assert [line["step"] for line in metrics(again)] == [3, 4], "it went on from step 2"
+    assert outcome(again) == outcome(whole)[2:]
+    weights, expected = final_weights(again), final_weights(whole)
+    assert {name: each.shape for name, each in weights.items()} == {name: each.shape for name, each in expected.items()}
+    assert all(torch.equal(weights[name], value) for name, value in expected.items())
+    assert json.loads((tmp_path / "run/final/adapter/adapter_config.json").read_text())["r"] == 4

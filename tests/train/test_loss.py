@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcap.data.collate import normalised
-from dcap.train.loss import chunked_cross_entropy, model_inputs, next_token_targets
+from dcap.data.tokens import TokenKind
+from dcap.train.loss import chunked_cross_entropy, model_inputs, next_token_targets, weighted_by_kind
 from dcap.train.step import Learner
 from support.batches import fake_sample, packed, padded
 
@@ -42,6 +43,23 @@ def test_chunks_give_the_full_loss_and_gradients(chunk: int) -> None:
     found = torch.autograd.grad(total * 2.5, [hidden, head.weight, head.bias])
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.6])
+@pytest.mark.parametrize("chunk", [3, 100])
+def test_label_smoothing_is_that_of_torch_with_its_gradients(chunk: int, smoothing: float) -> None:
+    head, hidden, targets = random_problem(7)
+    head, hidden = head.double(), hidden.detach().double().requires_grad_()
+    weights = torch.arange(7) / 4
+    each = F.cross_entropy(head(hidden), targets, reduction="none", label_smoothing=smoothing)
+    expected = torch.autograd.grad((each * weights).sum(), [hidden, head.weight, head.bias])
+    total, losses, _ = chunked_cross_entropy(head, hidden, targets, weights, chunk, smoothing)
+    torch.testing.assert_close(total.double(), (each * weights).sum(), rtol=2e-6, atol=1e-6)
+    plain = F.cross_entropy(head(hidden), targets, reduction="none")
+    torch.testing.assert_close(losses.double(), plain, rtol=2e-6, atol=1e-6)
+    found = torch.autograd.grad(total, [hidden, head.weight, head.bias])
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
 @given(scale=st.floats(0.1, 1e4), seed=st.integers(0, 50))
@@ -145,6 +163,33 @@ def test_nothing_is_predicted_across_samples() -> None:
         *range(first - 4, first - 1),
         *range(len(batch["labels"][0]) - 5, len(batch["labels"][0]) - 1),
     ]
+
+
+def test_labels_are_smoothed_in_training_alone(make_learner: Callable[..., Learner]) -> None:
+    module = make_learner().bare_module.train()
+    inputs = model_inputs(packed([fake_sample(3)]), CPU)
+    plain = module(**inputs)
+    module.label_smoothing = 0.2
+    smoothed = module(**inputs)
+    assert smoothed.loss_sum != plain.loss_sum
+    assert torch.equal(smoothed.token_loss, plain.token_loss)
+    assert torch.equal(module.eval()(**inputs).loss_sum, plain.loss_sum)
+
+
+def test_tokens_weigh_by_their_kind_and_their_sample() -> None:
+    batch = packed([fake_sample(1, weight=2.0), fake_sample(2)])
+    weighted = weighted_by_kind(batch, {"coordinate": 3.0, "structure": 0.5})
+    factors = {TokenKind.CAPTION: 1.0, TokenKind.COORDINATE: 3.0, TokenKind.STRUCTURE: 0.5}
+    kinds = batch["token_kinds"][0].tolist()
+    expected = [
+        weight * factors.get(TokenKind(kind), 1.0)
+        for weight, kind in zip(batch["loss_weights"][0].tolist(), kinds, strict=True)
+    ]
+    assert weighted["loss_weights"][0].tolist() == expected
+    assert {kind for kind, label in zip(kinds, batch["labels"][0].tolist(), strict=True) if label != -100} == set(
+        factors
+    )
+    assert weighted_by_kind(batch, {}) is batch
 
 
 SAMPLES = [

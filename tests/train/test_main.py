@@ -145,7 +145,9 @@ def test_help_lists_every_field_with_its_meaning(capsys: pytest.CaptureFixture[s
         "data.packing = true",
         "training.adam_betas = [0.9, 0.95]",
         "training.resume = auto",
-        "training.min_lr_ratio = 0.1",
+        "training.min_lr_ratio = null",
+        "training.lr_schedule_params\n",
+        "constant | constant_with_warmup | cosine",
         "seed = 0",
         "torchrun --nproc_per_node 2",
     ):

@@ -54,6 +54,20 @@ def test_rates_follow_the_factor(make_learner: Callable[..., Learner]) -> None:
     assert set_learning_rates(optimizer, 0.25) == {"llm": 2.5e-4, "aligner": 5e-5}, "the peak is not forgotten"
 
 
+def test_lora_plus_gives_the_rates_of_peft(make_learner: Callable[..., Learner]) -> None:
+    from peft.optimizers import create_loraplus_optimizer
+
+    learner = make_learner(training={"learning_rate": 1e-3, "lora_plus_ratio": 16.0})
+    theirs = create_loraplus_optimizer(learner.bare_module.model, torch.optim.AdamW, lr=1e-3, loraplus_lr_ratio=16.0)
+
+    def rates(optimizer: torch.optim.Optimizer) -> dict[int, float]:
+        return {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+
+    assert rates(learner.optimizer) == pytest.approx(rates(theirs))
+    assert set_learning_rates(learner.optimizer, 0.5) == {"llm": 5e-4, "aligner": 5e-4}, "the rate of the towers"
+    assert sorted(set(rates(learner.optimizer).values())) == pytest.approx([5e-4, 8e-3])
+
+
 class Toy(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()

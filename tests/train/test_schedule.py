@@ -5,9 +5,12 @@ import math
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import get_scheduler
 
+from dcap.core.errors import ConfigError
 from dcap.train.config import TrainingConfig
 from dcap.train.optimizer import lr_factor, warmup_steps
 
@@ -65,3 +68,94 @@ def test_factor_is_within_bounds_rises_once_and_falls_once(
     assert falling == sorted(falling, reverse=True)
     if schedule == "cosine_warmup_with_min_lr" and total > warmup:
         assert math.isclose(values[-1], floor, abs_tol=1e-12)
+
+
+def of_transformers(name: str, total: int, warmup: int, rate: float, params: dict[str, Any]) -> list[float]:
+    """Return the rate of each step of a run with transformers' own scheduler."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=rate)
+    scheduler = get_scheduler(name, optimizer, warmup, total, params)
+    rates = []
+    for _ in range(total):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+@pytest.mark.parametrize("warmup", [0, 5])
+@pytest.mark.parametrize(
+    ("name", "changes", "params"),
+    [
+        ("constant_with_warmup", {}, {}),
+        ("cosine", {}, {}),
+        ("cosine", {"lr_schedule_params": {"num_cycles": 1.5}}, {"num_cycles": 1.5}),
+        ("cosine_with_min_lr", {}, {"min_lr_rate": 0.1}),
+        ("cosine_with_min_lr", {"min_lr": 3e-4}, {"min_lr": 3e-4}),
+        ("cosine_warmup_with_min_lr", {}, {"min_lr_rate": 0.1}),
+        ("cosine_warmup_with_min_lr", {"min_lr": 3e-4}, {"min_lr": 3e-4}),
+        ("cosine_warmup_with_min_lr", {"min_lr_ratio": 0.0}, {"min_lr_rate": 0.0}),
+        ("cosine_with_restarts", {"lr_schedule_params": {"num_cycles": 3}}, {"num_cycles": 3}),
+        ("inverse_sqrt", {}, {}),
+        ("inverse_sqrt", {"lr_schedule_params": {"timescale": 40}}, {"timescale": 40}),
+        ("polynomial", {}, {}),
+        ("polynomial", {"min_lr": 1e-4, "lr_schedule_params": {"power": 2}}, {"lr_end": 1e-4, "power": 2}),
+        ("warmup_stable_decay", {"lr_schedule_params": {"num_decay_steps": 7}}, {"num_decay_steps": 7}),
+        (
+            "warmup_stable_decay",
+            {"min_lr_ratio": 0.2, "lr_schedule_params": {"num_decay_steps": 7, "decay_type": "1-sqrt"}},
+            {"num_decay_steps": 7, "decay_type": "1-sqrt", "min_lr_ratio": 0.2},
+        ),
+    ],
+)
+def test_a_schedule_of_transformers_has_its_rate_at_each_step(
+    name: Any, changes: dict[str, Any], params: dict[str, Any], warmup: int
+) -> None:
+    ours = factors(23, lr_schedule=name, learning_rate=2e-3, warmup_steps=warmup, **changes)
+    assert [2e-3 * factor for factor in ours] == pytest.approx(of_transformers(name, 23, warmup, 2e-3, params))
+    schedule = config(lr_schedule=name, learning_rate=2e-3, warmup_steps=warmup, **changes)
+    assert lr_factor(30, 23, schedule) == ours[-1], "the last rate stays where a run grows by a step"
+
+
+def test_an_absolute_floor_is_that_of_the_common_rate() -> None:
+    values = factors(14, warmup_steps=4, learning_rate=2e-3, min_lr=1e-4)
+    assert values == factors(14, warmup_steps=4, learning_rate=2e-3, min_lr_ratio=0.05)
+    assert 2e-3 * values[-1] == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"min_lr": 1e-5, "min_lr_ratio": 0.1}, "min_lr_ratio must be null where min_lr is given, not 0.1"),
+        ({"min_lr": 1e-3}, r"min_lr must be within 0 and learning_rate 0\.0001, not 0\.001"),
+        ({"min_lr": -1e-5}, "min_lr must be within 0 and learning_rate"),
+        ({"min_lr": 1e-5, "lr_schedule": "linear"}, "min_lr must be null with lr_schedule linear, which has no floor"),
+        ({"min_lr_ratio": 0.1, "lr_schedule": "cosine"}, "min_lr_ratio must be null with lr_schedule cosine"),
+        ({"lr_schedule": "warmup_stable_decay"}, "num_decay_steps must be given with lr_schedule warmup_stable_decay"),
+        (
+            {"lr_schedule_params": {"power": 2}},
+            "lr_schedule_params.power must be a parameter of lr_schedule cosine_warmup_with_min_lr, which takes none",
+        ),
+        ({"lr_schedule": "cosine", "lr_schedule_params": {"power": 2}}, "which takes num_cycles"),
+        ({"lr_schedule": "polynomial", "lr_schedule_params": {"power": "two"}}, 'a number above 0, not "two"'),
+        (
+            {"lr_schedule": "cosine_with_restarts", "lr_schedule_params": {"num_cycles": 1.5}},
+            r"num_cycles must be a whole number above 0, not 1\.5",
+        ),
+        (
+            {"lr_schedule": "warmup_stable_decay", "lr_schedule_params": {"num_decay_steps": 3, "decay_type": "exp"}},
+            'decay_type must be one of linear, cosine, 1-sqrt, not "exp"',
+        ),
+    ],
+)
+def test_a_schedule_that_cannot_be_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config(**changes)
+
+
+def test_a_run_that_is_too_short_for_its_phases_is_refused() -> None:
+    schedule = config(
+        lr_schedule="warmup_stable_decay", lr_schedule_params={"num_decay_steps": 7}, warmup_steps=5, learning_rate=1e-3
+    )
+    assert lr_factor(6, 12, schedule) == 1.0
+    with pytest.raises(ConfigError, match="num_decay_steps must be at most 6, the steps of the run behind its warmup"):
+        lr_factor(1, 11, schedule)

@@ -11,6 +11,7 @@ from dcap.core.errors import TrainingError
 from dcap.data.collate import Batch
 from dcap.model.config import AdapterConfig
 from dcap.model.lora import bare_model
+from dcap.train.loss import next_token_targets, weighted_by_kind
 from dcap.train.step import Learner, StepResult, optimizer_step, seed_dropout, validate
 from support.batches import FakeSample, fake_sample, packed, padded
 
@@ -217,3 +218,14 @@ def test_full_training_lowers_the_loss(make_learner: MakeLearner) -> None:
 def test_validation_is_left_when_asked_to_stop(make_learner: MakeLearner) -> None:
     learner, asked = make_learner(), iter([False, True])
     assert validate(learner, [packed([sample]) for sample in SAMPLES], lambda: next(asked)) is None
+
+
+def test_the_loss_is_the_mean_by_the_weights_of_kinds_and_samples(make_learner: MakeLearner) -> None:
+    batch = weighted_by_kind(packed(SAMPLES), {"coordinate": 3.0})
+    _, result = one_step(make_learner, [batch])
+    _, _, weight = next_token_targets(batch["labels"], batch["loss_weights"])
+    each = result.outputs[0].token_loss
+    assert result.loss == pytest.approx(float((weight * each).sum() / weight.sum()))
+    assert result.totals.weight == pytest.approx(float(weight.sum()))
+    _, doubled = one_step(make_learner, [weighted_by_kind(batch, {"caption": 2, "coordinate": 2, "structure": 2})])
+    assert doubled.loss == pytest.approx(result.loss)

@@ -31,6 +31,7 @@ KINDS = [
     AdapterConfig(rank=2),
     AdapterConfig(rank=2, type="dora", modules_to_save=("merger",)),
     AdapterConfig(type="full"),
+    AdapterConfig(rank=2, init="pissa"),
 ]
 
 
@@ -44,7 +45,7 @@ def disturbed(make_learner: MakeLearner, adapter: AdapterConfig, dtype: str = "f
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("adapter", KINDS, ids=["lora", "dora", "full"])
+@pytest.mark.parametrize("adapter", KINDS, ids=["lora", "dora", "full", "pissa"])
 def test_weights_come_back_to_the_bit(
     make_learner: MakeLearner, micro_folder: Path, tmp_path: Path, adapter: AdapterConfig, dtype: str
 ) -> None:

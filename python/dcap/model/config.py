@@ -7,7 +7,9 @@ from typing import Literal
 
 from dcap.core.config import check_fields
 from dcap.core.errors import ConfigError
+from dcap.model.layers import LayerChoice, check_choices
 
+AdapterInit = Literal["default", "pissa", "pissa_niter_16", "olora"]
 Attention = Literal["auto", "flash_attention_2", "varlen", "segments"]
 
 
@@ -23,10 +25,18 @@ class AdapterConfig:
     """Scale of the update: it is multiplied by alpha / rank (rslora: alpha / sqrt(rank))."""
     dropout: float = 0.0
     """Dropout on the adapters' input, at least 0 and below 1."""
+    init: AdapterInit = "default"
+    """Where a ``lora`` adapter begins. ``default``: at no change, as B is 0. ``pissa``: at the largest singular values
+    of each weight, which takes minutes for a large model. ``pissa_niter_16``: near them, in seconds. ``olora``: at the
+    QR decomposition of each weight. What is saved is an ordinary adapter of twice the rank, on the same base."""
     target_modules: tuple[str, ...] | str | None = None
     """Module names, or one regular expression. `null`: every linear layer of the towers that train."""
     modules_to_save: tuple[str, ...] = ()
     """Modules trained in full beside the adapters and saved with them."""
+    layers: dict[str, LayerChoice] | None = None
+    """Layers of a tower that train, such as ``{vit: last 6, llm: all}``: ``all``, ``first N``, ``last N``, or numbers
+    from 0 and ranges (``0-3, 8``). They bound `target_modules` and what ``full`` trains, not `modules_to_save`. A tower
+    that is not named trains in all its layers. `null`: all layers."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -34,6 +44,9 @@ class AdapterConfig:
             raise ConfigError(f"rank and alpha must be at least 1, not {self.rank} and {self.alpha}")
         if not 0.0 <= self.dropout < 1.0:
             raise ConfigError(f"dropout must be at least 0 and below 1, not {self.dropout}")
+        if self.init != "default" and self.type != "lora":
+            raise ConfigError(f"init must be default with type {self.type}, not {self.init}. Set adapter.type=lora")
+        check_choices(self.layers or {})
 
 
 @dataclass(frozen=True)
@@ -88,5 +101,16 @@ class ModelConfig:
             object.__setattr__(self, "init_adapter", InitAdapter(self.init_adapter))
         if self.adapter.type == "full" and self.init_adapter is not None and not self.folds_init_adapter:
             raise ConfigError("init_adapter.merge must be true with adapter.type full, as no adapter is trained")
+        if self.adapter.init != "default" and self.init_adapter is not None and not self.folds_init_adapter:
+            raise ConfigError(
+                f"adapter.init must be default where init_adapter is trained further, not {self.adapter.init}: its "
+                "weights are the start. Or set init_adapter.merge=true, to fold it in and begin a new adapter"
+            )
         if self.freeze_llm and self.freeze_vit and self.freeze_aligner:
             raise ConfigError("freeze_llm, freeze_vit and freeze_aligner must not all be true: nothing would train")
+        for tower, is_frozen in (("llm", self.freeze_llm), ("vit", self.freeze_vit)):
+            if is_frozen and tower in (self.adapter.layers or {}):
+                raise ConfigError(
+                    f"adapter.layers.{tower} must not be given where model.freeze_{tower} is true: no layer of the "
+                    f"{tower} trains. Set model.freeze_{tower}=false, or leave it out"
+                )

@@ -16,6 +16,7 @@ from dcap.data.encode import unusable
 from dcap.demo.models import resolve_model
 from dcap.model.attention import Kernel, choose_attention, use_attention
 from dcap.model.config import ModelConfig
+from dcap.model.layers import chosen_layers
 
 log = get_logger(__name__)
 
@@ -131,7 +132,8 @@ def check_source(config: ModelConfig, may_be_quantised: bool = False) -> str:
         may_be_quantised: As `load_model`.
 
     Raises:
-        ConfigError: It is no folder and no hub id, the hub does not answer, it is another model, or it is quantised.
+        ConfigError: It is no folder and no hub id, the hub does not answer, it is another model, it is quantised, or it
+            has fewer layers than the adapter names.
         MissingPackageError: ``builtin:tiny`` is asked for without the package that holds the vocabulary.
     """
     from transformers import AutoConfig
@@ -158,6 +160,7 @@ def check_source(config: ModelConfig, may_be_quantised: bool = False) -> str:
             f"{WHERE}: {source} must hold weights in float32, bfloat16 or float16, not quantised ones "
             f"({settings.get('quant_method', 'unknown method')}). Give the model that they were made from"
         )
+    chosen_layers(config.adapter.layers or {}, found)
     return source
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,8 @@ from dcap.core.words import first_line
 from dcap.demo.models import base_name
 from dcap.model.adapter_patterns import check_patterns
 from dcap.model.config import AdapterConfig, InitAdapter, ModelConfig
+from dcap.model.layers import LAYER_STEMS, LayeredTower, chosen_layers
+from dcap.model.principal_adapter import START, TRAINED, as_one_adapter, as_two_adapters, begin_at_principal
 from dcap.model.saved_adapter import read_settings
 from dcap.model.towers import LINEAR, MODULES, TOWERS, check_training_towers, count_parameters, frozen_towers, tower_of
 
@@ -37,8 +40,11 @@ def attach(model: Any, config: ModelConfig) -> Any:
     model.requires_grad_(False)
     if config.adapter.type == "full":
         frozen = frozen_towers(config)
+        layers = chosen_layers(config.adapter.layers or {}, model.config)
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(tower_of(name) not in frozen)
+            tower = tower_of(name)
+            inside = tower == "aligner" or tower not in layers or re.match(_inside(tower, layers), name) is not None
+            parameter.requires_grad_(tower not in frozen and inside)
     else:
         model = _with_adapter(model, config)
     for parameter in model.parameters():
@@ -49,19 +55,31 @@ def attach(model: Any, config: ModelConfig) -> Any:
     return model
 
 
-def target_pattern(config: ModelConfig) -> str:
+def _inside(tower: LayeredTower, layers: Mapping[LayeredTower, tuple[int, ...]]) -> str:
+    """Return the regular expression of what the chosen layers of a tower hold."""
+    return rf"{LAYER_STEMS[tower]}\.(?:{'|'.join(map(str, layers[tower]))})\..+"
+
+
+def target_pattern(config: ModelConfig, layers: Mapping[LayeredTower, tuple[int, ...]]) -> str:
     """Return the regular expression that full-matches the names of the modules to adapt.
 
     Names or a pattern of the user's apply inside the towers that are not frozen, and nowhere else: ``linear_fc1``
     alone would hit the vision tower and the aligner alike.
+
+    Args:
+        config: Frozen towers and adapter.
+        layers: From `dcap.model.layers.chosen_layers`: the layers of a tower outside of which nothing is adapted.
     """
     towers = [tower for tower in TOWERS if tower not in frozen_towers(config)]
+    held = {t: MODULES[t] if t == "aligner" or t not in layers else _inside(t, layers) for t in towers}
     wanted = config.adapter.target_modules
     if wanted is None:
-        return "|".join(f"(?:{LINEAR[tower]})" for tower in towers)
+        return "|".join(
+            f"(?:{LINEAR[t]})" if held[t] == MODULES[t] else f"(?=(?:{held[t]})$)(?:{LINEAR[t]})" for t in towers
+        )
     if not isinstance(wanted, str):
         wanted = rf"(?:.+\.)?(?:{'|'.join(map(re.escape, wanted))})"
-    inside = "|".join(MODULES[tower] for tower in towers)
+    inside = "|".join(held.values())
     return f"(?=(?:{inside})$)(?:{wanted})"
 
 
@@ -69,7 +87,7 @@ def _with_adapter(model: Any, config: ModelConfig) -> Any:
     from peft import LoraConfig, get_peft_model
 
     adapter = config.adapter
-    pattern = target_pattern(config)
+    pattern = target_pattern(config, chosen_layers(adapter.layers or {}, model.config))
     _check_names(model, adapter, pattern)
     settings = LoraConfig(
         r=adapter.rank,
@@ -86,8 +104,10 @@ def _with_adapter(model: Any, config: ModelConfig) -> Any:
             adapted = get_peft_model(model, settings)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"model.adapter: {str(error).strip().splitlines()[0]}") from None
+    if adapter.init != "default":
+        begin_at_principal(adapted, adapter.init)
     # PEFT itself looks there for the base: the folder that a run wrote would not do, as the model is inside it.
-    adapted.peft_config["default"].base_model_name_or_path = _base_of(config)
+    adapted.peft_config[TRAINED].base_model_name_or_path = _base_of(config)
     return adapted
 
 
@@ -200,6 +220,37 @@ def check_finite(tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
             )
 
 
+def save_adapter(adapted: Any, folder: Path) -> None:
+    """Write the adapter of a model in PEFT's format: settings and weights, which fit the base that it was put on.
+
+    Args:
+        adapted: From `attach`.
+        folder: Written if need be.
+    """
+    from safetensors.torch import save_file
+
+    # True or "auto" would look for the base model on the hub.
+    adapted.save_pretrained(str(folder), selected_adapters=[TRAINED], save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)
+    if START in adapted.peft_config:
+        save_file(_adapter_tensors(adapted), folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        path = folder / "adapter_config.json"
+        settings = json.loads(path.read_text("utf-8"))
+        # The same scale: alpha / rank.
+        settings |= {name: 2 * settings[name] for name in ("r", "lora_alpha")}
+        path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", "utf-8")
+
+
+def _adapter_tensors(adapted: Any) -> dict[str, torch.Tensor]:
+    """Return the weights of the adapter of a model by the names that PEFT saves them under, as they are saved."""
+    from peft import get_peft_model_state_dict
+
+    trained: dict[str, torch.Tensor] = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    if START not in adapted.peft_config:
+        return trained
+    return as_one_adapter(trained, get_peft_model_state_dict(adapted, adapter_name=START, save_embedding_layers=False))
+
+
 def set_adapter(adapted: Any, tensors: dict[str, torch.Tensor]) -> list[str]:
     """Put saved weights of an adapter into one of the same shape.
 
@@ -216,6 +267,10 @@ def set_adapter(adapted: Any, tensors: dict[str, torch.Tensor]) -> list[str]:
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
     odd = sorted(set(get_peft_model_state_dict(adapted, save_embedding_layers=False)) ^ set(tensors))
+    if not odd and START in adapted.peft_config:
+        start = get_peft_model_state_dict(adapted, adapter_name=START, save_embedding_layers=False)
+        tensors, start = as_two_adapters(tensors, start)
+        set_peft_model_state_dict(adapted, start, adapter_name=START)
     if not odd:
         set_peft_model_state_dict(adapted, tensors)
     return odd

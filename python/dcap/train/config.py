@@ -15,7 +15,7 @@ from dcap.answers.formats import ANSWER_FORMATS
 from dcap.augment.config import AugmentConfig
 from dcap.augment.pipeline import Pipeline
 from dcap.core.config import UnknownFieldError, apply_overrides, build, check_fields, read_yaml
-from dcap.core.errors import ConfigError, nearest
+from dcap.core.errors import ConfigError, nearest, nearest_hint
 from dcap.core.words import show
 from dcap.data.config import DataConfig, Split, resolve_profile
 from dcap.data.epoch import EpochRules
@@ -26,7 +26,32 @@ from dcap.records.files.opening import ENDINGS, expand_sources
 from dcap.records.preprocess import Chain
 from dcap.train.other_names import OTHER_NAMES
 
-Schedule = Literal["cosine_warmup_with_min_lr", "linear", "constant"]
+Schedule = Literal[
+    "cosine_warmup_with_min_lr",
+    "linear",
+    "constant",
+    "constant_with_warmup",
+    "cosine",
+    "cosine_with_min_lr",
+    "cosine_with_restarts",
+    "inverse_sqrt",
+    "polynomial",
+    "warmup_stable_decay",
+]
+SCHEDULE_PARAMS: dict[str, tuple[str, ...]] = {
+    "constant_with_warmup": (),
+    "cosine": ("num_cycles",),
+    "cosine_with_min_lr": ("num_cycles",),
+    "cosine_with_restarts": ("num_cycles",),
+    "inverse_sqrt": ("timescale",),
+    "polynomial": ("power",),
+    "warmup_stable_decay": ("num_decay_steps", "warmup_type", "decay_type", "num_cycles"),
+}
+"""The schedules of transformers, and what each takes in `lr_schedule_params`."""
+FLOORS = ("cosine_warmup_with_min_lr", "cosine_with_min_lr", "polynomial", "warmup_stable_decay")
+"""The schedules that end at a floor."""
+_CURVES = ("linear", "cosine", "1-sqrt")
+WeightedKind = Literal["caption", "coordinate", "structure"]
 TrackerName = Literal["tensorboard", "wandb", "mlflow", "swanlab"]
 
 
@@ -72,14 +97,27 @@ class TrainingConfig:
     """Peak learning rate of the vision tower. `null`: `learning_rate`."""
     aligner_lr: float | None = None
     """Peak learning rate of the aligner. `null`: `learning_rate`."""
+    lora_plus_ratio: float | None = None
+    """LoRA+: the matrices B of adapters, which begin at 0, train at this many times the rate of their tower. Commonly 4
+    to 16, with a lower `learning_rate`. `null`: 1."""
     lr_schedule: Schedule = "cosine_warmup_with_min_lr"
-    """How the learning rate falls after the warmup."""
+    """How the learning rate falls after the warmup. ``cosine_warmup_with_min_lr``: to the floor, which the last step
+    has. ``linear``: towards 0, which comes right after the last step. ``constant``: not at all. The others are the
+    schedules of transformers by name, with its value at each step: their warmup begins with a step at rate 0."""
+    lr_schedule_params: dict[str, float | str] = field(default_factory=dict)
+    """What a schedule of transformers takes: `num_cycles` (the cosines), `power` (``polynomial``), `timescale`
+    (``inverse_sqrt``), `num_decay_steps`, `warmup_type` and `decay_type` (``warmup_stable_decay``)."""
     warmup_ratio: float = 0.03
     """The learning rate rises linearly from 0 during this share of all steps. `warmup_steps` wins where it is given."""
     warmup_steps: int | None = None
     """The learning rate rises linearly from 0 during this many steps. `null`: `warmup_ratio` of all steps."""
-    min_lr_ratio: float = 0.1
-    """Learning rate at the end of the cosine, as a share of the peak."""
+    min_lr: float | None = None
+    """Floor of the learning rate, for the part of the model whose peak is `learning_rate`. A part with a peak of its
+    own ends at the same share of it. `null`: `min_lr_ratio`. Schedules with a floor: ``cosine_warmup_with_min_lr``,
+    ``cosine_with_min_lr``, ``polynomial`` and ``warmup_stable_decay``."""
+    min_lr_ratio: float | None = None
+    """Floor of the learning rate, as a share of the peak. `null`: `min_lr`. Without both: 0.1 for the two cosines, and
+    what transformers takes for the other schedules (0, and a rate of 1e-7 for ``polynomial``)."""
     weight_decay: float = 0.0
     """Weight decay of AdamW. It never acts on biases, norms or embeddings."""
     adam_betas: tuple[float, float] = (0.9, 0.95)
@@ -88,6 +126,13 @@ class TrainingConfig:
     """Epsilon of AdamW."""
     max_grad_norm: float = 1.0
     """Largest norm of the gradient of all parameters together. A larger gradient is scaled down to it."""
+    label_smoothing: float = 0.0
+    """Share of each label that is spread evenly over all tokens, at least 0 and below 1, as in torch's
+    ``cross_entropy``. Validation, the loss by kind and the losses of single samples are without it."""
+    token_weights: dict[str, float] = field(default_factory=dict)
+    """Weight in the loss of each kind of token, such as ``{coordinate: 2.0}``: ``caption``, ``coordinate`` and
+    ``structure``. A kind that is not named has 1. The loss is the weighted mean: its denominator is the sum of the
+    weights. Validation has no such weights."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass. This takes less memory and about a third more time."""
     loss_chunk_tokens: int = 256
@@ -170,12 +215,66 @@ class TrainingConfig:
         if len(set(self.trackers)) < len(self.trackers):
             raise ConfigError(f"trackers must name each tracker once, not {', '.join(self.trackers)}")
         for name in ("warmup_ratio", "min_lr_ratio"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ConfigError(f"{name} must be within 0..1, not {getattr(self, name)}")
-        for name in ("learning_rate", "vit_lr", "aligner_lr", "max_grad_norm"):
+            value = getattr(self, name)
+            if value is not None and not 0.0 <= value <= 1.0:
+                raise ConfigError(f"{name} must be within 0..1, not {value}")
+        for name in ("learning_rate", "vit_lr", "aligner_lr", "max_grad_norm", "lora_plus_ratio"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigError(f"{name} must be above 0, not {value}")
+        self._check_schedule()
+        if not 0.0 <= self.label_smoothing < 1.0:
+            raise ConfigError(f"label_smoothing must be at least 0 and below 1, not {self.label_smoothing}")
+        for kind, weight in self.token_weights.items():
+            if kind not in get_args(WeightedKind):
+                kinds = get_args(WeightedKind)
+                raise ConfigError(
+                    f"token_weights must name {', '.join(kinds[:-1])} or {kinds[-1]}, not {show(kind)}"
+                    f"{nearest_hint(str(kind), kinds)}"
+                )
+            if weight <= 0:
+                raise ConfigError(f"token_weights.{kind} must be above 0, not {weight}")
+
+    @property
+    def floor(self) -> float | None:
+        """The floor of the learning rate as a share of the peak. `None`: that of the schedule."""
+        return self.min_lr_ratio if self.min_lr is None else self.min_lr / self.learning_rate
+
+    def _check_schedule(self) -> None:
+        name, floors = self.lr_schedule, ", ".join(FLOORS)
+        if self.min_lr is not None:
+            if self.min_lr_ratio is not None:
+                raise ConfigError(
+                    f"min_lr_ratio must be null where min_lr is given, not {self.min_lr_ratio}: both say where the "
+                    "learning rate ends. Give one of them"
+                )
+            if not 0.0 <= self.min_lr <= self.learning_rate:
+                raise ConfigError(
+                    f"min_lr must be within 0 and learning_rate {self.learning_rate:g}, not {self.min_lr:g}"
+                )
+        if self.floor is not None and name not in FLOORS and (self.min_lr is not None or name in SCHEDULE_PARAMS):
+            given = "min_lr_ratio" if self.min_lr is None else "min_lr"
+            raise ConfigError(f"{given} must be null with lr_schedule {name}, which has no floor. Take one of {floors}")
+        known = SCHEDULE_PARAMS.get(name, ())
+        for key, value in self.lr_schedule_params.items():
+            where = f"lr_schedule_params.{key}"
+            if key not in known:
+                takes = f"takes {', '.join(known)}" if known else "takes none"
+                raise ConfigError(f"{where} must be a parameter of lr_schedule {name}, which {takes}")
+            if key.endswith("_type"):
+                if value not in _CURVES:
+                    raise ConfigError(f"{where} must be one of {', '.join(_CURVES)}, not {show(value)}")
+                continue
+            whole = key in ("num_decay_steps", "timescale") or (key, name) == ("num_cycles", "cosine_with_restarts")
+            if isinstance(value, str) or value <= 0 or (whole and value % 1):
+                raise ConfigError(
+                    f"{where} must be {'a whole number' if whole else 'a number'} above 0, not {show(value)}"
+                )
+        if name == "warmup_stable_decay" and "num_decay_steps" not in self.lr_schedule_params:
+            raise ConfigError(
+                "lr_schedule_params.num_decay_steps must be given with lr_schedule warmup_stable_decay: the steps in "
+                "which the learning rate falls, at the end of the run"
+            )
 
 
 @dataclass(frozen=True)
@@ -218,6 +317,8 @@ class RunConfig:
             raise ConfigError(
                 "model.dtype must be bfloat16 or float32 for training, not float16, whose gradients vanish"
             )
+        if self.training.lora_plus_ratio is not None and self.model.adapter.type == "full":
+            raise ConfigError("training.lora_plus_ratio must be null with model.adapter.type full, which has no B")
         per_device = self.training.per_device_batch_size
         if self.data.packing and per_device != 1:
             raise ConfigError(

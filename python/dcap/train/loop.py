@@ -23,6 +23,7 @@ from dcap.data.loader import EpochLoader
 from dcap.data.workers import deaths_explained
 from dcap.train.config import RunConfig
 from dcap.train.eval_generate import validate_by_answers
+from dcap.train.loss import weighted_by_kind
 from dcap.train.loss_parts import LossParts
 from dcap.train.optimizer import lr_factor
 from dcap.train.run_folder import disk_errors_named
@@ -106,11 +107,13 @@ def _steps_from(run: Run, state: RunState) -> Iterator[_LoadedStep]:
     """
     if run.due.end(state):
         return
+    weights = run.config.training.token_weights
     start, index = time.perf_counter(), state.step_in_epoch
     for plan in run.epoch_plans(state):
         if run.learner.accelerator.is_main_process:
             log.info("%s", plan.summary(run.loader.num_ranks))
-        for batches in replace(run.loader, plan=plan).steps(index):
+        for loaded in replace(run.loader, plan=plan).steps(index):
+            batches = [weighted_by_kind(batch, weights) for batch in loaded]
             yield _LoadedStep(plan, index, batches, time.perf_counter() - start)
             start, index = time.perf_counter(), index + 1
         index = 0

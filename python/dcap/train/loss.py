@@ -8,6 +8,7 @@ twice.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from torch import nn
 
 from dcap.data.collate import Batch, normalised
 from dcap.data.encode import IGNORE_INDEX
+from dcap.data.tokens import TokenKind
 from dcap.model.attention import attention_kwargs
 from dcap.model.lora import bare_model
 
@@ -23,13 +25,13 @@ class LossOutput(NamedTuple):
     """Sums over the supervised positions of one batch; nothing is averaged before the whole step is known."""
 
     loss_sum: torch.Tensor
-    """float32 (): sum of weight x cross-entropy."""
+    """float32 (): sum of weight x cross-entropy, in training with label smoothing."""
     num_correct: torch.Tensor
     """int64 (): number of positions with a positive weight whose likeliest token is the label."""
     correct: torch.Tensor
     """bool (n,): whether the likeliest token is the label, whatever the weight of the position."""
     token_loss: torch.Tensor
-    """float32 (n,): cross-entropy of each supervised position, without gradient."""
+    """float32 (n,): cross-entropy of each supervised position, without gradient and label smoothing."""
     positions: torch.Tensor
     """int64 (n, 2): row and column of each supervised position."""
     weight_sum: torch.Tensor
@@ -60,7 +62,12 @@ def next_token_targets(labels: torch.Tensor, weights: torch.Tensor) -> tuple[tor
 
 
 def chunked_cross_entropy(
-    head: nn.Module, hidden: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, chunk_tokens: int
+    head: nn.Module,
+    hidden: torch.Tensor,
+    targets: torch.Tensor,
+    weights: torch.Tensor,
+    chunk_tokens: int,
+    label_smoothing: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the weighted sum of cross-entropies, with one chunk of logits alive at a time.
 
@@ -70,6 +77,7 @@ def chunked_cross_entropy(
         targets: int64 (n,).
         weights: float32 (n,).
         chunk_tokens: Positions per chunk.
+        label_smoothing: Share of each label that is spread evenly over all tokens; it acts on the sum alone.
 
     Returns:
         float32 () sum, differentiable in `hidden` and the head's parameters; without gradient: float32 (n,)
@@ -79,7 +87,7 @@ def chunked_cross_entropy(
     """
     parameters = [p for p in head.parameters() if p.requires_grad]
     apply: Any = _ChunkedCrossEntropy.apply
-    total, losses, correct = apply(head, targets, weights, chunk_tokens, hidden, *parameters)
+    total, losses, correct = apply(head, targets, weights, chunk_tokens, label_smoothing, hidden, *parameters)
     return total, losses, correct
 
 
@@ -93,11 +101,12 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         targets: torch.Tensor,
         weights: torch.Tensor,
         chunk_tokens: int,
+        label_smoothing: float,
         hidden: torch.Tensor,
         *parameters: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         with_gradient = any(ctx.needs_input_grad)
-        losses, correct = [], []
+        losses, smoothed, correct = [], [], []
         hidden_gradient = torch.empty_like(hidden) if with_gradient else hidden
         gradients = [torch.zeros_like(p) for p in parameters]
         # An empty row still makes one (empty) chunk, so that the graph is whole, as distributed training needs it.
@@ -106,8 +115,11 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             with torch.set_grad_enabled(with_gradient):
                 inputs = hidden[part].detach().requires_grad_(with_gradient)
                 logits = head(inputs).float()
-            loss, hit, slope = _cross_entropy_in_place(logits.detach(), targets[part], weights[part])
+            loss, spread, hit, slope = _cross_entropy_in_place(
+                logits.detach(), targets[part], weights[part], label_smoothing
+            )
             losses.append(loss)
+            smoothed.append(spread)
             correct.append(hit)
             if with_gradient:
                 found = torch.autograd.grad(logits, [inputs, *parameters], slope)
@@ -118,26 +130,36 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         each = torch.cat(losses)
         ok = torch.cat(correct)
         ctx.mark_non_differentiable(each, ok)
-        return (each * weights).sum(), each, ok
+        return (torch.cat(smoothed) * weights).sum(), each, ok
 
     @staticmethod
     def backward(ctx: Any, scale: torch.Tensor, *_: Any) -> tuple[torch.Tensor | None, ...]:
-        return (None, None, None, None, *(gradient * scale for gradient in ctx.saved_tensors))
+        return (None, None, None, None, None, *(gradient * scale for gradient in ctx.saved_tensors))
 
 
 def _cross_entropy_in_place(
-    logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return cross-entropy, hits, and the gradient of the weighted sum, which takes the place of `logits`."""
+    logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, label_smoothing: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return cross-entropy, the same with label smoothing, hits, and the gradient of the weighted sum of the second.
+
+    The gradient takes the place of `logits`.
+    """
     highest, likeliest = logits.max(dim=-1, keepdim=True)
     correct = likeliest[:, 0] == targets
     picked = logits.gather(1, targets[:, None])
+    mean = logits.mean(dim=-1) if label_smoothing else None
     powers = logits.sub_(highest).exp_()
     total = powers.sum(dim=-1, keepdim=True)
     losses = (total.log() + highest - picked)[:, 0]
     slope = powers.mul_(weights[:, None] / total)
-    slope.scatter_add_(1, targets[:, None], -weights[:, None])
-    return losses, correct, slope
+    if mean is None:
+        slope.scatter_add_(1, targets[:, None], -weights[:, None])
+        return losses, losses, correct, slope
+    # With the label's share 1 - e and e / V for each of the V tokens: (1 - e) x loss + e x mean loss over all labels.
+    even = losses + picked[:, 0] - mean
+    slope.scatter_add_(1, targets[:, None], (label_smoothing - 1) * weights[:, None])
+    slope.sub_(weights[:, None] * (label_smoothing / slope.shape[1]))
+    return losses, torch.lerp(losses, even, label_smoothing), correct, slope
 
 
 class SupervisedLoss(nn.Module):
@@ -147,14 +169,22 @@ class SupervisedLoss(nn.Module):
         model: Qwen3-VL, bare or with adapters.
         chunk_tokens: Positions per cross-entropy chunk.
         dtype: Precision of the forward pass; below float32 it runs under autocast, the loss stays float32.
+        label_smoothing: Share of each label that is spread evenly over all tokens, while the module trains.
 
     Example:
         out = loss(**model_inputs(batch, device))
         out.loss.backward()
     """
 
-    def __init__(self, model: Any, chunk_tokens: int = 256, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        model: Any,
+        chunk_tokens: int = 256,
+        dtype: torch.dtype = torch.float32,
+        label_smoothing: float = 0.0,
+    ) -> None:
         super().__init__()
+        self.label_smoothing = label_smoothing
         self.model = model
         self.chunk_tokens = chunk_tokens
         self.dtype = dtype
@@ -194,7 +224,12 @@ class SupervisedLoss(nn.Module):
             ).last_hidden_state
             rows, columns = positions.unbind(1)
             loss_sum, losses, correct = chunked_cross_entropy(
-                model.lm_head, hidden[rows, columns], targets, weights, self.chunk_tokens
+                model.lm_head,
+                hidden[rows, columns],
+                targets,
+                weights,
+                self.chunk_tokens,
+                self.label_smoothing if self.training else 0.0,
             )
         return LossOutput(
             loss_sum=loss_sum,
@@ -204,6 +239,19 @@ class SupervisedLoss(nn.Module):
             positions=positions,
             weight_sum=weights.sum(),
         )
+
+
+def weighted_by_kind(batch: Batch, token_weights: Mapping[str, float]) -> Batch:
+    """Return a batch whose tokens weigh by their kind too.
+
+    Args:
+        batch: In the memory of the host.
+        token_weights: By name of the `TokenKind`, in lower case; a kind that is not named has 1.
+    """
+    if not token_weights:
+        return batch
+    by_kind = torch.tensor([token_weights.get(kind.name.lower(), 1.0) for kind in TokenKind])
+    return batch | {"loss_weights": batch["loss_weights"] * by_kind[batch["token_kinds"].long()]}
 
 
 _HOST_ONLY = ("mm_token_type_ids", "token_kinds")

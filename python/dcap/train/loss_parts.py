@@ -1,7 +1,7 @@
 """The loss in parts: by kind of token and by data set.
 
 Owns the names of these metrics. A part is the mean over its own tokens with the weights of the whole, so the mean of
-the parts, weighted by their sums of weights, is the whole.
+the parts, weighted by their sums of weights, is the whole. Parts are without label smoothing.
 """
 
 from __future__ import annotations

@@ -5,16 +5,21 @@ The learning rate is a pure function of the step, so a resumed run needs no sche
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import torch
 
-from dcap.core.errors import CheckpointError
+from dcap.core.errors import CheckpointError, ConfigError
 from dcap.model.lora import trainable
 from dcap.model.towers import TOWERS, Tower, tower_of
-from dcap.train.config import TrainingConfig
+from dcap.train.config import SCHEDULE_PARAMS, TrainingConfig
+
+DEFAULT_FLOOR = 0.1
+"""Share of the peak at which a cosine with a floor ends where the config does not say."""
 
 
 def peak_rates(config: TrainingConfig) -> dict[Tower, float]:
@@ -26,17 +31,26 @@ def peak_rates(config: TrainingConfig) -> dict[Tower, float]:
 def build_optimizer(model: torch.nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
     """Return AdamW over the weights that train, grouped by tower and by whether weight decay applies.
 
-    Decay applies to matrices only: neither to biases and norms nor to embeddings.
+    Decay applies to matrices only: neither to biases and norms nor to embeddings. With LoRA+ the matrices B of adapters
+    have groups of their own.
+
+    Source of LoRA+: Hayou et al., "LoRA+: Efficient Low Rank Adaptation of Large Models", 2024.
     """
-    groups = []
+    groups, ratio = [], config.lora_plus_ratio
     parameters = trainable(model)
     for tower, peak in peak_rates(config).items():
         members = {name: p for name, p in parameters.items() if tower_of(name) == tower}
-        for decays in (True, False):
-            chosen = [p for name, p in members.items() if _decays(name, p) == decays]
+        # The matrices B come first: the rate of a tower, for logs, is that of its last group.
+        for decays, is_fast in itertools.product((True, False), (True, False)):
+            chosen = [
+                p
+                for name, p in members.items()
+                if _decays(name, p) == decays and (ratio is not None and ".lora_B." in name) == is_fast
+            ]
             if chosen:
+                rate = peak * (ratio or 1.0) if is_fast else peak
                 decay = config.weight_decay if decays else 0.0
-                groups.append({"params": chosen, "tower": tower, "peak_lr": peak, "lr": peak, "weight_decay": decay})
+                groups.append({"params": chosen, "tower": tower, "peak_lr": rate, "lr": rate, "weight_decay": decay})
     return torch.optim.AdamW(groups, betas=config.adam_betas, eps=config.adam_eps)
 
 
@@ -97,16 +111,26 @@ def lr_factor(step: int, total_steps: int, config: TrainingConfig) -> float:
     ::
 
         1 |    ____            warmup       from 0 at step 0 to 1 at its last step
-          |   /    \__          cosine       to min_lr_ratio, reached at the last step
+          |   /    \__          cosine       to the floor, reached at the last step
           |  /        \___      linear       towards 0, reached right after the last step
         0 |_/________________   constant     1
+
+    A schedule of transformers has the value that its ``LambdaLR`` has when it makes that step.
 
     Args:
         step: Number of the step, from 1.
         total_steps: Steps of the whole run; later ones keep the last value.
         config: Schedule, warmup and floor.
+
+    Raises:
+        ConfigError: The run is too short for the phases of the schedule.
     """
     warmup = warmup_steps(total_steps, config)
+    if config.lr_schedule in SCHEDULE_PARAMS:
+        given = tuple(sorted(_transformers_params(config).items()))
+        return _transformers_schedule(config.lr_schedule, config.learning_rate, warmup, total_steps, given)(
+            min(step, total_steps) - 1
+        )
     if step < warmup:
         return step / warmup
     if config.lr_schedule == "constant":
@@ -116,4 +140,40 @@ def lr_factor(step: int, total_steps: int, config: TrainingConfig) -> float:
         return (total_steps + 1 - step) / (total_steps + 1 - warmup) if total_steps >= warmup else 1.0
     progress = (step - warmup) / (total_steps - warmup) if total_steps > warmup else 0.0
     cosine = 0.5 * (1.0 + math.cos(math.pi * progress))
-    return config.min_lr_ratio + (1.0 - config.min_lr_ratio) * cosine
+    floor = DEFAULT_FLOOR if config.floor is None else config.floor
+    return floor + (1.0 - floor) * cosine
+
+
+def _transformers_params(config: TrainingConfig) -> dict[str, Any]:
+    """Return what transformers' own function takes beside the numbers of steps."""
+    params: dict[str, Any] = dict(config.lr_schedule_params)
+    for name in ("num_decay_steps", "timescale"):
+        if name in params:
+            params[name] = int(params[name])
+    if config.lr_schedule == "cosine_with_min_lr":
+        params["min_lr_rate"] = DEFAULT_FLOOR if config.floor is None else config.floor
+    elif config.floor is not None and config.lr_schedule == "polynomial":
+        params["lr_end"] = config.floor * config.learning_rate
+    elif config.floor is not None:
+        params["min_lr_ratio"] = config.floor
+    return params
+
+
+@lru_cache(maxsize=8)
+def _transformers_schedule(
+    name: str, rate: float, warmup: int, total_steps: int, given: tuple[tuple[str, Any], ...]
+) -> Callable[[int], float]:
+    """Return the share of the peak that a schedule of transformers has by the number of steps made."""
+    from transformers.optimization import get_scheduler
+
+    params = dict(given)
+    left = total_steps - warmup
+    if params.get("num_decay_steps", 0) > left:
+        raise ConfigError(
+            f"training.lr_schedule_params.num_decay_steps must be at most {left}, the steps of the run behind its "
+            f"warmup, not {params['num_decay_steps']}"
+        )
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))], lr=rate)
+    schedule = get_scheduler(name, optimizer, warmup, total_steps, params)
+    share: Callable[[int], float] = schedule.lr_lambdas[0]
+    return share

@@ -68,7 +68,7 @@ def find_start(config: RunConfig, num_ranks: int, data: Mapping[str, Files] | No
     if folder is None:
         return Start()
     meta = read_marker(folder, STATE_MARKER)
-    saved: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))
+    saved = _with_new_fields(yaml.safe_load((folder / "config.yaml").read_text("utf-8")))
     current = to_tree(config)
     check_same_run(saved | {"world_size": meta["world_size"]}, current | {"world_size": num_ranks})
     state = _read_state(folder, meta)
@@ -91,6 +91,15 @@ def find_start(config: RunConfig, num_ranks: int, data: Mapping[str, Files] | No
             state.epoch,
         )
     return Start(folder, state, meta.get("base_digest"))
+
+
+def _with_new_fields(saved: dict[str, Any]) -> dict[str, Any]:
+    """Return a saved config with the defaults of fields that it has not, as they are newer; else as it is."""
+    try:
+        tree: dict[str, Any] = to_tree(build(RunConfig, saved))
+    except ConfigError:
+        return saved
+    return tree
 
 
 def _asked_for(training: TrainingConfig) -> Path | None:

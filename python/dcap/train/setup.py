@@ -47,7 +47,7 @@ from dcap.train.data_files import INIT_ADAPTER, Files, data_files
 from dcap.train.eval_generate import samples_to_answer
 from dcap.train.loss import SupervisedLoss
 from dcap.train.loss_log import LossLog
-from dcap.train.optimizer import build_optimizer, peak_rates
+from dcap.train.optimizer import build_optimizer, lr_factor, peak_rates
 from dcap.train.ranks import on_first_rank, watched
 from dcap.train.resume import Start, find_start
 from dcap.train.run_folder import run_folder
@@ -89,8 +89,7 @@ class Run:
         Without `max_steps` they are those of the first epoch, where a curriculum starts, times the epochs.
         Augmentation makes an epoch a row longer or shorter now and then; the run ends with the last epoch.
         """
-        training = self.config.training
-        return training.max_steps or state.total_steps(training.num_epochs, len(self.loader.plan.steps))
+        return _total_steps(self.config, self.loader, state)
 
     def epoch_plans(self, state: RunState) -> Iterator[EpochPlan]:
         """Yield the plan of the epoch that `state` is in, and those of the epochs after it."""
@@ -135,6 +134,7 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
     loaders = [each for each in (loader, val_loader) if each is not None]
     check_ranks_agree(loaders)
     data, start = on_first_rank(accelerator, lambda: _data_and_start(config, accelerator.num_processes, loaders, begun))
+    lr_factor(1, _total_steps(config, loader, start.state), config.training)  # refuses a run that is too short for it
     learner = build_learner(config, accelerator)
     tracker = Tracker(config, active=accelerator.is_main_process)
     closing.callback(tracker.close)
@@ -151,6 +151,11 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
         due=Due(config.training),
         start=start,
     )
+
+
+def _total_steps(config: RunConfig, loader: EpochLoader, state: RunState) -> int:
+    training = config.training
+    return training.max_steps or state.total_steps(training.num_epochs, len(loader.plan.steps))
 
 
 def _data_and_start(
@@ -242,7 +247,9 @@ def build_learner(config: RunConfig, accelerator: Accelerator) -> Learner:
         if rate is not None and tower in frozen_towers(config.model):
             log.warning("training.%s_lr has no effect: model.freeze_%s is true", tower, tower)
     parameters = trainable(model)
-    module = SupervisedLoss(model, config.training.loss_chunk_tokens, getattr(torch, config.model.dtype))
+    training = config.training
+    dtype = getattr(torch, config.model.dtype)
+    module = SupervisedLoss(model, training.loss_chunk_tokens, dtype, training.label_smoothing)
     return Learner(
         accelerator=accelerator,
         module=accelerator.prepare_model(module),

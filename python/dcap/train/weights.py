@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from dcap.core.errors import CheckpointError
 from dcap.data.encode import Encoder, load_tokenizer
-from dcap.model.lora import set_adapter
+from dcap.model.lora import save_adapter, set_adapter
 from dcap.model.saved_model import BaseFiles, save_model
 
 
@@ -27,9 +27,7 @@ def save_weights(model: Any, folder: Path, base: BaseFiles, dtype: torch.dtype |
         dtype: Precision of a whole model's weights. `None`: each as it trains. Adapters are always as they train.
     """
     if hasattr(model, "peft_config"):
-        # True or "auto" would look for the base model on the hub.
-        model.save_pretrained(str(folder / "adapter"), save_embedding_layers=False)
-        (folder / "adapter" / "README.md").unlink(missing_ok=True)
+        save_adapter(model, folder / "adapter")
         return
     state = model.state_dict() if dtype is None else {k: v.to(dtype) for k, v in model.state_dict().items()}
     encoder = Encoder(load_tokenizer(base.source, base.revision))
