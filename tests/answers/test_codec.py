@@ -12,8 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dcap.answers.codec import Parsed, order_objects, parse, to_answer, to_canvas, write, write_answer
+from dcap.answers.formats import OWN_FORMATS
 from dcap.answers.profile import AnswerProfile
-from dcap.core.errors import ConfigError
+from dcap.core.errors import AnswerError, ConfigError
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.measures import polygon_iou
 from dcap.geometry.shapes import GeometryKind, ShapeArray
@@ -45,6 +46,42 @@ class TestWrite:
         profile = AnswerProfile(format=name)
         assert write(ShapeArray.empty(), [], CANVAS, profile) == text
         assert parse(text, profile) == Parsed(ShapeArray.empty(), (), ())
+
+    @pytest.mark.parametrize("name", OWN_FORMATS)
+    @pytest.mark.parametrize("prefix", [None, "{num_objects} objects\n"])
+    def test_a_text_for_no_objects(self, name: str, prefix: str | None) -> None:
+        profile = AnswerProfile(format=name, prefix=prefix, empty="No objects.")
+        text = write(ShapeArray.empty(), [], CANVAS, profile)
+        assert text == ("" if prefix is None else "0 objects\n") + "No objects."
+        nothing = Parsed(ShapeArray.empty(), (), ())
+        assert parse(text, profile) == parse(text, profile, strict=False) == nothing
+        assert parse(f"{text}\n", profile, strict=False) == nothing, "a model may end with a blank"
+        shapes = shapes_of({"bbox_2d": [417, 247, 491, 351]})
+        assert write(shapes, ["a"], CANVAS, profile) == write(shapes, ["a"], CANVAS, replace(profile, empty=None))
+        assert parse(write(shapes, ["a"], CANVAS, profile), profile).captions == ("a",)
+
+    def test_no_objects_have_one_text(self) -> None:
+        profile = AnswerProfile(empty="No objects.")
+        with pytest.raises(AnswerError, match=r'answer without objects must be "No objects\."'):
+            parse("{}", profile)
+        lenient = parse("{}", profile, strict=False)
+        assert lenient.problems == ('character 0: answer without objects must be "No objects."',)
+        assert parse("No objects. {", profile, strict=False).problems
+
+    @pytest.mark.parametrize(
+        ("empty", "message"),
+        [
+            ("", 'empty must begin with a character that is not blank, not "". null: no empty'),
+            ("none []", "empty must have no brackets, which begin objects"),
+            ("none ", "no blank at its end"),
+            ("<|im_end|>", "empty must not hold"),
+            ("e\u0301", "empty must be in Unicode's form NFC"),
+        ],
+    )
+    def test_a_text_for_no_objects_that_would_not_come_back(self, empty: str, message: str) -> None:
+        with pytest.raises(ConfigError) as caught:
+            AnswerProfile(empty=empty)
+        assert message in str(caught.value)
 
     @pytest.mark.parametrize(
         ("norm", "numbers"), [("norm1000", [500, 1000, 1000, 1000]), ("norm100", [50, 99, 100, 100])]

@@ -55,15 +55,16 @@ def test_no_sign_of_a_text_may_be_another(
     assert not accepts(AnswerGrammar(profile, scene[2]), changed)
 
 
+@pytest.mark.parametrize("empty", [None, "No objects."])
 @pytest.mark.parametrize("prefix", [None, COUNTS])
 @pytest.mark.parametrize("name", OWN_FORMATS)
 @pytest.mark.parametrize("canvas", [Canvas(64, 32), Canvas(1, 1)])
 @settings(max_examples=25)
 @given(st.data())
 def test_what_is_in_the_grammar_is_read_without_a_problem(
-    name: str, prefix: str | None, canvas: Canvas, data: st.DataObject
+    name: str, prefix: str | None, empty: str | None, canvas: Canvas, data: st.DataObject
 ) -> None:
-    profile = AnswerProfile(format=name, prefix=prefix, emit_norm="none")
+    profile = AnswerProfile(format=name, prefix=prefix, empty=empty, emit_norm="none")
     grammar = AnswerGrammar(profile, canvas, SMALL)
     text = data.draw(texts_of(grammar))
     read = parse(text, profile)
@@ -76,6 +77,7 @@ def test_what_is_in_the_grammar_is_read_without_a_problem(
     ("profile", "text"),
     [
         (AnswerProfile(), ""),
+        (AnswerProfile(empty="No objects."), "{}"),
         (AnswerProfile(), "{} "),
         (AnswerProfile(), '{"object_2": {"bbox_2d": [1, 2, 3, 4], "desc": "a"}}'),
         (AnswerProfile(), '{"object_1": {"bbox_2d": [1, 2, 3, 4], "desc": ""}}'),

@@ -148,6 +148,15 @@ def test_schema_of_boxes() -> None:
     }
 
 
+def test_a_text_for_no_objects_is_in_the_grammar_and_is_no_json() -> None:
+    grammar = AnswerGrammar(AnswerProfile(empty="No objects."))
+    assert to_ebnf(grammar).startswith('root ::= ("No objects." | ')
+    with pytest.raises(
+        ConfigError, match=r"^answer\.empty must be null for a JSON Schema, not 'No objects\.': this text"
+    ):
+        to_json_schema(grammar)
+
+
 def test_a_prefix_is_no_json() -> None:
     with pytest.raises(ConfigError, match=r"^answer\.prefix must be null for a JSON Schema, not '3: '"):
         to_json_schema(AnswerGrammar(AnswerProfile(prefix="3: ")))

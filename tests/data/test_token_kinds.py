@@ -34,6 +34,8 @@ def any_encoder(request: pytest.FixtureRequest) -> Encoder:
 
 def pieces(answer: Answer, profile: AnswerProfile) -> list[tuple[str, TokenKind]]:
     """The text of an answer as it is put together, each piece with its kind."""
+    if not len(answer.shapes) and profile.empty is not None:
+        return [(header(answer, profile), STRUCTURE), (profile.empty, STRUCTURE)]
     numbered, rows = profile.format in ("object_map", "desc_first"), profile.format == "rows"
     signs = (",", ":") if profile.format in ("qwen_compact", "rows") else (", ", ": ")
     items: list[list[tuple[str, TokenKind]]] = []

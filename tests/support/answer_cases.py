@@ -59,5 +59,6 @@ profiles = st.builds(
     object_order=st.sampled_from(["reading", "record", "xy", "center"]),
     point_order=st.sampled_from(["record", "canonical"]),
     prefix=st.sampled_from([None, None, "{num_objects} objects\n", "{num_boxes}+{num_polygons}+{num_lines}; 各个 "]),
+    empty=st.sampled_from([None, None, "No objects.", "nothing, 0 各"]),
     max_polygon_points=st.sampled_from([None, None, 3, 5]),
 )  # fmt: skip

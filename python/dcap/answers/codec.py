@@ -208,6 +208,8 @@ def write_parts(answer: Answer, profile: AnswerProfile) -> list[TextPart]:
         ConfigError: The profile's format is not registered.
         PluginError: The format is one of a plugin, and its text does not come in parts.
     """
+    if not len(answer.shapes) and profile.empty is not None:
+        return [*_prefix_parts(answer, profile), (profile.empty, PartKind.STRUCTURE)]
     xy = answer.shapes.xy.astype(np.int64).tolist()
     offsets = answer.shapes.offsets.tolist()
     objects = [
@@ -268,6 +270,8 @@ class Outline:
         if layout is None:
             return None
         shapes = answer.shapes
+        if not len(shapes) and profile.empty is not None:
+            return cls(write_answer(answer, profile), {}, 0)
         kinds, num_points = shapes.kinds.tolist(), (shapes.offsets[1:] - shapes.offsets[:-1]).tolist()
         pieces = [text for text, _ in _prefix_parts(answer, profile)]
         pieces += layout.pieces(zip(kinds, num_points, repeat("0"), answer.captions, strict=False))
@@ -323,7 +327,11 @@ def parse(text: str, profile: AnswerProfile, strict: bool = True, reasoning: boo
         return Parsed(ShapeArray.empty(), (), notes.finished())
     prefix, start = _read_prefix(text, start, profile.prefix, notes)
     notes.offset = start
-    found = ANSWER_FORMATS.get(profile.format, "data.answer.format").parse_objects(text[start:], notes)
+    found: Sequence[AnswerObject] = ()
+    if profile.empty is None or profile.empty != (text[start:] if strict else text[start:].strip()):
+        found = ANSWER_FORMATS.get(profile.format, "data.answer.format").parse_objects(text[start:], notes)
+        if profile.empty is not None and not found and not notes.total:
+            notes.add(0, f"answer without objects must be {show(profile.empty)}")
     if prefix and profile.prefix is not None:
         wanted = Prefix(profile.prefix).write([obj.kind for obj in found])
         if prefix != wanted:  # which begins this far before the objects

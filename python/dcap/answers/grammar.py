@@ -72,7 +72,7 @@ class LayoutPieces:
 
     @cached_property
     def empty(self) -> str:
-        """The answer without objects."""
+        """What the format writes without objects."""
         return self.layout.pieces([])[0]
 
     @cached_property
@@ -210,6 +210,11 @@ class AnswerGrammar:
         assert layout is not None
         return layout_pieces(layout, self.bounds.objects)
 
+    @property
+    def empty(self) -> str:
+        """The answer without objects, behind the prefix."""
+        return self.pieces.empty if self.profile.empty is None else self.profile.empty
+
     @cached_property
     def span(self) -> Point:
         """Largest x and y."""
@@ -298,7 +303,7 @@ class AnswerGrammar:
         else:
             links = self._before_numbers(place, pieces)
         if (total is None or count == total) and not any(missing):
-            links[self.pieces.empty if last is None else self.pieces.ends[last]] = place
+            links[self.empty if last is None else self.pieces.ends[last]] = place
         return links
 
     def _before_numbers(self, place: Place, texts: dict[GeometryKind, str]) -> Links:

@@ -69,15 +69,27 @@ def _count(name: str, kinds: Sequence[int]) -> int:
     return len(kinds) if kind is None else sum(each == kind for each in kinds)
 
 
+def check_fixed_text(text: str, name: str) -> None:
+    """Refuse a text of a profile that would not come back from the model as it is.
+
+    Args:
+        text: The text.
+        name: Its field, for messages.
+
+    Raises:
+        ConfigError: It is empty, begins with a blank or a line break, has a control character, a control token, or
+            letters that are not in form NFC.
+    """
+    if not text or text[0].isspace():
+        raise ConfigError(f"{name} must begin with a character that is not blank, not {show(text)}. null: no {name}")
+    if not is_normalized("NFC", text):  # the tokenizer would change it
+        raise ConfigError(f"{name} must be in Unicode's form NFC, not {show(text)}")
+    if found := _REFUSED.search(text) or _CONTROL.search(text):
+        raise ConfigError(f"{name} must not hold {show(found[0])}: control characters and tokens have a meaning")
+
+
 def _parts(template: str) -> list[tuple[str, str | None]]:
-    if not template or template[0].isspace():
-        raise ConfigError(
-            f"prefix must begin with a character that is not blank, not {show(template)}. null: no prefix"
-        )
-    if not is_normalized("NFC", template):  # the tokenizer would change it
-        raise ConfigError(f"prefix must be in Unicode's form NFC, not {show(template)}")
-    if found := _REFUSED.search(template) or _CONTROL.search(template):
-        raise ConfigError(f"prefix must not hold {show(found[0])}: control characters and tokens have a meaning")
+    check_fixed_text(template, "prefix")
     try:
         pieces = list(Formatter().parse(template))
     except ValueError as error:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from dcap.answers.prefix import Prefix
+from dcap.answers.prefix import Prefix, check_fixed_text
 from dcap.answers.prompts import PromptConfig, Prompts
 from dcap.core.config import build, check_fields, to_tree
 from dcap.core.errors import CheckpointError, ConfigError, GeometryError, nearest_hint
@@ -37,6 +37,9 @@ class AnswerProfile:
     prefix: str | None = None
     """Text in front of the objects, trained as they are, such as ``"{num_objects} objects\\n"``. Its fields are
     ``num_objects``, ``num_boxes``, ``num_polygons`` and ``num_lines``. `null`: no prefix."""
+    empty: str | None = None
+    """What the model writes where an image has no objects, behind the prefix, such as ``No objects.``. `null`: what the
+    format writes, such as ``{}`` or ``[]``."""
     emit_norm: Norm = "norm1000"
     """Unit of the coordinates in the text. ``norm1000``: whole numbers from 0 to 1000 along each side; ``norm100``:
     from 0 to 100; ``none``: pixels of the image as the model sees it."""
@@ -71,6 +74,12 @@ class AnswerProfile:
             raise ConfigError(f"min_polygon_iou must be within 0..1, not {self.min_polygon_iou}")
         if self.prefix is not None:
             Prefix(self.prefix)
+        if self.empty is not None:
+            check_fixed_text(self.empty, "empty")
+            if self.empty[-1].isspace() or set(self.empty) & set("{}[]"):
+                raise ConfigError(
+                    f"empty must have no brackets, which begin objects, and no blank at its end, not {show(self.empty)}"
+                )
 
 
 @dataclass(frozen=True)

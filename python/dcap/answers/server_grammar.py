@@ -37,7 +37,7 @@ def to_ebnf(grammar: AnswerGrammar) -> str:
         {kind: pieces.joints[GeometryKind.BOX, kind][k].removeprefix(own[GeometryKind.BOX]) for kind in GeometryKind}
         for k in range(most.objects - 1)
     ]
-    rules = {"root": f"{_prefix(grammar)}({_text(pieces.empty)} | {_objects(grammar, first)} rest)"}
+    rules = {"root": f"{_prefix(grammar)}({_text(grammar.empty)} | {_objects(grammar, first)} rest)"}
     if joints and all(joint == joints[0] for joint in joints):
         rules["rest"] = f"({_objects(grammar, joints[0])}){{0,{len(joints)}}} {_text(end)}"
     else:
@@ -127,13 +127,16 @@ def to_json_schema(grammar: AnswerGrammar) -> dict[str, Any]:
     row.
 
     Raises:
-        ConfigError: The profile has a prefix, which is not JSON.
+        ConfigError: The profile has a prefix or a text for no objects, which is not JSON.
     """
-    if grammar.prefix:
-        raise ConfigError(
-            f"answer.prefix must be null for a JSON Schema, not {grammar.profile.prefix!r}: a prefix is not JSON. Use "
-            "the grammar in EBNF"
-        )
+    for name in ("prefix", "empty"):
+        text = getattr(grammar.profile, name)
+        if text is not None:
+            what = "a prefix" if name == "prefix" else "this text"
+            raise ConfigError(
+                f"answer.{name} must be null for a JSON Schema, not {text!r}: {what} is not JSON. Use the grammar in "
+                "EBNF"
+            )
     layout, most = grammar.pieces.layout, grammar.bounds
     defs: dict[str, Any] = {
         "caption": {"type": "string", "minLength": 1, "maxLength": most.caption},
