@@ -25,6 +25,7 @@ from dcap.model.towers import Tower, tower_of
 from dcap.train.loss import LossOutput, SupervisedLoss, model_inputs
 from dcap.train.loss_parts import LossParts
 from dcap.train.optimizer import set_learning_rates
+from dcap.train.out_of_memory import memory_named
 
 log = get_logger(__name__)
 
@@ -105,7 +106,8 @@ def optimizer_step(
 
     Raises:
         TrainingError: A batch has no label, or the loss or a gradient is not finite; raised on every rank, before the
-            update, with the names of the samples. Or a tower that should train got no gradient.
+            update, with the names of the samples. Or a tower that should train got no gradient. Or the memory of the
+            device is too small; raised on its rank, with the row and what to lower.
     """
     start = time.perf_counter()
     accelerator = learner.accelerator
@@ -115,7 +117,7 @@ def optimizer_step(
     if not totals.weight:
         return _nothing_to_train_on(learner, totals, step, lr_factor, stop())
     # The first number waits for the device; the others are there by then, and few.
-    outputs = [LossOutput(*(each.cpu() for each in o)) for o in _backward(learner, batches, totals.weight)]
+    outputs = [LossOutput(*(each.cpu() for each in o)) for o in _backward(learner, batches, totals.weight, step)]
     sums = [sum(float(o.loss_sum) for o in outputs), sum(float(o.num_correct) for o in outputs), float(stop())]
     loss_sum, correct, stops = _sum_over_ranks(accelerator, sums)
     loss = loss_sum / totals.weight
@@ -126,7 +128,8 @@ def optimizer_step(
         raise TrainingError(_not_finite(batches, outputs, f"step {step}: gradient norm", grad_norm))
     _check_gradients(learner, totals.images > 0)
     rates = set_learning_rates(learner.optimizer, lr_factor)
-    learner.optimizer.step()
+    with memory_named(learner.bare_module.model, batches, f"step {step}, update"):
+        learner.optimizer.step()
     learner.optimizer.zero_grad(set_to_none=True)
     return StepResult(
         loss=loss,
@@ -173,7 +176,8 @@ def validate(
         told: Called with each batch and its loss, on the device.
 
     Raises:
-        TrainingError: There is no label in the whole validation set, or its loss is not finite.
+        TrainingError: There is no label in the whole validation set, its loss is not finite, or the memory of the
+            device is too small for a batch.
     """
     module = learner.bare_module
     module.eval()
@@ -181,7 +185,8 @@ def validate(
     for batch in batches:
         if on_some_rank(learner.accelerator, stop()):
             return None
-        output = module(**model_inputs(batch, learner.accelerator.device))
+        with memory_named(module.model, [batch], "validation"):
+            output = module(**model_inputs(batch, learner.accelerator.device))
         parts.add(batch, output)
         told(batch, output)
     parts = parts.over_ranks()
@@ -199,12 +204,13 @@ def seed_dropout(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(int(generator(seed, step, rank, _DROPOUT).integers(2**63)))
 
 
-def _backward(learner: Learner, batches: Sequence[Batch], total_weight: float) -> list[LossOutput]:
+def _backward(learner: Learner, batches: Sequence[Batch], total_weight: float, step: int) -> list[LossOutput]:
     """Run forward and backward over the micro-batches; ranks exchange gradients in the last one only."""
     accelerator, outputs = learner.accelerator, []
     for i, batch in enumerate(batches):
         last = i == len(batches) - 1
-        with contextlib.nullcontext() if last else accelerator.no_sync(learner.module):
+        named = memory_named(learner.bare_module.model, [batch], f"step {step}")
+        with named, contextlib.nullcontext() if last else accelerator.no_sync(learner.module):
             output = learner.module(**model_inputs(batch, accelerator.device))
             # Ranks average their gradients, where the sum is wanted.
             accelerator.backward(output.loss_sum * (accelerator.num_processes / total_weight))
