@@ -107,7 +107,13 @@ def test_the_names_of_files_mean_what_the_page_says(tmp_path: Path, monkeypatch:
 
 def test_the_mixture_does_what_the_page_says() -> None:
     data = build(DataConfig, yaml.safe_load(DATA.block("yaml", "mixture:"))["data"], "data")
-    assert [entry.rule for entry in data.entries("train")] == ["target", "weight 2", "ratio 0.25", "ratio 0.1"]
+    assert [entry.rule for entry in data.entries("train")] == [
+        "target",
+        "weight 2",
+        "ratio 0.25",
+        "ratio 0.1",
+        "ratio 0.05",
+    ]
     assert data.of_entry(data.mixture[0]).answer.prompts.dense == data.domains["telecom"]["dense"]
 
 

@@ -56,7 +56,7 @@ def audit(
     seed: int = 0,
     eval_limit: int | None = None,
 ) -> list[CheckResult]:
-    """Run every check over the splits that a config names.
+    """Run every check over the splits that a config names. Conversations have no image, and are left out.
 
     Args:
         data: A run's ``data:`` section.
@@ -73,6 +73,7 @@ def audit(
         WorkerError: A worker process died.
     """
     options, told = options or AuditOptions(), on_checked or (lambda *_: None)
+    data = data.with_images()
     results, splits = [], []
     for name in ("train", "val"):
         if data.has(name):

@@ -97,9 +97,11 @@ def run(args: argparse.Namespace) -> int:
 
     # The lengths of a run decide which samples it trains on. Records alone can be shown without lengths.
     dataset = open_dataset(config, args.split, needs_tokens=isinstance(config, RunConfig))
-    if not len(dataset):
-        raise ConfigError(f"{args.source} must hold at least one record, not none")
-    indices = choose(len(dataset), args.num_samples)
+    # Conversations have nothing to draw.
+    drawn = [k for part in dataset.mixture.parts if not part.entry.text for k in range(part.start, part.stop)]
+    if not drawn:
+        raise ConfigError(f"{args.source} must hold at least one record with an image, not none")
+    indices = [drawn[k] for k in choose(len(drawn), args.num_samples)]
     when = training_step(config, dataset, args.step)
     previews = [load_preview(dataset, index, args.draws, when) for index in progress(indices, "Preview")]
     records = counted(len(dataset), "record" if dataset.records.tiling is None else "tile")

@@ -66,10 +66,12 @@ def write_epoch(
         RecordError: A file has changed since it was read, or an image path leaves `root` or is no Unicode text.
         ImageError: An image inside a file of records is none.
         OutputError: The folder or the disk does not allow it.
-        ConfigError: The images are cut into tiles.
+        ConfigError: The images are cut into tiles, or a data set holds conversations.
     """
     if records.tiling is not None:
         raise ConfigError("data.tiles must be null where an epoch is written as records: a record is a whole image")
+    if records.text_files:
+        raise ConfigError("data.mixture must have no data set with text: true where an epoch is written as one file")
     samples = mixture.samples(seed, epoch)
     order = generator(seed, epoch, _ORDER_PURPOSE).permutation(samples.index).tolist()
     with written_whole(out) as file:

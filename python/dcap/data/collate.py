@@ -13,7 +13,7 @@ import torch
 from dcap.augment.patches import PATCH, TEMPORAL, empty_patches, to_patches
 from dcap.core.errors import TrainingError
 from dcap.data.encode import IGNORE_INDEX, MERGE, PAD_ID
-from dcap.data.sample import FILLER, ObjectTokens, Sample, SampleKey
+from dcap.data.sample import ObjectTokens, Sample, SampleKey
 from dcap.data.tokens import TokenKind
 
 PatchDtype = Literal["float32", "uint8"]
@@ -35,7 +35,7 @@ class SampleInfo:
     objects: ObjectTokens = field(default_factory=ObjectTokens.none)
     """Where the objects are among the tokens of the answer."""
     key: SampleKey | None = None
-    """The key by which the sample was asked for. `None`: a filler without an image, or no data set made it."""
+    """The key by which the sample was asked for. `None`: it has no image, or no data set made it."""
 
 
 class Batch(TypedDict, total=False):
@@ -203,7 +203,7 @@ def num_bytes(batch: Batch) -> int:
 
 def _info(sample: Sample) -> SampleInfo:
     tally: Mapping[str, float] = {}
-    if sample.sample_id != FILLER:
+    if sample.grid_thw is not None:  # neither a filler of text nor a conversation
         tally = sample.augmented.telemetry.tally(sample.scene.canvas.num_pixels)
     return SampleInfo(
         dataset=sample.dataset,

@@ -42,6 +42,9 @@ class MixtureEntry:
     """How often an epoch takes each record. 2: twice. 0.5: two epochs together take each record once. `null`: once."""
     loss_weight: float = 1.0
     """Weight of the supervised tokens of this data set in the loss."""
+    text: bool = False
+    """`true`: the records are conversations without an image: ``messages``, each with ``role`` and ``content``. The
+    last one is the answer, whose tokens train; `data.answer` does not count. `false`: the records have an image."""
     mode: Mode | None = None
     """As `data.mode`, for this data set. `null`: that of `data.mode`."""
     summary_ratio: float | None = None
@@ -77,12 +80,28 @@ class MixtureEntry:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, not {value}")
+        if self.text:
+            self._check_text()
         if "prompts" in self.answer:
             raise ConfigError("answer.prompts must be given as prompts, beside answer")
 
     def files(self, split: Split) -> tuple[str, ...]:
         """Return the files of a split."""
         return _files(self.train if split == "train" else self.val)
+
+    def _check_text(self) -> None:
+        """Refuse what only records with an image have."""
+        given: dict[str, Any] = {
+            "mode": self.mode,
+            "summary_ratio": self.summary_ratio,
+            "max_objects": self.max_objects,
+        }
+        given |= {"domain": self.domain, "prompts": self.prompts or None, "answer": self.answer or None}
+        for name, value in given.items():
+            if value is not None:
+                raise ConfigError(
+                    f"{name} must not be given with text: true, where a record has its question and answer itself"
+                )
 
     @property
     def rule(self) -> str:
@@ -241,6 +260,10 @@ class DataConfig:
         for file in _files(self.train if split == "train" else self.val):
             files.setdefault(dataset_name(file), []).append(file)
         return tuple(MixtureEntry(name, train=tuple(each), val=tuple(each)) for name, each in files.items())
+
+    def with_images(self) -> DataConfig:
+        """Return the section without the data sets of conversations; for what shows or checks images."""
+        return replace(self, mixture=tuple(entry for entry in self.mixture if not entry.text))
 
     def of_entry(self, entry: MixtureEntry) -> DataConfig:
         """Return the section as it is for one data set, without a mixture.

@@ -14,7 +14,7 @@ from dcap.augment.config import AugmentConfig
 from dcap.augment.pipeline import Pipeline
 from dcap.augment.schedule import Curriculum, TrainingStep
 from dcap.core.config import build
-from dcap.core.errors import ConfigError
+from dcap.core.errors import ConfigError, RecordError
 from dcap.data.config import DataConfig, MixtureEntry, Split, resolve_profile
 from dcap.data.encode import Encoder, Tokenizer, Uncounted, load_tokenizer
 from dcap.data.mixture import EpochSamples, read_mixture
@@ -156,8 +156,10 @@ class DenseCaptionDataset:
 
         Raises:
             ImageError: It cannot be decoded, or is not what the record says.
-            RecordError: Its path leaves ``data.root``.
+            RecordError: Its path leaves ``data.root``, or the record is a conversation.
         """
+        if record.messages:
+            raise RecordError(f"{record.name}: record must have an image to be shown, and is a conversation")
         source, data = image_source(record, self.data.root), self.data
         return decode_image(source, record.canvas, data.max_image_pixels, record.origin, shrink, data.sixteen_bit)
 
@@ -176,7 +178,8 @@ class DenseCaptionDataset:
             raise IndexError(f"index must be below {len(self)}, the number of records, and at least 0, not {key.index}")
         self.check_tokenizer()
         planned = self.plan(key.epoch, key.index, key.when, key.draw)
-        image = self.image(planned.record, planned.result.plan.decode_shrink)
+        record = planned.record
+        image = None if record.messages else self.image(record, planned.result.plan.decode_shrink)
         weight = 0.0 if key.filler else 1.0
         return encode_sample(self.planner_of(key.index), planned, image, weight, key)
 

@@ -28,6 +28,7 @@ from dcap.data.tokens import TokenCounter, TokenKind, TokenStarts, byte_kinds, o
 from dcap.demo.models import resolve_model
 from dcap.demo.vocabulary import NUM_BYTES, byte_letters
 from dcap.geometry.canvas import Canvas
+from dcap.records.conversation import Message
 
 IGNORE_INDEX = -100
 MERGE = 2
@@ -178,6 +179,15 @@ class Encoder:
             return before
         return np.concatenate([before, np.full(num_image_tokens(canvas), self.image_pad_id), after])
 
+    def conversation_ids(self, messages: Sequence[Message]) -> npt.NDArray[np.int64]:
+        """Return the ids of a conversation up to and with the ``<|im_start|>assistant`` of its answer.
+
+        Args:
+            messages: Those before the answer.
+        """
+        text = _rendered(self.tokenizer, [message._asdict() for message in messages])
+        return np.asarray(self.tokenizer(text, add_special_tokens=False)["input_ids"], np.int64)
+
     def num_prompt_tokens(self, system: str | None, user: str, canvas: Canvas) -> int:
         """Return ``len(prompt_ids(system, user, canvas))`` without making them."""
         before, after = _prompt_parts(self.tokenizer, system, user, True)
@@ -288,6 +298,10 @@ class Uncounted(Encoder):
     def num_prompt_tokens(self, system: str | None, user: str, canvas: Canvas) -> int:
         """Return 0."""
         return 0
+
+    def conversation_ids(self, messages: Sequence[Message]) -> npt.NDArray[np.int64]:
+        """Return no ids."""
+        return np.empty(0, np.int64)
 
     @property
     def counts_outlines(self) -> bool:

@@ -152,6 +152,8 @@ def read_mixture(
     files = [expand_sources(entry.files(split)) for entry in entries]
     rules = ImageRules(data.root, data.max_image_pixels) if data.check_images else None
     chain = Chain.from_config(data.preprocessors)
+    num_files = [len(each) for each in files]
+    of_file = [entry for entry, count in zip(entries, num_files, strict=True) for _ in range(count)]
     records = check_records(
         [file for each in files for file in each],
         data.on_bad_record,
@@ -160,8 +162,8 @@ def read_mixture(
         num_workers=data.num_workers,
         split_policy=split_policy,
         tiling=None if data.tiles is None else data.tiles.tiling(),
+        text_files=frozenset(f for f, entry in enumerate(of_file) if entry.text),
     )
-    num_files = [len(each) for each in files]
     counts = records.counts(num_files)
     limits: list[tuple[int, int, int | None]] = []
     if split == "train":

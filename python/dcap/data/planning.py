@@ -124,6 +124,8 @@ class Planner:
                 sample is an error under the policy ``error``, and under ``shrink_image`` when the smallest image is
                 still too long.
         """
+        if record.messages:
+            return self._conversation(record)
         mode = self.mode(record, epoch, index, draw)
         answer = self.profile.answer
         pipeline = self.pipeline if when is None else self.pipeline.at(when)
@@ -158,6 +160,27 @@ class Planner:
             return planned
         raise RecordError(f"{record.name}: {self._too_long(planned)}")
 
+    def _conversation(self, record: Record) -> PlannedSample:
+        """Plan a record without an image: its last message takes the place of a summary."""
+        *before, last = record.messages
+        result = Pipeline().plan(record.canvas, record.shapes, generator(0))
+        prompt, answer = len(self.encoder.conversation_ids(before)), self.encoder.num_answer_tokens(last.content)
+        fits = prompt + answer <= self.config.global_max_length
+        if not fits and self.config.overlong != "drop":
+            raise RecordError(
+                f"{record.name}: conversation must have at most {self.config.global_max_length} tokens, not "
+                f"{prompt + answer}. Raise data.global_max_length, shorten it, or set data.overlong to drop"
+            )
+        return PlannedSample(
+            record=record,
+            mode="summary",
+            result=replace(result, scene=replace(result.scene, summary=last.content)),
+            answer=None,
+            num_answer_tokens=answer,
+            num_prompt_tokens=prompt,
+            fits=fits,
+        )
+
     def _too_long(self, planned: PlannedSample) -> str:
         """Return the message about a sample that does not fit. The knob of its longer part comes first."""
         canvas, answer = planned.result.scene.canvas, planned.num_answer_tokens
@@ -174,6 +197,8 @@ class Planner:
 
     def prompt_ids(self, planned: PlannedSample) -> npt.NDArray[np.int64]:
         """Return the prompt's tokens, image placeholders included, int64."""
+        if planned.record.messages:
+            return self.encoder.conversation_ids(planned.record.messages[:-1])
         user = getattr(self.profile.prompts, planned.mode)
         return self.encoder.prompt_ids(self.profile.prompts.system, user, planned.result.scene.canvas)
 

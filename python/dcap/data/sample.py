@@ -95,7 +95,7 @@ class Sample:
         answer: The supervised text.
         augmented: Shapes and captions in canvas pixels, the plan and its telemetry; its scene holds the pixels.
         objects: Where the objects are among the tokens of the answer.
-        key: The key by which it was asked for. `None`: it was not made by a data set.
+        key: The key by which it was asked for. `None`: it is a conversation, or was not made by a data set.
     """
 
     input_ids: npt.NDArray[np.int64]
@@ -139,7 +139,7 @@ class Sample:
 def encode_sample(
     planner: Planner,
     planned: PlannedSample,
-    image: npt.NDArray[np.uint8],
+    image: npt.NDArray[np.uint8] | None,
     weight: float = 1.0,
     key: SampleKey | None = None,
 ) -> Sample:
@@ -148,14 +148,14 @@ def encode_sample(
     Args:
         planner: What planned it.
         planned: The plan.
-        image: uint8 (H, W, 3) RGB of the record's canvas.
+        image: uint8 (H, W, 3) RGB of the record's canvas. `None`: the record is a conversation.
         weight: Loss weight of its supervised tokens, times that of the data set.
         key: The key by which it was asked for.
 
     Raises:
         RecordError: As `render_sample`.
     """
-    pixels = render_sample(planned, image)
+    pixels = None if image is None else render_sample(planned, image)
     canvas = planned.result.scene.canvas
     prompt = planner.prompt_ids(planned)
     parts = planner.answer_parts(planned)
@@ -167,12 +167,12 @@ def encode_sample(
     is_image[len(prompt) :] = 0
     kinds = np.where(is_image == 1, np.uint8(TokenKind.IMAGE), np.uint8(TokenKind.PROMPT))
     kinds[len(prompt) :] = planner.encoder.answer_kinds(parts, answer)
-    grid = grid_thw(canvas)
+    grid = None if image is None else grid_thw(canvas)
     return Sample(
         input_ids=ids,
         labels=labels,
         mm_token_type_ids=is_image,
-        position_ids=mrope_positions(is_image, [grid]),
+        position_ids=mrope_positions(is_image, [] if grid is None else [grid]),
         token_kinds=kinds,
         grid_thw=grid,
         dataset=planner.entry.name,
@@ -182,7 +182,7 @@ def encode_sample(
         answer=text,
         augmented=replace(planned.result, scene=replace(planned.result.scene, image=pixels)),
         objects=ObjectTokens.of(planned, planner.encoder.answer_objects(parts, answer)),
-        key=key,
+        key=None if image is None else key,
     )
 
 

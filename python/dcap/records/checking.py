@@ -112,6 +112,8 @@ class CheckedRecords:
     """int32 (N,): which tile of its image each is, with a tiling."""
     num_unused: int = 0
     """Number of good records that a limit left out."""
+    text_files: frozenset[int] = frozenset()
+    """Those of `files` that hold conversations."""
 
     def __len__(self) -> int:
         return len(self.row_index)
@@ -124,7 +126,10 @@ class CheckedRecords:
             IndexError: There is no such record.
         """
         k = row_of(k, len(self), names_of(self.files))
-        read = self.files[self.file_index[k]][int(self.row_index[k])]
+        f = int(self.file_index[k])
+        read = self.files[f].record(int(self.row_index[k]), text=f in self.text_files)
+        if read.messages:
+            return read
         record, dropped_by = self.chain.apply(_with_parts(read, self.split_policy))
         if record is None:
             text = f"preprocessor {dropped_by!r} must give the same result each time it sees a record"
@@ -183,6 +188,7 @@ def check_records(
     num_workers: int = 0,
     split_policy: SplitPolicy = "largest",
     tiling: Tiling | None = None,
+    text_files: frozenset[int] = frozenset(),
 ) -> CheckedRecords:
     """Read every record once and keep the places of the good ones.
 
@@ -197,6 +203,7 @@ def check_records(
         split_policy: What remains of a shape that the border of its image splits, such as a line that enters it twice:
             its largest part, or all parts, each as an object. Preprocessors see the records as that leaves them.
         tiling: Keep each record once for each of its tiles. One with too many tiles is bad.
+        text_files: Those of `files` that hold conversations, and nothing else. Preprocessors do not see them.
 
     Raises:
         RecordError: A file cannot be read; or ``error`` and at least one record is bad.
@@ -207,7 +214,7 @@ def check_records(
     bad: list[BadRecord] = []
     dropped: Counter[str] = Counter({name: 0 for name, _ in chain.steps})
     clipped = split = num_problems = 0
-    look = partial(_outcomes_of_range, opened, images, chain, split_policy, tiling)
+    look = partial(_outcomes_of_range, opened, images, chain, split_policy, tiling, text_files)
     for done, (f, row, outcome) in enumerate(_outcomes(opened, look, images, num_workers), 1):
         if on_read is not None:
             on_read(done, total)
@@ -227,7 +234,7 @@ def check_records(
     return CheckedRecords(
         opened, index[:, 0].astype(np.int32), index[:, 1].copy(), tuple(bad), chain,
         {name: count for name, count in dropped.items() if count}, clipped, split, split_policy,
-        tiling, None if tiling is None else index[:, 2].astype(np.int32),
+        tiling, None if tiling is None else index[:, 2].astype(np.int32), text_files=text_files,
     )  # fmt: skip
 
 
@@ -273,11 +280,15 @@ def _outcomes_of_range(
     chain: Chain,
     split_policy: SplitPolicy,
     tiling: Tiling | None,
+    text_files: frozenset[int],
     part: RecordRange,
 ) -> tuple[list[Outcome], DcapError | None]:
-    file, found = files[part.file], list[Outcome]()
+    file, found, talks = files[part.file], list[Outcome](), part.file in text_files
     try:
-        for row, line, record, problems, _ in read_range(files, images, part):
+        for row, line, record, problems, _ in read_range(files, None if talks else images, part, text=talks):
+            if record is not None and talks:
+                found.append(Cut(0, 0))
+                continue
             if record is None:
                 text = line[:_TEXT_KEPT].decode("utf-8", "replace")
                 found.append(BadRecord(file.origin(row), problems, text))
@@ -332,8 +343,16 @@ class ReadRecord(NamedTuple):
     """What is worth a look, but no problem."""
 
 
-def read_range(files: Sequence[RecordSource], images: ImageRules | None, part: RecordRange) -> Iterator[ReadRecord]:
+def read_range(
+    files: Sequence[RecordSource], images: ImageRules | None, part: RecordRange, *, text: bool = False
+) -> Iterator[ReadRecord]:
     """Yield the records of a range.
+
+    Args:
+        files: All files.
+        images: As `check_records`.
+        part: Which records.
+        text: Read conversations, and nothing else.
 
     Raises:
         RecordError: A file has changed since it was opened.
@@ -341,7 +360,7 @@ def read_range(files: Sequence[RecordSource], images: ImageRules | None, part: R
     file = files[part.file]
     for row in part.rows:
         line = file.line(row)
-        record, problems = file.explain(row, line)
+        record, problems = file.explain(row, line, text=text)
         seen = record
         if record is None and images is not None:
             # Bad objects must not hide that the image is missing too.

@@ -17,6 +17,7 @@ from dcap.core.words import printable, show
 from dcap.geometry.canvas import MAX_ASPECT_RATIO, Canvas, check_aspect
 from dcap.geometry.shapes import ShapeArray
 from dcap.geometry.tiling import TileWindow
+from dcap.records.conversation import Message, is_conversation, read_messages
 from dcap.records.embedded_image import EmbeddedImage, ImageSource
 from dcap.records.json_line import Problem, decode_line
 from dcap.records.keys import key_hint
@@ -85,6 +86,8 @@ class Record:
     """The image inside the record's own file. `None`: `image` is a path."""
     window: TileWindow | None = None
     """The tile that a sample of the record shows. `None`: all of the image. Shapes are those of the whole image."""
+    messages: tuple[Message, ...] = ()
+    """A conversation. Such a record has no image, no shapes and a canvas of one pixel; others have no messages."""
 
     @property
     def name(self) -> str:
@@ -126,11 +129,18 @@ def parse_record(line: bytes, origin: Origin, embedded: EmbeddedImage | None = N
 
 
 def read_or_explain(
-    line: bytes, origin: Origin, embedded: EmbeddedImage | None = None
+    line: bytes, origin: Origin, embedded: EmbeddedImage | None = None, *, text: bool = False
 ) -> tuple[Record | None, tuple[Problem, ...]]:
-    """Read one line as `parse_record` does, but return all its problems instead of raising."""
+    """Read one line as `parse_record` does, but return all its problems instead of raising.
+
+    Args:
+        line: UTF-8 JSON without its line end.
+        origin: File and line.
+        embedded: As `parse_record`.
+        text: Read a conversation, and nothing else.
+    """
     try:
-        record, problems = _read(line, origin, embedded)
+        record, problems = _read_conversation(line, origin) if text else _read(line, origin, embedded)
     except RecordError as error:
         return None, (Problem.of(str(error)),)
     return record, tuple(problems)
@@ -164,6 +174,9 @@ def _read(line: bytes, origin: Origin, embedded: EmbeddedImage | None) -> tuple[
         ), []  # fmt: skip
     data = decode_line(line)
     problems: list[Problem] = []
+    if is_conversation(data):
+        text = "must be in a data set of data.mixture with text: true; any other record has images and objects"
+        return None, [Problem("messages", text)]
     image = _image(data, problems)
     canvas = _canvas(data, problems)
     summary = data.get("summary")
@@ -187,6 +200,21 @@ def _read(line: bytes, origin: Origin, embedded: EmbeddedImage | None) -> tuple[
         extras=objects.extras if any(objects.extras) else (), embedded=embedded,
     )  # fmt: skip
     return record, problems
+
+
+def _read_conversation(line: bytes, origin: Origin) -> tuple[Record | None, list[Problem]]:
+    data, problems = decode_line(line), list[Problem]()
+    if not is_conversation(data):
+        text = "must be given, without images and objects, as the data set has text: true"
+        return None, [Problem("messages", text)]
+    messages = read_messages(data["messages"], problems)
+    if problems:
+        return None, problems
+    extra = {key: value for key, value in data.items() if key != "messages"}
+    shapes = ShapeArray.from_objects(())
+    return Record(
+        "", Canvas(1, 1), shapes, (), (), None, {}, origin, extra=extra, messages=messages
+    ), problems  # fmt: skip
 
 
 def _image(data: Mapping[str, Any], problems: list[Problem]) -> str | None:
@@ -309,6 +337,8 @@ def to_dict(record: Record) -> dict[str, Any]:
         if record.attributes[i] is not None:
             item["attributes"] = record.attributes[i]
         objects.append({**item, **(record.extras[i] if record.extras else {})})
+    if record.messages:
+        return {"messages": [message._asdict() for message in record.messages], **record.extra}
     data: dict[str, Any] = {"images": [record.image], "width": record.canvas.width, "height": record.canvas.height}
     data["objects"] = objects
     if record.summary is not None:

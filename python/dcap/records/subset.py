@@ -30,7 +30,7 @@ I64 = npt.NDArray[np.int64]
 class _Named(msgspec.Struct):
     """What a line says about its image."""
 
-    images: list[str]
+    images: list[str] = []
 
 
 _NAMED = msgspec.json.Decoder(_Named)
@@ -88,7 +88,7 @@ def _key(records: CheckedRecords, k: int, seed: int) -> tuple[int, int]:
     rest = keyed_hash(_without_image(line), seed)
     if image is not None and not image.is_named:
         return rest, 0
-    name = _NAMED.decode(line).images[0]
+    name = "".join(_NAMED.decode(line).images[:1])  # a conversation has none
     return keyed_hash(name.encode("utf-8", "surrogatepass"), seed), rest
 
 
@@ -104,7 +104,7 @@ def _picture(records: CheckedRecords, k: int, seed: int) -> int:
 def _without_image(line: bytes) -> bytes:
     """Return the text of a record without its image, the same for all kinds of files."""
     tree = msgspec.json.decode(line)
-    del tree["images"]
+    tree.pop("images", None)
     return msgspec.json.encode(_plain(tree), order="deterministic")
 
 

@@ -54,6 +54,8 @@ def samples_to_answer(
 
 def _asks_for_objects(dataset: DenseCaptionDataset, index: int) -> bool:
     planner = dataset.planner_of(index)
+    if planner.entry.text:
+        return False
     if planner.config.mode != "mixed":
         return planner.config.mode == "dense"
     return planner.mode(dataset.records[index], 0, index) == "dense"

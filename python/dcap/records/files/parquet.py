@@ -89,14 +89,16 @@ class ParquetRecords(RecordSource):
         """
         return self._read(self._row(i))[0]
 
-    def explain(self, i: int, line: bytes | None = None) -> tuple[Record | None, tuple[Problem, ...]]:
+    def explain(
+        self, i: int, line: bytes | None = None, *, text: bool = False
+    ) -> tuple[Record | None, tuple[Problem, ...]]:
         """Return record `i`, or `None` and all its problems; see `RecordSource.explain`.
 
         Raises:
             RecordError: The file has changed or is damaged, or a row group is too large.
             IndexError: There is no such row.
         """
-        record, problems = super().explain(i, line)
+        record, problems = super().explain(i, line, text=text)
         if record is None and (problem := self._read(self._row(i))[1]) is not None:
             return None, (problem,)
         return record, problems

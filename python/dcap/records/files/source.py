@@ -69,30 +69,47 @@ class RecordSource(Protocol):
     def _row(self, i: int) -> int:
         return row_of(i, len(self), self.path)
 
-    def explain(self, i: int, line: bytes | None = None) -> tuple[Record | None, tuple[Problem, ...]]:
+    def explain(
+        self, i: int, line: bytes | None = None, *, text: bool = False
+    ) -> tuple[Record | None, tuple[Problem, ...]]:
         """Return record `i`, or `None` and all its problems.
 
         Args:
             i: Which record.
             line: Its `line`, where that is known.
+            text: Read a conversation, and nothing else.
 
         Raises:
             RecordError: The file has changed since it was opened.
             IndexError: There is no such record.
         """
-        return read_or_explain(self.line(i) if line is None else line, self.origin(i), self.embedded(i))
+        line = self.line(i) if line is None else line
+        return read_or_explain(line, self.origin(i), self.embedded(i), text=text)
 
-    def __getitem__(self, i: int) -> Record:
+    def record(self, i: int, *, text: bool = False) -> Record:
         """Return record `i`.
+
+        Args:
+            i: Which record.
+            text: Read a conversation, and nothing else.
 
         Raises:
             RecordError: The record breaks the contract, or the file has changed since it was opened.
             IndexError: There is no such record.
         """
-        record, problems = self.explain(i)
+        record, problems = self.explain(i, text=text)
         if record is None:
             raise RecordError(f"{self.origin(i)}: {problems[0]}")
         return record
+
+    def __getitem__(self, i: int) -> Record:
+        """Return record `i`, which has an image.
+
+        Raises:
+            RecordError: As `record`.
+            IndexError: There is no such record.
+        """
+        return self.record(i)
 
     def __iter__(self) -> Iterator[Record]:
         return (self[i] for i in range(len(self)))

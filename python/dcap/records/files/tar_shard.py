@@ -87,12 +87,15 @@ class TarShard(RecordSource):
         text = os.pread(fd, min(size, MAX_LINE_BYTES + 1), start).removeprefix(_BOM).strip()
         return text if image < 0 else _with_image(text, index.name(i))
 
-    def explain(self, i: int, line: bytes | None = None) -> tuple[Record | None, tuple[Problem, ...]]:
+    def explain(
+        self, i: int, line: bytes | None = None, *, text: bool = False
+    ) -> tuple[Record | None, tuple[Problem, ...]]:
         """Return record `i`, or `None` and all its problems.
 
         Args:
             i: Which record.
             line: Its `line`, where that is known.
+            text: Read a conversation, and nothing else.
 
         Raises:
             RecordError: The shard has changed since it was opened.
@@ -101,7 +104,7 @@ class TarShard(RecordSource):
         index, i = self._samples(), self._row(i)
         if index.spans[0, i] < 0:
             return None, (Problem("json", _no_json(index.name(i))),)
-        return super().explain(i, line)
+        return super().explain(i, line, text=text)
 
     def embedded(self, i: int) -> EmbeddedImage | None:
         """Return the image of record `i`. `None`: the record names a file."""
