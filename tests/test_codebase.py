@@ -271,7 +271,7 @@ def test_every_package_says_what_it_gives(path: Path) -> None:
     assert all(hasattr(package, name) for name in package.__all__)
 
 
-COMMAND_PARTS = {"add_parser", "build_parser", "main", "run"}
+COMMAND_PARTS = {"add_parser", "build_parser", "main", "merge", "run"}
 """What each command of the command line has under the same name."""
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import re
 import shlex
+import subprocess
 import sys
 import tomllib
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,10 +22,13 @@ from PIL import Image
 import dcap
 from dcap.augment.config import AugmentConfig
 from dcap.augment.word_tables import ENGLISH
+from dcap.cli.__main__ import build_parser
+from dcap.cli.arguments import parse_command
 from dcap.cli.guide import FOLDER, TOPICS, summary
 from dcap.core import errors
 from dcap.core.config import build
 from dcap.core.errors import DcapError
+from dcap.core.shard import Shard
 from dcap.data.config import DataConfig
 from dcap.records.files.opening import expand_sources
 from support.documents import GUIDE, Document
@@ -32,6 +38,7 @@ from support.plugin_cases import distribution, run_beside
 DATA = Document(GUIDE / "data.md")
 ERRORS = Document(GUIDE / "errors.md")
 EXTENDING = Document(GUIDE / "extending.md")
+MACHINES = Document(GUIDE / "many_machines.md")
 
 
 def quoted() -> list[tuple[str, str]]:
@@ -189,3 +196,57 @@ def test_extensions_are_used_by_name(tmp_path: Path, micro_folder: Path) -> None
     assert "nudge: by (" in sample.augmented.plan.describe()
     assert dataset.profile.prompts.dense == "List the objects."
     assert parse(sample.answer, dataset.profile.answer).captions == ("cup",)
+
+
+def recipes() -> dict[str, list[str]]:
+    """The scripts of the page about many machines, each as what a part of it runs."""
+    slurm, started = MACHINES.blocks("sh")
+    (job,) = (yaml.safe_load(text) for text in MACHINES.blocks("yml"))
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert started.splitlines()[0] == "job=$(sbatch --parsable predict.sh)"
+    assert (job["spec"]["completionMode"], job["spec"]["completions"]) == ("Indexed", 8)
+    return {
+        "slurm": ["env", "SLURM_ARRAY_TASK_ID=3", "bash", "-c", slurm],
+        "kubernetes": ["env", "JOB_COMPLETION_INDEX=3", *container["command"], *container["args"]],
+    }
+
+
+@pytest.fixture
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that gets the words of each call of ``dcap``, which does nothing else."""
+    (tmp_path / "bin").mkdir()
+    for name in ("dcap", "sbatch"):
+        (tmp_path / "bin" / name).write_text(f'#!/bin/sh\necho {name} "$@" >> "{tmp_path}/told"; echo 77\n')
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    return tmp_path / "told"
+
+
+@pytest.mark.parametrize("name", ["slurm", "kubernetes"])
+def test_a_recipe_makes_the_part_of_its_machine(name: str, told: Path) -> None:
+    subprocess.run(recipes()[name], check=True, cwd=told.parent)
+    (line,) = told.read_text().splitlines()
+    args = parse_command(build_parser(["predict"]), shlex.split(line)[1:])
+    assert (args.shard, args.out, args.adapter) == (Shard(3, 8), Path("pred.jsonl"), Path("runs/mine/final"))
+
+
+def test_the_merge_follows_the_last_part_on_slurm(told: Path) -> None:
+    subprocess.run(["bash", "-euo", "pipefail", "-c", MACHINES.blocks("sh")[1]], check=True)
+    assert told.read_text().splitlines()[1] == "sbatch --dependency=afterok:77 --wrap=dcap merge pred.jsonl"
+
+
+def test_the_recipe_of_ray_makes_and_merges_all_parts(told: Path) -> None:
+    """With a stand-in of Ray, which calls a task at once."""
+
+    def remote(**options: Any) -> Any:
+        assert options == {"num_gpus": 1, "max_retries": 3, "retry_exceptions": True}
+        return lambda function: SimpleNamespace(remote=function)
+
+    (program,) = MACHINES.blocks("py")
+    scope = {"__name__": __name__}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "ray", SimpleNamespace(remote=remote, get=list))
+        exec(program.replace('"/data"', repr(str(told.parent))), scope)
+    lines = told.read_text().splitlines()
+    assert [line.split()[-1] for line in lines] == [*(f"{k}/8" for k in range(8)), "pred.jsonl"]
+    assert lines[-1] == "dcap merge pred.jsonl"

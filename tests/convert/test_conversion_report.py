@@ -47,3 +47,16 @@ def test_each_cause_of_broken_input_is_counted_by_itself() -> None:
         "broken input: bbox must be # numbers, not #": 2,
         "broken input: file must be JSON, not …": 1,
     }
+
+
+def test_losses_that_are_taken_piece_by_piece_add_up() -> None:
+    whole, inner, joined = ConversionReport("skip"), ConversionReport("skip"), ConversionReport("skip")
+    for k in range(20):
+        for report in (whole, inner):
+            report.add("dropped" if k % 3 else "note", f"reason {k % 4}", SourcePlace("a.json", f"image {k}"), f"{k}")
+        if k % 5 == 2:
+            joined.update(inner.take())
+    assert inner.total < whole.total
+    joined.update(inner.take())
+    assert joined.found == whole.found
+    assert inner.found == ()

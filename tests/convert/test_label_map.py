@@ -20,13 +20,14 @@ def test_labels_are_text_as_written(tmp_path: Path) -> None:
     labels = LabelMap.read(write(tmp_path, "car: vehicle\nno: yes\n010: '12:30'\nshadow: null\nfog: ~\nbus:\n"))
     names = ["car", "no", "010", "shadow", "fog", "bus"]
     assert [labels.new_name(name) for name in names] == ["vehicle", "yes", "12:30", None, None, None]
-    assert labels.unused() == []
+    assert labels.unused(labels.take_met()) == []
 
 
 def test_labels_that_no_object_had_are_known(tmp_path: Path) -> None:
     labels = LabelMap.read(write(tmp_path, "car: vehicle\ntruck: vehicle\n"))
     labels.new_name("truck")
-    assert labels.unused() == ["car"]
+    assert labels.unused(labels.take_met()) == ["car"]
+    assert labels.take_met() == ()
 
 
 def test_a_label_that_is_not_in_the_map_is_an_error_unless_told(tmp_path: Path) -> None:

@@ -13,15 +13,16 @@ from PIL import Image
 
 from dcap.answers.prediction import Prediction
 from dcap.core.errors import CheckpointError, ConfigError, RecordError
+from dcap.core.shard import Shard, ShardFolder, whole_shards
 from dcap.evaluate.repeats import Pruning
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
 from dcap.geometry.tiling import Tiling
 from dcap.infer import hf_engine as engine_module
 from dcap.infer import run as run_module
-from dcap.infer.engine import Reply
-from dcap.infer.loading import EngineOptions
-from dcap.infer.prediction_file import read_left_out
+from dcap.infer.engine import Reply, Request
+from dcap.infer.loading import EngineOptions, open_predictor
+from dcap.infer.prediction_file import merge_predictions, read_left_out
 from dcap.infer.predictor import Predictor, Question
 from dcap.infer.run import SHEET_SIDE, Outcome, PredictOptions, predict, prediction_sheet
 from dcap.model.decoding import Decoding
@@ -305,3 +306,81 @@ def test_an_empty_file_gives_no_sheet(photos: Path) -> None:
 def test_a_sheet_of_other_data_is_refused(photos: Path) -> None:
     with pytest.raises(RecordError, match=r"pred\.jsonl:1: source must name a record .* not photos\.jsonl:77"):
         prediction_sheet(lines(photos, 77), [photos], 5)
+
+
+class BatchTeller:
+    """An engine whose answer depends on all that it is asked at a time, as that of a real one may."""
+
+    num_parallel = 1
+
+    def generate(self, requests: Sequence[Request], decoding: Decoding) -> list[Reply]:
+        del decoding
+        return [Reply(f"{request.key} among {[each.key for each in requests]}", "stop") for request in requests]
+
+
+@pytest.fixture
+def told_options(options: PredictOptions, photos: Path, monkeypatch: pytest.MonkeyPatch) -> PredictOptions:
+    """As `options`, with `BatchTeller` and 13 records."""
+    photos.write_text("".join((photos.read_text().splitlines(keepends=True) * 3)[:13]))
+    opened: list[Predictor] = []
+
+    def open_once(*args: Any) -> Predictor:
+        opened[:] = opened or [dataclasses.replace(open_predictor(*args), engine=BatchTeller())]
+        return opened[0]
+
+    monkeypatch.setattr(run_module, "open_predictor", open_once)
+    return options
+
+
+def compare_shards(options: PredictOptions, counts: Sequence[int], folder: Path) -> Outcome:
+    """Compare what shards make together with what one run makes, byte for byte."""
+    whole = predict(options)
+    for count in counts:
+        out = folder / f"{count}" / "pred.jsonl"
+        for k in reversed(range(count)):
+            part = dataclasses.replace(options, out=out, shard=ShardFolder(out, Shard(k, count), ("predict",)))
+            outcome = predict(part)
+            assert predict(part).kept == outcome.written
+        assert merge_predictions(out, whole_shards(out)) == (whole.written, list(whole.left_out))
+        for name in ("pred.jsonl", "pred.jsonl.meta.json", "pred.jsonl.bad_records.jsonl"):
+            made, wanted = out.with_name(name), options.out.with_name(name)
+            assert made.exists() == wanted.exists()
+            assert not made.exists() or made.read_bytes() == wanted.read_bytes()
+        assert predict(dataclasses.replace(options, out=out)).written == 0
+    return whole
+
+
+def test_shards_merged_are_what_one_run_writes(told_options: PredictOptions, tmp_path: Path) -> None:
+    assert compare_shards(told_options, range(1, 8), tmp_path).written == 13
+    limited = dataclasses.replace(told_options, limit=7, out=tmp_path / "limited" / "pred.jsonl")
+    assert compare_shards(limited, [3], tmp_path / "limited").written == 7
+
+
+def test_shards_answer_as_one_run_does(options: PredictOptions, tmp_path: Path) -> None:
+    compare_shards(options, [2], tmp_path)
+
+
+def test_shards_leave_out_what_one_run_leaves_out(told_options: PredictOptions, photos: Path, tmp_path: Path) -> None:
+    first, *others = photos.read_text().splitlines()
+    bad, lost = json.loads(first), json.loads(first)
+    bad["width"], lost["images"] = -1, ["torn.png"]
+    (photos.parent / "torn.png").write_bytes((photos.parent / "0.png").read_bytes()[:-30])
+    lines = [json.dumps(bad), first, others[0], json.dumps(lost), *others[1:], json.dumps(lost), json.dumps(bad)]
+    photos.write_text("\n".join(lines))
+    whole = compare_shards(dataclasses.replace(told_options, on_bad_record="skip"), [1, 2, 5, 7], tmp_path)
+    assert (whole.written, len(whole.left_out)) == (13, 4)
+
+
+def test_a_shard_that_was_killed_goes_on(options: PredictOptions, tmp_path: Path) -> None:
+    shard = ShardFolder(options.out, Shard(1, 2), ("predict",))
+    part = dataclasses.replace(options, shard=shard)
+    predict(part)
+    whole = shard.pieces.read_bytes()
+    assert whole.count(b"\n") == 3
+    (shard.path / "shard.json").unlink()
+    shard.pieces.write_bytes(whole[: whole.index(b"\n") + 20])
+    assert predict(part).kept == 1
+    assert shard.pieces.read_bytes() == whole
+    (shard.path / "shard.json").unlink()
+    with pytest.raises(CheckpointError, match="must be continued with the same limit"):
+        predict(dataclasses.replace(part, limit=4))

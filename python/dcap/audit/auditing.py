@@ -6,13 +6,15 @@ of whole splits.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 
 import numpy as np
 
-from dcap.audit.duplicates import Fingerprints
+from dcap.audit.duplicates import Fingerprints, RecordLooks
 from dcap.audit.sample_checks import RECORD_CHECKS, SAMPLE_CHECKS, AuditedSample, Found
 from dcap.audit.split_checks import WHOLE_CHECKS, AuditedSplit, CheckResult, about
 from dcap.augment.config import AugmentConfig
@@ -28,6 +30,10 @@ from dcap.records.files.opening import expand_sources, open_source
 
 log = get_logger(__name__)
 
+OnChecked = Callable[[str, int, int], None]
+"""Called with the split, the number of samples checked and their total."""
+
+SPLITS: tuple[Split, ...] = ("train", "val")
 _SAMPLES_OF_A_RUN = 16
 _DRAW_PURPOSE = 9
 
@@ -46,11 +52,114 @@ class AuditOptions:
     """Processes that share the work. The result does not depend on it."""
 
 
+@dataclass(frozen=True, slots=True)
+class AuditPiece:
+    """What the checks of single samples have found in a run of them."""
+
+    split: int
+    """Which split."""
+    results: list[CheckResult]
+    prints: Fingerprints
+    looks: RecordLooks | None
+    """How the images look, where a shard keeps the piece: whoever merges it decodes none."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """An audit of the splits of a data set: its runs of samples, which machines may share, and its results."""
+
+    splits: tuple[AuditedSplit, ...]
+    samples: tuple[EpochSamples | None, ...]
+    """Those of each split. `None`: it cannot be read."""
+    options: AuditOptions
+
+    @classmethod
+    def open(
+        cls,
+        data: DataConfig,
+        tokenizer: Tokenizer | str,
+        options: AuditOptions,
+        *,
+        augmentation: AugmentConfig | None = None,
+        seed: int = 0,
+        eval_limit: int | None = None,
+    ) -> Audit:
+        """Open the splits that a config names; arguments and errors are those of `audit`."""
+        data, splits = data.with_images(), []
+        for name in SPLITS:
+            if data.has(name):
+                limit = None if name == "train" else eval_limit
+                splits.append(_open(data, name, options, partial(_dataset, tokenizer, augmentation, seed, limit)))
+        samples = [None if each.dataset is None else _samples(each.dataset, options.epoch) for each in splits]
+        return cls(tuple(splits), tuple(samples), options)
+
+    @property
+    def runs(self) -> list[tuple[int, range]]:
+        """Split and samples of each run, in order."""
+        return [
+            (k, range(i, min(i + _SAMPLES_OF_A_RUN, len(samples))))
+            for k, samples in enumerate(self.samples)
+            if samples is not None
+            for i in range(0, len(samples), _SAMPLES_OF_A_RUN)
+        ]
+
+    def pieces(
+        self, runs: Sequence[tuple[int, range]], on_checked: OnChecked | None = None, *, keeps_looks: bool = False
+    ) -> Iterator[AuditPiece]:
+        """Yield what there is in each of some runs, in order.
+
+        Args:
+            runs: Some of `runs`, in their order.
+            on_checked: As in `audit`.
+            keeps_looks: Whether the looks of images are found now, for a check of all splits later.
+
+        Raises:
+            WorkerError: A worker process died.
+        """
+        keeps_looks = keeps_looks and self.options.decode and len(self.splits) == len(SPLITS)
+        for k, (split, samples) in enumerate(zip(self.splits, self.samples, strict=True)):
+            mine = [run for number, run in runs if number == k]
+            if samples is None or split.dataset is None or not mine:
+                continue
+            done, total = 0, sum(map(len, mine))
+            look = partial(_look, split, self.options, samples, _drawn(split.dataset, self.options, len(samples)))
+            with closing(map_in_order(partial(look, keeps_looks), mine, self.options.num_workers)) as made:
+                for run, (results, prints, looks) in zip(mine, made, strict=True):
+                    done += len(run)
+                    if on_checked is not None:
+                        on_checked(split.name, done, total)
+                    yield AuditPiece(k, results, prints, looks)
+
+    def results(self, pieces: Iterable[AuditPiece]) -> list[CheckResult]:
+        """Return the results of all checks.
+
+        Args:
+            pieces: Of all runs, in order.
+
+        Raises:
+            WorkerError: A worker process died.
+        """
+        of_samples = [_fresh(split.name) for split in self.splits]
+        prints: list[list[Fingerprints]] = [[] for _ in self.splits]
+        looks: list[list[RecordLooks]] = [[] for _ in self.splits]
+        for piece in pieces:
+            for mine, its in zip(of_samples[piece.split], piece.results, strict=True):
+                mine.update(its)
+            prints[piece.split].append(piece.prints)
+            looks[piece.split] += [] if piece.looks is None else [piece.looks]
+        for k, split in enumerate(self.splits):
+            split.prints = Fingerprints.concatenate(prints[k])
+            split.looks = RecordLooks.concatenate(looks[k]) if len(looks[k]) == len(prints[k]) and prints[k] else None
+            if split.dataset is None:
+                of_samples[k][0].add(split.name, [Found(str(split.error))])
+        return [*chain.from_iterable(of_samples), *chain.from_iterable(check(self.splits) for check in WHOLE_CHECKS)]
+
+
 def audit(
     data: DataConfig,
     tokenizer: Tokenizer | str,
     options: AuditOptions | None = None,
-    on_checked: Callable[[str, int, int], None] | None = None,
+    on_checked: OnChecked | None = None,
     *,
     augmentation: AugmentConfig | None = None,
     seed: int = 0,
@@ -72,18 +181,9 @@ def audit(
         ConfigError: Something in the config does not fit.
         WorkerError: A worker process died.
     """
-    options, told = options or AuditOptions(), on_checked or (lambda *_: None)
-    data = data.with_images()
-    results, splits = [], []
-    for name in ("train", "val"):
-        if data.has(name):
-            limit = None if name == "train" else eval_limit
-            split = _open(data, name, options, partial(_dataset, tokenizer, augmentation, seed, limit))
-            results += _sample_results(split, options, told)
-            splits.append(split)
-    for check in WHOLE_CHECKS:
-        results += check(splits)
-    return results
+    options = options or AuditOptions()
+    work = Audit.open(data, tokenizer, options, augmentation=augmentation, seed=seed, eval_limit=eval_limit)
+    return work.results(work.pieces(work.runs, on_checked))
 
 
 def _dataset(
@@ -113,27 +213,6 @@ def _open(
     return AuditedSplit(name, files, policy, dataset, num_workers=options.num_workers, decode=options.decode)
 
 
-def _sample_results(
-    split: AuditedSplit, options: AuditOptions, told: Callable[[str, int, int], None]
-) -> list[CheckResult]:
-    results = _fresh(split.name)
-    if split.dataset is None:
-        results[0].add(split.name, [Found(str(split.error))])
-        return results
-    samples = _samples(split.dataset, options.epoch)
-    total, done, prints = len(samples), 0, []
-    runs = [range(i, min(i + _SAMPLES_OF_A_RUN, total)) for i in range(0, total, _SAMPLES_OF_A_RUN)]
-    look = partial(_look, split, options, samples, _drawn(split.dataset, options, total))
-    for run, (part, fingerprints) in zip(runs, map_in_order(look, runs, options.num_workers), strict=True):
-        for mine, its in zip(results, part, strict=True):
-            mine.update(its)
-        prints.append(fingerprints)
-        done += len(run)
-        told(split.name, done, total)
-    split.prints = Fingerprints.concatenate(prints)
-    return results
-
-
 def _fresh(split: str) -> list[CheckResult]:
     return [CheckResult(split, check.__name__, about(check)) for check in SAMPLE_CHECKS]
 
@@ -154,8 +233,13 @@ def _drawn(dataset: DenseCaptionDataset, options: AuditOptions, total: int) -> f
 
 
 def _look(
-    split: AuditedSplit, options: AuditOptions, samples: EpochSamples, drawn: frozenset[int], run: range
-) -> tuple[list[CheckResult], Fingerprints]:
+    split: AuditedSplit,
+    options: AuditOptions,
+    samples: EpochSamples,
+    drawn: frozenset[int],
+    keeps_looks: bool,
+    run: range,
+) -> tuple[list[CheckResult], Fingerprints, RecordLooks | None]:
     """Run all checks of single samples over some of them."""
     dataset, results, rows = split.dataset, _fresh(split.name), []
     assert dataset is not None
@@ -180,4 +264,6 @@ def _look(
                 result.add(where, found)
         if not again:
             rows.append((file, row, records.files[file].line(row), records.files[file][row]))
-    return results, Fingerprints.of(rows, with_images=True)
+    prints = Fingerprints.of(rows, with_images=True)
+    looks = RecordLooks.of(prints, split.files, dataset.data.max_image_pixels) if keeps_looks else None
+    return results, prints, looks

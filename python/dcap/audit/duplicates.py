@@ -113,25 +113,60 @@ def same_images(
     return [(int(alike[known[i]]), int(alike[known[first]])) for i, first in repeats(keys)]
 
 
-def alike_images(prints: Fingerprints, files: Sequence[RecordSource], max_pixels: int, num_workers: int = 0) -> Pairs:
-    """Return the images that look like an earlier one, each with the first that does. All of them are decoded.
+@dataclass(frozen=True, eq=False, slots=True)
+class RecordLooks:
+    """How the images of N records look."""
+
+    looks: Looks
+    """Of those that could be decoded, each file once."""
+    row: npt.NDArray[np.int64]
+    """int64 (N,): which of `looks` is that of each record. -1: none; an earlier record names the image too, or it
+    cannot be decoded."""
+
+    @classmethod
+    def of(
+        cls, prints: Fingerprints, files: Sequence[RecordSource], max_pixels: int, num_workers: int = 0
+    ) -> RecordLooks:
+        """Decode the images of some records.
+
+        Args:
+            prints: Of the records.
+            files: Their files.
+            max_pixels: Bound on height x width. A larger image is left out, and so is one that cannot be decoded.
+            num_workers: Processes that decode.
+        """
+        _, distinct = np.unique(prints.path, return_index=True)
+        distinct = np.sort(distinct[prints.size[distinct] >= 0])
+        runs = [prints.place[distinct[i : i + _IMAGES_OF_A_RUN]] for i in range(0, len(distinct), _IMAGES_OF_A_RUN)]
+        made = [each for run in map_in_order(partial(_looks, files, max_pixels), runs, num_workers) for each in run]
+        row = np.full(len(prints), -1, np.int64)
+        seen = distinct[[each is not None for each in made]]
+        row[seen] = np.arange(len(seen))
+        return cls(Looks.concatenate([each for each in made if each is not None]), row)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[RecordLooks]) -> RecordLooks:
+        """Join those of several runs of records, in order."""
+        starts = np.cumsum([0, *(len(part.looks) for part in parts)])[:-1]
+        rows = [np.where(part.row < 0, -1, part.row + start) for part, start in zip(parts, starts, strict=True)]
+        return cls(Looks.concatenate([part.looks for part in parts]), np.concatenate([np.empty(0, np.int64), *rows]))
+
+
+def alike_images(prints: Fingerprints, known: RecordLooks) -> Pairs:
+    """Return the images that look like an earlier one, each with the first that does.
 
     Args:
         prints: Of the records.
-        files: Their files.
-        max_pixels: Bound on height x width. A larger image is left out, and so is one that cannot be decoded.
-        num_workers: Processes that decode.
+        known: How the images look.
 
     Returns:
         Pairs of records, one for each file. A path that several records name counts once.
     """
     _, distinct = np.unique(prints.path, return_index=True)
-    distinct = np.sort(distinct[prints.size[distinct] >= 0])
-    runs = [prints.place[distinct[i : i + _IMAGES_OF_A_RUN]] for i in range(0, len(distinct), _IMAGES_OF_A_RUN)]
-    made = [each for run in map_in_order(partial(_looks, files, max_pixels), runs, num_workers) for each in run]
-    known = [(record, each) for record, each in zip(distinct.tolist(), made, strict=True) if each is not None]
-    group = find_look_alikes(Looks.concatenate([each for _, each in known])).tolist()
-    return [(known[i][0], known[first][0]) for i, first in enumerate(group) if first != i]
+    distinct = np.sort(distinct[known.row[distinct] >= 0])
+    row = known.row[distinct]
+    group = find_look_alikes(Looks(known.looks.bits[row], known.looks.colors[row])).tolist()
+    return [(int(distinct[i]), int(distinct[first])) for i, first in enumerate(group) if first != i]
 
 
 def _looks(files: Sequence[RecordSource], max_pixels: int, places: npt.NDArray[np.int64]) -> list[Looks | None]:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import product
 from typing import Any
 
-from dcap.audit.duplicates import Fingerprints, alike_images, repeats, same_images
+from dcap.audit.duplicates import Fingerprints, RecordLooks, alike_images, repeats, same_images
 from dcap.audit.sample_checks import Found, Tally, control_ids
 from dcap.core.errors import DcapError
 from dcap.data.config import Split
@@ -94,6 +94,8 @@ class AuditedSplit:
     num_workers: int = 0
     decode: bool = True
     """Whether images are decoded."""
+    looks: RecordLooks | None = None
+    """How the images of `prints` look. `None`: they are decoded for it when a check asks."""
 
 
 def about(check: Callable[..., Any]) -> str:
@@ -140,7 +142,10 @@ def look_alikes(splits: Sequence[AuditedSplit]) -> Iterator[CheckResult]:
     files, prints, num_train = _joined(splits)
     result.add("", [], len(prints) - num_train)
     bound, workers = splits[0].dataset.data.max_image_pixels, splits[0].num_workers
-    for i, first in alike_images(prints, files, bound, workers):
+    known = [split.looks for split in splits if split.looks is not None]
+    of_all = len(known) == len(splits)
+    looks = RecordLooks.concatenate(known) if of_all else RecordLooks.of(prints, files, bound, workers)
+    for i, first in alike_images(prints, looks):
         if first < num_train <= i:
             here, there = (files[f].origin(row) for f, row in prints.place[[i, first]].tolist())
             result.add(str(here), [Found(f"images[0] looks like the image of {there}, a record of train", False)], 0)

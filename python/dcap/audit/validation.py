@@ -1,9 +1,13 @@
-"""The validation of annotation files: all their problems, and their statistics."""
+"""The validation of annotation files: all their problems, and their statistics.
+
+Owns the tally of a range of records. The report follows from the tallies, whoever made them.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -32,21 +36,26 @@ OnRead = Callable[[str, int, int], None]
 """Called with the name of the work, the amount done, and the total."""
 
 
+def _silent(_what: str, _done: int, _total: int) -> None:
+    """Show no progress."""
+
+
 @dataclass
-class _Tally:
+class Tally:
     """Findings in some ranges. Findings of several ranges are joined in order."""
 
     counts: Counter[str] = field(default_factory=Counter)
     problems: Findings = field(default_factory=Findings)
     notes: Findings = field(default_factory=lambda: Findings(NOTES_KEPT))
-    misspelt: dict[tuple[str, str, str], Finding] = field(default_factory=dict)
-    """By file, key and the key that is meant."""
+    misspelt: dict[str, Finding] = field(default_factory=dict)
+    """By file, key and the key that is meant, with NUL between them."""
     fractions: dict[str, list[int]] = field(default_factory=dict)
     """By file: how many records have no coordinate above 1, and the line of the first."""
     statistics: RecordCounts = field(default_factory=RecordCounts)
     prints: list[Fingerprints] = field(default_factory=list)
 
-    def update(self, later: _Tally) -> None:
+    def update(self, later: Tally) -> None:
+        """Add what later ranges have."""
         self.counts.update(later.counts)
         for name in ("problems", "notes", "statistics"):
             getattr(self, name).update(getattr(later, name))
@@ -54,6 +63,93 @@ class _Tally:
         for file, (count, first) in later.fractions.items():
             self.fractions.setdefault(file, [0, first])[0] += count
         self.prints += later.prints
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The validation of some annotation files: its parts, which processes and machines may share, and their report.
+
+    Args:
+        files: The files, opened.
+        images: How far image files are checked. `None`: only records are read.
+        num_workers: Processes that share the work. The report does not depend on it.
+        on_read: Called with the progress.
+    """
+
+    files: tuple[RecordSource, ...]
+    images: ImageRules | None = HEADERS
+    num_workers: int = 0
+    on_read: OnRead = _silent
+
+    @classmethod
+    def open(
+        cls,
+        names: Sequence[str | Path],
+        images: ImageRules | None = HEADERS,
+        num_workers: int = 0,
+        on_read: OnRead | None = None,
+    ) -> Validation:
+        """Open annotation files.
+
+        Raises:
+            RecordError: A file cannot be read at all.
+        """
+        return cls(tuple(open_source(name) for name in names), images, num_workers, on_read or _silent)
+
+    @property
+    def ranges(self) -> list[RecordRange]:
+        """The records in ranges, each of which is looked at as a whole. They depend on the files alone."""
+        return record_ranges(self.files, range_length(self.images))
+
+    def tallies(self, ranges: Sequence[RecordRange]) -> Iterator[Tally]:
+        """Yield what there is in each of some ranges, in order.
+
+        Raises:
+            RecordError: A file changes meanwhile.
+            WorkerError: A worker process died.
+        """
+        done, total = 0, sum(len(span.rows) for span in ranges)
+        made = map_in_order(partial(_look, self.files, self.images), ranges, self.num_workers)
+        with closing(made):
+            for span, tally in zip(ranges, made, strict=True):
+                done += len(span.rows)
+                self.on_read("records", done, total)
+                yield tally
+
+    def report(self, tallies: Iterable[Tally]) -> ValidationReport:
+        """Return the report of the tallies of all ranges, in order.
+
+        Raises:
+            RecordError: A file has changed.
+            WorkerError: A worker process died.
+        """
+        found, opened = Tally(), self.files
+        for part in tallies:
+            found.update(part)
+        names = list(dict.fromkeys(str(file.path) for file in opened))
+        duplicates = _note_duplicates(found, opened, self.num_workers, self.on_read)
+        for note in found.misspelt.values():
+            found.notes.add(note)
+        for name, (count, first) in found.fractions.items():
+            found.notes.add(Finding(name, first, "objects", fractions_note(count)))
+        problems = Findings()
+        for file in opened:
+            if not len(file):
+                what = _RECORD_IS.get(file.path.suffix, "line of JSON")
+                problems.add(Finding(str(file.path), 1, "file", f"{NO_RECORDS}; a record is one {what}"))
+        whole = tuple(problem for _, problem in problems.kept)
+        problems.update(found.problems)
+        counts = found.counts
+        return ValidationReport(
+            files=tuple(str(file.path) for file in opened), records=counts["records"], bad=counts["bad"],
+            objects={key: counts[key] for key in KEY_OF_KIND.values()}, negatives=counts["negatives"],
+            summaries=counts["summaries"], clipped=counts["clipped"], split=counts["split"],
+            images_missing=counts["missing"],
+            problem_kinds=problems.shown(), note_kinds=found.notes.shown(),
+            places={**found.notes.places(), **problems.places()},
+            duplicates=duplicates, statistics=found.statistics,
+            problems=whole + tuple(problem for _, problem in found.problems.kept), notes=found.notes.in_order(names),
+        )  # fmt: skip
 
 
 def validate_files(
@@ -74,43 +170,13 @@ def validate_files(
         RecordError: A file cannot be read at all, or changes meanwhile.
         WorkerError: A worker process died.
     """
-    opened = [open_source(path) for path in files]
-    told = on_read or (lambda *_: None)
-    ranges, total = record_ranges(opened, range_length(images)), sum(map(len, opened))
-    found, done = _Tally(), 0
-    for span, part in zip(ranges, map_in_order(partial(_look, opened, images), ranges, num_workers), strict=True):
-        found.update(part)
-        done += len(span.rows)
-        told("records", done, total)
-    names = list(dict.fromkeys(str(file.path) for file in opened))
-    duplicates = _note_duplicates(found, opened, num_workers, told)
-    for note in found.misspelt.values():
-        found.notes.add(note)
-    for name, (count, first) in found.fractions.items():
-        found.notes.add(Finding(name, first, "objects", fractions_note(count)))
-    problems = Findings()
-    for file in opened:
-        if not len(file):
-            what = _RECORD_IS.get(file.path.suffix, "line of JSON")
-            problems.add(Finding(str(file.path), 1, "file", f"{NO_RECORDS}; a record is one {what}"))
-    whole = tuple(problem for _, problem in problems.kept)
-    problems.update(found.problems)
-    counts = found.counts
-    return ValidationReport(
-        files=tuple(str(file.path) for file in opened), records=counts["records"], bad=counts["bad"],
-        objects={key: counts[key] for key in KEY_OF_KIND.values()}, negatives=counts["negatives"],
-        summaries=counts["summaries"], clipped=counts["clipped"], split=counts["split"],
-        images_missing=counts["missing"],
-        problem_kinds=problems.shown(), note_kinds=found.notes.shown(),
-        places={**found.notes.places(), **problems.places()},
-        duplicates=duplicates, statistics=found.statistics,
-        problems=whole + tuple(problem for _, problem in found.problems.kept), notes=found.notes.in_order(names),
-    )  # fmt: skip
+    work = Validation.open(files, images, num_workers, on_read)
+    return work.report(work.tallies(work.ranges))
 
 
-def _look(files: Sequence[RecordSource], images: ImageRules | None, span: RecordRange) -> _Tally:
+def _look(files: Sequence[RecordSource], images: ImageRules | None, span: RecordRange) -> Tally:
     """Return what there is in one range of records."""
-    file, found, good = files[span.file], _Tally(), list[tuple[int, int, bytes, Record]]()
+    file, found, good = files[span.file], Tally(), list[tuple[int, int, bytes, Record]]()
     for row, line, record, problems, note in read_range(files, images, span):
         if note is not None:
             origin = file.origin(row)
@@ -133,7 +199,7 @@ def _look(files: Sequence[RecordSource], images: ImageRules | None, span: Record
     return found
 
 
-def _look_at_record(record: Record, found: _Tally) -> None:
+def _look_at_record(record: Record, found: Tally) -> None:
     counts, origin = found.counts, record.origin
     counts["records"] += 1
     counts["negatives"] += not len(record.shapes)
@@ -159,7 +225,7 @@ def _look_at_record(record: Record, found: _Tally) -> None:
     for place, key, meant in _misspelt_keys(record):
         text = f"is not a known key; did you mean {meant}?"
         note = Finding(origin.file, origin.line, place + key, text)
-        found.misspelt.setdefault((origin.file, key, meant), note)
+        found.misspelt.setdefault("\0".join((origin.file, key, meant)), note)
 
 
 def fractions_note(count: int) -> str:
@@ -168,7 +234,7 @@ def fractions_note(count: int) -> str:
     return f"{which} at most 1; coordinates must be pixels, and these may be fractions of the image's sides"
 
 
-def _note_duplicates(found: _Tally, files: Sequence[RecordSource], num_workers: int, told: OnRead) -> dict[str, int]:
+def _note_duplicates(found: Tally, files: Sequence[RecordSource], num_workers: int, told: OnRead) -> dict[str, int]:
     """Note duplicates, and return their number."""
     prints = Fingerprints.concatenate(found.prints)
     records = repeats(prints.record)

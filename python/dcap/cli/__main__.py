@@ -11,15 +11,15 @@ from importlib import import_module
 from tempfile import gettempdir
 
 from dcap import __version__
+from dcap.cli.arguments import parse_command
 from dcap.core import log
 from dcap.core.errors import DcapError, nearest_hint
 from dcap.core.files import FULL
 from dcap.core.packages import missing_package
-from dcap.core.words import printable
 
 COMMANDS = (
-    "doctor", "guide", "scenes", "init", "convert", "validate", "audit", "preview", "mix", "inspect", "train",
-    "predict", "evaluate", "export", "serve-check", "replay", "schema",
+    "doctor", "guide", "scenes", "init", "convert", "validate", "audit", "preview", "mix", "inspect", "lengths",
+    "train", "predict", "merge", "evaluate", "export", "serve-check", "replay", "schema",
 )  # fmt: skip
 
 EXIT_ERROR = 2
@@ -40,8 +40,10 @@ in this order, on your own data:
   dcap preview configs/mine.yaml --out preview         look at samples before and after augmentation
   dcap mix configs/mine.yaml                           several data sets: what an epoch takes of each
   dcap inspect configs/mine.yaml                       tokens, rows, memory and hours of the run
+  dcap lengths configs/mine.yaml --out lengths.jsonl   tokens of each sample
   dcap train configs/mine.yaml training.max_steps=20   try a few steps, then all of them
   dcap predict --model BASE --adapter runs/mine/final --data val.jsonl --out pred.jsonl
+  dcap merge pred.jsonl                                one file of the parts that several machines made
   dcap evaluate --truth val.jsonl --pred pred.jsonl    precision, recall, F1, captions
   dcap export --model BASE --adapter runs/mine/final --out exported   one folder that any server loads
   dcap serve-check http://localhost:8000 --model BASE --adapter runs/mine/final --data val.jsonl   does it serve that?
@@ -88,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         build_parser(()).error(f"COMMAND must be one of dcap's, not {argv[0]!r}{nearest_hint(argv[0], COMMANDS)}")
     # A known command loads only its own code. It starts sooner, and doctor works even if another command is broken.
     parser = build_parser(argv[:1] if argv[:1] and argv[0] in COMMANDS else COMMANDS)
-    args = _parse(parser, argv)
+    args = parse_command(parser, argv)
     if not hasattr(args, "run"):
         parser.print_help(sys.stderr)
         return EXIT_ERROR
@@ -120,19 +122,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.print_error("interrupted")
         return EXIT_INTERRUPTED
     return code
-
-
-def _parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
-    """Parse as ``parse_args`` does, with KEY=VALUE behind options too, where the command takes any."""
-    args, left = parser.parse_known_args(argv)
-    takes = hasattr(args, "overrides")
-    changes = [item for item in left if takes and "=" in item.lstrip("=") and not item.startswith("-")]
-    unknown = [item for item in left if item not in changes]
-    if unknown:
-        parser.error(f"unrecognized arguments: {printable(' '.join(unknown))}")
-    if changes:
-        args.overrides = [*args.overrides, *changes]
-    return args
 
 
 def _drop_output() -> None:

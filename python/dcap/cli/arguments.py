@@ -9,9 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from dcap.core.errors import ConfigError
+from dcap.core.files import is_stream
+from dcap.core.line_log import meta_path
+from dcap.core.manifest import digest_input
 from dcap.core.outputs import Output, check_outputs
 from dcap.core.parallel import default_workers
+from dcap.core.shard import Shard, ShardFolder
+from dcap.core.words import printable
 from dcap.geometry.canvas import MAX_PIXELS, MOST_PIXELS
+from dcap.records.files.generated import is_generated
 from dcap.records.sixteen_bit import SixteenBit
 
 if TYPE_CHECKING:
@@ -34,6 +40,93 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
         help="number of processes that share the work; 0: only this one. The result is the same (default here: "
         "%(default)s)",
     )  # fmt: skip
+
+
+def add_shard(parser: argparse.ArgumentParser, out: str) -> None:
+    """Add ``--shard``; `out` is the option that names what the shards are merged into."""
+    parser.add_argument(
+        "--shard",
+        type=_shard,
+        metavar="I/N",
+        help=f"do only part I of N of the work, I from 0, such as 0/4. dcap merge makes {out} of all parts",
+    )
+    parser.set_defaults(merged=out)
+
+
+def _shard(text: str) -> Shard:
+    try:
+        return Shard.parse(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("--shard ")) from None
+
+
+def add_report(parser: argparse.ArgumentParser) -> None:
+    """Add ``--report``, ``--shard`` and ``--overwrite`` of a command whose result is a report."""
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE.json", help="write the report as JSON; an older one is replaced"
+    )
+    add_shard(parser, "--report")
+    parser.add_argument("--overwrite", action="store_true", help="with --shard: make the part anew")
+
+
+def merged_output(args: argparse.Namespace) -> Path | None:
+    """Return what the shards of a command with `add_shard` are merged into."""
+    out: Path | None = getattr(args, args.merged.removeprefix("--"))
+    return out
+
+
+def shard_folder(args: argparse.Namespace, *whole: str) -> ShardFolder | None:
+    """Return the place of the shard that is asked for. `None`: the whole is.
+
+    Args:
+        args: Parsed arguments, by `parse_command`, of a command with `add_shard`.
+        whole: Options, as attributes of `args`, that make something of the whole and not of a shard.
+
+    Raises:
+        ConfigError: The shards have no output, or one of the options is given.
+    """
+    if args.shard is None:
+        return None
+    out = merged_output(args)
+    if out is None:
+        raise ConfigError(f"--shard must come with {args.merged}, which dcap merge makes of all shards")
+    if is_stream(out):
+        raise ConfigError(
+            f"{args.merged} must be a file where --shard is given, as the shards are beside it, not {out}"
+        )
+    for name in whole:
+        if getattr(args, name):
+            option = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{option} must go without --shard, as it is about the whole. Give it after dcap merge")
+    return ShardFolder(out, args.shard, tuple(args.argv), args.merged)
+
+
+def inputs_of(paths: Sequence[Path]) -> list[list[str]]:
+    """Return names and digests of the files that a shard reads, as plain data. Records that are made have a name only.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    return [[str(path), "" if is_generated(path) else digest_input(path)] for path in paths]
+
+
+def parse_command(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """Parse as ``parse_args`` does, with KEY=VALUE behind options too, where the command takes any.
+
+    Args:
+        parser: Of ``dcap``.
+        argv: The words after ``dcap``; they become the attribute ``argv``.
+    """
+    args, left = parser.parse_known_args(argv)
+    takes = hasattr(args, "overrides")
+    changes = [item for item in left if takes and "=" in item.lstrip("=") and not item.startswith("-")]
+    unknown = [item for item in left if item not in changes]
+    if unknown:
+        parser.error(f"unrecognized arguments: {printable(' '.join(unknown))}")
+    if changes:
+        args.overrides = [*args.overrides, *changes]
+    args.argv = list(argv)
+    return args
 
 
 def add_sixteen_bit(parser: argparse.ArgumentParser, when: str) -> None:
@@ -144,7 +237,7 @@ def check_predictions(option: str, out: Path, data: Sequence[Path], args: argpar
     Raises:
         ConfigError: An output is a file that is read, or another output, or would destroy a file.
     """
-    from dcap.infer.prediction_file import left_out_path, meta_path
+    from dcap.infer.prediction_file import left_out_path
     from dcap.infer.source import model_files
 
     written = [Output(option, path, True) for path in (out, meta_path(out), left_out_path(out))]

@@ -4,25 +4,39 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dcap.cli.arguments import add_workers, require_at_least
-from dcap.cli.run_data import load_config
+from dcap.audit.pieces import from_plain, to_plain
+from dcap.cli.arguments import add_report, add_workers, inputs_of, require_at_least, shard_folder
+from dcap.cli.run_data import RecordsConfig, load_config, sample_settings
 from dcap.core.errors import ConfigError
 from dcap.core.files import require_file, write_whole
+from dcap.core.line_log import LineLog
 from dcap.core.log import get_logger, output_console, print_json
-from dcap.core.outputs import PAGE_MARK, PICTURE_MARK, Output, check_folder, check_outputs
+from dcap.core.outputs import (
+    JSON_MARK,
+    PAGE_MARK,
+    PICTURE_MARK,
+    Output,
+    check_folder,
+    check_outputs,
+    marked,
+    outputs_given,
+)
 from dcap.core.progress import progress, progress_bars
-from dcap.core.words import counted
-from dcap.train.config import load_run_config
+from dcap.core.shard import WholeShard, check_same, keep_pieces, pieces_of
+from dcap.core.words import counted, to_json
+from dcap.records.files.opening import expand_sources
+from dcap.train.config import RunConfig, load_run_config
 
 if TYPE_CHECKING:
+    from dcap.audit.auditing import Audit
     from dcap.audit.split_checks import CheckResult
     from dcap.audit.suspects import Suspects
     from dcap.data.config import Split
@@ -30,6 +44,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+AuditedConfig = RunConfig | RecordsConfig
 SHEET, PAGE = "sheet.png", "index.html"
 SIDE = 400
 """Longer side of a picture on the sheet, in pixels."""
@@ -45,6 +60,7 @@ examples:
   dcap audit configs/mine.yaml data.mode=mixed        with a field changed
   dcap audit train.jsonl more.jsonl                   records alone: no augmentation, any length
   dcap audit builtin:photos/train.jsonl --json        the result for programs
+  dcap audit configs/mine.yaml --shard 0/8 --report audit.json     the first of eight parts; dcap guide many_machines
   dcap audit --losses runs/mine --out suspects        after training: labels that the model finds unlikely
   dcap audit --losses runs/mine --split val           the same of the validation records
 
@@ -90,9 +106,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--no-decode", action="store_true", help="read only the headers of images")
     add_workers(parser)
+    add_report(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     _add_losses(parser)
-    parser.set_defaults(run=run, overrides=[])
+    parser.set_defaults(run=run, merge=merge, overrides=[])
 
 
 def _add_losses(parser: argparse.ArgumentParser) -> None:
@@ -114,33 +131,96 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: A number is below 0, or the config is wrong.
     """
     require_at_least(args, 0, "epoch", "workers")
-    changes = [item for item in args.sources if _OVERRIDE.match(item)]
-    sources = [item for item in args.sources if item not in changes]
+    sources, changes = _sources_and_changes(args)
     if args.losses is not None:
+        for name in ("report", "shard"):
+            if getattr(args, name) is not None:
+                raise ConfigError(f"--{name} must go without --losses")
         return _suspects(args, sources, changes)
     for name in ("split", "worst", "out"):
         if getattr(args, name) is not None:
             raise ConfigError(f"--{name} must go with --losses")
+    config, folder = _checked_config(args, sources, changes), shard_folder(args, "json")
+    with progress_bars() as told:
+        work = _open(args, config)
+        if folder is None:
+            results = work.results(work.pieces(work.runs, told))
+        else:
+            runs = work.runs
+            span = folder.shard.of(len(runs))
+
+            def make(kept: LineLog) -> Iterator[Any]:
+                return map(to_plain, work.pieces(runs[span.start + kept.kept : span.stop], told, keeps_looks=True))
+
+            keep_pieces(folder, _made_with(args, config), span, len(runs), make, args.overwrite)
+            return 0
+    return _finish(args, results)
+
+
+def merge(args: argparse.Namespace, shards: Sequence[WholeShard]) -> int:
+    """Print the table that shards make together, and return the exit code of `run`.
+
+    Raises:
+        ConfigError: The config or the files are not those of the shards, or the report is not to be replaced.
+        CheckpointError: A shard is damaged.
+    """
+    config = _checked_config(args, *_sources_and_changes(args))
+    check_same(shards, _made_with(args, config))
+    from dcap.audit.auditing import AuditPiece
+
+    return _finish(args, _open(args, config).results(from_plain(piece, AuditPiece) for piece in pieces_of(shards)))
+
+
+def _sources_and_changes(args: argparse.Namespace) -> tuple[list[str], list[str]]:
+    """Return files, and ``KEY=VALUE`` among them."""
+    changes = [item for item in args.sources if _OVERRIDE.match(item)]
+    return [item for item in args.sources if item not in changes], changes
+
+
+def _checked_config(args: argparse.Namespace, sources: Sequence[str], changes: Sequence[str]) -> AuditedConfig:
     config = load_config(sources, [*changes, *args.overrides], "dcap audit")
+    check_outputs(outputs_given(("--report", args.report, JSON_MARK)), _records_of(config))
+    return config
+
+
+def _records_of(config: AuditedConfig) -> list[Path]:
+    """Return the files of records that are read."""
+    data = config.data
+    names = [name for split in ("train", "val") for entry in data.entries(split) for name in entry.files(split)]
+    return [path for name in names for path in expand_sources([name])]
+
+
+def _open(args: argparse.Namespace, config: AuditedConfig) -> Audit:
     # The tokenizer comes with transformers, which takes seconds to import.
-    from dcap.audit.auditing import AuditOptions, audit
+    from dcap.audit.auditing import Audit, AuditOptions
     from dcap.data.encode import load_tokenizer
 
     tokenizer = load_tokenizer(config.model.name_or_path, config.model.revision)
     options = AuditOptions(encode=args.encode, decode=not args.no_decode, epoch=args.epoch, num_workers=args.workers)
-    with progress_bars() as told:
-        results = audit(
-            config.data,
-            tokenizer,
-            options,
-            told,
-            augmentation=config.augmentation,
-            seed=config.seed,
-            eval_limit=config.limit_of("val"),
-        )
+    return Audit.open(
+        config.data,
+        tokenizer,
+        options,
+        augmentation=config.augmentation,
+        seed=config.seed,
+        eval_limit=config.limit_of("val"),
+    )
+
+
+def _made_with(args: argparse.Namespace, config: AuditedConfig) -> dict[str, Any]:
+    """Return what the result depends on."""
+    return {
+        "command": "audit", "encode": args.encode, "epoch": args.epoch, "no-decode": args.no_decode,
+        "config": sample_settings(config), "inputs": inputs_of(_records_of(config)),
+    }  # fmt: skip
+
+
+def _finish(args: argparse.Namespace, results: Sequence[CheckResult]) -> int:
     failed = any(result.failed for result in results)
+    tree = {"passed": not failed, "checks": [result.to_dict() for result in results]}
+    if args.report:
+        write_whole(args.report, to_json(marked("audit", tree)) + "\n")
     if args.json:
-        tree = {"passed": not failed, "checks": [result.to_dict() for result in results]}
         print_json(tree)
     else:
         _print(results, output_console())

@@ -4,26 +4,39 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
 from rich.table import Table
 from rich.text import Text
 
-from dcap.cli.arguments import add_max_image_pixels, add_sixteen_bit, finite_number, require_image_bound
+from dcap.cli.arguments import (
+    add_max_image_pixels,
+    add_shard,
+    add_sixteen_bit,
+    finite_number,
+    inputs_of,
+    require_image_bound,
+    shard_folder,
+)
 from dcap.cli.reader_options import add_reader_options, make_reader, split_help, tell_splits
 from dcap.convert.coco_writer import CocoOptions, to_coco
-from dcap.convert.conversion import ConvertOptions, convert
+from dcap.convert.conversion import Conversion, ConvertOptions, convert, write_pieces
+from dcap.convert.conversion_piece import Piece, last_item
 from dcap.convert.conversion_report import ConversionReport, Loss
 from dcap.convert.division import Division, GroupBy
 from dcap.convert.label_map import LabelMap, Unmapped
+from dcap.convert.reader import Reader
 from dcap.convert.readers import READERS
 from dcap.convert.resize import Resizer
+from dcap.core.config import to_tree
 from dcap.core.errors import ConfigError, DcapError, PluginError
 from dcap.core.files import write_whole
+from dcap.core.line_log import LineLog
 from dcap.core.log import get_logger, output_console
 from dcap.core.outputs import JSON_MARK, Output, check_outputs, marked, outputs_given
+from dcap.core.shard import WholeShard, check_same, keep_pieces, pieces_of
 from dcap.core.words import counted, printable, to_json
 from dcap.records.files.opening import expand_sources, resolve_data
 
@@ -41,6 +54,8 @@ SOURCES = {
 
 _PLACE = ("file", "image", "object")
 _PLACES_SHOWN = 3
+_NO_SETTINGS = {"run", "merge", "merged", "argv", "shard", "overwrite", "report"}
+"""Attributes of the arguments that change no record."""
 _ENDINGS_BELOW = {"labelme": ".json", "voc": ".xml", "yolo": ".txt"}
 """What a format reads of all files below a folder."""
 
@@ -57,6 +72,7 @@ examples:
   dcap convert coco instances.json --sample 500 --map labels.yaml --min-area 64 -o try.jsonl
   dcap convert jsonl train.jsonl --max-pixels 1000000 -o small.jsonl     smaller images, shapes moved along
   dcap convert jsonl train.parquet -o train.jsonl     or shards/, train.tar, 'data/*.jsonl.gz'; images beside the output
+  dcap convert coco instances.json -o train.jsonl --shard 0/8     the first of eight parts; dcap guide many_machines
   dcap convert to-coco val.jsonl -o val.json --categories instances_train2017.json
 
 dcap convert FORMAT --help lists the options of a format. Image paths in the output are relative to its folder. Width,
@@ -172,7 +188,8 @@ def _add_format(formats: Any, name: str, about: str, split: str) -> None:
     )
     add_sixteen_bit(parser, "with --max-pixels")
     add_max_image_pixels(parser)
-    parser.set_defaults(run=run, format=name)
+    add_shard(parser, "--out")
+    parser.set_defaults(run=run, merge=merge, format=name)
     try:
         add_reader_options(parser, name)
     except PluginError as error:
@@ -241,7 +258,50 @@ def _add_to_coco(formats: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Convert to records and print what was lost; the exit code is 1 when that is a problem.
+    """Convert to records and print what was lost; the exit code is 1 when that is a problem. A shard is kept.
+
+    Raises:
+        ConfigError: An option needs another one, or the bound on pixels is none.
+    """
+    reader, options = _reader_and_options(args)
+    folder = shard_folder(args)
+    check_outputs(_outputs(args), _inputs(args))
+    report, source = ConversionReport(args.on_bad), resolve_data(args.source)
+    if folder is None:
+        return _finish(args, report, convert(reader, source, args.out, report, options), "record")
+    work = Conversion(reader, source, args.out, args.on_bad, options)
+
+    def make(kept: LineLog) -> Iterator[Any]:
+        return (piece.to_plain() for piece in work.pieces(args.shard, last_item(kept.last_line)))
+
+    keep_pieces(folder, _made_with(args), folder.shard.of(work.total), work.total, make, args.overwrite)
+    return 0
+
+
+def merge(args: argparse.Namespace, shards: Sequence[WholeShard]) -> int:
+    """Write the records of all shards as one run writes them, print what was lost, and return the exit code of `run`.
+
+    Raises:
+        ConfigError: The source has changed, or an output is not to be replaced.
+        CheckpointError: A shard is damaged.
+    """
+    _, options = _reader_and_options(args)
+    check_outputs(_outputs(args), _inputs(args))
+    check_same(shards, _made_with(args))
+    report = ConversionReport(args.on_bad)
+    pieces = map(Piece.of_plain, pieces_of(shards))
+    return _finish(args, report, write_pieces(pieces, args.out, report, options), "record")
+
+
+def _made_with(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what records and report depend on."""
+    given = {name.replace("_", "-"): value for name, value in vars(args).items() if name not in _NO_SETTINGS}
+    files = sorted({path for path in _inputs(args) if path.is_file()})
+    return {"command": "convert", **to_tree(given), "data": inputs_of(files)}
+
+
+def _reader_and_options(args: argparse.Namespace) -> tuple[Reader, ConvertOptions]:
+    """Return what reads the source, and the options that all formats share.
 
     Raises:
         ConfigError: An option needs another one, or the bound on pixels is none.
@@ -255,12 +315,11 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--seed must come with --sample or --split")
     if args.unmapped != "error" and args.map is None:
         raise ConfigError("--unmapped must come with --map")
-    reader = make_reader(args, args.format, splits)
+    reader: Reader = make_reader(args, args.format, splits)
     resizer = None
     if args.max_pixels:
         folder = args.resized or args.out.parent / f"images-{args.max_pixels}"
         resizer = Resizer(args.max_pixels, folder, args.overwrite, args.max_image_pixels, args.sixteen_bit)
-    workers = min(8, os.cpu_count() or 1)
     options = ConvertOptions(
         images=args.images,
         follow_links=args.follow_links,
@@ -268,7 +327,7 @@ def run(args: argparse.Namespace) -> int:
         swapped=args.swapped,
         max_image_pixels=args.max_image_pixels,
         resizer=resizer,
-        workers=workers,
+        workers=min(8, os.cpu_count() or 1),
         strict=args.strict,
         overwrite=args.overwrite,
         labels=LabelMap.read(args.map, args.unmapped) if args.map else None,
@@ -277,10 +336,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         division=args.division,
     )
-    check_outputs(_outputs(args), _inputs(args))
-    report = ConversionReport(args.on_bad)
-    count = convert(reader, resolve_data(args.source), args.out, report, options)
-    return _finish(args, report, count, "record")
+    return reader, options
 
 
 def run_to_coco(args: argparse.Namespace) -> int:
@@ -296,7 +352,9 @@ def _outputs(args: argparse.Namespace) -> list[Output]:
     division: Division | None = getattr(args, "division", None)
     files = (args.out,) if division is None else division.files(args.out)
     report = ("--report", args.report, JSON_MARK)
-    return outputs_given(*(("--out", file, args.overwrite) for file in files), report)
+    # A shard replaces nothing; dcap merge does.
+    replaces = args.overwrite or getattr(args, "shard", None) is not None
+    return outputs_given(*(("--out", file, replaces) for file in files), report)
 
 
 def _inputs(args: argparse.Namespace) -> list[Path]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dcap.cli.arguments import (
     add_decoding,
@@ -12,6 +14,7 @@ from dcap.cli.arguments import (
     add_max_image_pixels,
     add_model,
     add_pruning,
+    add_shard,
     check_predictions,
     decoding_options,
     engine_options,
@@ -19,13 +22,18 @@ from dcap.cli.arguments import (
     pruning_options,
     require_at_least,
     require_image_bound,
+    shard_folder,
 )
 from dcap.core.errors import ConfigError, GeometryError
 from dcap.core.log import get_logger
-from dcap.core.outputs import PICTURE_MARK, outputs_given
+from dcap.core.outputs import PICTURE_MARK, Output, check_outputs, outputs_given
+from dcap.core.shard import WholeShard
 from dcap.core.words import counted
 from dcap.geometry.tiling import Tiling
 from dcap.records.files.opening import expand_sources
+
+if TYPE_CHECKING:
+    from dcap.infer.prediction_file import LeftOut
 
 log = get_logger(__name__)
 
@@ -38,6 +46,8 @@ examples:
   dcap predict --model runs/full/final --data val.jsonl --out pred.jsonl --scores --drop-repeats     for AP
   dcap predict --model Qwen/Qwen3-VL-4B-Instruct --adapter runs/mine/final --data aerial.jsonl --out pred.jsonl \
       --tiles 1024 --overlap 0.2     other tiles of large images than those of the training; dcap guide large_images
+  dcap predict --model BASE --adapter runs/mine/final --data val.jsonl --out pred.jsonl --shard 0/8
+                                             the first of eight parts; dcap merge joins them; dcap guide many_machines
   dcap predict --model builtin:tiny --data builtin:photos/val.jsonl --out pred.jsonl --max-new-tokens 64
 
 --adapter is runs/mine/final, a folder below runs/mine/checkpoints, or the folder of the adapter itself. The answer
@@ -67,6 +77,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--out", required=True, type=Path, metavar="PRED.jsonl", help="file to write; an interrupted one is continued"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace --out instead of continuing it")
+    add_shard(parser, "--out")
     parser.add_argument("--limit", type=int, metavar="N", help="predict only the first N records")
     parser.add_argument(
         "--mode", choices=("dense", "summary"), help="kind of answer (default: what the model was trained for)"
@@ -102,11 +113,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_engine(parser)
     add_decoding(parser)
     add_pruning(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, merge=merge)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predict; the exit code is 1 when records were left out.
+    """Predict; the exit code is 1 when records were left out. That of a shard is 0 when it is whole.
 
     Raises:
         ConfigError: The bound on pixels is none, the sheet has no image, an output is an input or not to be replaced,
@@ -115,7 +126,6 @@ def run(args: argparse.Namespace) -> int:
     require_image_bound(args, "max_image_pixels")
     require_at_least(args, 1, "sheet_images")
     # torch and transformers take seconds to import.
-    from dcap.infer.prediction_file import left_out_path
     from dcap.infer.run import PredictOptions, predict, prediction_sheet
     from dcap.model.cpu_threads import set_cpu_threads
     from dcap.view.sheet import write_png
@@ -138,11 +148,12 @@ def run(args: argparse.Namespace) -> int:
         max_image_pixels=args.max_image_pixels,
         tiling=_tiling(args),
         overwrite=args.overwrite,
+        shard=shard_folder(args, "sheet"),
     )
     set_cpu_threads(args.model, args.device)
     outcome = predict(options)
     total = counted(outcome.written + outcome.kept, "prediction")
-    log.info("%s in %s, %d new", total, args.out, outcome.written)
+    log.info("%s in %s, %d new", total, options.place, outcome.written)
     if outcome.objects:
         per_s = outcome.objects / max(outcome.seconds, 1e-9)
         log.info("%s, %.1f per second", counted(outcome.objects, "new object"), per_s)
@@ -157,9 +168,31 @@ def run(args: argparse.Namespace) -> int:
         if sheet is not None:
             write_png(args.sheet, sheet)
             log.info("truth and prediction are drawn in %s", args.sheet)
-    if outcome.left_out:
-        log.warning("left out: %s; %s says why", counted(len(outcome.left_out), "record"), left_out_path(args.out))
-    return 1 if outcome.left_out else 0
+    code = _exit_code(outcome.left_out, options.place)
+    return code if options.shard is None else 0
+
+
+def merge(args: argparse.Namespace, shards: Sequence[WholeShard]) -> int:
+    """Write the predictions of all shards as one run writes them, and return its exit code; see `run`.
+
+    Raises:
+        ConfigError: The file is there and not to be replaced.
+        CheckpointError: A shard is damaged.
+    """
+    from dcap.infer.prediction_file import merge_predictions
+
+    check_outputs([Output("OUT", args.out, args.overwrite)], expand_sources(args.data))
+    count, left_out = merge_predictions(args.out, shards)
+    log.info("%s in %s", counted(count, "prediction"), args.out)
+    return _exit_code(left_out, args.out)
+
+
+def _exit_code(left_out: Sequence[LeftOut], out: Path) -> int:
+    from dcap.infer.prediction_file import left_out_path
+
+    if left_out:
+        log.warning("left out: %s; %s says why", counted(len(left_out), "record"), left_out_path(out))
+    return 1 if left_out else 0
 
 
 def _tiling(args: argparse.Namespace) -> Tiling | None:

@@ -6,10 +6,11 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dcap.augment.config import AugmentConfig
 from dcap.augment.schedule import TrainingStep
-from dcap.core.config import config_files
+from dcap.core.config import config_files, to_tree
 from dcap.core.errors import ConfigError, MissingPackageError
 from dcap.core.log import get_logger
 from dcap.data.config import DataConfig, Split
@@ -126,6 +127,18 @@ def open_dataset(config: RunConfig | RecordsConfig, split: Split, *, needs_token
     dataset.pipeline.log_canvas_fit()
     log.info("%s: %s", split, dataset.records.summary())
     return dataset
+
+
+def sample_settings(config: RunConfig | RecordsConfig) -> dict[str, Any]:
+    """Return the settings that the samples of a config depend on, as plain data."""
+    data = {name: value for name, value in to_tree(config.data).items() if name != "num_workers"}
+    return {
+        "data": data,
+        "augmentation": to_tree(config.augmentation),
+        "seed": config.seed,
+        "model": [config.model.name_or_path, config.model.revision],
+        "limit": [config.limit_of("train"), config.limit_of("val")],
+    }
 
 
 def add_step(parser: argparse.ArgumentParser, default: str) -> None:

@@ -1,7 +1,8 @@
 """A whole conversion: items to records, one by one, to JSONL files that appear when they are whole.
 
 Owns the order of the steps and the threads that work on images. A sample is taken of the items, before anything is done
-for them. Files of a division are written at the end, when all groups are known; until then lines are in a scratch file.
+for them. What an item becomes and loses is a piece; files and report follow from the pieces, whoever made them. Files
+of a division are written at the end, when all groups are known; until then lines are in a scratch file.
 """
 
 from __future__ import annotations
@@ -10,33 +11,33 @@ import itertools
 import math
 import tempfile
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, NamedTuple, TypeVar
+from typing import IO, NamedTuple
 
 import msgspec
 
 from dcap.convert.assembler import Assembler, Swapped
-from dcap.convert.conversion_report import ConversionReport, SourcePlace
+from dcap.convert.conversion_piece import Piece
+from dcap.convert.conversion_report import ConversionReport, Loss, OnBad, SourcePlace
 from dcap.convert.division import Division, Trait
 from dcap.convert.image_folder import ImageSearch
 from dcap.convert.image_frame import Frame
 from dcap.convert.label_map import LabelMap
-from dcap.convert.reader import Item, Opened, Reader
+from dcap.convert.reader import Item, Reader
 from dcap.convert.record_files import check_target, record_line
 from dcap.convert.resize import Resizer
 from dcap.core.errors import ConfigError, RecordError
 from dcap.core.files import is_stream, writing, written_whole
 from dcap.core.progress import progress_of
 from dcap.core.random import keyed_hash
+from dcap.core.shard import Shard
 from dcap.geometry.canvas import MAX_PIXELS
 from dcap.records.record import Origin, Record, parse_record, to_dict
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -92,70 +93,165 @@ def read_records(
     Raises:
         RecordError: The input is broken, and `report` stops at bad input; or it cannot be read at all.
     """
-    for made in _made(reader, source, out, report, options or ConvertOptions()):
-        yield made.record
+    options = options or ConvertOptions()
+    work = Conversion(reader, source, out, report.on_bad, options)
+    for number, (_, line) in enumerate(_records(work.pieces(), report, options), 1):
+        yield parse_record(line, Origin(str(out), number))
 
 
-class _Made(NamedTuple):
-    """A record that is ready to be written."""
+class Conversion:
+    """A data set that is opened for its conversion, and whose sample is chosen.
 
-    record: Record
-    place: SourcePlace
-    trait: Trait | None
-    """What its file depends on, where records are divided."""
+    Args:
+        reader: As in `read_records`.
+        source: As in `read_records`.
+        out: As in `read_records`.
+        on_bad: What happens at bad input.
+        options: Options that all formats share.
 
+    Attributes:
+        total: Number of items to convert, as far as it is known before they are read.
 
-def _made(
-    reader: Reader, source: Path, out: Path, report: ConversionReport, options: ConvertOptions
-) -> Iterator[_Made]:
-    search = ImageSearch(options.images, options.follow_links)
-    chosen = None if options.sample is None else _sampled(reader, source, search, report, options)
-    opened = reader.open(source, search, report)
-    assemble = Assembler(
-        opened, out, report, options.frame, options.max_image_pixels, options.swapped, options.labels, options.min_area
-    )
-    items = progress_of(opened.items, opened.total, "convert")
-    base, resizer, division = out.parent.resolve(), options.resizer, options.division
+    Raises:
+        RecordError: As `read_records`.
+    """
 
-    def finish(item: Item, record: Record) -> tuple[Record, Trait | None]:
-        trait = None
-        if division is not None:
-            trait = division.trait(item.images[0], base / record.image, options.max_image_pixels)
-        small = resizer(record, base) if resizer else record
+    def __init__(self, reader: Reader, source: Path, out: Path, on_bad: OnBad, options: ConvertOptions) -> None:
+        self._options, self._base, self._source = options, out.parent.resolve(), SourcePlace(str(source))
+        # What the reader and the assembler lose is taken from here, item by item.
+        self._report = ConversionReport(on_bad)
+        search = ImageSearch(options.images, options.follow_links)
+        self._chosen = None if options.sample is None else self._sampled(reader, source, search)
+        self._opened = reader.open(source, search, self._report)
+        self._lost_before = self._report.take()
+        self._assemble = Assembler(
+            self._opened, out, self._report, options.frame, options.max_image_pixels, options.swapped, options.labels,
+            options.min_area,
+        )  # fmt: skip
+        self.total = self._opened.total if self._chosen is None else len(self._chosen)
+
+    def _sampled(self, reader: Reader, source: Path, search: ImageSearch) -> list[int]:
+        """Return the numbers, from 1, of the items to convert. Bad items are reported later, by the conversion."""
+        opened = reader.open(source, search, ConversionReport(self._report.on_bad))
+        items = progress_of(opened.items, opened.total, "choose")
+        keys = [keyed_hash(_identity(item), self._options.seed) for item in items]
+        count, order = len(keys), sorted(range(len(keys)), key=keys.__getitem__)
+        chosen = sorted(k + 1 for k in order[: self._options.sample])
+        if left_out := count - len(chosen):
+            self._report.add("note", "image that --sample leaves out", self._source, count=left_out)
+        return chosen
+
+    def pieces(self, shard: Shard | None = None, after: int | None = 0) -> Iterator[Piece]:
+        """Yield the pieces of all items, or those of a shard. Items can be read once, so this is called once.
+
+        Args:
+            shard: Whose pieces. `None`: all.
+            after: The last item whose piece is there already. 0: none is. `None`: all are.
+
+        Raises:
+            RecordError: As `read_records`.
+        """
+        shard = shard or Shard(0, 1)
+        if after is None:
+            return
+        if after == 0 and shard.index == 0 and self._lost_before:
+            yield Piece(0, self._source, self._lost_before)
+        division = self._options.division
+        opens_images = self._options.resizer is not None or (division is not None and division.by == "hash")
+        items = self._assembled(shard, after)
+        with closing(_ahead(self._finish, items, self._options.workers if opens_images else 0)) as made:
+            for each, finished in made:
+                yield self._piece(each, finished)
+        if _is_last(shard):
+            yield Piece(None, self._source, self._lost_after())
+
+    def _assembled(self, shard: Shard, after: int) -> Iterator[_Assembled]:
+        """Yield the items of a shard with their records."""
+        span = shard.of(self.total)
+        chosen = None if self._chosen is None else frozenset(self._chosen)
+        mine = range(span.start + 1, span.stop + 1) if self._chosen is None else self._chosen[span.start : span.stop]
+        wanted, last = mine if chosen is None else frozenset(mine), mine[-1] if mine else 0
+        items = progress_of(self._opened.items, self._opened.total, "convert")
+        for number in itertools.count(1):
+            if number > last and not _is_last(shard):
+                return
+            item = next(items, None)
+            if item is None:
+                return
+            # A source may have more items than it says.
+            is_mine = number in wanted or (chosen is None and number > self.total)
+            if not is_mine or number <= after:
+                self._report.take()  # it is lost in another shard, or was in an earlier run
+                if chosen is None or number in chosen:
+                    self._see(item)
+                continue
+            record = None
+            try:
+                record = self._assemble(item, number)
+            except RecordError as error:
+                self._report.refuse(error, item.place)
+            labels = self._options.labels.take_met() if self._options.labels else ()
+            yield _Assembled(number, item, record, self._report.take(), labels)
+
+    def _see(self, item: Item) -> None:
+        """Note the image of an item of another shard, as an image is to be named in one way only."""
+        if item.embedded is None:
+            with suppress(RecordError):  # its own shard says so
+                self._opened.images.find(item.images)
+
+    def _finish(self, item: Item, record: Record) -> _Finished:
+        """Return what becomes of a record when its image is opened; several threads do this."""
+        options, trait = self._options, None
+        if options.division is not None:
+            trait = options.division.trait(item.images[0], self._base / record.image, options.max_image_pixels)
+        small = options.resizer(record, self._base) if options.resizer else record
+        line = record_line(to_dict(small))
         # The assembler's records passed the contract. Records changed since then pass it again.
         if small is not record:
-            small = parse_record(record_line(to_dict(small)), record.origin)
-        return small, trait
+            parse_record(line, record.origin)
+        return _Finished(line, trait)
 
-    line = 0
-    assembled = _assembled(items, assemble, report, chosen)
-    opens_images = resizer is not None or (division is not None and division.by == "hash")
-    for item, future in _ahead(finish, assembled, options.workers if opens_images else 0):
+    def _piece(self, each: _Assembled, finished: Callable[[], _Finished] | None) -> Piece:
+        line = trait = None
+        late = ConversionReport(self._report.on_bad)
         try:
-            record, trait = future()
+            if finished is not None:
+                line, trait = finished()
         except RecordError as error:
-            report.refuse(error, item.place)
-            continue
-        line += 1
-        yield _Made(replace(record, origin=Origin(str(out), line)), item.place, trait)
-    if chosen is None:
-        _tell_unused(opened, report)
-    if options.labels is not None and chosen is None:
-        for label in options.labels.unused():
-            report.add("note", "label of --map that no object has", SourcePlace("--map", "", label))
+            late.refuse(error, each.item.place)
+        return Piece(each.number, each.item.place, (*each.losses, *late.take()), line, trait, each.labels)
+
+    def _lost_after(self) -> tuple[Loss, ...]:
+        """Return what reading to the end has lost, and the images that no item names."""
+        opened = self._opened
+        if self._chosen is None and opened.complete:
+            for name in opened.images.unused():
+                reason = "image below the folder of images that no record is made of"
+                self._report.add("note", reason, SourcePlace(str(opened.images.root / name)))
+        return self._report.take()
 
 
-def _sampled(
-    reader: Reader, source: Path, search: ImageSearch, report: ConversionReport, options: ConvertOptions
-) -> frozenset[int]:
-    """Return the numbers, from 1, of the items to convert. Bad items are reported later, by the conversion."""
-    opened = reader.open(source, search, ConversionReport(report.on_bad))
-    keys = [keyed_hash(_identity(item), options.seed) for item in progress_of(opened.items, opened.total, "choose")]
-    count, order = len(keys), sorted(range(len(keys)), key=keys.__getitem__)
-    chosen = frozenset(k + 1 for k in order[: options.sample])
-    if count > len(chosen):
-        report.add("note", "image that --sample leaves out", SourcePlace(str(source)), count=count - len(chosen))
-    return chosen
+@dataclass(frozen=True, slots=True)
+class _Assembled:
+    """An item that has been read."""
+
+    number: int
+    item: Item
+    record: Record | None
+    """`None`: the item is broken."""
+    losses: tuple[Loss, ...]
+    labels: tuple[str, ...]
+
+
+class _Finished(NamedTuple):
+    """A record that is ready to be written."""
+
+    line: bytes
+    trait: Trait | None
+
+
+def _is_last(shard: Shard) -> bool:
+    return shard.index == shard.count - 1
 
 
 def _identity(item: Item) -> bytes:
@@ -165,42 +261,55 @@ def _identity(item: Item) -> bytes:
     return msgspec.json.encode((item.objects, item.size, item.summary, item.metadata), enc_hook=str)
 
 
-def _tell_unused(opened: Opened, report: ConversionReport) -> None:
-    if opened.complete:
-        for name in opened.images.unused():
-            reason = "image below the folder of images that no record is made of"
-            report.add("note", reason, SourcePlace(str(opened.images.root / name)))
-
-
 def convert(
     reader: Reader, source: Path, out: Path, report: ConversionReport, options: ConvertOptions | None = None
 ) -> int | None:
     """Write the records of a foreign data set as JSONL.
 
     Returns:
-        Number of records; None where `strict` and a loss kept files from being written. Without any record, none is
-        written either. `report.files` has the number in each file.
+        As `write_pieces`.
 
     Raises:
         ConfigError: A file exists, and is not to be replaced; or records cannot be divided.
         RecordError: As `read_records`.
     """
     options = options or ConvertOptions()
-    targets = (out,) if options.division is None else options.division.files(out)
-    for target in targets:
+    for target in _targets(out, options):
         check_target(target, [source], options.overwrite)
-        if options.division is not None and is_stream(target):
-            raise ConfigError(f"--out must be a file where --split is given, not {target}")
-    made = _made(reader, source, out, report, options)
+
+    def pieces() -> Iterator[Piece]:
+        yield from Conversion(reader, source, out, report.on_bad, options).pieces()
+
+    return write_pieces(pieces(), out, report, options)
+
+
+def write_pieces(pieces: Iterable[Piece], out: Path, report: ConversionReport, options: ConvertOptions) -> int | None:
+    """Write the records of a conversion as JSONL.
+
+    Args:
+        pieces: Of all items, in order.
+        out: The new file, or the name that those of a division are made of. An older file is replaced.
+        report: Gets the losses.
+        options: Options that all formats share.
+
+    Returns:
+        Number of records; None where `strict` and a loss kept files from being written. Without any record, none is
+        written either. `report.files` has the number in each file.
+
+    Raises:
+        ConfigError: Records cannot be divided.
+        RecordError: As `read_records`.
+    """
+    targets = _targets(out, options)
     counts = dict.fromkeys(map(str, targets), 0)
+    records = _records(pieces, report, options)
     try:
         with ExitStack() as stack:
             files = [stack.enter_context(written_whole(target)) for target in targets]
             if options.division is None:
-                lines: Iterator[tuple[int, bytes]] = ((0, record_line(to_dict(each.record))) for each in made)
+                lines: Iterator[tuple[int, bytes]] = ((0, line) for _, line in records)
             else:
-                scratch = stack.enter_context(_scratch(out))
-                lines = _divided(made, options.division, scratch, report)
+                lines = _divided(records, options.division, stack.enter_context(_scratch(out)), report)
             for part, line in lines:
                 files[part].write(line + b"\n")
                 counts[str(targets[part])] += 1
@@ -212,6 +321,30 @@ def convert(
     return sum(counts.values())
 
 
+def _targets(out: Path, options: ConvertOptions) -> tuple[Path, ...]:
+    """Return the files that are written."""
+    targets = (out,) if options.division is None else options.division.files(out)
+    for target in targets:
+        if options.division is not None and is_stream(target):
+            raise ConfigError(f"--out must be a file where --split is given, not {target}")
+    return targets
+
+
+def _records(
+    pieces: Iterable[Piece], report: ConversionReport, options: ConvertOptions
+) -> Iterator[tuple[Piece, bytes]]:
+    """Yield the pieces that have a record, with its line, and report what all of them lose."""
+    met: set[str] = set()
+    for piece in pieces:
+        report.update(piece.losses)
+        met.update(piece.labels)
+        if piece.line is not None:
+            yield piece, piece.line
+    if options.labels is not None and options.sample is None:
+        for label in options.labels.unused(met):
+            report.add("note", "label of --map that no object has", SourcePlace("--map", "", label))
+
+
 def _scratch(out: Path) -> IO[bytes]:
     """Return a file without a name in the folder of the output, which has room for it."""
     with writing(out):
@@ -219,18 +352,17 @@ def _scratch(out: Path) -> IO[bytes]:
 
 
 def _divided(
-    made: Iterable[_Made], division: Division, scratch: IO[bytes], report: ConversionReport
+    records: Iterable[tuple[Piece, bytes]], division: Division, scratch: IO[bytes], report: ConversionReport
 ) -> Iterator[tuple[int, bytes]]:
     """Yield the file and the line of each record, in order, once all are known."""
     traits: list[Trait] = []
     places: list[SourcePlace] = []
     lengths: list[int] = []
-    for record, place, trait in made:
-        assert trait is not None
-        line = record_line(to_dict(record))
+    for piece, line in records:
+        assert piece.trait is not None
         scratch.write(line)
-        traits.append(trait)
-        places.append(place)
+        traits.append(piece.trait)
+        places.append(piece.place)
         lengths.append(len(line))
     if not traits:
         return
@@ -247,40 +379,19 @@ class _UnwantedError(Exception):
     """Leaves the block that would put the file in place."""
 
 
-def _assembled(
-    items: Iterator[Item], assemble: Assembler, report: ConversionReport, chosen: Collection[int] | None
-) -> Iterator[tuple[Item, Record]]:
-    for number in itertools.count(1):
-        before = {} if chosen is None else report.losses()
-        item = next(items, None)
-        if item is None:
-            return
-        if chosen is not None and number not in chosen:
-            report.go_back(before)  # of what it would have lost
-            continue
-        try:
-            record = assemble(item, number)
-        except RecordError as error:
-            report.refuse(error, item.place)
-            continue
-        yield item, record
-
-
 def _ahead(
-    work: Callable[[Item, Record], T], records: Iterable[tuple[Item, Record]], workers: int
-) -> Iterator[tuple[Item, Callable[[], T]]]:
-    """Yield the item and the result of each record, in order, a few of them ahead in threads."""
+    work: Callable[[Item, Record], _Finished], items: Iterable[_Assembled], workers: int
+) -> Generator[tuple[_Assembled, Callable[[], _Finished] | None], None, None]:
+    """Yield items and the work on their records, in order, a few of them ahead in threads."""
     if workers < 1:
-        for item, record in records:
-            yield item, partial(work, item, record)
+        for each in items:
+            yield each, None if each.record is None else partial(work, each.item, each.record)
         return
-    waiting: deque[tuple[Item, Future[T]]] = deque()
+    waiting: deque[tuple[_Assembled, Callable[[], _Finished] | None]] = deque()
     with ThreadPoolExecutor(workers) as pool:
-        for item, record in records:
-            waiting.append((item, pool.submit(work, item, record)))
+        for each in items:
+            result = None if each.record is None else pool.submit(work, each.item, each.record).result
+            waiting.append((each, result))
             if len(waiting) >= 2 * workers:
-                first, future = waiting.popleft()
-                yield first, future.result
-        while waiting:
-            first, future = waiting.popleft()
-            yield first, future.result
+                yield waiting.popleft()
+        yield from waiting

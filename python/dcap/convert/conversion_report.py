@@ -5,7 +5,8 @@ Owns the switch between stopping at bad input and going on; printing is in the c
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dcap.core.errors import RecordError
@@ -88,13 +89,18 @@ class ConversionReport:
             raise RecordError(f"{place}: {text}{' Or' if has_way_out else '. Correct it, or'} {_WAY_OUT}") from None
         self.add("skipped", f"broken input: {NUMBER.sub('#', without_values(text))}", place, text)
 
-    def losses(self) -> dict[tuple[Action, str], Loss]:
-        """Return the losses so far, for `go_back`."""
-        return {key: replace(loss, examples=list(loss.examples)) for key, loss in self._found.items()}
+    def take(self) -> tuple[Loss, ...]:
+        """Return what was lost since this was last asked, in order, and forget it."""
+        losses = tuple(self._found.values())
+        self._found = {}
+        return losses
 
-    def go_back(self, losses: dict[tuple[Action, str], Loss]) -> None:
-        """Forget what was lost since `losses` were taken."""
-        self._found = losses
+    def update(self, losses: Iterable[Loss]) -> None:
+        """Add what was lost later."""
+        for new in losses:
+            loss = self._found.setdefault((new.action, new.reason), Loss(new.action, new.reason))
+            loss.count += new.count
+            loss.examples += new.examples[: EXAMPLES - len(loss.examples)]
 
     @property
     def found(self) -> tuple[Loss, ...]:

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -36,7 +36,7 @@ class LabelMap:
     """New name of each label. `None`: objects of it are dropped."""
     unmapped: Unmapped = "error"
     """What happens to an object whose label is not in it."""
-    _used: set[str] = field(default_factory=set, compare=False)
+    _met: set[str] = field(default_factory=set, compare=False)
 
     @classmethod
     def read(cls, path: Path, unmapped: Unmapped = "error") -> LabelMap:
@@ -70,7 +70,7 @@ class LabelMap:
             RecordError: The map does not name it, and `unmapped` is ``error``.
         """
         if label in self.names:
-            self._used.add(label)
+            self._met.add(label)
             return self.names[label]
         if self.unmapped == "error":
             hint = nearest_hint(label, self.names)
@@ -80,6 +80,12 @@ class LabelMap:
             raise RecordError(f"label must be in the map, not {show_short(label)}{shown} {way_out}")
         return label if self.unmapped == "keep" else None
 
-    def unused(self) -> list[str]:
-        """Return the labels of the map that no object had."""
-        return [label for label in self.names if label not in self._used]
+    def take_met(self) -> tuple[str, ...]:
+        """Return the labels of the map that objects had since this was last asked, in the order of the alphabet."""
+        met = tuple(sorted(self._met))
+        self._met.clear()
+        return met
+
+    def unused(self, met: Collection[str]) -> list[str]:
+        """Return the labels of the map that are not among those that objects had."""
+        return [label for label in self.names if label not in met]

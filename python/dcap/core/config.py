@@ -377,13 +377,19 @@ def to_tree(config: Any) -> Any:
     return str(config) if isinstance(config, Path) else config
 
 
-def differences(saved: Any, current: Any, name: str = "") -> Iterator[tuple[str, str]]:
+def differences(saved: Any, current: Any) -> Iterator[tuple[str, str]]:
     """Yield the dotted name of each differing value, and the difference in words."""
-    if isinstance(saved, Mapping) and isinstance(current, Mapping):
-        for key in sorted({*saved, *current}, key=str):
-            yield from differences(saved.get(key), current.get(key), f"{name}.{key}" if name else str(key))
-    elif saved != current:
-        yield name, f"{name} was {show(saved, 400)} and is {show(current, 400)}"
+    for name, before, now in differing(saved, current):
+        yield name, f"{name} was {show(before, 400)} and is {show(now, 400)}"
+
+
+def differing(first: Any, second: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield the dotted name of each value that differs between two trees of plain data, and both values."""
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        for key in sorted({*first, *second}, key=str):
+            yield from differing(first.get(key), second.get(key), f"{name}.{key}" if name else str(key))
+    elif first != second:
+        yield name, first, second
 
 
 def dump_yaml(config: Any) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dcap.core.errors import CheckpointError
+from dcap.core.files import write_whole
 
 STATE_MARKER = "trainer_state.json"
 """Marker of a checkpoint."""
@@ -25,6 +26,11 @@ FINAL_MARKER = "final.json"
 """Marker of the final weights."""
 EXPORT_MARKER = "export.json"
 """Marker of an export."""
+SHARD_MARKER = "shard.json"
+"""Marker of a shard, see `dcap.core.shard`."""
+
+_WHOLE_BYTES = 1 << 28
+_END_BYTES = 1 << 20
 
 
 def seal(folder: Path, marker: str) -> None:
@@ -38,10 +44,27 @@ def seal(folder: Path, marker: str) -> None:
         OSError: A file cannot be read or written.
     """
     meta = json.loads((folder / marker).read_text("utf-8"))
-    names = [name for name in _sizes(folder) if name != marker]
+    write_marker(folder, marker, meta, [name for name in _sizes(folder) if name != marker])
+
+
+def write_marker(folder: Path, marker: str, meta: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Write the marker of a folder whole, with the sizes and digests of its files.
+
+    Args:
+        folder: Holds all its files.
+        marker: Name of the marker.
+        meta: What it says, as plain data.
+        names: The files that belong to it.
+
+    Raises:
+        OSError: A file cannot be read.
+        OutputError: The marker cannot be written.
+    """
+    names = list(names)
     digests = _digests(folder, names)
-    meta["files"] = {name: {"size": (folder / name).stat().st_size, "sha256": digests[name]} for name in names}
-    (folder / marker).write_text(json.dumps(meta | {"sha256": _own_digest(meta)}, indent=2) + "\n", "utf-8")
+    files = {name: {"size": (folder / name).stat().st_size, "sha256": digests[name]} for name in names}
+    tree = {**meta, "files": files}
+    write_whole(folder / marker, json.dumps(tree | {"sha256": _own_digest(tree)}, indent=2) + "\n")
 
 
 def read_marker(folder: Path, marker: str) -> dict[str, Any]:
@@ -53,7 +76,7 @@ def read_marker(folder: Path, marker: str) -> dict[str, Any]:
         CheckpointError: The marker is missing or damaged, or a file is missing or has another size.
     """
     meta = _read(folder, marker)
-    _compare_sizes(folder, meta.pop("files"))
+    _compare_sizes(folder, marker, meta.pop("files"))
     return meta
 
 
@@ -81,16 +104,18 @@ def check_digests(folder: Path, marker: str, below: str | tuple[str, ...] = "") 
     """
     meta = _read(folder, marker)
     files = {name: file for name, file in meta.pop("files").items() if name.startswith(below)}
-    _compare_sizes(folder, files)  # which is quick
+    _compare_sizes(folder, marker, files)  # which is quick
     try:
         digests = _digests(folder, files)
     except OSError as error:
-        raise CheckpointError(f"checkpoint {folder} must be readable: {error.filename}: {error.strerror}") from None
+        raise CheckpointError(
+            f"{_kind(marker)} {folder} must be readable: {error.filename}: {error.strerror}"
+        ) from None
     for name, file in files.items():
         if digests[name] != file["sha256"]:
             raise CheckpointError(
-                f"checkpoint {folder} must be whole: the bytes of {name} must be those that were written, and differ. "
-                "The file is damaged, or was changed"
+                f"{_kind(marker)} {folder} must be whole: the bytes of {name} must be those that were written, and "
+                "differ. The file is damaged, or was changed"
             )
     return meta
 
@@ -101,32 +126,54 @@ def digest_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def digest_input(path: Path) -> str:
+    """Return a SHA-256 by which an input is known again: of the whole file or, of a large one, of its size and ends.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    size = path.stat().st_size
+    if size <= _WHOLE_BYTES:
+        return digest_file(path)
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        digest.update(file.read(_END_BYTES))
+        file.seek(size - _END_BYTES)
+        digest.update(file.read(_END_BYTES))
+    return digest.hexdigest()
+
+
 def _read(folder: Path, marker: str) -> dict[str, Any]:
     try:
         meta = json.loads((folder / marker).read_text("utf-8"))
         own = meta.pop("sha256")
         sizes = [(file["size"], file["sha256"]) for file in meta["files"].values()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"checkpoint {folder} must hold a readable {marker}: {_words(error)}") from None
+        raise CheckpointError(f"{_kind(marker)} {folder} must hold a readable {marker}: {_words(error)}") from None
     if own != _own_digest(meta) or not all(isinstance(size, int) for size, _ in sizes):
         raise CheckpointError(
-            f"checkpoint {folder} must be whole: {marker} must be as it was written, and differs. "
+            f"{_kind(marker)} {folder} must be whole: {marker} must be as it was written, and differs. "
             "The file is damaged, or was changed"
         )
     for name in meta["files"]:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise CheckpointError(f"checkpoint {folder} must be whole: {marker} must name files in it, not {name}")
+            raise CheckpointError(f"{_kind(marker)} {folder} must be whole: {marker} must name files in it, not {name}")
     return dict(meta)
 
 
-def _compare_sizes(folder: Path, files: Mapping[str, Any]) -> None:
+def _compare_sizes(folder: Path, marker: str, files: Mapping[str, Any]) -> None:
     sizes = _sizes(folder)
     for name, file in files.items():
         if sizes.get(name) != file["size"]:
             found = f"{sizes[name]} bytes" if name in sizes else "nothing"
             raise CheckpointError(
-                f"checkpoint {folder} must be whole: {name} must be {file['size']} bytes, not {found}"
+                f"{_kind(marker)} {folder} must be whole: {name} must be {file['size']} bytes, not {found}"
             )
+
+
+def _kind(marker: str) -> str:
+    """Return what a folder with this marker is called."""
+    return "shard" if marker == SHARD_MARKER else "checkpoint"
 
 
 def _words(error: Exception) -> str:

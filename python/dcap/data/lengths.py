@@ -6,8 +6,10 @@ Where nothing about the samples is drawn, they are the same in every epoch. They
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -52,6 +54,11 @@ class PlanningNotes:
         self.unplanned |= more.unplanned
         self.kept_iou |= more.kept_iou
         self.fitted |= more.fitted
+
+    @property
+    def may_be_saved(self) -> bool:
+        """Whether there is nothing that a run with saved lengths would not say."""
+        return not self.fitted and not self.unplanned
 
     def num_fitted(self, name: str) -> tuple[int, int]:
         """Return the number of samples that were changed to fit, and the number of changes in all."""
@@ -125,18 +132,29 @@ class EpochLengths:
             RecordError: As `of`.
             WorkerError: A worker process died.
         """
-        count, workers = len(self.samples), self.dataset.data.num_workers
-        runs = [range(i, min(i + chunk, count)) for i in range(0, count, chunk)]
-        look = partial(_lengths_of_run, self.dataset, self.epoch, self.samples)
-        planned = self._collected(map_in_order(look, runs, workers))
+        count = len(self.samples)
+        planned = chain.from_iterable(self.in_chunks(range(count), chunk))
         pairs = np.dtype((np.int64, 2))
         tokens, image_tokens = np.fromiter(progress_of(planned, count, f"Planning {self.name}"), pairs, count).T.copy()
         return SampleSizes(tokens, image_tokens)
 
-    def _collected(self, chunks: Iterator[tuple[list[SampleSize], PlanningNotes]]) -> Iterator[SampleSize]:
-        for lengths, notes in chunks:
-            self.notes.update(notes)
-            yield from lengths
+    def in_chunks(self, span: range, chunk: int = CHUNK) -> Iterator[list[SampleSize]]:
+        """Yield `of` some neighbouring samples, in lists; ``data.num_workers`` processes share the work.
+
+        Args:
+            span: Positions in `samples`.
+            chunk: Samples of a list.
+
+        Raises:
+            RecordError: As `of`.
+            WorkerError: A worker process died.
+        """
+        runs = [span[i : i + chunk] for i in range(0, len(span), chunk)]
+        look = partial(_lengths_of_run, self.dataset, self.epoch, self.samples)
+        with closing(map_in_order(look, runs, self.dataset.data.num_workers)) as made:
+            for lengths, notes in made:
+                self.notes.update(notes)
+                yield lengths
 
     def track(self, indices: Sequence[int]) -> Iterator[int]:
         """Yield `indices` with a progress bar."""
@@ -211,9 +229,23 @@ def _fixed_sizes(dataset: DenseCaptionDataset) -> SampleSizes:
         tell("%s: lengths as planned before; %s left out, too long", lengths.name, counted(left_out, "sample"))
         return saved
     sizes = _planned(lengths)
-    if not lengths.notes.fitted and not lengths.notes.unplanned:
+    if lengths.notes.may_be_saved:
         kept.save(sizes)
     return sizes
+
+
+def save_fixed_sizes(dataset: DenseCaptionDataset, sizes: SampleSizes) -> bool:
+    """Keep sizes for runs to come, and return whether that is possible: they are the same in every epoch.
+
+    Args:
+        dataset: Whose samples.
+        sizes: Of all samples, planned without notes other than samples that are too long.
+    """
+    if not are_fixed(dataset):
+        return False
+    kept = SavedLengths(dataset.records, dataset.mixture, dataset.planners)
+    kept.save(sizes)
+    return kept.load() is not None
 
 
 def _planned(lengths: EpochLengths) -> SampleSizes:

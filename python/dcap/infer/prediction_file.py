@@ -6,26 +6,26 @@ it differs, the file is never continued. ``pred.jsonl.bad_records.jsonl`` lists 
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 
-from dcap import __version__
 from dcap.answers.prediction import Prediction, parse_prediction
-from dcap.core.config import differences
 from dcap.core.errors import CheckpointError, RecordError
-from dcap.core.files import write_whole, writing
+from dcap.core.files import write_whole, written_whole
+from dcap.core.line_log import LineLog, meta_path, write_meta
+from dcap.core.shard import WholeShard, lines_of
 from dcap.records.checking import BadRecord
 from dcap.records.record import Origin
 
+_OF_SHARDS = ("limit", "bad records", "batch-size")
+"""Names in the settings of shards that are not in those of a prediction file."""
 
-class PredictionFile:
+
+class PredictionFile(LineLog):
     """Appends predictions to a file.
 
     Args:
@@ -43,45 +43,25 @@ class PredictionFile:
     """
 
     def __init__(self, path: Path, made_with: Mapping[str, Any], overwrite: bool = False) -> None:
-        self.path = path
-        self.last: Origin | None = None
-        self.kept = 0
-        self._made_with: Mapping[str, Any] | None = None  # of a file that is started anew, until it is
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: BinaryIO = path.open("ab")
+        super().__init__(path, made_with, overwrite)
+        with ExitStack() as closing:
+            closing.enter_context(self)
+            self.last = self._answered()
+            closing.pop_all()  # it stays open
+
+    def _answered(self) -> Origin | None:
+        """Return the record that the last line answers."""
+        if not self.last_line:
+            return None
+        place = f"{self.path}:{self.kept}"
         try:
-            self._prepare(made_with, overwrite)
-        except BaseException:
-            self._file.close()
-            raise
-
-    def _prepare(self, made_with: Mapping[str, Any], overwrite: bool) -> None:
-        path = self.path
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CheckpointError(f"{path} must be written by one run at a time, and another one writes it") from None
-        meta = meta_path(path)
-        if not overwrite and path.stat().st_size:
-            _check_meta(path, meta, made_with)
-            self.kept, self.last = _cut_torn_line(path)
-        else:
-            self._made_with = made_with
-
-    def begin(self) -> None:
-        """Empty a file that is started anew; nothing for one that is continued. The first `append` does it too.
-
-        Raises:
-            OutputError: The disk does not allow it.
-        """
-        if self._made_with is None:
-            return
-        # The old lines go first: with the new meta beside them they would be taken for new ones.
-        with writing(self.path):
-            os.truncate(self.path, 0)
-            _write_whole(meta_path(self.path), {"dcap": __version__, "made_with": self._made_with})
-        self._made_with = None
+            source = parse_prediction(self.last_line, place).source
+        except RecordError as error:
+            raise CheckpointError(f"{error}. Give --overwrite to start anew.") from None
+        if source is None:
+            raise CheckpointError(f"{place}: line must name the record that it answers, and does not. "
+                                  "Give --overwrite to start anew.")  # fmt: skip
+        return source
 
     def append(self, lines: Iterable[Prediction]) -> None:
         """Write lines and wait until they are on disk.
@@ -89,61 +69,7 @@ class PredictionFile:
         Raises:
             OutputError: The disk does not allow it. The next start continues after the last whole line.
         """
-        self.begin()
-        data = b"".join(line.to_line() for line in lines)
-        with writing(self.path):
-            self._file.write(data)
-            self._file.flush()
-            os.fsync(self._file.fileno())
-
-    def __enter__(self) -> PredictionFile:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-
-
-def _check_meta(path: Path, meta: Path, made_with: Mapping[str, Any]) -> None:
-    way_out = "Give another --out, or --overwrite to start anew."
-    if not meta.is_file():
-        raise CheckpointError(f"{path} must have {meta.name} beside it to be continued, but it is missing. {way_out}")
-    try:
-        before = json.loads(meta.read_text("utf-8"))["made_with"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise CheckpointError(f"{meta} must say what {path.name} was made with, and is damaged. {way_out}") from None
-    now = json.loads(msgspec.json.encode(made_with))
-    changes = list(differences(before, now))
-    if changes:
-        names, texts = zip(*changes, strict=True)
-        raise CheckpointError(
-            f"{path} must be continued with the same {', '.join(names)}, but {'; '.join(texts)}. {way_out}"
-        )
-
-
-def _cut_torn_line(path: Path) -> tuple[int, Origin | None]:
-    """Cut an incomplete last line of a killed run. Return the number of whole lines and the last record."""
-    count, end, last = 0, 0, b""
-    with path.open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                count, end, last = count + 1, end + len(line), line
-    os.truncate(path, end)
-    if not last:
-        return 0, None
-    try:
-        source = parse_prediction(last, f"{path}:{count}").source
-    except RecordError as error:
-        raise CheckpointError(f"{error}. Give --overwrite to start anew.") from None
-    if source is None:
-        raise CheckpointError(f"{path}:{count}: line must name the record that it answers, and does not. "
-                              "Give --overwrite to start anew.")  # fmt: skip
-    return count, source
-
-
-def _write_whole(path: Path, data: Mapping[str, Any]) -> None:
-    write_whole(path, msgspec.json.format(msgspec.json.encode(data), indent=2) + b"\n")
+        self.write(b"".join(line.to_line() for line in lines))
 
 
 class LeftOut(msgspec.Struct, frozen=True):
@@ -173,11 +99,6 @@ class LeftOut(msgspec.Struct, frozen=True):
         return Origin(self.file, self.line)
 
 
-def meta_path(out: Path) -> Path:
-    """Return the path of the file that says what a prediction file depends on."""
-    return out.with_name(out.name + ".meta.json")
-
-
 def left_out_path(out: Path) -> Path:
     """Return the path of the list that belongs to a prediction file."""
     return out.with_name(out.name + ".bad_records.jsonl")
@@ -205,3 +126,36 @@ def write_left_out(out: Path, items: Sequence[LeftOut]) -> None:
         path.unlink(missing_ok=True)
         return
     write_whole(path, b"".join(msgspec.json.encode(item) + b"\n" for item in items))
+
+
+def of_shards(limit: int | None, num_bad: int, batch_size: int) -> dict[str, Any]:
+    """Return what shards of predictions depend on besides what predictions do: the bounds follow from it."""
+    return dict(zip(_OF_SHARDS, (limit, num_bad, batch_size), strict=True))
+
+
+def merge_predictions(out: Path, shards: Sequence[WholeShard]) -> tuple[int, list[LeftOut]]:
+    """Write the predictions of shards, and what is beside them, as one run writes them.
+
+    Args:
+        out: The prediction file; an older one is replaced.
+        shards: All shards, in order.
+
+    Returns:
+        Number of predictions, and the records without one.
+
+    Raises:
+        CheckpointError: A list of records without a prediction is damaged.
+        OutputError: The disk does not allow it.
+    """
+    # Whatever happens meanwhile, old lines must not be taken for those of the new meta.
+    meta_path(out).unlink(missing_ok=True)
+    count = 0
+    with written_whole(out) as file:
+        for line in lines_of(shards):
+            file.write(line)
+            count += 1
+    left_out = [each for shard in shards for each in read_left_out(shard.pieces)]
+    write_left_out(out, left_out)
+    made_with = shards[0].made_with
+    write_meta(out, {name: value for name, value in made_with.items() if name not in ("dcap", *_OF_SHARDS)})
+    return count, left_out

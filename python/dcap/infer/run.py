@@ -16,6 +16,7 @@ from dcap.core.errors import CheckpointError, ConfigError, RecordError, ServerEr
 from dcap.core.log import get_logger
 from dcap.core.manifest import digest_file
 from dcap.core.progress import LoggedProgress
+from dcap.core.shard import ShardFolder
 from dcap.core.threads import map_in_threads
 from dcap.core.words import counted
 from dcap.evaluate.repeats import Pruning, prune
@@ -24,9 +25,9 @@ from dcap.geometry.tiling import Tiling
 from dcap.infer.asked_record import AskedRecord, ask_record, questions_of
 from dcap.infer.engine import Reply
 from dcap.infer.loading import EngineOptions, open_predictor
-from dcap.infer.prediction_file import LeftOut, PredictionFile, read_left_out, write_left_out
+from dcap.infer.prediction_file import LeftOut, PredictionFile, of_shards, read_left_out, write_left_out
 from dcap.infer.predictor import AskedMode, Predictor
-from dcap.infer.source import find_source
+from dcap.infer.source import ModelSource, find_source
 from dcap.model.decoding import Decoding
 from dcap.records.checking import CheckedRecords, ImageRules, check_records
 from dcap.records.files.generated import is_generated
@@ -80,6 +81,13 @@ class PredictOptions:
     without any."""
     overwrite: bool = False
     """Start anew even if the prediction file exists."""
+    shard: ShardFolder | None = None
+    """Predict only this part of the records, into its folder. `None`: all, into `out`."""
+
+    @property
+    def place(self) -> Path:
+        """The file that is written."""
+        return self.out if self.shard is None else self.shard.pieces
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
@@ -145,28 +153,57 @@ def predict(options: PredictOptions) -> Outcome:
     }
     if options.tiling is not None and mode == "summary":
         raise ConfigError("--tiles must go with the mode dense: a summary is about the whole image")
-    with PredictionFile(options.out, made_with, options.overwrite) as file:
-        total = min(len(records), options.limit or len(records))
-        places = _places(records)
-        first = _next_record(places, file)
+    total = min(len(records), options.limit or len(records))
+    shard = options.shard
+    if shard is None:
+        return _fill(options, source, engine, mode, records, range(total), made_with)
+    # The batches of a shard are batches of the whole run.
+    tiling = options.tiling or (source.profile.tiles if mode == "dense" else None)
+    span = shard.shard.of(total, _batch_size(options, tiling))
+    settings = {**made_with, **of_shards(options.limit, len(records.bad), options.engine.batch_size)}
+    if shard.is_whole(settings, options.overwrite):
+        kept = sum(1 for _ in read_predictions(shard.pieces))
+        return Outcome(0, kept, 0, tuple(read_left_out(shard.pieces)), source.profile.sixteen_bit)
+    part = {**settings, "part": [span.start, span.stop, total]}
+    outcome = _fill(options, source, engine, mode, records, span, part)
+    shard.finish(settings, span, total)
+    return outcome
+
+
+def _fill(
+    options: PredictOptions,
+    source: ModelSource,
+    engine: EngineOptions,
+    mode: AskedMode,
+    records: CheckedRecords,
+    span: range,
+    made_with: Mapping[str, Any],
+) -> Outcome:
+    """Write the predictions of some of the records, or those that an earlier run has not written."""
+    out = options.place
+    with PredictionFile(out, made_with, options.overwrite) as file:
+        places = _places(records, span.start)
+        first = max(span.start, _next_record(places, file))
         # What failed after the last answer is tried again; what failed before it is not.
-        earlier = [each for each in read_left_out(options.out) if _is_before(each, places, first)]
-        left_out = [*map(LeftOut.of_check, records.bad), *earlier]
-        if first >= total:
+        earlier = [each for each in read_left_out(out) if _is_before(each, places, first)]
+        # The first shard has what the check refused, for all of them.
+        refused = records.bad if options.shard is None or not options.shard.shard.index else ()
+        left_out = [*map(LeftOut.of_check, refused), *earlier]
+        if first >= span.stop:
             _begin(file, options, left_out)
-            log.info("%s is complete: %s", options.out, counted(file.kept, "prediction"))
+            log.info("%s is complete: %s", out, counted(file.kept, "prediction"))
             return Outcome(0, file.kept, 0, tuple(left_out), source.profile.sixteen_bit)
         if file.kept:
-            log.info("%s is continued after %s", options.out, counted(file.kept, "prediction"))
+            log.info("%s is continued after %s", out, counted(file.kept, "prediction"))
         predictor = open_predictor(source, engine, options.decoding, mode)
         _begin(file, options, left_out)
-        return _write(file, predictor, records, options, range(first, total), left_out)
+        return _write(file, predictor, records, options, range(first, span.stop), left_out)
 
 
 def _begin(file: PredictionFile, options: PredictOptions, left_out: Sequence[LeftOut]) -> None:
     """Begin the files, now that nothing is left that could keep the model from being asked."""
     file.begin()
-    write_left_out(options.out, left_out)
+    write_left_out(options.place, left_out)
 
 
 def _other_decoding(decoding: Decoding) -> dict[str, Any]:
@@ -191,7 +228,7 @@ def _write(
         for lines, lost in _batches(predictor, records, options, wanted.start, wanted.stop):
             if lost:
                 left_out += lost
-                write_left_out(options.out, left_out)
+                write_left_out(options.place, left_out)
             file.append(lines)
             written += len(lines)
             unclean += sum(bool(line.problems) for line in lines)
@@ -200,8 +237,8 @@ def _write(
             unscored += sum(len(line.shapes) - sum(score is not None for score in line.scores) for line in lines)
     except ServerError as error:
         raise ServerError(
-            f"{str(error).rstrip('.')}. {options.out} keeps {counted(file.kept + written, 'prediction')}: start again "
-            "with the same options to go on"
+            f"{str(error).rstrip('.')}. {options.place} keeps {counted(file.kept + written, 'prediction')}: start "
+            "again with the same options to go on"
         ) from None
     rule = predictor.profile.sixteen_bit
     seconds = time.monotonic() - begin
@@ -209,13 +246,14 @@ def _write(
 
 
 Places = Mapping[Origin, Sequence[int]]
-"""The indices of each good record by its file and line; several for a file that is named several times."""
+"""The indices of good records by file and line, from the first of a shard on; several for a file that is named several
+times."""
 
 
-def _places(records: CheckedRecords) -> Places:
+def _places(records: CheckedRecords, start: int) -> Places:
     places: dict[Origin, list[int]] = {}
-    rows = zip(records.file_index.tolist(), records.row_index.tolist(), strict=True)
-    for k, (f, i) in enumerate(rows):
+    rows = zip(records.file_index[start:].tolist(), records.row_index[start:].tolist(), strict=True)
+    for k, (f, i) in enumerate(rows, start):
         places.setdefault(records.files[f].origin(i), []).append(k)
     return places
 
@@ -242,6 +280,12 @@ def _next_record(places: Places, file: PredictionFile) -> int:
     return several[answers - 1] + 1
 
 
+def _batch_size(options: PredictOptions, tiling: Tiling | None) -> int:
+    """Return how many records are asked about at a time."""
+    # A server makes batches of its own, and the tiles of an image are batches.
+    return 1 if options.engine.is_server or tiling is not None else _AHEAD * options.engine.batch_size
+
+
 def _batches(
     predictor: Predictor, records: CheckedRecords, options: PredictOptions, first: int, total: int
 ) -> Iterator[tuple[list[Prediction], list[LeftOut]]]:
@@ -249,8 +293,7 @@ def _batches(
 
     They start at multiples of one size, so that a continued run has the batches of a whole one.
     """
-    # A server makes batches of its own, and the tiles of an image are batches.
-    size = 1 if options.engine.is_server or _is_cut(predictor, options) else _AHEAD * options.engine.batch_size
+    size = _batch_size(options, options.tiling or predictor.tiling)
     batches = [range(start, min(start + size, total)) for start in range(first - first % size, total, size)]
     made = predict_batches(predictor, ([records[k] for k in wanted] for wanted in batches), options)
     with LoggedProgress(total, first, "images") as progress, closing(made):
