@@ -6,7 +6,7 @@ import torch
 from dcap.examples.plain_torch_loop import main
 
 
-@pytest.mark.usefixtures("tiny_folder")
+@pytest.mark.usefixtures("micro_folder")
 def test_the_loss_falls() -> None:
     losses = main(num_epochs=2)
     assert len(losses) == 6  # two epochs of three rows

@@ -1,4 +1,4 @@
-"""Train dcap's rows in Hugging Face's Trainer; a tiny model, bundled photos, no GPU.
+"""Train dcap's rows in Hugging Face's Trainer; the smallest model, bundled photos, no GPU.
 
 ::
 
@@ -55,8 +55,8 @@ def main(folder: Path, num_epochs: int = 3, learning_rate: float = 5e-3) -> Trai
     """Train with LoRA, save the adapter so that ``dcap predict`` takes it, and return the trainer."""
     answer = AnswerProfile(min_pixels=16_384, max_pixels=65_536, emit_norm="norm100", max_polygon_points=6)
     data = DataConfig(train="builtin:photos/train.jsonl", answer=answer)
-    dataset = DenseCaptionDataset(data, "train", "builtin:tiny", augmentation=[{"name": "hflip", "prob": 0.5}])
-    config = ModelConfig("builtin:tiny", dtype="float32")
+    dataset = DenseCaptionDataset(data, "train", "builtin:micro", augmentation=[{"name": "hflip", "prob": 0.5}])
+    config = ModelConfig("builtin:micro", dtype="float32")
     model = attach(load_model(config, torch.device("cpu")), config)
     settings = TrainingArguments(
         str(folder), per_device_train_batch_size=2, gradient_accumulation_steps=2, num_train_epochs=1, logging_steps=1,

@@ -1,4 +1,4 @@
-"""Train in a loop of your own, with dcap's samples, rows and loss; a tiny model, bundled photos, no GPU.
+"""Train in a loop of your own, with dcap's samples, rows and loss; the smallest model, bundled photos, no GPU.
 
 ::
 
@@ -18,10 +18,10 @@ def main(num_epochs: int = 8) -> list[float]:
     torch.manual_seed(0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     answer = AnswerProfile(min_pixels=16_384, max_pixels=65_536, emit_norm="norm100", max_polygon_points=6)
-    data = DataConfig(train="builtin:photos/train.jsonl", answer=answer, global_max_length=1024, num_workers=0)
-    dataset = DenseCaptionDataset(data, "train", "builtin:tiny", augmentation=[{"name": "hflip", "prob": 0.5}])
+    data = DataConfig(train="builtin:photos/train.jsonl", answer=answer, global_max_length=2200, num_workers=0)
+    dataset = DenseCaptionDataset(data, "train", "builtin:micro", augmentation=[{"name": "hflip", "prob": 0.5}])
 
-    config = ModelConfig("builtin:tiny", dtype="float32")
+    config = ModelConfig("builtin:micro", dtype="float32")
     loss = SupervisedLoss(attach(load_model(config, device), config)).train()
     optimizer = torch.optim.AdamW([p for p in loss.parameters() if p.requires_grad], lr=5e-3)
 
