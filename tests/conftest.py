@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from PIL import Image
+
+from support.forks import Forks
+from support.forks import forks as start_forks
+
+# The workers of a suite share the cores, where threads that wait for each other take many times as long as one. This is
+# for this process and for those that tests start.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
 
 settings.register_profile("no_clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("no_clock")
@@ -46,6 +55,13 @@ def restored_log() -> Iterator[None]:
     for name, child in logging.root.manager.loggerDict.items():
         if isinstance(child, logging.Logger) and name.split(".")[0] == "dcap":
             child.disabled = False
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """Forks of a process that has imported torch and the model; see `support.forks`."""
+    with start_forks() as started:
+        yield started
 
 
 WriteJsonl = Callable[..., Path]

@@ -14,7 +14,8 @@ from dcap.cli.__main__ import COMMANDS, build_parser
 from dcap.core.config import merge, read_yaml
 from dcap.records.record import Origin, parse_record
 from dcap.train.config import build_run_config
-from support.documents import DOCUMENTS, ROOT, Document, run_bash, run_python
+from support.documents import DOCUMENTS, ROOT, Document, run_bash
+from support.forks import Forks
 
 WITH_PYTHON = [document for document in DOCUMENTS if document.blocks("python")]
 
@@ -28,9 +29,9 @@ def test_links_and_pictures_lead_somewhere(document: Document) -> None:
 
 
 @each_with_python
-def test_a_page_runs_as_pasted(document: Document, tmp_path: Path) -> None:
+def test_a_page_runs_as_pasted(document: Document, tmp_path: Path, forks: Forks) -> None:
     """All its Python in order, in one process; then the commands after ``<!-- run -->``, in the same folder."""
-    done = run_python("\n".join(document.blocks("python")), tmp_path)
+    done = forks.run("\n".join(document.blocks("python")), folder=tmp_path)
     assert done.returncode == 0, done.stderr
     done = run_bash("\n".join(document.blocks("bash", "run")), tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

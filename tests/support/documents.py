@@ -63,12 +63,6 @@ class Document:
 DOCUMENTS = [Document(path) for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(GUIDE.glob("*.md")))]
 
 
-def run_python(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a program in a process and a folder of its own."""
-    command = [sys.executable, "-c", program]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=240)
-
-
 def run_bash(commands: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run commands in a folder, with ``dcap`` and ``python`` of this interpreter; the first that fails ends it."""
     binary = f'dcap() {{ "{sys.executable}" -m dcap.cli "$@"; }}; python() {{ "{sys.executable}" "$@"; }}\n'

@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from dcap.train import loop
 from dcap.train.loop import train
 from dcap.train.setup import Run
 from dcap.train.state import Due
+from support.forks import Forks
 from support.training_runs import (
     RunMaker,
     assert_same_run,
@@ -95,6 +94,7 @@ sys.exit(main([sys.argv[1]]))
     ],
 )
 def test_a_killed_run_resumes_to_the_same_bits(
+    forks: Forks,
     reference: dict[str, Any],
     run_config: RunMaker,
     photo_file: Path,
@@ -107,7 +107,7 @@ def test_a_killed_run_resumes_to_the_same_bits(
     config = standard(run_config, photo_file)
     (tmp_path / "run.yaml").write_text(dump_yaml(config))
     script = KILLED.format(module=module, name=name, call=call)
-    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "run.yaml")], capture_output=True, text=True)
+    done = forks.run(script, str(tmp_path / "run.yaml"), folder=tmp_path)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert steps(config) == left
     train(config)

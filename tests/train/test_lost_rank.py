@@ -6,10 +6,9 @@ import os
 import queue
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +17,7 @@ import pytest
 from dcap.core.errors import ConfigError, DcapError, TrainingError
 from dcap.train import ranks
 from dcap.train.ranks import watched
+from support.forks import Forks
 from support.ports import free_port
 
 Body = Callable[[threading.Event], None]
@@ -204,25 +204,13 @@ except DcapError as error:
 
 
 @pytest.mark.parametrize("killed", [0, 1])
-def test_a_killed_rank_ends_the_other_one_soon(killed: int) -> None:
-    env = {
-        **os.environ,
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-    }
+def test_a_killed_rank_ends_the_other_one_soon(killed: int, forks: Forks, tmp_path: Path) -> None:
+    env = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     started = [
-        subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(killed)],
-            env={**env, "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in (0, 1)
+        forks.start(SCRIPT, str(killed), folder=tmp_path, RANK=rank, LOCAL_RANK=rank, **env) for rank in ("0", "1")
     ]
-    told = [process.communicate(timeout=240)[1] for process in started]
-    assert [process.returncode for process in started] == [-signal.SIGKILL if r == killed else 1 for r in (0, 1)]
-    last = told[1 - killed].splitlines()[-1]
+    done = [rank.wait() for rank in started]
+    assert [rank.returncode for rank in done] == [-signal.SIGKILL if r == killed else 1 for r in (0, 1)]
+    last = done[1 - killed].stderr.splitlines()[-1]
     assert f"rank {killed}" in last
     assert "ended without a word: it was killed, or its machine is gone. The same command resumes" in last

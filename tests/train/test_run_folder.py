@@ -6,10 +6,10 @@ import errno
 import json
 import logging
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ import pytest
 from dcap.core.config import dump_yaml
 from dcap.core.errors import CheckpointError, ConfigError, TrainingError
 from dcap.core.lock import FILE_NAME, Owner
+from dcap.train import setup
+from dcap.train.__main__ import main
 from dcap.train.config import RunConfig
 from dcap.train.loop import train
 from dcap.train.run_folder import disk_errors_named, log_to_file, run_folder
@@ -49,33 +51,34 @@ def failing(error: Exception) -> Callable[..., Any]:
     return fail
 
 
-def test_two_commands_at_once_make_one_run(run_config: RunMaker, tmp_path: Path) -> None:
+def test_two_commands_at_once_make_one_run(
+    run_config: RunMaker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The second one is refused while the first waits at its start."""
     file = tmp_path / "run.yaml"
     file.write_text(dump_yaml(run_config()))
-    first = (
-        "import sys, dcap.train.setup as setup\n"
-        "original = setup.check_source\n"
-        "def waiting(config):\n    print('in', flush=True)\n    sys.stdin.read()\n    sys.exit(7)\n"
-        "setup.check_source = waiting\n"
-        "from dcap.train.__main__ import main\nmain(sys.argv[1:])\n"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", first, str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdin is not None
-        assert process.stdout.readline() == "in\n"
-        done = subprocess.run(
-            [sys.executable, "-m", "dcap.train", str(file)], capture_output=True, text=True, check=False
-        )
-        process.stdin.close()
-        assert process.wait() == 7
-    assert done.returncode == 1
-    assert done.stderr.startswith(
-        f"dcap: {tmp_path / 'run'} must have one owner at a time, and process {process.pid} on"
-    )
-    assert len(done.stderr.splitlines()) == 1
+    context = get_context("fork")
+    inside, leave = context.Event(), context.Event()
+
+    def waiting(_: RunConfig) -> None:
+        inside.set()
+        leave.wait(240)
+        sys.exit(7)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(setup, "check_source", waiting)
+        process = context.Process(target=main, args=([str(file)],))
+        process.start()
+    try:
+        assert inside.wait(240)
+        assert main([str(file)]) == 1
+    finally:
+        leave.set()
+        process.join(240)
+    assert process.exitcode == 7
+    told = capsys.readouterr().err
+    assert told.startswith(f"dcap: {tmp_path / 'run'} must have one owner at a time, and process {process.pid} on")
+    assert len(told.splitlines()) == 1
 
 
 LONG = "x" * 300
