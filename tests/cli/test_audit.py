@@ -88,7 +88,7 @@ def test_a_number_that_is_none(value: str, capsys: pytest.CaptureFixture[str]) -
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Path:
     """A run over the bundled photos, with the losses of its samples in one epoch."""
-    tree = {"model": {"name_or_path": "builtin:tiny"}, "data": {"train": PHOTOS},
+    tree = {"model": {"name_or_path": "builtin:micro"}, "data": {"train": PHOTOS},
             "training": {"output_dir": str(tmp_path / "run")}}  # fmt: skip
     losses_folder(tmp_path / "run").mkdir(parents=True)
     (tmp_path / "run" / "config.yaml").write_text(dump_yaml(build(RunConfig, tree)))
@@ -127,7 +127,7 @@ def test_losses_of_a_validation_that_took_a_part_of_the_records(
     run_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = {"data": {"train": PHOTOS, "val": PHOTOS}, "training": {"output_dir": str(run_folder), "eval_limit": 2}}
-    tree = {"model": {"name_or_path": "builtin:tiny"}, **config}
+    tree = {"model": {"name_or_path": "builtin:micro"}, **config}
     (run_folder / "config.yaml").write_text(dump_yaml(build(RunConfig, tree)))
     dataset = DenseCaptionDataset(config["data"], "val", None, limit=2)
     losses = TokenLoss(4, 1.0)

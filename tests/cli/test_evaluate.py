@@ -166,10 +166,10 @@ def test_a_model_predicts_first_and_goes_on_where_it_stopped(
     [
         (["--engine", "openai:http://localhost:1"], "--adapter and --engine must go with --model"),
         (["--adapter", "runs/mine/final"], "--adapter and --engine must go with --model"),
-        (["--model", "builtin:tiny", "--pred", "truth.jsonl"], "--pred must be another file than the input"),
-        (["--model", "builtin:tiny", "--json", "pred.jsonl"], "--json must be another file than"),
-        (["--model", "builtin:tiny", "--engine", "vllm"], "--engine must be hf or openai:URL"),
-        (["--model", "builtin:tiny"], "must have pred.jsonl.meta.json beside it to be continued"),
+        (["--model", "builtin:micro", "--pred", "truth.jsonl"], "--pred must be another file than the input"),
+        (["--model", "builtin:micro", "--json", "pred.jsonl"], "--json must be another file than"),
+        (["--model", "builtin:micro", "--engine", "vllm"], "--engine must be hf or openai:URL"),
+        (["--model", "builtin:micro"], "must have pred.jsonl.meta.json beside it to be continued"),
     ],
 )
 @pytest.mark.usefixtures("tiny_folder")
@@ -186,5 +186,5 @@ def test_mistakes_with_a_model_are_one_line(
 
 
 def test_two_runs_are_compared_without_a_model(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate", *files[:2], "--compare", files[3], files[3], "--model", "builtin:tiny"]) == 2
+    assert main(["evaluate", *files[:2], "--compare", files[3], files[3], "--model", "builtin:micro"]) == 2
     assert "--model must be given with --pred, not with --compare" in capsys.readouterr().err

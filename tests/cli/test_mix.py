@@ -8,7 +8,7 @@ from dcap.cli.__main__ import main
 from dcap.records.files.jsonl import JsonlFile
 
 CONFIG = """
-model: {name_or_path: "builtin:tiny"}
+model: {name_or_path: "builtin:micro"}
 training: {output_dir: none}
 data:
   mixture:

@@ -14,7 +14,7 @@ from dcap.records.files.opening import resolve_data
 
 CONFIG = """
 extends: base.yaml
-model: {name_or_path: "builtin:tiny"}
+model: {name_or_path: "builtin:micro"}
 data: {train: a.jsonl}
 """
 RECORD = {"images": ["a.png"], "width": 100, "height": 50, "objects": [{"desc": "cup", "bbox_2d": [10, 10, 40, 40]}]}
@@ -61,10 +61,10 @@ evaluate --truth a.jsonl --pred pred.jsonl --sheet a.png
 evaluate --truth a.jsonl --pred pred.jsonl --json notes.json
 evaluate --truth a.jsonl --pred pred.jsonl --json new --html new
 evaluate --truth a.jsonl --compare pred.jsonl p.jsonl --json p.jsonl
-evaluate --truth a.jsonl --model builtin:tiny --pred a.jsonl
-evaluate --truth a.jsonl --pred new.jsonl --model builtin:tiny --json new.jsonl
-evaluate --truth a.jsonl --pred new.jsonl --model builtin:tiny --sheet new.jsonl.meta.json
-serve-check http://localhost:1 --model builtin:tiny --data a.jsonl --json a.jsonl
+evaluate --truth a.jsonl --model builtin:micro --pred a.jsonl
+evaluate --truth a.jsonl --pred new.jsonl --model builtin:micro --json new.jsonl
+evaluate --truth a.jsonl --pred new.jsonl --model builtin:micro --sheet new.jsonl.meta.json
+serve-check http://localhost:1 --model builtin:micro --data a.jsonl --json a.jsonl
 convert jsonl a.jsonl -o b.jsonl --report a.jsonl
 convert jsonl a.jsonl -o b.jsonl --report b.jsonl
 convert jsonl a.jsonl -o b.jsonl --report notes.json
@@ -77,11 +77,11 @@ convert labelme . -o notes.json --overwrite
 convert to-coco a.jsonl -o coco.json
 convert to-coco a.jsonl -o a.jsonl --overwrite
 convert to-coco a.jsonl --categories coco.json -o coco.json --overwrite
-predict --model builtin:tiny --data a.jsonl --out new.jsonl --sheet a.jsonl
-predict --model builtin:tiny --data a.jsonl --out new.jsonl --sheet a.png
-predict --model builtin:tiny --data a.jsonl --out a.jsonl --overwrite
-predict --model builtin:tiny --data a.jsonl --out new.jsonl --sheet new.jsonl
-predict --model builtin:tiny --data a.jsonl --out new.jsonl --sheet new.jsonl.meta.json
+predict --model builtin:micro --data a.jsonl --out new.jsonl --sheet a.jsonl
+predict --model builtin:micro --data a.jsonl --out new.jsonl --sheet a.png
+predict --model builtin:micro --data a.jsonl --out a.jsonl --overwrite
+predict --model builtin:micro --data a.jsonl --out new.jsonl --sheet new.jsonl
+predict --model builtin:micro --data a.jsonl --out new.jsonl --sheet new.jsonl.meta.json
 inspect c.yaml --html c.yaml
 inspect c.yaml --html a.jsonl
 mix c.yaml --out a.jsonl --overwrite
@@ -90,10 +90,10 @@ mix c.yaml --out base.yaml --overwrite
 mix c.yaml --out pred.jsonl
 schema --out notes.json
 schema --ops --out notes.json
-export --model builtin:tiny --adapter run --out exported --json notes.json
-export --model builtin:tiny --adapter run --out exported --data a.jsonl --json a.jsonl
-export --model builtin:tiny --adapter run --out exported --json exported/export.json
-export --model builtin:tiny --adapter run --check-url http://localhost:1 --data a.jsonl --json a.jsonl
+export --model builtin:micro --adapter run --out exported --json notes.json
+export --model builtin:micro --adapter run --out exported --data a.jsonl --json a.jsonl
+export --model builtin:micro --adapter run --out exported --json exported/export.json
+export --model builtin:micro --adapter run --check-url http://localhost:1 --data a.jsonl --json a.jsonl
 scenes num=1 --out samples
 scenes num=1 --out a.png
 preview a.jsonl --out samples

@@ -11,7 +11,7 @@ from dcap.core.config import dump_yaml
 from dcap.core.errors import MissingPackageError
 
 CONFIG = """\
-model: {name_or_path: "builtin:tiny"}
+model: {name_or_path: "builtin:micro"}
 data: {train: [builtin:photos/train.jsonl], val: [builtin:photos/val.jsonl], global_max_length: 20000}
 training: {output_dir: none}
 augmentation:

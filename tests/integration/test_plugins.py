@@ -40,6 +40,7 @@ class Night:
 """
 POINTS = {"dcap.ops": {"night": "far_away:Night"}, "dcap.color_steps": {"darker": "far_away:Darker"}}
 OPS = "augmentation.ops=[{name: night, params: {most: 2}}]"
+MICRO = "model.name_or_path=builtin:micro"
 
 DRAW = """
 import numpy as np
@@ -80,7 +81,7 @@ def test_a_plan_with_a_step_from_outside_is_read_where_nothing_imports_it(site: 
 
 
 def test_the_command_uses_an_op_from_outside(site: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "dcap.cli", "preview", "builtin:photos/val.jsonl", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "dcap.cli", "preview", "builtin:photos/val.jsonl", "--out", str(tmp_path), MICRO]
     done = run_beside(site, [*command, OPS])
     assert done.returncode == 0, done.stderr
     assert "night: divided by 2" in (tmp_path / "index.html").read_text("utf-8")

@@ -25,7 +25,7 @@ def run(*arguments: str | Path) -> None:
 @pytest.fixture
 def config(micro_folder: Path, tmp_path: Path) -> Path:
     tree = {
-        "model": {"name_or_path": str(micro_folder)},
+        "model": {"name_or_path": str(micro_folder), "dtype": "float32"},
         "data": {"train": TRAIN, "val": VAL, "num_workers": 0, "answer": {"min_pixels": 4096}},
         "augmentation": {"ops": [{"name": "hflip"}]},
         "training": {"output_dir": str(tmp_path / "run"), "max_steps": 2, "eval_steps": 2, "effective_batch_size": 1},
