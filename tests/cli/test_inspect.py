@@ -85,6 +85,22 @@ def test_validation_has_no_steps_and_no_memory(inspect: Any) -> None:
     assert tree["samples"][0]["supervised"] > 0
 
 
+def test_devices_that_share_the_weights_out_hold_a_part_each(inspect: Any) -> None:
+    run = ("--num-samples", "0", "training.effective_batch_size=8", "model.adapter.rank=16")
+    one, eight = inspect(*run)["memory"], (*run, "--gpus", "8")
+    assert inspect(*eight)["memory"] == one, "by DDP, each holds the whole model"
+    part = inspect(*eight, "--parallel", "fsdp")["memory"]
+    kept = inspect(*eight, "training.parallel=fsdp", "training.fsdp_reshard=false")["memory"]
+    assert (one["num_shares"], part["num_shares"]) == (1, 8)
+    for name in ("frozen", "trained", "gradients", "moments"):
+        assert one[name] / 8 <= part[name] <= one[name] / 7
+    assert one["together"] == one["start"] == 0
+    assert part["start"] == one["frozen"] + one["trained"]
+    assert 0 < part["together"] < kept["together"] < part["start"] + one["gradients"]
+    # The embedding is nearly all of so small a model, and stays together: nothing is saved.
+    assert part["total"] - part["together"] < one["total"] < part["total"] < kept["total"]
+
+
 def test_a_limit_is_seen(inspect: Any) -> None:
     samples = [
         inspect("--num-samples", "0", *more)["data_sets"][0]["samples"] for more in ((), ("data.mixture[0].limit=2",))
@@ -134,6 +150,9 @@ def test_the_page_is_written(config: str, tmp_path: Path, capsys: pytest.Capture
         (["--num-samples", "-1"], "--num-samples must be at least 0, not -1"),
         (["--epoch", "-1"], "--epoch must be at least 0, not -1"),
         (["--max-plans", "0"], "--max-plans must be at least 1, not 0"),
+        (["--gpus", "0"], "--gpus must be at least 1, not 0"),
+        (["--gpus", "3"], "effective_batch_size must be a multiple of 3 (per_device_batch_size x 3 processes), not 2"),
+        (["--parallel", "fsdp"], "--gpus must be at least 2 with training.parallel fsdp"),
         (["--tokens-per-s", "0"], "--tokens-per-s must be above 0, not 0.0"),
         (["--run", "nowhere"], "--run must be the folder of a run, with metrics.jsonl in it, not nowhere"),
         (["--split", "val", "--tokens-per-s", "5"], "must go with --split train"),

@@ -192,6 +192,20 @@ def test_weights_gradients_and_moments_are_exact(kind: str, dtype: str) -> None:
     assert found.frozen + found.trained == sum(p.nbytes for p in model.parameters())
 
 
+@pytest.mark.parametrize("kind", ["lora", "full"])
+def test_shares_are_by_rows_and_the_first_is_the_largest(kind: str) -> None:
+    config = case_config(kind, "bfloat16", "vit")
+    model = attach(small_model(config), config)
+    parts = [p.chunk(7)[0] for p in model.parameters()]
+    assert any(len(p) % 7 for p in model.parameters()), "none of it would be rounded"
+    found = Weights.of(model, 7)
+    assert found.frozen == sum(p.nbytes for p in parts if not p.requires_grad)
+    trained = [p for p in parts if p.requires_grad]
+    assert (found.trained, found.gradients, found.moments) == (
+        sum(p.nbytes for p in trained), 4 * sum(p.numel() for p in trained), 8 * sum(p.numel() for p in trained),
+    )  # fmt: skip
+
+
 Estimate = Callable[..., MemoryEstimate]
 
 

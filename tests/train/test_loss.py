@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dcap.data.collate import normalised
 from dcap.data.tokens import TokenKind
+from dcap.model.config import AdapterConfig
 from dcap.train.loss import chunked_cross_entropy, model_inputs, next_token_targets, weighted_by_kind
 from dcap.train.step import Learner
 from support.batches import fake_sample, packed, padded
@@ -254,3 +255,24 @@ def test_bfloat16_runs_under_autocast_and_trains_in_float32(make_learner: Callab
     torch.testing.assert_close(output.loss_sum, exact, rtol=0.02, atol=0.0)
     output.loss_sum.backward()
     assert {p.grad.dtype for p in learner.parameters.values() if p.grad is not None} == {torch.float32}
+
+
+@pytest.mark.parametrize("layout", [packed, padded])
+def test_a_blank_image_changes_no_bit_and_leaves_no_part_of_the_vision_side_out(
+    make_learner: Callable[..., Learner], layout: Callable[..., Any]
+) -> None:
+    learner = make_learner(model={"freeze_vit": False, "adapter": AdapterConfig(type="full")})
+    module, batch = learner.bare_module, layout([fake_sample(1, images=()), fake_sample(2, images=(), answer=9)])
+    plain = module(**model_inputs(batch, CPU))
+    module.shares_weights = True
+    blank = module(**model_inputs(batch, CPU))
+    assert torch.equal(blank.loss_sum, plain.loss_sum)
+    assert torch.equal(blank.token_loss, plain.token_loss)
+    plain.loss_sum.backward()
+    expected = {name: p.grad.clone() for name, p in learner.parameters.items() if p.grad is not None}
+    assert not any("visual" in name for name in expected)
+    learner.optimizer.zero_grad()
+    blank.loss_sum.backward()
+    for name, parameter in learner.parameters.items():
+        assert parameter.grad is not None, f"{name} did not run"
+        assert torch.equal(parameter.grad, expected.get(name, torch.zeros_like(parameter)))

@@ -243,10 +243,12 @@ def test_only_the_first_rank_talks(found: Any) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_a_training_whose_rank_is_killed_ends_with_the_reason_and_resumes_to_the_same_bytes(
-    run_config: Callable[..., RunConfig], photo_file: Path, tmp_path: Path
+    run_config: Callable[..., RunConfig], photo_file: Path, tmp_path: Path, parallel: str
 ) -> None:
-    changes: dict[str, Any] = {"data": {"train": str(photo_file)}, "training": {"max_steps": 12, "save_steps": 4}}
+    training = {"max_steps": 12, "save_steps": 4, "parallel": parallel}
+    changes: dict[str, Any] = {"data": {"train": str(photo_file)}, "training": training}
 
     def start(name: str) -> list[subprocess.Popen[str]]:
         config = tmp_path / f"{name}.yaml"

@@ -6,19 +6,16 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from accelerate.utils import DistributedType
 
 from dcap.core.errors import ConfigError, DcapError
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.planning import PlannedSample
-from dcap.train import setup
 from dcap.train.config import RunConfig, load_run_config
-from dcap.train.setup import build_accelerator, prepare, write_run_files
+from dcap.train.setup import prepare, write_run_files
 from dcap.train.state import RunState
 
 RunMaker = Callable[..., RunConfig]
@@ -104,56 +101,6 @@ def test_a_metric_of_a_data_set_is_refused_where_the_other_one_is_left_out(
     monkeypatch.setattr(DenseCaptionDataset, "plan", too_long)
     with ExitStack() as closing, pytest.raises(ConfigError, match="must be a validation metric, not 'eval/one/loss'"):
         prepare(config, closing)
-
-
-@pytest.mark.parametrize("engine", [DistributedType.DEEPSPEED, DistributedType.FSDP])
-def test_engines_that_are_not_supported_are_refused(
-    run_config: RunMaker, monkeypatch: pytest.MonkeyPatch, engine: DistributedType
-) -> None:
-    fake = SimpleNamespace(distributed_type=engine, mixed_precision="no")
-    monkeypatch.setattr(setup, "Accelerator", lambda **_: fake)
-    with pytest.raises(ConfigError, match=f"not {engine.value}. .*without DeepSpeed and FSDP"):
-        build_accelerator(run_config())
-
-
-def test_precision_is_decided_in_one_place(run_config: RunMaker, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = SimpleNamespace(distributed_type=DistributedType.NO, mixed_precision="bf16")
-    monkeypatch.setattr(setup, "Accelerator", lambda **_: fake)
-    with pytest.raises(ConfigError, match=r"mixed_precision must be no, not bf16: model.dtype decides"):
-        build_accelerator(run_config())
-
-
-@pytest.mark.parametrize(
-    ("processes", "seen", "refused"), [("2", 1, True), ("2", 2, False), ("1", 1, False), ("", 1, False)]
-)
-def test_processes_of_a_launch_that_do_not_see_each_other_are_refused(
-    run_config: RunMaker, monkeypatch: pytest.MonkeyPatch, processes: str, seen: int, refused: bool
-) -> None:
-    fake = SimpleNamespace(
-        distributed_type=DistributedType.NO, mixed_precision="no", num_processes=seen, device=torch.device("cpu")
-    )
-    monkeypatch.setattr(setup, "Accelerator", lambda **_: fake)
-    monkeypatch.setenv("WORLD_SIZE", processes)
-    if refused:
-        with pytest.raises(ConfigError, match=r"the 2 processes of a launch \(WORLD_SIZE\) must work together, but"):
-            build_accelerator(run_config())
-    else:
-        assert build_accelerator(run_config()) is fake
-
-
-@pytest.mark.parametrize(("frozen", "expected"), [(True, False), (False, True)])
-def test_unused_parameters_are_looked_for_only_where_there_can_be_any(
-    run_config: RunMaker, monkeypatch: pytest.MonkeyPatch, frozen: bool, expected: bool
-) -> None:
-    seen: list[Any] = []
-
-    def fake(cpu: bool, kwargs_handlers: list[Any]) -> Any:
-        seen.extend(kwargs_handlers)
-        return SimpleNamespace(distributed_type=DistributedType.NO, mixed_precision="no")
-
-    monkeypatch.setattr(setup, "Accelerator", fake)
-    build_accelerator(run_config(model={"freeze_vit": True, "freeze_aligner": frozen}))
-    assert seen[0].find_unused_parameters is expected
 
 
 def test_a_prepared_run_is_the_one_the_config_describes(run_config: RunMaker) -> None:

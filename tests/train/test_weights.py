@@ -23,6 +23,7 @@ from dcap.model.config import AdapterConfig, ModelConfig
 from dcap.model.load import check_source, load_model
 from dcap.model.lora import attach, trainable
 from dcap.model.saved_model import BaseFiles
+from dcap.train import weights
 from dcap.train.step import Learner
 from dcap.train.weights import load_weights, save_weights
 
@@ -56,6 +57,33 @@ def test_weights_come_back_to_the_bit(
     state, other = learner.bare_module.state_dict(), again.bare_module.state_dict()
     assert all(torch.equal(state[name], other[name]) for name in state)
     assert not list(tmp_path.rglob("*.bin")) + list(tmp_path.rglob("*.pt*")) + list(tmp_path.rglob("*.pkl"))
+
+
+def test_a_large_model_is_written_in_pieces_that_load_as_one(
+    make_learner: MakeLearner, micro_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    largest = 4 * 2304 * 64  # the position table
+    monkeypatch.setattr(weights, "PIECE_BYTES", largest)
+    learner = disturbed(make_learner, AdapterConfig(type="full"), "bfloat16")
+    save_weights(learner.bare_module.model, tmp_path, BaseFiles(str(micro_folder)))
+    files = sorted((tmp_path / "model").glob("*.safetensors"))
+    assert [file.name for file in files] == [
+        f"model-{i + 1:05d}-of-{len(files):05d}.safetensors" for i in range(len(files))
+    ]
+    assert len(files) > 5
+    assert all(sum(value.nbytes for value in load_file(file).values()) <= largest for file in files)
+    again = make_learner(model={"adapter": AdapterConfig(type="full"), "dtype": "bfloat16"}, seed=9)
+    load_weights(again.bare_module.model, tmp_path)
+    loaded = load_model(ModelConfig(str(tmp_path), dtype="float32"), torch.device("cpu"))
+    for model in (again.bare_module.model, loaded):
+        assert all(
+            torch.equal(learner.parameters[name], value)
+            for name, value in model.named_parameters()
+            if name in learner.parameters
+        )
+    files[2].unlink()
+    with pytest.raises(CheckpointError, match=r"must hold the weights of this model, but .* is on one side only"):
+        load_weights(again.bare_module.model, tmp_path)
 
 
 def test_a_whole_model_is_a_folder_that_loads_anywhere(

@@ -38,6 +38,11 @@ ESTIMATE = (
     "not in it: CUDA's own context, fragmentation, and with several devices the buckets of DDP, as large as the "
     "gradients",
 )
+ESTIMATE_OF_A_SHARE = (
+    ESTIMATE[0],
+    "weights that do not train and that do, gradients and moments are the part of one device",
+    "not in it: CUDA's own context and fragmentation",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,11 @@ class ModelReport:
     heaviest: dict[str, int]
     """Tokens, patches and supervised tokens of the row that takes the most memory."""
     step: MemoryStep
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the memory holds and what it does not."""
+        return ESTIMATE if self.step.num_shares == 1 else ESTIMATE_OF_A_SHARE
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +194,8 @@ def inspection_tree(report: InspectionReport) -> dict[str, Any]:
             "total": model.memory.total,
             "heaviest_row": model.heaviest,
             "device": "cuda" if model.step.cuda else "cpu",
-            "notes": list(ESTIMATE),
+            "num_shares": model.step.num_shares,
+            "notes": list(model.notes),
         }
     if report.time is not None:
         tree["time"] = asdict(report.time) | {"hours": report.time.hours}
@@ -293,12 +304,16 @@ def _memory_grid(model: ModelReport) -> Grid:
         ("gradients inside a layer", memory.working, "estimate"),
         ("logits of a chunk", memory.loss, "estimate"),
         ("patches", memory.patches, "estimate"),
+        ("layers that are put together", memory.together, "estimate"),
+        ("at the start: the whole model, alone", memory.start, "exact"),
         ("peak, all of it at once", memory.total, "estimate"),
     )
     rows = tuple((name, byte_size(value), how) for name, value, how in parts if value)
     row = model.heaviest
     heaviest = f"heaviest row: {row['tokens']:,} tokens, {row['patches']:,} patches, {row['supervised']:,} supervised"
-    return Grid("memory of one device", ("", "size", ""), rows, (heaviest, *ESTIMATE))
+    shares = model.step.num_shares
+    title = "memory of one device" if shares == 1 else f"memory of one of {shares} devices that share the weights out"
+    return Grid(title, ("", "size", ""), rows, (heaviest, *model.notes))
 
 
 def _time_grid(time: TimeReport) -> Grid:

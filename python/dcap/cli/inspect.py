@@ -28,6 +28,7 @@ examples:
   dcap inspect configs/mine.yaml --max-plans 5000         a drawn part of a large data set, scaled up
   dcap inspect configs/mine.yaml --tokens-per-s 9500      hours for the epochs or steps of the config
   dcap inspect configs/mine.yaml --run runs/mine          the same with the rate that a run had
+  dcap inspect configs/mine.yaml --gpus 8 --parallel fsdp    memory of one of 8 GPUs that share the weights out
   dcap inspect configs/mine.yaml model.adapter.rank=64 training.activation_checkpointing=true    with fields changed
   dcap inspect configs/mine.yaml --json | jq .memory      all numbers for programs
 
@@ -63,6 +64,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--device", choices=("cuda", "cpu"), default="cuda", help="device whose memory is estimated (default: cuda)"
     )
+    parser.add_argument(
+        "--gpus", type=int, default=1, metavar="N", help="number of devices that train together (default: 1)"
+    )
+    parser.add_argument(
+        "--parallel", choices=("ddp", "fsdp"), help="how they do it: training.parallel (default: as in the config)"
+    )
     rate = parser.add_mutually_exclusive_group()
     rate.add_argument(
         "--tokens-per-s", type=finite_number, metavar="X", help="tokens per second over all devices, to tell the hours"
@@ -93,7 +100,8 @@ def run(args: argparse.Namespace) -> int:
     from dcap.train.config import load_run_config
 
     check_outputs(outputs_given(("--html", args.html, PAGE_MARK)), [Path(args.config)])
-    config = load_run_config(args.config, args.overrides)
+    config = load_run_config(args.config, [*args.overrides, *_parallel(args)])
+    _check_gpus(args.gpus, config)
     rate = _rate(args)
     # The tokenizer comes with transformers, which takes seconds to import.
     from dcap.audit.inspection_report import inspection_page, inspection_tree, print_inspection
@@ -111,11 +119,24 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     require_at_least(args, 0, "num_samples", "epoch")
-    require_at_least(args, 1, "max_plans")
+    require_at_least(args, 1, "max_plans", "gpus")
     if args.tokens_per_s is not None and args.tokens_per_s <= 0:
         raise ConfigError(f"--tokens-per-s must be above 0, not {args.tokens_per_s}")
     if args.split == "val" and (args.tokens_per_s or args.rate_of):
         raise ConfigError("--tokens-per-s and --run must go with --split train; only training takes hours")
+
+
+def _parallel(args: argparse.Namespace) -> list[str]:
+    return [] if args.parallel is None else [f"training.parallel={args.parallel}"]
+
+
+def _check_gpus(number: int, config: RunConfig) -> None:
+    config.training.accumulation(number)
+    if config.training.parallel == "fsdp" and number == 1:
+        raise ConfigError(
+            "--gpus must be at least 2 with training.parallel fsdp, whose devices share the weights out, not 1. Give "
+            "the number of GPUs of the run, or --parallel ddp"
+        )
 
 
 def _rate(args: argparse.Namespace) -> float | None:
@@ -131,7 +152,6 @@ def _report(args: argparse.Namespace, config: RunConfig, rate: float | None) -> 
     from dcap.audit.inspection import inspect_epoch
     from dcap.cli.run_data import open_dataset, planned_rules
 
-    config.training.accumulation(1)
     dataset = open_dataset(config, args.split)
     rules = config.epoch_rules() if args.max_plans else planned_rules(config, dataset)
     facts = _facts(args, config, rate) if args.split == "train" else None
@@ -153,6 +173,8 @@ def _facts(args: argparse.Namespace, config: RunConfig, rate: float | None) -> T
             activation_checkpointing=training.activation_checkpointing,
             loss_chunk_tokens=training.loss_chunk_tokens,
             cuda=args.device == "cuda",
+            num_shares=args.gpus if training.parallel == "fsdp" else 1,
+            reshards=training.fsdp_reshard,
         ),
         rates=peak_rates(training),
         num_epochs=training.num_epochs,

@@ -81,12 +81,16 @@ class MemoryStep:
         activation_checkpointing: Whether layers are computed again in the backward pass.
         loss_chunk_tokens: Supervised positions per chunk of logits.
         cuda: Whether it is for CUDA, where layer norms and dropout keep other bytes than on the CPU.
+        num_shares: Devices that share the weights out, by FSDP. 1: each holds all of them.
+        reshards: Whether those let go of a layer's weights between its forward and its backward pass.
     """
 
     dtype: torch.dtype
     activation_checkpointing: bool
     loss_chunk_tokens: int
     cuda: bool = True
+    num_shares: int = 1
+    reshards: bool = True
 
     @property
     def half(self) -> bool:

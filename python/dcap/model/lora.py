@@ -6,7 +6,7 @@ import itertools
 import json
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -220,20 +220,26 @@ def check_finite(tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
             )
 
 
-def save_adapter(adapted: Any, folder: Path) -> None:
+def adapter_names(adapted: Any) -> list[str]:
+    """Return the names of the parameters that the saved adapter of a model is made of."""
+    return [name for name, p in adapted.named_parameters() if p.requires_grad or f".{START}." in name]
+
+
+def save_adapter(adapted: Any, folder: Path, parts: dict[str, torch.Tensor] | None = None) -> None:
     """Write the adapter of a model in PEFT's format: settings and weights, which fit the base that it was put on.
 
     Args:
         adapted: From `attach`.
         folder: Written if need be.
+        parts: Values of its `adapter_names`. `None`: those of the model, which then holds them whole.
     """
     from safetensors.torch import save_file
 
     # True or "auto" would look for the base model on the hub.
-    adapted.save_pretrained(str(folder), selected_adapters=[TRAINED], save_embedding_layers=False)
+    adapted.save_pretrained(str(folder), selected_adapters=[TRAINED], state_dict=parts, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)
     if START in adapted.peft_config:
-        save_file(_adapter_tensors(adapted), folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        save_file(_adapter_tensors(adapted, parts), folder / "adapter_model.safetensors", metadata={"format": "pt"})
         path = folder / "adapter_config.json"
         settings = json.loads(path.read_text("utf-8"))
         # The same scale: alpha / rank.
@@ -241,22 +247,32 @@ def save_adapter(adapted: Any, folder: Path) -> None:
         path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
-def _adapter_tensors(adapted: Any) -> dict[str, torch.Tensor]:
+def _adapter_tensors(adapted: Any, parts: dict[str, torch.Tensor] | None = None) -> dict[str, torch.Tensor]:
     """Return the weights of the adapter of a model by the names that PEFT saves them under, as they are saved."""
     from peft import get_peft_model_state_dict
 
-    trained: dict[str, torch.Tensor] = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    trained: dict[str, torch.Tensor] = get_peft_model_state_dict(adapted, parts, save_embedding_layers=False)
     if START not in adapted.peft_config:
         return trained
-    return as_one_adapter(trained, get_peft_model_state_dict(adapted, adapter_name=START, save_embedding_layers=False))
+    start = get_peft_model_state_dict(adapted, parts, adapter_name=START, save_embedding_layers=False)
+    return as_one_adapter(trained, start)
 
 
-def set_adapter(adapted: Any, tensors: dict[str, torch.Tensor]) -> list[str]:
+AsHeld = Callable[[Mapping[str, torch.Tensor], Mapping[str, torch.Tensor]], Mapping[str, torch.Tensor]]
+"""Makes of tensors what a model holds in the places of the same names, of which it may have a part only."""
+
+
+def _as_they_are(tensors: Mapping[str, torch.Tensor], _: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    return tensors
+
+
+def set_adapter(adapted: Any, tensors: Mapping[str, torch.Tensor], as_held: AsHeld = _as_they_are) -> list[str]:
     """Put saved weights of an adapter into one of the same shape.
 
     Args:
         adapted: A ``PeftModel``.
         tensors: Weights by the names that PEFT saves them under.
+        as_held: What becomes of them before they are put into the model.
 
     Returns:
         Names that only one side has; the weights are put in only where there are none.
@@ -266,13 +282,14 @@ def set_adapter(adapted: Any, tensors: dict[str, torch.Tensor]) -> list[str]:
     """
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
-    odd = sorted(set(get_peft_model_state_dict(adapted, save_embedding_layers=False)) ^ set(tensors))
+    places = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    odd = sorted(set(places) ^ set(tensors))
     if not odd and START in adapted.peft_config:
-        start = get_peft_model_state_dict(adapted, adapter_name=START, save_embedding_layers=False)
-        tensors, start = as_two_adapters(tensors, start)
-        set_peft_model_state_dict(adapted, start, adapter_name=START)
+        start_places = get_peft_model_state_dict(adapted, adapter_name=START, save_embedding_layers=False)
+        tensors, start = as_two_adapters(tensors, start_places)
+        set_peft_model_state_dict(adapted, as_held(start, start_places), adapter_name=START)
     if not odd:
-        set_peft_model_state_dict(adapted, tensors)
+        set_peft_model_state_dict(adapted, as_held(tensors, places))
     return odd
 
 
@@ -317,6 +334,12 @@ def _saved_modules(model: Any, adapter: AdapterConfig) -> list[str]:
 def bare_model(model: Any) -> Any:
     """Return the ``Qwen3VLForConditionalGeneration`` inside `model`, its layers adapted in place."""
     return model.get_base_model() if hasattr(model, "peft_config") else model
+
+
+def layers(model: Any) -> tuple[torch.nn.Module, ...]:
+    """Return the blocks of the vision tower and the layers of the language model, in the order in which they run."""
+    core = bare_model(model).model
+    return (*core.visual.blocks, *core.language_model.layers)
 
 
 def enable_activation_checkpointing(model: Any) -> None:

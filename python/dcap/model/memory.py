@@ -6,6 +6,7 @@ The tests compare the count, and the peak of whole steps, with small models on t
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import astuple, dataclass, field
@@ -26,12 +27,12 @@ from dcap.model.layer_cost import (
     measure_layer,
     ready_to_count,
 )
-from dcap.model.lora import bare_model
+from dcap.model.lora import bare_model, layers
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Bytes that do not depend on the data; exact."""
+    """Bytes that do not depend on the data; exact. Where devices share the weights out: those of the largest part."""
 
     frozen: int
     """Weights that do not train, in the model's dtype."""
@@ -43,12 +44,23 @@ class Weights:
     """Two float32 for each: AdamW's."""
 
     @classmethod
-    def of(cls, model: torch.nn.Module) -> Weights:
-        """Count the parameters of an adapted model, tied ones once; it may be on the meta device."""
-        frozen = sum(p.nbytes for p in model.parameters() if not p.requires_grad)
-        trained = [p for p in model.parameters() if p.requires_grad]
-        count = sum(p.numel() for p in trained)
-        return cls(frozen, sum(p.nbytes for p in trained), 4 * count, 8 * count)
+    def of(cls, model: torch.nn.Module, num_shares: int = 1) -> Weights:
+        """Count the parameters of an adapted model, tied ones once.
+
+        Args:
+            model: May be on the meta device.
+            num_shares: Devices that share them out, each weight by its rows.
+        """
+        counts = {p: math.ceil(len(p) / num_shares) * p[0].numel() for p in model.parameters()}
+        trained = [p for p in counts if p.requires_grad]
+        frozen = sum(count * p.itemsize for p, count in counts.items() if not p.requires_grad)
+        count = sum(counts[p] for p in trained)
+        return cls(frozen, sum(counts[p] * p.itemsize for p in trained), 4 * count, 8 * count)
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.frozen + self.trained + self.gradients + self.moments
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +82,16 @@ class MemoryEstimate:
     """Patches of the row in float32, unless they are among its activations."""
     row: int
     """Index of the heaviest row."""
+    together: int = 0
+    """Whole weights and gradients that are put together at a time, where devices share them out."""
+    start: int = 0
+    """Exact: the whole model, which each device holds before the weights are shared out. 0 where they are not."""
 
     @property
     def total(self) -> int:
-        """All of it at once."""
-        weights = self.weights
-        fixed = weights.frozen + weights.trained + weights.gradients + weights.moments
-        return fixed + self.casts + self.activations + self.recomputed + self.working + self.loss + self.patches
+        """All of it at once, or the start where that is more."""
+        parts = (self.casts, self.activations, self.recomputed, self.working, self.loss, self.patches, self.together)
+        return max(self.weights.total + sum(parts), self.start)
 
 
 def estimate_memory(model: Any, step: MemoryStep, rows: MemoryRows) -> MemoryEstimate:
@@ -100,7 +115,37 @@ def estimate_memory(model: Any, step: MemoryStep, rows: MemoryRows) -> MemoryEst
     }
     row = int(np.argmax(sum(parts.values())))
     largest = {name: int(each[row]) for name, each in parts.items()}
-    return MemoryEstimate(weights=Weights.of(model), casts=cost.casts, row=row, **largest)
+    if step.num_shares == 1:
+        return MemoryEstimate(weights=Weights.of(model), casts=cost.casts, row=row, **largest)
+    whole, shares = Weights.of(model), Weights.of(model, step.num_shares)
+    return MemoryEstimate(
+        weights=shares,
+        casts=_casts_of_a_layer(model, step) if step.activation_checkpointing else cost.casts,
+        row=row,
+        together=_together(model, whole, step),
+        start=whole.frozen + whole.trained,
+        **largest,
+    )
+
+
+def _together(model: Any, whole: Weights, step: MemoryStep) -> int:
+    """Return the bytes of whole weights and gradients at the worst moment of the backward pass.
+
+    A layer that runs is whole while the weights of the next one arrive, and its gradients are copied to be exchanged.
+    What is in no layer is whole all the time, and its gradients are copied last.
+    """
+    each = [Weights.of(layer) for layer in layers(model)]
+    weights, gradients = [one.frozen + one.trained for one in each], [one.gradients for one in each]
+    rest = whole.frozen + whole.trained - sum(weights)
+    rest_gradients = whole.gradients - sum(gradients)
+    fetched = 2 * max(weights) if step.reshards else sum(weights)
+    return rest + rest_gradients + max(fetched + 2 * max(gradients), rest_gradients)
+
+
+def _casts_of_a_layer(model: Any, step: MemoryStep) -> int:
+    """Return the bytes of copies in half precision where no copy outlives its layer."""
+    parts = (*layers(model), bare_model(model).lm_head)
+    return max(Weights.of(part).gradients for part in parts) // 2 if step.half else 0
 
 
 def _largest(costs: Sequence[PerRow], rows: MemoryRows) -> I64:

@@ -61,11 +61,25 @@ def save_model(
     base: BaseFiles,
     encoder: Encoder,
     *,
-    state: dict[str, torch.Tensor] | None = None,
     dtype: torch.dtype | None = None,
     shard_size: str = "50GB",
 ) -> None:
     """Write a model with its tokenizer and processor settings.
+
+    Args:
+        model: A bare ``Qwen3VLForConditionalGeneration``.
+        place: Folder to write; it may exist.
+        base: Where the files beside the weights come from.
+        encoder: Of the model's tokenizer.
+        dtype: As `save_settings`.
+        shard_size: Most bytes of one file of weights, such as ``5GB``.
+    """
+    model.save_pretrained(str(place), max_shard_size=shard_size)
+    save_settings(model, place, base, encoder, dtype)
+
+
+def save_settings(model: Any, place: Path, base: BaseFiles, encoder: Encoder, dtype: torch.dtype | None = None) -> None:
+    """Write all that a folder of weights needs beside them.
 
     The settings are those of the training: any runtime shows the model images of the sizes that it saw, and stops where
     its answers end.
@@ -73,13 +87,13 @@ def save_model(
     Args:
         model: A bare ``Qwen3VLForConditionalGeneration``.
         place: Folder to write; it may exist.
-        base: Where the files beside the weights come from.
+        base: Where the files come from that the model does not hold.
         encoder: Of the model's tokenizer.
-        state: Weights to write in place of the model's own.
         dtype: Precision of the weights that are written, for ``config.json``. `None`: the settings say it already.
-        shard_size: Most bytes of one file of weights, such as ``5GB``.
     """
-    model.save_pretrained(str(place), state_dict=state, max_shard_size=shard_size)
+    model.config.dtype = str(model.dtype).removeprefix("torch.")  # it may have been loaded in another one
+    model.config.save_pretrained(place)
+    model.generation_config.save_pretrained(place)
     for name in COMPANIONS:
         path = base.find(name)
         if path is not None:

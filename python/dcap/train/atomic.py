@@ -25,11 +25,21 @@ def whole_folder(target: Path, marker: str) -> Iterator[Path]:
     Raises:
         CheckpointError: The disk is full, or something else keeps the folder from being written.
     """
+    with failures_named(target), folder_written_whole(target) as scratch:
+        yield scratch
+        give_mode(scratch, (scratch / marker).stat().st_mode)
+        seal(scratch, marker)
+
+
+@contextmanager
+def failures_named(target: Path) -> Iterator[None]:
+    """Say which folder could not be written.
+
+    Raises:
+        CheckpointError: The disk is full, or something else keeps a file from being written.
+    """
     try:
-        with folder_written_whole(target) as scratch:
-            yield scratch
-            give_mode(scratch, (scratch / marker).stat().st_mode)
-            seal(scratch, marker)
+        yield
     except (OSError, SafetensorError) as error:
         # What safetensors meets on a disk comes as an error of its own.
         raise CheckpointError(

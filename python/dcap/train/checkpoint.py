@@ -4,7 +4,7 @@
 
     OUT/checkpoints/step-000100/
         adapter/ or model/       what trains (safetensors)
-        optimizer.safetensors    AdamW's moments by parameter name
+        optimizer.safetensors    AdamW's moments by parameter name; more than 2 GB: in pieces, with an index
         rng.safetensors          random states of every rank
         config.yaml              the resolved config
         answer_profile.json      how answers are written and read
@@ -19,7 +19,8 @@ import json
 import math
 import random
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ from dcap.core.manifest import FINAL_MARKER, STATE_MARKER, check_digests
 from dcap.core.words import counted
 from dcap.model.saved_model import BaseFiles
 from dcap.records.checking import BAD_RECORDS_FILE
-from dcap.train.atomic import whole_folder
+from dcap.train.atomic import failures_named, whole_folder
 from dcap.train.config import RunConfig
 from dcap.train.data_files import Files
 from dcap.train.optimizer import optimizer_tensors, restore_optimizer
@@ -47,7 +48,7 @@ from dcap.train.ranks import on_first_rank
 from dcap.train.resume import Start, all_checkpoints, step_of
 from dcap.train.state import RunState
 from dcap.train.step import Learner
-from dcap.train.weights import load_weights, save_weights
+from dcap.train.weights import OnFirst, load_weights, pieces, save_pieces, save_weights
 
 log = get_logger(__name__)
 
@@ -89,28 +90,38 @@ class Checkpoints:
         """
         target = self.output / "checkpoints" / f"step-{state.step:06d}"
         states = gather_object([rng_tensors()])
+        with self._whole_folder(target, STATE_MARKER) as (folder, on_first):
+            self._write(folder, state, states, on_first)
 
-        def write() -> None:
-            with whole_folder(target, STATE_MARKER) as folder:
-                self._write(folder, state, states)
+        def publish() -> None:
             if best:
                 point_at(self.output / "best", target)
             delete_surplus(self.output, self.config.training.save_total_limit)
             log.info("saved %s%s", target, ", the best so far" if best else "")
 
-        on_first_rank(self._accelerator, write)
+        on_first_rank(self._accelerator, publish)
         return target
 
-    def _write(self, folder: Path, state: RunState, rng: list[dict[str, torch.Tensor]]) -> None:
+    @contextmanager
+    def _whole_folder(self, target: Path, marker: str) -> Iterator[tuple[Path, OnFirst]]:
+        """Yield a scratch folder of the first rank, and what lets that rank write into it; see `whole_folder`.
+
+        Between the writes, all ranks can put together what is written next.
+        """
+        with ExitStack() as closing:
+            folder = on_first_rank(self._accelerator, lambda: closing.enter_context(whole_folder(target, marker)))
+
+            def on_first(action: Callable[[], Any]) -> Any:
+                return on_first_rank(self._accelerator, lambda: _named(target, action))
+
+            yield folder, on_first
+            on_first_rank(self._accelerator, closing.close)
+
+    def _write(self, folder: Path, state: RunState, rng: list[dict[str, torch.Tensor]], on_first: OnFirst) -> None:
         learner = self.learner
-        save_weights(learner.bare_module.model, folder, self._base)
-        save_file(optimizer_tensors(learner.optimizer, learner.parameters), folder / "optimizer.safetensors")
-        save_file(
-            {f"rank{i}/{name}": value for i, tensors in enumerate(rng) for name, value in tensors.items()},
-            folder / "rng.safetensors",
-        )
-        (folder / "config.yaml").write_text(dump_yaml(self.config), "utf-8")
-        save_profile(folder, self.profile)
+        save_weights(learner.bare_module.model, folder, self._base, on_first=on_first)
+        moments = optimizer_tensors(learner.optimizer, learner.parameters)
+        save_pieces(moments, folder, "optimizer", on_first=on_first)
         meta = {
             "state": asdict(state),
             "world_size": self._accelerator.num_processes,
@@ -120,7 +131,17 @@ class Checkpoints:
             "init_adapter": to_tree(self.config.model.init_adapter),
             "data": self.data,
         }
-        (folder / STATE_MARKER).write_text(json.dumps(meta), "utf-8")
+
+        def rest() -> None:
+            save_file(
+                {f"rank{i}/{name}": value for i, tensors in enumerate(rng) for name, value in tensors.items()},
+                folder / "rng.safetensors",
+            )
+            (folder / "config.yaml").write_text(dump_yaml(self.config), "utf-8")
+            save_profile(folder, self.profile)
+            (folder / STATE_MARKER).write_text(json.dumps(meta), "utf-8")
+
+        on_first(rest)
 
     def has_final(self, state: RunState) -> bool:
         """Whether ``final/`` holds the weights of `state`, as the first rank sees it; all ranks must ask."""
@@ -139,24 +160,24 @@ class Checkpoints:
         Raises:
             CheckpointError: It cannot be written; on every rank.
         """
-        target = self.output / "final"
+        target, dtype = self.output / "final", getattr(torch, self.config.model.dtype)
+        meta = {
+            "base": self.config.model.name_or_path,
+            "base_digest": self.learner.base_digest,
+            "revision": self.config.model.revision,
+            "init_adapter": to_tree(self.config.model.init_adapter),
+            "step": state.step,
+        }
+        with self._whole_folder(target, FINAL_MARKER) as (folder, on_first):
+            save_weights(self.learner.bare_module.model, folder, self._base, dtype, on_first)
 
-        def write() -> None:
-            with whole_folder(target, FINAL_MARKER) as folder:
-                dtype = getattr(torch, self.config.model.dtype)
-                save_weights(self.learner.bare_module.model, folder, self._base, dtype)
+            def rest() -> None:
                 save_profile(folder, self.profile)
-                meta = {
-                    "base": self.config.model.name_or_path,
-                    "base_digest": self.learner.base_digest,
-                    "revision": self.config.model.revision,
-                    "init_adapter": to_tree(self.config.model.init_adapter),
-                    "step": state.step,
-                }
                 (folder / FINAL_MARKER).write_text(json.dumps(meta), "utf-8")
-            log.info("wrote %s", target)
 
-        on_first_rank(self._accelerator, write)
+            on_first(rest)
+        if self._accelerator.is_main_process:
+            log.info("wrote %s", target)
         return target
 
     @property
@@ -190,14 +211,19 @@ class Checkpoints:
                 "on others. Restore the model that the run began with, or start anew with training.resume=none"
             )
         load_weights(model, folder)
-        tensors = load_file(folder / "optimizer.safetensors")
-        restore_optimizer(self.learner.optimizer, self.learner.parameters, tensors)
+        for file in pieces(folder, "optimizer"):
+            restore_optimizer(self.learner.optimizer, self.learner.parameters, load_file(file))
         prefix = f"rank{self._accelerator.process_index}/"
         rng = load_file(folder / "rng.safetensors")
         mine = {name.removeprefix(prefix): v for name, v in rng.items() if name.startswith(prefix)}
         if mine:  # a rank that did not exist begins as it is; dropout is seeded in every step
             restore_rng(mine)
         log.info("resumed from %s at step %d", folder, start.state.step)
+
+
+def _named(target: Path, action: Callable[[], Any]) -> Any:
+    with failures_named(target):
+        return action()
 
 
 def delete_surplus(output: Path, limit: int) -> None:

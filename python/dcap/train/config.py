@@ -135,6 +135,13 @@ class TrainingConfig:
     weights. Validation has no such weights."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass. This takes less memory and about a third more time."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """How several processes train together. ``ddp``: each holds the whole model. ``fsdp``: each holds a part of every
+    weight, gradient and moment, and layers are put together when they run. It is for models that do not fit one
+    device, above all in full tuning: it takes less memory and more exchange."""
+    fsdp_reshard: bool = True
+    """With ``fsdp``: let go of a layer's weights after its forward pass, and fetch them again for the backward pass.
+    ``false``: keep them in between, which takes more memory and less exchange."""
     loss_chunk_tokens: int = 256
     """Supervised tokens whose logits are in memory at a time (256: 150 MiB). The loss does not depend on it."""
     log_steps: int = 1
@@ -313,6 +320,11 @@ class RunConfig:
             raise ConfigError("data.train, or an entry of data.mixture, must name at least one file of records")
         if self.training.eval_generate is not None and not self.data.has("val"):
             raise ConfigError("training.eval_generate must be null where data.val names no file. Name one")
+        if self.training.eval_generate is not None and self.training.parallel == "fsdp":
+            raise ConfigError(
+                "training.eval_generate must be null with training.parallel fsdp, as no rank holds the whole model to "
+                "answer with. Set it to null, and let dcap predict and dcap evaluate answer with the checkpoints"
+            )
         if self.model.dtype == "float16":
             raise ConfigError(
                 "model.dtype must be bfloat16 or float32 for training, not float16, whose gradients vanish"

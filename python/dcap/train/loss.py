@@ -171,6 +171,11 @@ class SupervisedLoss(nn.Module):
         dtype: Precision of the forward pass; below float32 it runs under autocast, the loss stays float32.
         label_smoothing: Share of each label that is spread evenly over all tokens, while the module trains.
 
+    Attributes:
+        shares_weights: Whether ranks share the weights out. They put a layer together at the same time, so all must run
+            the same layers: where a batch has no image, the vision side runs on a blank one, times 0. And no copy of a
+            weight in half precision outlives its layer.
+
     Example:
         out = loss(**model_inputs(batch, device))
         out.loss.backward()
@@ -188,6 +193,7 @@ class SupervisedLoss(nn.Module):
         self.model = model
         self.chunk_tokens = chunk_tokens
         self.dtype = dtype
+        self.shares_weights = False
 
     def forward(
         self,
@@ -214,9 +220,13 @@ class SupervisedLoss(nn.Module):
             images["pixel_values"] = normalised(images["pixel_values"])
         model = bare_model(self.model)
         positions, targets, weights = next_token_targets(labels, loss_weights)
-        with torch.autocast(input_ids.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+        half = self.dtype != torch.float32
+        with torch.autocast(
+            input_ids.device.type, dtype=self.dtype, enabled=half, cache_enabled=not self.shares_weights
+        ):
+            blank = self.shares_weights and "pixel_values" not in images
             hidden = model.model(
-                input_ids=input_ids,
+                **({"inputs_embeds": _beside_a_blank_image(model, input_ids)} if blank else {"input_ids": input_ids}),
                 position_ids=position_ids,
                 use_cache=False,
                 **attention_kwargs(cu_seqlens, longest),
@@ -252,6 +262,18 @@ def weighted_by_kind(batch: Batch, token_weights: Mapping[str, float]) -> Batch:
         return batch
     by_kind = torch.tensor([token_weights.get(kind.name.lower(), 1.0) for kind in TokenKind])
     return batch | {"loss_weights": batch["loss_weights"] * by_kind[batch["token_kinds"].long()]}
+
+
+def _beside_a_blank_image(model: Any, input_ids: torch.Tensor) -> torch.Tensor:
+    """Return the embeddings of tokens, (B, L, H), to which all of the vision side has added nothing."""
+    embeddings: torch.Tensor = model.get_input_embeddings()(input_ids)  # first, as in the model itself
+    vision = model.config.vision_config
+    side = vision.spatial_merge_size
+    patches = torch.zeros(side**2, vision.in_channels * vision.temporal_patch_size * vision.patch_size**2)
+    grid = torch.tensor([[1, side, side]], device=input_ids.device)
+    seen = model.model.get_image_features(patches.to(input_ids.device), grid, return_dict=True)
+    features = [feature.sum() for layer in (seen.pooler_output, *seen.deepstack_features) for feature in layer]
+    return embeddings + 0.0 * torch.stack(features).sum().to(embeddings.dtype)
 
 
 _HOST_ONLY = ("mm_token_type_ids", "token_kinds")

@@ -17,6 +17,7 @@ from dcap.core.errors import CheckpointError, ConfigError
 from dcap.model.lora import trainable
 from dcap.model.towers import TOWERS, Tower, tower_of
 from dcap.train.config import SCHEDULE_PARAMS, TrainingConfig
+from dcap.train.parallel import spread
 
 DEFAULT_FLOOR = 0.1
 """Share of the peak at which a cosine with a floor ends where the config does not say."""
@@ -66,10 +67,12 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> dict[
     return {tower: rates[tower] for tower in TOWERS if tower in rates}
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[str, torch.nn.Parameter]) -> dict[str, Any]:
-    """Return the optimiser's state as ``{parameter name}/{entry}`` to tensor, on the CPU."""
+def optimizer_tensors(
+    optimizer: torch.optim.Optimizer, names: Mapping[str, torch.nn.Parameter]
+) -> dict[str, torch.Tensor]:
+    """Return the optimiser's state as ``{parameter name}/{entry}`` to tensor; of moments, a rank may hold a part."""
     return {
-        f"{name}/{entry}": value.detach().cpu().contiguous()
+        f"{name}/{entry}": value.detach()
         for name, parameter in names.items()
         for entry, value in sorted(optimizer.state[parameter].items())
     }
@@ -80,7 +83,7 @@ def restore_optimizer(
     names: Mapping[str, torch.nn.Parameter],
     tensors: Mapping[str, torch.Tensor],
 ) -> None:
-    """Put a saved state back.
+    """Put a saved state back, or a part of one.
 
     Raises:
         CheckpointError: The state is that of other parameters.
@@ -95,7 +98,7 @@ def restore_optimizer(
         if entry != "step" and value.shape != parameter.shape:
             raise CheckpointError(f"optimizer state {key} must be {tuple(parameter.shape)}, not {tuple(value.shape)}")
         # AdamW counts its steps on the CPU; the moments live beside their parameter.
-        optimizer.state[parameter][entry] = value.clone() if entry == "step" else value.to(parameter.device)
+        optimizer.state[parameter][entry] = value.clone() if entry == "step" else spread(value, parameter)
 
 
 def warmup_steps(total_steps: int, config: TrainingConfig) -> int:

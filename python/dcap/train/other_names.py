@@ -29,6 +29,8 @@ _MEANT: dict[str, str] = {
     "training.adam_eps": "adam_epsilon eps",
     "training.max_grad_norm": "gradient_clipping clip_grad gradient_clip_val max_gradient_norm grad_clip",
     "training.activation_checkpointing": "gradient_checkpointing enable_gradient_checkpointing recompute_granularity",
+    "training.parallel (ddp or fsdp)": "deepspeed fsdp fsdp_config sharding_strategy distributed_type strategy",
+    "training.fsdp_reshard": "reshard_after_forward fsdp_reshard_after_forward",
     "training.log_steps": "logging_steps log_interval log_every_n_steps",
     "training.eval_steps": "evaluation_steps eval_interval val_check_interval",
     "training.save_steps": "checkpointing_steps save_interval save_every",

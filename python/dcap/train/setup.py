@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -18,12 +17,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import DistributedType, gather_object
+from accelerate import Accelerator
+from accelerate.utils import gather_object
 
 import dcap
 from dcap.core.config import dump_yaml
-from dcap.core.errors import ConfigError, TrainingError
+from dcap.core.errors import TrainingError
 from dcap.core.files import write_whole
 from dcap.core.log import FILE_ONLY, console, get_logger
 from dcap.core.words import counted
@@ -48,6 +47,7 @@ from dcap.train.eval_generate import samples_to_answer
 from dcap.train.loss import SupervisedLoss
 from dcap.train.loss_log import LossLog
 from dcap.train.optimizer import build_optimizer, lr_factor, peak_rates
+from dcap.train.parallel import build_accelerator, distribute
 from dcap.train.ranks import on_first_rank, watched
 from dcap.train.resume import Start, find_start
 from dcap.train.run_folder import run_folder
@@ -180,40 +180,6 @@ def write_run_files(run: Run) -> None:
         write_environment(output, accelerator.num_processes, str(accelerator.device))
 
 
-def build_accelerator(config: RunConfig) -> Accelerator:
-    """Return the Accelerator; gradients are exchanged by DDP.
-
-    Raises:
-        ConfigError: Accelerate was configured for DeepSpeed, FSDP or another engine, or for its own mixed precision; or
-            it does not see the other processes of a launch.
-    """
-    # Rows of text alone leave the vision side without gradients, which DDP must then look for.
-    sees_vision = not (config.model.freeze_vit and config.model.freeze_aligner)
-    ddp = DistributedDataParallelKwargs(find_unused_parameters=sees_vision, broadcast_buffers=False)
-    # Without this, the processes of a launch on a machine without accelerators would each make a run of their own.
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available(), kwargs_handlers=[ddp])
-    launched = int(os.environ.get("WORLD_SIZE") or 1)
-    if launched > 1 and accelerator.num_processes == 1:
-        raise ConfigError(
-            f"the {launched} processes of a launch (WORLD_SIZE) must work together, but accelerate sees this one "
-            f"alone, on {accelerator.device}. Start them with torchrun or accelerate launch; for CPUs on a machine "
-            "with other devices, set ACCELERATE_USE_CPU=true"
-        )
-    engine = accelerator.distributed_type
-    known = (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU)
-    if engine not in known:
-        raise ConfigError(
-            f"accelerate must be configured for one process or for plain data parallelism, not {engine.value}. "
-            "Run accelerate config again without DeepSpeed and FSDP"
-        )
-    if accelerator.mixed_precision != "no":
-        raise ConfigError(
-            f"accelerate's mixed_precision must be no, not {accelerator.mixed_precision}: model.dtype decides. "
-            "Pass --mixed_precision no"
-        )
-    return accelerator
-
-
 def build_learner(config: RunConfig, accelerator: Accelerator) -> Learner:
     """Load, test, adapt and wrap the model, and make its optimiser.
 
@@ -246,14 +212,14 @@ def build_learner(config: RunConfig, accelerator: Accelerator) -> Learner:
     for tower, rate in (("vit", config.training.vit_lr), ("aligner", config.training.aligner_lr)):
         if rate is not None and tower in frozen_towers(config.model):
             log.warning("training.%s_lr has no effect: model.freeze_%s is true", tower, tower)
-    parameters = trainable(model)
     training = config.training
     dtype = getattr(torch, config.model.dtype)
     module = SupervisedLoss(model, training.loss_chunk_tokens, dtype, training.label_smoothing)
+    module = distribute(module, accelerator, training)
     return Learner(
         accelerator=accelerator,
-        module=accelerator.prepare_model(module),
-        parameters=parameters,
+        module=module,
+        parameters=trainable(model),
         optimizer=build_optimizer(model, config.training),
         max_grad_norm=config.training.max_grad_norm,
         seed=config.seed,

@@ -118,6 +118,8 @@ def optimizer_step(
         return _nothing_to_train_on(learner, totals, step, lr_factor, stop())
     # The first number waits for the device; the others are there by then, and few.
     outputs = [LossOutput(*(each.cpu() for each in o)) for o in _backward(learner, batches, totals.weight, step)]
+    if not totals.images:
+        _forget_blank_images(learner)
     sums = [sum(float(o.loss_sum) for o in outputs), sum(float(o.num_correct) for o in outputs), float(stop())]
     loss_sum, correct, stops = _sum_over_ranks(accelerator, sums)
     loss = loss_sum / totals.weight
@@ -216,6 +218,13 @@ def _backward(learner: Learner, batches: Sequence[Batch], total_weight: float, s
             accelerator.backward(output.loss_sum * (accelerator.num_processes / total_weight))
         outputs.append(output._replace(loss_sum=output.loss_sum.detach()))
     return outputs
+
+
+def _forget_blank_images(learner: Learner) -> None:
+    """Drop the gradients of a vision side that saw no image: AdamW would make a step by the zeros of blank ones."""
+    for name, parameter in learner.parameters.items():
+        if tower_of(name) != "llm":
+            parameter.grad = None
 
 
 def _weights(batch: Batch) -> tuple[float, int]:
