@@ -14,6 +14,7 @@ from PIL import Image
 
 from dcap.cli.__main__ import main
 from dcap.convert.assembler import Assembler
+from dcap.core.shard import Shard, ShardFolder, keep_pieces
 
 COUNTS = range(1, 8)
 
@@ -113,6 +114,14 @@ def test_what_is_missing_or_has_changed_is_named(capsys: pytest.CaptureFixture[s
 def test_what_cannot_be_is_refused(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
     assert said in _said(capsys)
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("command", [(), ("export", "--shard", "0/1"), ("merge", "out.json")])
+def test_only_a_command_with_parts_is_merged(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    keep_pieces(ShardFolder(Path("out.json"), Shard(0, 1), command), {}, range(0), 0, lambda _: [], False)
+    assert main(["merge", "out.json"]) == 2
+    assert "shard.json must be made by convert, validate, audit, lengths, predict, not by" in _said(capsys)
 
 
 @pytest.mark.usefixtures("here")
