@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -360,7 +361,8 @@ def _outputs(args: argparse.Namespace) -> list[Output]:
 def _inputs(args: argparse.Namespace) -> list[Path]:
     """Return the files that are read, as far as an output may be one of them."""
     options = {name: value for name, value in vars(args).items() if name not in ("out", "report", "by", "unmapped")}
-    given = [Path(value) for value in options.values() if isinstance(value, str | Path)]
+    values = itertools.chain(*(value if isinstance(value, list) else [value] for value in options.values()))
+    given = [Path(value) for value in values if isinstance(value, str | Path)]
     name, source = options.get("format"), Path(args.source)
     if name in (None, "jsonl"):
         return [*given, *expand_sources([source])]
