@@ -1,6 +1,6 @@
-"""Put what ``configs/scenes-micro-stage2.yaml`` trained into the package, as the weights of ``builtin:scenes-micro``.
+"""Put what ``configs/scenes-micro-stage4.yaml`` trained into the package, as the weights of ``builtin:scenes-micro``.
 
-Usage: ``python .ci/ship_scenes_micro.py runs/scenes-micro-stage2/final``. The weights are rounded to bfloat16.
+Usage: ``python .ci/ship_scenes_micro.py runs/scenes-micro-stage4/final``. The weights are rounded to bfloat16.
 """
 
 import shutil

@@ -199,7 +199,7 @@ def test_a_name_gives_the_options_back() -> None:
         ({"kinds": ()}, "kinds must be one or more different names, not none"),
         ({"colors": ("red", "red")}, "colors must be one or more different names, not red,red"),
         ({"kinds": ("circle",)}, r'kinds\[0\] must be one of "box", .* not "circle"'),
-        ({"level": "harder"}, 'level must be one of "easy", "medium", "hard", not "harder"'),
+        ({"level": "harder"}, 'level must be one of "single", "easy", "medium", "hard", not "harder"'),
         ({"relations": "all", "occlusion": True}, "occlusion must be false with relations"),
         ({"relations": "all", "max_objects": 1}, "relations must have two names and two shapes"),
         ({"relations": "left_right", "kinds": ("box",), "colors": ("red",)}, "relations must have two names"),

@@ -10,6 +10,7 @@ from dcap.answers.profile import load_profile
 from dcap.core.config import to_tree
 from dcap.data.config import resolve_profile
 from dcap.demo.models import BUILTIN_SCENES_MICRO, TRAINED_FOLDER, resolve_model
+from dcap.evaluate.breakdown import by_kind
 from dcap.evaluate.evaluation import evaluate
 from dcap.infer.run import PredictOptions, predict
 from dcap.train.config import load_run_config
@@ -17,12 +18,15 @@ from dcap.train.config import load_run_config
 ROOT = Path(__file__).parents[2]
 
 
-def test_it_finds_boxes_that_are_new_to_it(tmp_path: Path) -> None:
-    truth = "builtin:scenes?num=30&seed=77&kinds=box&max_objects=1&least_radius=0.14&largest_radius=0.38&grounds=dark"
+def test_it_describes_scenes_that_are_new_to_it(tmp_path: Path) -> None:
+    truth = "builtin:scenes?level=single&num=60&seed=77"
     pred = tmp_path / "pred.jsonl"
     predict(PredictOptions(model=BUILTIN_SCENES_MICRO, data=(truth,), out=pred))
     evaluation = evaluate([truth], str(pred))
-    assert evaluation.total.regions(0.5, captioned=True).f1 >= 0.95
+    f1 = {group.name: group.at(0.5).f1 for group in by_kind(evaluation.counts)}
+    assert f1["box"] >= 0.95
+    assert min(f1["polygon"], f1["line"]) >= 0.7
+    assert evaluation.total.equal_captions / evaluation.total.pairs >= 0.95
 
 
 def test_its_files_are_small_and_not_pickled() -> None:

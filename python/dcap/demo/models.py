@@ -3,7 +3,7 @@
 Their folders have the layout of a published Qwen3-VL checkpoint, so they exercise every loading path. ``builtin:tiny``
 has the real vocabulary. ``builtin:micro`` has one of bytes: it trains many times faster, and needs no further package.
 Both have random weights. ``builtin:scenes-micro`` is a micro that has learned to describe scenes; its weights ship with
-dcap, and ``configs/scenes-micro-stage1.yaml`` and ``-stage2.yaml`` made them.
+dcap, and ``configs/scenes-micro-stage1.yaml`` to ``-stage4.yaml`` made them.
 """
 
 from __future__ import annotations

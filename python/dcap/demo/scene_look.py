@@ -15,7 +15,7 @@ SceneGround = Literal["plain", "gradient", "texture", "dark"]
 where the others may be pale as well."""
 SceneRelations = Literal["none", "left_right", "all"]
 """Which sides captions speak of: none, left and right only, or above and below too."""
-SceneLevel = Literal["easy", "medium", "hard"]
+SceneLevel = Literal["single", "easy", "medium", "hard"]
 """Names of the looks in `LEVELS`."""
 
 RGB: Mapping[str, tuple[int, int, int]] = {
@@ -64,6 +64,10 @@ class SceneLook:
 
 
 LEVELS: Mapping[SceneLevel, SceneLook] = {
+    "single": SceneLook(
+        128, 128, 1, 1, ("box", "triangle", "line"), ("red", "yellow", "green", "blue"), ("dark",), occlusion=False,
+        least_radius=0.14, largest_radius=0.38, gap=0.05, color_spread=6,
+    ),
     "easy": SceneLook(
         128, 128, 1, 3, ("box", "triangle", "line"), ("red", "yellow", "green", "blue"), ("plain",), occlusion=False,
         gap=0.05, color_spread=6,

@@ -58,7 +58,8 @@ class SceneOptions:
     seed: int = 0
     """Each seed gives other scenes: train and validate on two seeds."""
     level: SceneLevel = "easy"
-    """``easy``: one to three shapes far from each other on plain ground, 128 x 128. ``medium``: more of them, and of
+    """``single``: one large shape on dark ground, 128 x 128. ``easy``: one to three shapes far from each other on plain
+    ground, 128 x 128. ``medium``: more of them, and of
     their kinds, 192 x 192. ``hard``: all kinds, textured ground, shapes that hide parts of others, 320 x 256."""
     width: int | None = None
     """Columns of the canvas."""
