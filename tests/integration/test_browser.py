@@ -41,7 +41,8 @@ window.addEventListener("load", () => {
     item.dispatchEvent(new MouseEvent("mouseout", {bubbles: true}));
     return [...tags, panel.querySelectorAll(".focus").length];
   });
-  const found = {errors, pictures, focused, crossed: document.querySelectorAll("svg path").length};
+  const signs = [...document.querySelectorAll(".key")].map((key) => getComputedStyle(key, "::before").content);
+  const found = {errors, pictures, focused, signs, crossed: document.querySelectorAll("svg path").length};
   document.body.append(Object.assign(document.createElement("output"), {textContent: JSON.stringify(found)}));
 });
 </script>"""
@@ -84,6 +85,7 @@ def test_every_picture_of_the_page_is_shown_and_no_script_fails(browser: str, tm
     # The item of the list, the shape and its number; and nothing once the pointer is away.
     assert found["focused"] == [["g", "g", "li", 0]] * 4
     assert found["crossed"] > 0
+    assert set(found["signs"]) == {"none"}, "a number has its colour beside it, and no sign of a chart"
 
 
 # What the reader of the report sees: the text of the tokens, where they are and in what colour, and the bars.

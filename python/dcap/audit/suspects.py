@@ -141,11 +141,8 @@ class Suspects:
             "objects": [suspect.to_dict() for suspect in self.objects],
         }
 
-    def grids(self) -> list[Grid]:
-        """Return the table of objects, and that of samples."""
-        epochs = ", ".join(map(str, self.epochs))
-        of = f"of epoch {epochs}" if len(self.epochs) == 1 else f"of epochs {epochs}"
-        of = "of the last validation" if self.split == "val" else of
+    def notes(self) -> list[str]:
+        """Return what a reader must know about the losses."""
         notes = [RANK_NOTE]
         if self.num_not_finite:
             verb = "has" if self.num_not_finite == 1 else "have"
@@ -153,6 +150,14 @@ class Suspects:
                 f"{counted(self.num_not_finite, 'sample')} {verb} a loss that is not finite, which comes first: the "
                 "numbers grow beyond those of model.dtype, or the weights are damaged"
             )
+        return notes
+
+    def grids(self) -> list[Grid]:
+        """Return the table of objects, and that of samples."""
+        epochs = ", ".join(map(str, self.epochs))
+        of = f"of epoch {epochs}" if len(self.epochs) == 1 else f"of epochs {epochs}"
+        of = "of the last validation" if self.split == "val" else of
+        notes = self.notes()
         objects = _grid(f"objects with the highest loss, of {self.num_objects} {of}", self.objects, OBJECT_KINDS, notes)
         samples = _grid(f"samples with the highest loss, of {self.num_samples} {of}", self.samples, SAMPLE_KINDS, notes)
         return [objects, samples] if self.objects else [samples]

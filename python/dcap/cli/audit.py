@@ -281,7 +281,7 @@ def _loss_files(run: Path, split: Split) -> list[tuple[int, Path]]:
 
 
 def _write_suspects(folder: Path, dataset: DenseCaptionDataset, suspects: Suspects, title: str) -> None:
-    from dcap.audit.suspects import RANK_NOTE, suspect_entry, suspect_tile
+    from dcap.audit.suspects import suspect_entry, suspect_tile
     from dcap.view.page import samples_page
     from dcap.view.sheet import contact_sheet, write_png
 
@@ -289,7 +289,7 @@ def _write_suspects(folder: Path, dataset: DenseCaptionDataset, suspects: Suspec
     sheet = contact_sheet([suspect_tile(dataset, each, SIDE) for each in shown], 4, SIDE)
     write_png(folder / SHEET, sheet)
     entries = [suspect_entry(dataset, each, suspects.replay) for each in progress(shown, "Page")]
-    write_whole(folder / PAGE, samples_page(title, RANK_NOTE, entries))
+    write_whole(folder / PAGE, samples_page(title, ". ".join(suspects.notes()), entries))
     log.info("%s and %s beside it: %s", folder / SHEET, PAGE, counted(len(shown), "record"))
 
 
