@@ -127,3 +127,13 @@ def test_whole_numbers_are_equal_in_all_files(tmp_path: Path, make_record: Make,
     two = [{**line, "width": int(line["width"]), "height": int(line["height"])} for line in floats]
     kept = [whole(check_records([write_jsonl(each, name)]), 4) for each, name in ((lines, "a.jsonl"), (two, "b.jsonl"))]
     assert kept[0].row_index.tolist() == kept[1].row_index.tolist()
+
+
+def test_conversations_and_images_have_the_same_chance(tmp_path: Path, make_record: Make, write_jsonl: Write) -> None:
+    """Without an image, the text decides."""
+    talks = [{"messages": [{"role": "user", "content": f"question {k}"}, {"role": "assistant", "content": "answer"}]}
+             for k in range(40)]  # fmt: skip
+    lines = [each for k, talk in enumerate(talks) for each in (talk, make_record(images=[f"{k}.jpg"]))]
+    kept = whole(check_records([write_jsonl(lines, "a.jsonl")]), 30)
+    count = int((kept.row_index % 2 == 0).sum())
+    assert 5 < count < 25

@@ -49,7 +49,7 @@ def limited(records: CheckedRecords, limits: Sequence[tuple[int, int, int | None
         return records
     image = _image_of(records)
     stays = np.ones(len(records), np.bool_)
-    keys: dict[int, tuple[int, int]] = {}
+    keys: dict[int, int] = {}
     for start, stop, most in limits:
         if most is None:
             continue
@@ -70,26 +70,30 @@ def _image_of(records: CheckedRecords) -> I64:
     return np.cumsum(records.tile_index == 0) - 1
 
 
-def _in_order(
-    records: CheckedRecords, rows: list[int], keys: Mapping[int, tuple[int, int]], seed: int, most: int
-) -> list[int]:
-    """Return rows in the order of their keys. If the first `most` end among equal ones, images decide about these."""
+def _in_order(records: CheckedRecords, rows: list[int], keys: Mapping[int, int], seed: int, most: int) -> list[int]:
+    """Return rows in the order of their keys. If the first `most` end among equal ones, all of a record decides."""
     ordered = sorted(rows, key=keys.__getitem__)
     if most < len(ordered) and keys[ordered[most - 1]] == keys[ordered[most]]:
         begin, end = (find(ordered, keys[ordered[most]], key=keys.__getitem__) for find in (bisect_left, bisect_right))
-        ordered[begin:end] = sorted(ordered[begin:end], key=lambda k: _picture(records, k, seed))
+        alike = [(_rest(records, k, seed), _picture(records, k, seed), k) for k in ordered[begin:end]]
+        ordered[begin:end] = [k for *_, k in sorted(alike)]
     return ordered
 
 
-def _key(records: CheckedRecords, k: int, seed: int) -> tuple[int, int]:
-    """Return what record `k` is compared by: its image's name, if it has one, and the rest of the record."""
+def _key(records: CheckedRecords, k: int, seed: int) -> int:
+    """Return what record `k` is compared by: its image's name, or the rest of the record where it has none."""
     source, row = records.files[records.file_index[k]], int(records.row_index[k])
-    line, image = source.line(row), source.embedded(row)
-    rest = keyed_hash(_without_image(line), seed)
-    if image is not None and not image.is_named:
-        return rest, 0
-    name = "".join(_NAMED.decode(line).images[:1])  # a conversation has none
-    return keyed_hash(name.encode("utf-8", "surrogatepass"), seed), rest
+    names, image = _NAMED.decode(source.line(row)).images, source.embedded(row)
+    if not names or (image is not None and not image.is_named):  # a conversation has no image
+        return _rest(records, k, seed)
+    return keyed_hash(names[0].encode("utf-8", "surrogatepass"), seed)
+
+
+def _rest(records: CheckedRecords, k: int, seed: int) -> int:
+    """Return a hash of record `k` without its image, the same for all kinds of files."""
+    tree = msgspec.json.decode(records.files[records.file_index[k]].line(int(records.row_index[k])))
+    tree.pop("images", None)
+    return keyed_hash(msgspec.json.encode(_plain(tree), order="deterministic"), seed)
 
 
 def _picture(records: CheckedRecords, k: int, seed: int) -> int:
@@ -99,13 +103,6 @@ def _picture(records: CheckedRecords, k: int, seed: int) -> int:
         return 0
     with image.open() as file:
         return keyed_hash(file.read(), seed)
-
-
-def _without_image(line: bytes) -> bytes:
-    """Return the text of a record without its image, the same for all kinds of files."""
-    tree = msgspec.json.decode(line)
-    tree.pop("images", None)
-    return msgspec.json.encode(_plain(tree), order="deterministic")
 
 
 def _plain(value: Any) -> Any:
