@@ -114,9 +114,10 @@ def test_an_expression_without_an_end_is_refused(
         load_adapter(load(), changed(adapter, **settings))
 
 
-def test_a_wrong_expression_is_named_by_peft(load: Load, adapter: Path) -> None:
+@pytest.mark.parametrize("expression", ["(", "a{99999999999}"])
+def test_a_wrong_expression_is_named_by_peft(load: Load, adapter: Path, expression: str) -> None:
     with pytest.raises(ConfigError, match="must fit the model"):
-        load_adapter(load(), changed(adapter, target_modules="("))
+        load_adapter(load(), changed(adapter, target_modules=expression))
 
 
 @pytest.mark.parametrize(

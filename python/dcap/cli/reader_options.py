@@ -96,7 +96,7 @@ def tell_splits(given: Sequence[str]) -> tuple[list[tuple[float, ...]], list[str
 def _split(settings: dict[str, Any], splits: Sequence[str]) -> Any:
     if not splits:
         if settings.get("required"):
-            raise ConfigError(f"--split must name a part of the source: {settings['help']}")
+            raise ConfigError(f"--split must name a part of the source: {settings['help'].replace('%%', '%')}")
         return settings["default"]
     (text,) = splits
     try:

@@ -23,7 +23,7 @@ expressions, names = json.load(sys.stdin)
 for expression in expressions:
     try:
         match = re.compile(expression).match
-    except re.error:
+    except (re.error, OverflowError, RecursionError):
         continue  # PEFT says so when it comes to it
     for name in names:
         match(name)
@@ -48,12 +48,14 @@ def check_patterns(settings: Mapping[str, Any], names: Iterable[str], folder: Pa
     # -I: nothing of the user's environment runs in it.
     command = [sys.executable, "-I", "-c", _PROGRAM]
     try:
-        subprocess.run(command, input=given, text=True, timeout=MOST_SECONDS, check=True, capture_output=True)
+        done = subprocess.run(command, input=given, text=True, timeout=MOST_SECONDS, check=False, capture_output=True)
     except subprocess.TimeoutExpired:
+        done = None
+    if done is None or done.returncode:
         raise ConfigError(
             f"adapter {folder} must name its modules by expressions that are matched within {MOST_SECONDS:g} seconds, "
             "and target_modules or another field of adapter_config.json takes longer. Write the names as a list"
-        ) from None
+        )
 
 
 def _expressions(settings: Mapping[str, Any]) -> list[str]:

@@ -198,7 +198,7 @@ def _check_rank(settings: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...
             )
 
 
-_OF_PEFT = (ValueError, RuntimeError, OSError, KeyError, TypeError, AttributeError, re.error)
+_OF_PEFT = (ValueError, RuntimeError, OSError, KeyError, TypeError, AttributeError, OverflowError, re.error)
 """What PEFT raises about settings and weights that it cannot use."""
 
 
