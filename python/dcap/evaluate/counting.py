@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from dcap.evaluate.captions import equal_captions, token_f1
@@ -228,7 +229,8 @@ def count_duplicates(pred: ShapeArray, captions: Sequence[str], options: ScoreOp
     shapes = pred.take(some)
     alike = similarity(shapes, shapes, options.line_tolerance_px)
     linked = (alike > options.duplicate_iou) & equal[np.ix_(some, some)]
-    return len(some) - int(connected_components(linked, directed=False)[0])
+    links = coo_array((linked[linked], np.divmod(np.flatnonzero(linked), len(some))), shape=linked.shape)
+    return len(some) - int(connected_components(links, directed=False)[0])
 
 
 def _caption_overlap(a: Sequence[str], b: Sequence[str], equal: Flags, wanted: Flags) -> Floats:
