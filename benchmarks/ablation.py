@@ -292,12 +292,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, default, text in (
         ("train-scenes", 96, "scenes of each run"),
         ("test-scenes", 400, "scenes that are asked for"),
-        ("steps", 200, "optimiser steps of each run"),
+        ("steps", 150, "optimiser steps of each run"),
         ("batch", 8, "scenes of a step"),
-        ("max-new-tokens", 400, "longest answer"),
+        ("max-new-tokens", 200, "longest answer"),
     ):
         parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{text} (%(default)s)")
-    parser.add_argument("--learning-rate", type=float, default=5e-4, metavar="RATE", help="peak (%(default)s)")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, metavar="RATE", help="peak (%(default)s)")
     given = vars(parser.parse_args(arguments))
     folder, seeds = given.pop("folder"), given.pop("seeds")
     settings = Settings(**given)
