@@ -12,6 +12,8 @@ import yaml
 
 from dcap.cli.__main__ import COMMANDS, build_parser
 from dcap.core.config import merge, read_yaml
+from dcap.records.conversation import is_conversation, read_messages
+from dcap.records.json_line import Problem
 from dcap.records.record import Origin, parse_record
 from dcap.train.config import build_run_config
 from support.documents import DOCUMENTS, ROOT, Document, run_bash
@@ -72,4 +74,9 @@ def test_configs_are_legal(document: Document) -> None:
 @each_document
 def test_records_are_legal(document: Document) -> None:
     for text in document.blocks("json"):
-        assert parse_record(json.dumps(json.loads(text)).encode(), Origin(document.path.name, 1)).captions
+        tree = json.loads(text)
+        if is_conversation(tree):
+            problems: list[Problem] = []
+            assert read_messages(tree["messages"], problems), problems
+        else:
+            assert parse_record(json.dumps(tree).encode(), Origin(document.path.name, 1)).captions
