@@ -57,36 +57,29 @@ def disturb(model: Any) -> None:
 
 
 @pytest.mark.parametrize("init", INITS)
-def test_it_begins_where_peft_begins_and_gets_the_same_gradients(
+def test_it_begins_where_peft_begins_and_leaves_the_base_as_it_is(
     plain: ModelConfig, model: Any, init: AdapterInit
 ) -> None:
-    base = hidden(model)
+    base = hidden(model).detach()
     kept = {name: p.clone() for name, p in model.named_parameters()}
     ours = attach(model, config(init))
     theirs = of_peft(plain, ours, init)
     assert set(trainable(ours)) == set(trainable(theirs))
     for name, parameter in trainable(ours).items():
         torch.testing.assert_close(parameter, trainable(theirs)[name], rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(hidden(ours), base, rtol=0, atol=1e-5 * float(base.abs().max()))
+    torch.testing.assert_close(hidden(ours).detach(), base, rtol=0, atol=1e-5 * float(base.abs().max()))
     assert all(
         torch.equal(p, kept[n.replace("base_layer.", "")])
         for n, p in bare_model(ours).named_parameters()
         if "lora_" not in n
     )
-    for each in (ours, theirs):
-        disturb(each)
-        hidden(each).square().sum().backward()
-    for name, parameter in trainable(ours).items():
-        other = trainable(theirs)[name]
-        scale = float(other.grad.abs().max())
-        torch.testing.assert_close(parameter.grad, other.grad, rtol=1e-3, atol=1e-4 * scale, msg=name)
 
 
 @pytest.mark.parametrize("init", INITS)
 def test_what_is_saved_is_an_ordinary_adapter_of_the_same_base(
     plain: ModelConfig, tmp_path: Path, model: Any, init: AdapterInit
 ) -> None:
-    base = hidden(model)
+    base = hidden(model).detach()
     tuned = attach(model, config(init)).eval()
     disturb(tuned)
     expected = hidden(tuned).detach()
