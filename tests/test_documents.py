@@ -56,7 +56,7 @@ def test_fields_changed_on_a_command_line_exist(document: Document) -> None:
     demo = read_yaml(ROOT / "configs/demo.yaml")
     for line in document.commands:
         if "dcap train" in line or "dcap.train" in line:
-            build_run_config(demo, re.findall(r"[\w.]+\.\w+=\S+", line), line)
+            build_run_config(demo, re.findall(r"[\w.]+\.\w+=[^\s\"]+", line), line)
 
 
 @each_document

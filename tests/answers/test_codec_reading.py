@@ -282,6 +282,8 @@ class TestLenient:
 
 def _object_ends(text: str, profile: AnswerProfile) -> list[int]:
     """Return where each object of a valid answer ends, found by Python's own JSON decoder."""
+    if text.endswith(profile.empty or "\0"):
+        return []
     bracket = "[" if profile.format == "rows" else "{"
     ends, position, decoder = [], min(text.find(each) for each in "[{" if each in text) + 1, json.JSONDecoder()
     while (start := text.find(bracket, position)) >= 0:

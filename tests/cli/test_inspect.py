@@ -97,8 +97,7 @@ def test_devices_that_share_the_weights_out_hold_a_part_each(inspect: Any) -> No
     assert one["together"] == one["start"] == 0
     assert part["start"] == one["frozen"] + one["trained"]
     assert 0 < part["together"] < kept["together"] < part["start"] + one["gradients"]
-    # The embedding is nearly all of so small a model, and stays together: nothing is saved.
-    assert part["total"] - part["together"] < one["total"] < part["total"] < kept["total"]
+    assert part["total"] < kept["total"] < one["total"]
 
 
 def test_a_limit_is_seen(inspect: Any) -> None:

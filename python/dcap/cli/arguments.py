@@ -1,4 +1,8 @@
-"""Options that several commands share, and the check of numbers."""
+"""Options that several commands share, and the check of numbers.
+
+Every command imports this module, also ``dcap doctor``, which must start where the kernels cannot be loaded. So what
+rests on them is imported where it is used.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +20,6 @@ from dcap.core.outputs import Output, check_outputs
 from dcap.core.parallel import default_workers
 from dcap.core.shard import Shard, ShardFolder
 from dcap.core.words import printable
-from dcap.geometry.canvas import MAX_PIXELS, MOST_PIXELS
-from dcap.records.files.generated import is_generated
 from dcap.records.sixteen_bit import SixteenBit
 
 if TYPE_CHECKING:
@@ -107,6 +109,8 @@ def inputs_of(paths: Sequence[Path]) -> list[list[str]]:
     Raises:
         OSError: A file cannot be read.
     """
+    from dcap.records.files.generated import is_generated
+
     return [[str(path), "" if is_generated(path) else digest_input(path)] for path in paths]
 
 
@@ -142,6 +146,8 @@ def add_sixteen_bit(parser: argparse.ArgumentParser, when: str) -> None:
 
 def add_max_image_pixels(parser: argparse.ArgumentParser) -> None:
     """Add ``--max-image-pixels``."""
+    from dcap.geometry.canvas import MAX_PIXELS
+
     parser.add_argument(
         "--max-image-pixels",
         type=int,
@@ -384,6 +390,8 @@ def require_image_bound(args: argparse.Namespace, name: str) -> None:
     Raises:
         ConfigError: The number is below 1, or above what any image may have.
     """
+    from dcap.geometry.canvas import MOST_PIXELS
+
     require_at_least(args, 1, name)
     value = getattr(args, name)
     if value > MOST_PIXELS:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -361,7 +360,7 @@ def _outputs(args: argparse.Namespace) -> list[Output]:
 def _inputs(args: argparse.Namespace) -> list[Path]:
     """Return the files that are read, as far as an output may be one of them."""
     options = {name: value for name, value in vars(args).items() if name not in ("out", "report", "by", "unmapped")}
-    values = itertools.chain(*(value if isinstance(value, list) else [value] for value in options.values()))
+    values = [*options.values(), *(options.get("split") or ())]
     given = [Path(value) for value in values if isinstance(value, str | Path)]
     name, source = options.get("format"), Path(args.source)
     if name in (None, "jsonl"):
