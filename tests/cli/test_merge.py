@@ -298,3 +298,37 @@ def test_a_conversion_that_was_killed_goes_on(
 
 def _said(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err
+
+
+def test_parts_of_a_folder_that_has_changed_are_not_merged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("d").mkdir()
+    for name in "bdfh":
+        Image.new("RGB", (64, 48)).save(f"d/{name}.png")
+        shape = {"label": name, "points": [[1, 2], [30, 40]], "shape_type": "rectangle"}
+        tree = {"imagePath": f"{name}.png", "imageWidth": 64, "imageHeight": 48, "imageData": None, "shapes": [shape]}
+        Path(f"d/{name}.json").write_text(json.dumps(tree))
+    words = ["convert", "labelme", "d", "-o", "o.jsonl"]
+    assert main([*words, "--shard", "0/2"]) == 0
+    shutil.move("d/h.json", "d/a.json")
+    assert main([*words, "--shard", "1/2"]) == 0
+    assert main(["merge", "o.jsonl"]) == 2
+    assert "Make one of them anew, with --overwrite" in " ".join(capsys.readouterr().err.split())
+    assert not Path("o.jsonl").exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_a_damaged_part_is_named_with_the_command_that_makes_it(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["validate", "train.jsonl", "--report", "x.json", "--workers", "0"]
+    run_all(words, 2)
+    part = Path("x.json.shards/0-of-2")
+    (part / "shard.json").unlink()
+    (part / "pieces").write_text("bad\n")
+    assert main([*words, "--shard", "0/2"]) == 0
+    capsys.readouterr()
+    assert main(["merge", "x.json"]) != 0
+    said = capsys.readouterr().err
+    assert "x.json.shards/0-of-2/pieces must be JSON" in said
+    assert "dcap validate train.jsonl --report x.json --workers 0 --shard 0/2 --overwrite" in said

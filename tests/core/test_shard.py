@@ -120,6 +120,8 @@ def test_missing_shards_are_named_with_their_commands(tmp_path: Path) -> None:
 def test_an_output_without_shards_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"out must have shards beside it, in the folder .*out\.shards, and there is"):
         whole_shards(tmp_path / "out")
+    with pytest.raises(ConfigError, match=r"the output of shards must be a file, not \."):
+        whole_shards(Path("."))
     (tmp_path / "out.shards").mkdir()
     with pytest.raises(ConfigError, match="must have shards that are whole"):
         whole_shards(tmp_path / "out")

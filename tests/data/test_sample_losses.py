@@ -62,6 +62,20 @@ def test_a_cut_last_line_is_left_out_and_another_damaged_one_is_named(tmp_path: 
         list(read_losses(path))
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b'"index":', b'"index":-'), (b'"bbox_2d"', b'"circle"'), (b'"index":', b'"index":99999999999999999999'),
+     (b'"objects":[[', b'"objects":[[-'), (b'"caption":[', b'"caption":[-')],
+)  # fmt: skip
+def test_numbers_that_no_run_writes_are_refused(tmp_path: Path, old: bytes, new: bytes) -> None:
+    line = a_loss(1).to_line()
+    assert old in line
+    path = tmp_path / "some.jsonl"
+    path.write_bytes(line.replace(old, new, 1) + a_loss(2).to_line())
+    with pytest.raises(RecordError, match=r"some\.jsonl:1: line must be the loss of a sample"):
+        list(read_losses(path))
+
+
 @pytest.mark.parametrize(("step", "lines"), [(0, 0), (1, 2), (2, 2), (3, 3), (9, 4)])
 def test_the_end_of_a_step(tmp_path: Path, step: int, lines: int) -> None:
     path = tmp_path / "some.jsonl"

@@ -136,15 +136,27 @@ def test_an_absolute_floor_is_that_of_the_common_rate() -> None:
             "lr_schedule_params.power must be a parameter of lr_schedule cosine_warmup_with_min_lr, which takes none",
         ),
         ({"lr_schedule": "cosine", "lr_schedule_params": {"power": 2}}, "which takes num_cycles"),
-        ({"lr_schedule": "polynomial", "lr_schedule_params": {"power": "two"}}, 'a number above 0, not "two"'),
+        (
+            {"lr_schedule": "polynomial", "lr_schedule_params": {"power": "two"}},
+            r'a number above 0 and at most 1e\+09, not "two"',
+        ),
         (
             {"lr_schedule": "cosine_with_restarts", "lr_schedule_params": {"num_cycles": 1.5}},
-            r"num_cycles must be a whole number above 0, not 1\.5",
+            r"num_cycles must be a whole number above 0 and at most 1e\+09, not 1\.5",
         ),
         (
             {"lr_schedule": "warmup_stable_decay", "lr_schedule_params": {"num_decay_steps": 3, "decay_type": "exp"}},
             'decay_type must be one of linear, cosine, 1-sqrt, not "exp"',
         ),
+        (
+            {"lr_schedule": "polynomial", "min_lr": 1e-3, "learning_rate": 1e-3},
+            "min_lr must be below learning_rate 0.001",
+        ),
+        ({"lr_schedule": "polynomial", "learning_rate": 1e-7}, "not 1e-07, which it is where none is given"),
+        ({"lr_schedule": "cosine", "lr_schedule_params": {"num_cycles": 1e308}}, "above 0 and at most 1e"),
+        ({"lora_plus_ratio": 1e300}, r"lora_plus_ratio must be at most 1e\+06"),
+        ({"token_weights": {"caption": 1e-46}}, r"token_weights.caption must be within 1e-06..1e\+06"),
+        ({"token_weights": {"caption": 0.0}}, "token_weights.caption must be within"),
     ],
 )
 def test_a_schedule_that_cannot_be_is_refused(changes: dict[str, Any], message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -36,7 +37,7 @@ from dcap.core.files import write_whole
 from dcap.core.line_log import LineLog
 from dcap.core.log import get_logger, output_console
 from dcap.core.outputs import JSON_MARK, Output, check_outputs, marked, outputs_given
-from dcap.core.shard import WholeShard, check_same, keep_pieces, pieces_of
+from dcap.core.shard import WholeShard, check_same, keep_pieces, pieces_of, shards_of
 from dcap.core.words import counted, printable, to_json
 from dcap.records.files.opening import expand_sources, resolve_data
 
@@ -56,6 +57,7 @@ _PLACE = ("file", "image", "object")
 _PLACES_SHOWN = 3
 _NO_SETTINGS = {"run", "merge", "merged", "argv", "shard", "overwrite", "report"}
 """Attributes of the arguments that change no record."""
+_ANNOTATIONS = {".json", ".xml", ".txt", ".yaml", ".yml", ".csv"}
 _ENDINGS_BELOW = {"labelme": ".json", "voc": ".xml", "yolo": ".txt"}
 """What a format reads of all files below a folder."""
 
@@ -297,7 +299,22 @@ def _made_with(args: argparse.Namespace) -> dict[str, Any]:
     """Return what records and report depend on."""
     given = {name.replace("_", "-"): value for name, value in vars(args).items() if name not in _NO_SETTINGS}
     files = sorted({path for path in _inputs(args) if path.is_file()})
-    return {"command": "convert", **to_tree(given), "data": inputs_of(files)}
+    data = inputs_of(files)
+    if Path(args.source).is_dir():
+        names = "".join(f"{name}\0{digest}\n" for name, digest in inputs_of(sorted(_annotations(args))))
+        data.append([str(args.source), hashlib.sha256(names.encode()).hexdigest()])
+    return {"command": "convert", **to_tree(given), "data": data}
+
+
+def _annotations(args: argparse.Namespace) -> Iterator[Path]:
+    """Yield the files of a source that is a folder and that may hold annotations, without what the command writes."""
+    written = {output.path.resolve() for output in _outputs(args)}
+    shards = shards_of(Path(args.out)).resolve()
+    for path in Path(args.source).rglob("*"):
+        place = path.resolve()
+        is_read = path.suffix.lower() in _ANNOTATIONS and path.is_file()
+        if is_read and place not in written and not place.is_relative_to(shards):
+            yield path
 
 
 def _reader_and_options(args: argparse.Namespace) -> tuple[Reader, ConvertOptions]:

@@ -162,7 +162,13 @@ class ShardFolder:
 
 
 def shards_of(out: Path) -> Path:
-    """Return the folder of the shards of an output."""
+    """Return the folder of the shards of an output.
+
+    Raises:
+        ConfigError: It is no file.
+    """
+    if not out.name:
+        raise ConfigError(f"the output of shards must be a file, not {out}")
     return out.with_name(f"{out.name}.shards")
 
 
@@ -288,10 +294,20 @@ def check_same(shards: Sequence[WholeShard], made_with: Mapping[str, Any]) -> No
 
 
 def pieces_of(shards: Sequence[WholeShard]) -> Iterator[Any]:
-    """Yield the pieces of shards in order, as plain data, with a progress bar. One is in memory at a time."""
-    lines = (line for each in shards for line in _lines(each.pieces))
-    for line in progress_of(lines, sum(each.num_pieces for each in shards), "merge"):
-        yield json.loads(line)
+    """Yield the pieces of shards in order, as plain data, with a progress bar. One is in memory at a time.
+
+    Raises:
+        CheckpointError: A line is damaged.
+    """
+    lines = ((each, line) for each in shards for line in _lines(each.pieces))
+    for shard, line in progress_of(lines, sum(each.num_pieces for each in shards), "merge"):
+        try:
+            yield json.loads(line)
+        except ValueError:
+            raise CheckpointError(
+                f"a line of {shard.pieces} must be JSON, and one is damaged. Make the part anew:\n"
+                f"  {shard.command_of(shard.shard.index)} --overwrite"
+            ) from None
 
 
 def lines_of(shards: Sequence[WholeShard]) -> Iterator[bytes]:

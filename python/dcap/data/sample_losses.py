@@ -19,7 +19,7 @@ import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -33,10 +33,15 @@ _NAME = re.compile(r"epoch-(\d+)\.jsonl")
 _STEP = re.compile(rb'\{"step":(\d+),')
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+_Shape = Annotated[str, msgspec.Meta(pattern="^(bbox_2d|poly|line)$")]
+_Number = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+
+
 class TokenLoss(NamedTuple):
     """The loss of some tokens, without weights."""
 
-    tokens: int
+    tokens: _Count
     """Number of tokens."""
     loss: float | None
     """Sum of their cross-entropies, in nats. `None`: it is not finite."""
@@ -52,9 +57,9 @@ class TokenLoss(NamedTuple):
 class ObjectLoss(NamedTuple):
     """The loss of one object of an answer."""
 
-    number: int
+    number: _Number
     """Number of the object in the record, from 1."""
-    shape: str
+    shape: _Shape
     """Key of its shape in the answer: ``bbox_2d``, ``poly`` or ``line``."""
     caption: TokenLoss
     coordinate: TokenLoss
@@ -65,7 +70,7 @@ class SampleLoss(msgspec.Struct, frozen=True):
 
     step: int
     """Optimiser step that trained on it, from 1, or after which it was validated."""
-    index: int
+    index: _Count
     """Its record, from 0."""
     draw: int
     """How many samples of the same record the epoch takes before it."""

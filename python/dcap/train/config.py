@@ -48,6 +48,11 @@ SCHEDULE_PARAMS: dict[str, tuple[str, ...]] = {
     "warmup_stable_decay": ("num_decay_steps", "warmup_type", "decay_type", "num_cycles"),
 }
 """The schedules of transformers, and what each takes in `lr_schedule_params`."""
+_MOST_PARAM = 1e9
+_POLYNOMIAL_END = 1e-7
+"""The floor that transformers gives ``polynomial``."""
+_WEIGHTS = (1e-6, 1e6)
+"""Bounds of weights in the loss: float32 must hold the sums of products with them."""
 FLOORS = ("cosine_warmup_with_min_lr", "cosine_with_min_lr", "polynomial", "warmup_stable_decay")
 """The schedules that end at a floor."""
 _CURVES = ("linear", "cosine", "1-sqrt")
@@ -239,8 +244,12 @@ class TrainingConfig:
                     f"token_weights must name {', '.join(kinds[:-1])} or {kinds[-1]}, not {show(kind)}"
                     f"{nearest_hint(str(kind), kinds)}"
                 )
-            if weight <= 0:
-                raise ConfigError(f"token_weights.{kind} must be above 0, not {weight}")
+            if not _WEIGHTS[0] <= weight <= _WEIGHTS[1]:
+                raise ConfigError(
+                    f"token_weights.{kind} must be within {_WEIGHTS[0]:g}..{_WEIGHTS[1]:g}, not {weight:g}"
+                )
+        if self.lora_plus_ratio is not None and self.lora_plus_ratio > _WEIGHTS[1]:
+            raise ConfigError(f"lora_plus_ratio must be at most {_WEIGHTS[1]:g}, not {self.lora_plus_ratio:g}")
 
     @property
     def floor(self) -> float | None:
@@ -273,10 +282,17 @@ class TrainingConfig:
                     raise ConfigError(f"{where} must be one of {', '.join(_CURVES)}, not {show(value)}")
                 continue
             whole = key in ("num_decay_steps", "timescale") or (key, name) == ("num_cycles", "cosine_with_restarts")
-            if isinstance(value, str) or value <= 0 or (whole and value % 1):
+            if isinstance(value, str) or not 0 < value <= _MOST_PARAM or (whole and value % 1):
                 raise ConfigError(
-                    f"{where} must be {'a whole number' if whole else 'a number'} above 0, not {show(value)}"
+                    f"{where} must be {'a whole number' if whole else 'a number'} above 0 and at most "
+                    f"{_MOST_PARAM:g}, not {show(value)}"
                 )
+        end = _POLYNOMIAL_END if self.floor is None else self.floor * self.learning_rate
+        if name == "polynomial" and end >= self.learning_rate:
+            raise ConfigError(
+                f"min_lr must be below learning_rate {self.learning_rate:g} with lr_schedule polynomial, not {end:g}"
+                + (", which it is where none is given" if self.floor is None else "")
+            )
         if name == "warmup_stable_decay" and "num_decay_steps" not in self.lr_schedule_params:
             raise ConfigError(
                 "lr_schedule_params.num_decay_steps must be given with lr_schedule warmup_stable_decay: the steps in "
