@@ -102,7 +102,8 @@ def test_nothing_is_overwritten(here: Path, capsys: pytest.CaptureFixture[str]) 
     for name in ("mine.yaml", "mine-train.jsonl", "mine-val.jsonl"):
         Path(name).write_text("mine")
         assert main(["init", "--from", str(PHOTOS)]) == 2
-        assert f"{name} exists" in capsys.readouterr().err
+        said = " ".join(capsys.readouterr().err.split())
+        assert f"{name} exists. dcap init replaces none: delete it" in said
         assert [path.name for path in here.iterdir()] == [name]
         assert Path(name).read_text() == "mine"
         Path(name).unlink()

@@ -111,6 +111,12 @@ def run(args: argparse.Namespace) -> int:
     if args.val is not None:
         sources = FoundSources(sources.train, find_sources(args.val, "--val").train)
     files = _Files.of(args.out, sources)
+    for path in (args.out, *files.new):
+        if path.is_file() and path.stat().st_size:
+            raise ConfigError(
+                f"--out must name new files, and {path} exists. dcap init replaces none: delete it if an earlier call "
+                "was cut off, or give another --out"
+            )
     check_outputs(outputs_given(*(("--out", path, False) for path in (args.out, *files.new))), files.inputs)
     with ExitStack() as undo:
         for path in files.new:  # they were not there before
