@@ -98,7 +98,7 @@ class Validation:
 
     @property
     def ranges(self) -> list[RecordRange]:
-        """The records in ranges, each of which is looked at as a whole. They depend on the files alone."""
+        """The records, divided into ranges. A range is checked as a whole. The ranges depend on the files alone."""
         return record_ranges(self.files, range_length(self.images))
 
     def tallies(self, ranges: Sequence[RecordRange]) -> Iterator[Tally]:

@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -51,11 +52,10 @@ class LineLog:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file: BinaryIO = path.open("ab")
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._file.close)
             self._prepare(made_with, overwrite)
-        except BaseException:
-            self._file.close()
-            raise
+            undo.pop_all()
 
     def _prepare(self, made_with: Mapping[str, Any], overwrite: bool) -> None:
         path = self.path

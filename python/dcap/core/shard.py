@@ -180,7 +180,7 @@ def keep_pieces(
     make: Callable[[LineLog], Iterable[Any]],
     overwrite: bool,
 ) -> None:
-    """Make the pieces of a shard, or those that an earlier run has not made.
+    """Make the pieces of a shard. Those that an earlier run has made are kept.
 
     Args:
         folder: Where they are kept.

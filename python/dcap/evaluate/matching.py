@@ -150,8 +150,8 @@ def _blocks(allowed: npt.NDArray[np.bool_]) -> tuple[tuple[Indices, Indices], li
         allowed: Which pairs are good enough, bool (N, M).
 
     Returns:
-        Rows and columns of the pairs of which neither side has another choice; and rows and columns of each part where
-        there is a choice.
+        First, rows and columns of the settled pairs: both sides have no other choice. Then the other parts, each with
+        its rows and columns.
     """
     # Much faster than nonzero of an array of two dimensions.
     rows, columns = np.divmod(np.flatnonzero(allowed), max(allowed.shape[1], 1))

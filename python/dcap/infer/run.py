@@ -179,7 +179,7 @@ def _fill(
     span: range,
     made_with: Mapping[str, Any],
 ) -> Outcome:
-    """Write the predictions of some of the records, or those that an earlier run has not written."""
+    """Write the predictions of some of the records. Those that an earlier run has written are kept."""
     out = options.place
     with PredictionFile(out, made_with, options.overwrite) as file:
         places = _places(records, span.start)

@@ -68,7 +68,7 @@ def target_pattern(config: ModelConfig, layers: Mapping[LayeredTower, tuple[int,
 
     Args:
         config: Frozen towers and adapter.
-        layers: From `dcap.model.layers.chosen_layers`: the layers of a tower outside of which nothing is adapted.
+        layers: The layers of each tower that are adapted, from `dcap.model.layers.chosen_layers`.
     """
     towers = [tower for tower in TOWERS if tower not in frozen_towers(config)]
     held = {t: MODULES[t] if t == "aligner" or t not in layers else _inside(t, layers) for t in towers}
