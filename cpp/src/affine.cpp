@@ -8,6 +8,14 @@
 namespace dcap {
 namespace {
 
+void map_corners(const Matrix& m, const double* in, double* out) noexcept {
+    const Lanes of_x{m[0], m[3]}, of_y{m[1], m[4]}, shift{m[2], m[5]};
+    for (std::int64_t i = 0; i < 4; ++i) {
+        const double x = in[2 * i], y = in[2 * i + 1];
+        store(out + 2 * i, of_x * Lanes{x, x} + of_y * Lanes{y, y} + shift);
+    }
+}
+
 // Write the numbers k of a vector to `out`, in that order. GCC has Clang's name for it since version 12 only. (The
 // vector is no return value, since how those are passed depends on the instruction set.)
 template <class Vector, std::size_t... k>
@@ -77,14 +85,6 @@ int widest() noexcept {
 
 }  // namespace
 
-void map_points(const Matrix& m, const double* in, std::int64_t n, double* out) noexcept {
-    const Lanes of_x{m[0], m[3]}, of_y{m[1], m[4]}, shift{m[2], m[5]};
-    for (std::int64_t i = 0; i < n; ++i) {
-        const double x = in[2 * i], y = in[2 * i + 1];
-        store(out + 2 * i, of_x * Lanes{x, x} + of_y * Lanes{y, y} + shift);
-    }
-}
-
 Bounds map_bounded(const Matrix& m, const double* in, std::int64_t n, double* out, bool& legal) noexcept {
 #if defined(__x86_64__)
     if (n >= 8 && widest() >= 8) return map_by_8(m, in, n, out, legal);
@@ -98,7 +98,7 @@ std::int64_t map_box(const Matrix& m, const double* in, BoxPolicy policy, double
     // Corners clockwise on screen; an axis-aligned map needs only the two opposite ones.
     const double corners[8] = {in[0], in[1], in[2], in[1], in[2], in[3], in[0], in[3]};
     double q[8];
-    map_points(m, corners, 4, q);
+    map_corners(m, corners, q);
     if (!keeps && policy == BoxPolicy::kPolygon) {
         std::copy(q, q + 8, out);
         return 4;
@@ -128,12 +128,14 @@ Status transform(const Shapes& shapes, const Matrix& m, BoxPolicy policy, std::s
         const std::int64_t count = box ? (polygons ? 4 : 2) : shapes.count(i);
         if (at + count > capacity) return Status::kBadArgument;
         double* out = out_xy.data() + 2 * at;
+        bool in_range = true;
         if (box) {
             map_box(m, shapes.points(i), policy, out);
+            for (std::int64_t j = 0; j < 2 * count; ++j) in_range &= std::abs(out[j]) <= kMaxCoordinate;
         } else {
-            map_points(m, shapes.points(i), count, out);
+            static_cast<void>(map_bounded(m, shapes.points(i), count, out, in_range));
         }
-        for (std::int64_t j = 0; j < 2 * count; ++j) legal &= std::abs(out[j]) <= kMaxCoordinate;
+        legal &= in_range;
         at += count;
         out_offsets[i + 1] = at;
         out_kinds[i] = box && polygons ? static_cast<std::uint8_t>(kPolygon) : shapes.kinds[i];

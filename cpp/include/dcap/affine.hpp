@@ -14,9 +14,6 @@ namespace dcap {
     return (m[1] == 0.0 && m[3] == 0.0) || (m[0] == 0.0 && m[4] == 0.0);
 }
 
-// Map n points; in and out may be the same array.
-void map_points(const Matrix& m, const double* in, std::int64_t n, double* out) noexcept;
-
 // Map n >= 2 points and return the bounds of the images, in one pass; `legal` as in bounds_of.
 // in and out must not overlap.
 [[nodiscard]] Bounds map_bounded(const Matrix& m, const double* in, std::int64_t n, double* out, bool& legal) noexcept;
