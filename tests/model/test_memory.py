@@ -22,15 +22,16 @@ from dcap.train.config import TrainingConfig
 from dcap.train.loss import SupervisedLoss
 from dcap.train.optimizer import build_optimizer
 from support.batches import IMAGE_PAD, fake_sample, packed, padded
+from support.experts import expert_settings
 
 FACTOR = (0.9, 1.1)
 CHUNK = 8
 SAMPLES = (fake_sample(1, images=((8, 12),), prompt=5, answer=6), fake_sample(2, images=((4, 4), (4, 8)), prompt=9))
 
 
-def small_model(config: ModelConfig, layers: int = 2, depth: int = 3) -> Any:
+def small_model(config: ModelConfig, layers: int = 2, depth: int = 3, experts: bool = False) -> Any:
     """A random model in which every width is another, so that no coefficient can stand for its neighbour."""
-    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration, Qwen3VLMoeForConditionalGeneration
 
     text = {
         "vocab_size": 2500,
@@ -52,7 +53,11 @@ def small_model(config: ModelConfig, layers: int = 2, depth: int = 3) -> Any:
         "deepstack_visual_indexes": [0, 2],
     }
     settings = Qwen3VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True, image_token_id=2400)
-    model = Qwen3VLForConditionalGeneration._from_config(settings, dtype=getattr(torch, config.dtype))
+    dtype = getattr(torch, config.dtype)
+    if experts:
+        model = Qwen3VLMoeForConditionalGeneration._from_config(expert_settings(settings), dtype=dtype)
+    else:
+        model = Qwen3VLForConditionalGeneration._from_config(settings, dtype=dtype)
     use_attention(model, "segments")
     model.config.text_config.use_cache = False
     return model
@@ -120,6 +125,16 @@ def case_config(kind: Any, dtype: Any, frozen: str, dropout: float = 0.0) -> Mod
 def test_activations_are_what_autograd_keeps(kind: str, dtype: str, frozen: str, checkpointing: bool) -> None:
     config = case_config(kind, dtype, frozen)
     model = attach(small_model(config), config)
+    step = MemoryStep(getattr(torch, dtype), checkpointing, CHUNK, cuda=False)
+    batch = make_batch(model)
+    estimate = int(measure_step(model, step).kept.at(rows_of(batch))[0])
+    assert FACTOR[0] < estimate / kept_bytes(model, step, batch) < FACTOR[1]
+
+
+@pytest.mark.parametrize(("dtype", "checkpointing"), [("float32", False), ("bfloat16", False), ("bfloat16", True)])
+def test_activations_of_experts_are_counted(dtype: str, checkpointing: bool) -> None:
+    config = case_config("lora", dtype, "vit")
+    model = attach(small_model(config, experts=True), config)
     step = MemoryStep(getattr(torch, dtype), checkpointing, CHUNK, cuda=False)
     batch = make_batch(model)
     estimate = int(measure_step(model, step).kept.at(rows_of(batch))[0])

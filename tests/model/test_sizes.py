@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from dcap.model.config import ModelConfig
-from dcap.model.sizes import SIZES, PublishedSize, published_memory
+from dcap.model.sizes import MIXTURES, SIZES, PublishedSize, published_memory
 
 # Weights that the cards on the hub give, in billions.
-BILLIONS = {"8B": 8.77, "4B": 4.44, "2B": 2.13}
+BILLIONS = {"8B": 8.77, "4B": 4.44, "2B": 2.13, "30B": 31.07}
 
 
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: size.name)
+@pytest.mark.parametrize("size", [*SIZES, *MIXTURES], ids=lambda size: size.name)
 def test_a_size_has_the_published_number_of_weights(size: PublishedSize) -> None:
     model = size.blank(torch.bfloat16)
-    (wanted,) = [count for name, count in BILLIONS.items() if name in size.name]
+    (wanted,) = [count for name, count in BILLIONS.items() if f"-{name}-" in size.name]
     assert sum(p.numel() for p in model.parameters()) / 1e9 == pytest.approx(wanted, rel=0.005)
     assert all(p.device.type == "meta" for p in model.parameters())
 

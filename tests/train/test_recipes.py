@@ -10,7 +10,7 @@ import torch
 
 from dcap.core.config import read_yaml
 from dcap.model.lora import attach, trainable
-from dcap.model.sizes import SIZES
+from dcap.model.sizes import MIXTURES, SIZES
 from dcap.model.towers import frozen_towers, tower_of
 from dcap.train.config import RunConfig, build_run_config
 
@@ -53,4 +53,4 @@ def test_the_last_layers_of_the_published_model_are_adapted() -> None:
 def test_a_recipe_for_real_work_names_a_published_model_or_an_earlier_stage(path: Path) -> None:
     config = load(path.name)
     earlier = {f"{load(other.name).training.output_dir}/final" for other in RECIPES}
-    assert config.model.name_or_path in {size.name for size in SIZES} | earlier
+    assert config.model.name_or_path in {size.name for size in (*SIZES, *MIXTURES)} | earlier

@@ -32,7 +32,7 @@ def lengths(*tokens: int, image: float = 0.6) -> Lengths:
 @pytest.fixture
 def gib(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """GiB of each size per thousand tokens of a row, in place of estimates; five times that without checkpointing."""
-    found = {"8B": 2.5, "4B": 1.5, "2B": 1.0}
+    found = {"-30B": 20.0, "-8B": 2.5, "-4B": 1.5, "-2B": 1.0}
 
     def memory(size: PublishedSize, _: object, *, tokens: int, checkpointing: bool, **__: int) -> SimpleNamespace:
         (each,) = [gib for name, gib in found.items() if name in size.name]
@@ -122,4 +122,13 @@ def test_what_does_not_fit_is_said(gib: dict[str, float]) -> None:
     assert "2B" in found.model
     assert found.note.startswith("no size fits a GPU of 1 GiB")
     assert "4B" in choose_machine(lengths(1000), 2, "Qwen/Qwen3-VL-4B-Instruct").model
+
+
+def test_a_mixture_of_experts_is_taken_where_it_is_asked_for(gib: dict[str, float]) -> None:
+    assert "8B" in choose_machine(lengths(1000), 1000).model
+    found = choose_machine(lengths(1000), 1000, "Qwen/Qwen3-VL-30B-A3B-Instruct")
+    assert found.memory_gib == pytest.approx(20 * found.row / 1000 * 5)
+
+
+def test_a_model_of_unknown_memory_is_taken_as_it_is(gib: dict[str, float]) -> None:
     assert choose_machine(lengths(1000), 2, "folder/mine").model == "folder/mine"

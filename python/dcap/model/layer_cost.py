@@ -3,11 +3,12 @@
 The layer runs forward and backward on fake tensors, which have shapes but no numbers. The bytes that autograd keeps are
 counted. So the count follows the model's own code, its adapters and autocast.
 
-Fake tensors are on the CPU. Its kernels differ from CUDA's in three places, and the count corrects for them::
+Fake tensors are on the CPU. Its kernels differ from CUDA's in some places, and the count corrects for them::
 
     attention    every kernel for packed rows keeps q, k, v, its output, and a float32 per head and position
     layer norm   CUDA's autocast runs it in float32, so that it keeps a float32 copy of its input
     dropout      CUDA keeps one byte per number
+    experts      the product of tokens with the matrices of their experts has no fake form in float32
 """
 
 from __future__ import annotations
@@ -251,26 +252,47 @@ def _autocast(step: MemoryStep) -> Iterator[None]:
     with ExitStack() as stack:
         if step.half:
             stack.enter_context(torch.autocast("cpu", dtype=step.dtype))
-        if step.cuda:
-            stack.enter_context(_AsOnCuda(step.half))
+        stack.enter_context(_AsInTraining(step))
         yield
 
 
-class _AsOnCuda(TorchFunctionMode):
-    """Makes layer norm and dropout keep what they keep on CUDA."""
+class _AsInTraining(TorchFunctionMode):
+    """Makes layer norm and dropout keep what they keep on CUDA, and counts products with experts.
 
-    def __init__(self, half: bool) -> None:
+    Args:
+        step: Says whether it is for CUDA, and in what precision.
+    """
+
+    def __init__(self, step: MemoryStep) -> None:
         super().__init__()
-        self.half = half
+        self.step = step
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if function is F.layer_norm and self.half:
+        if function is torch._grouped_mm:
+            product: Any = _ExpertProduct.apply
+            return product(*args[:2])
+        if not self.step.cuda:
+            return function(*args, **kwargs)
+        if function is F.layer_norm and self.step.half:
             return F.layer_norm(args[0].float(), *args[1:], **kwargs)
         if function is F.dropout:
             given = dict(zip(("input", "p", "training", "inplace"), args, strict=False)) | kwargs
             return torch.native_dropout(given["input"], given.get("p", 0.5), given.get("training", True))[0]
         return function(*args, **kwargs)
+
+
+class _ExpertProduct(torch.autograd.Function):
+    """Inputs and output of tokens times the matrices of their experts, without the arithmetic."""
+
+    @staticmethod
+    def forward(ctx: Any, tokens: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(tokens, matrices)
+        return tokens.new_empty(len(tokens), matrices.shape[-1])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return torch.empty_like(ctx.saved_tensors[0]), None
 
 
 @contextmanager

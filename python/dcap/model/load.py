@@ -17,10 +17,16 @@ from dcap.demo.models import resolve_model
 from dcap.model.attention import Kernel, choose_attention, use_attention
 from dcap.model.config import ModelConfig
 from dcap.model.layers import chosen_layers
+from dcap.model.towers import is_mixture
 
 log = get_logger(__name__)
 
 WHERE = "model.name_or_path"
+MODEL_CLASSES = {
+    "qwen3_vl": "Qwen3VLForConditionalGeneration",
+    "qwen3_vl_moe": "Qwen3VLMoeForConditionalGeneration",
+}
+"""transformers' class of each model type: the dense sizes, and those with a mixture of experts."""
 
 
 def load_model(
@@ -36,7 +42,7 @@ def load_model(
         may_be_quantised: Take quantised weights too; transformers and the package of their method read them.
 
     Returns:
-        A ``Qwen3VLForConditionalGeneration``.
+        A ``Qwen3VLForConditionalGeneration``, or of a mixture of experts a ``Qwen3VLMoeForConditionalGeneration``.
 
     Raises:
         ConfigError: There is no such folder, the hub does not answer, the weights are not safetensors, some are
@@ -44,16 +50,15 @@ def load_model(
         MissingPackageError: ``builtin:tiny`` is asked for without the package that holds the vocabulary.
     """
     from safetensors import SafetensorError
-    from transformers import Qwen3VLForConditionalGeneration
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
     dtype = getattr(torch, config.dtype)
     kernel = choose_attention(config.attention, device, dtype)
-    source = check_source(config, may_be_quantised)
+    source, settings = _checked(config, may_be_quantised)
     refusals: tuple[type[Exception], ...] = (*unusable(), SafetensorError)
     try:
-        model, report = Qwen3VLForConditionalGeneration.from_pretrained(
+        model, report = _class_of(settings).from_pretrained(
             source,
             revision=config.revision,
             dtype=dtype,
@@ -115,13 +120,16 @@ def blank_model(config: ModelConfig) -> Any:
         ConfigError: As `check_source`.
         MissingPackageError: As `check_source`.
     """
-    from transformers import AutoConfig, Qwen3VLForConditionalGeneration
-
-    source = check_source(config)
-    settings = AutoConfig.from_pretrained(source, revision=config.revision, trust_remote_code=False)
+    _, settings = _checked(config)
     with torch.device("meta"):
-        model = Qwen3VLForConditionalGeneration._from_config(settings, dtype=getattr(torch, config.dtype))
+        model = _class_of(settings)._from_config(settings, dtype=getattr(torch, config.dtype))
     return model.eval()
+
+
+def _class_of(settings: Any) -> Any:
+    import transformers
+
+    return getattr(transformers, MODEL_CLASSES[settings.model_type])
 
 
 def check_source(config: ModelConfig, may_be_quantised: bool = False) -> str:
@@ -132,10 +140,16 @@ def check_source(config: ModelConfig, may_be_quantised: bool = False) -> str:
         may_be_quantised: As `load_model`.
 
     Raises:
-        ConfigError: It is no folder and no hub id, the hub does not answer, it is another model, it is quantised, or it
-            has fewer layers than the adapter names.
+        ConfigError: It is no folder and no hub id, the hub does not answer, it is another model, it is quantised, it
+            has fewer layers than the adapter names, or it is a mixture of experts whose language model is to train in
+            full.
         MissingPackageError: ``builtin:tiny`` is asked for without the package that holds the vocabulary.
     """
+    return _checked(config, may_be_quantised)[0]
+
+
+def _checked(config: ModelConfig, may_be_quantised: bool = False) -> tuple[str, Any]:
+    """Return the folder or hub id of the model, as `check_source`, and its ``config``."""
     from transformers import AutoConfig
 
     source, revision = resolve_model(config.name_or_path), config.revision
@@ -151,8 +165,9 @@ def check_source(config: ModelConfig, may_be_quantised: bool = False) -> str:
         raise ConfigError(
             f"{WHERE}: no model could be read from {source}: {first_line(error).rstrip('.')}{hint}"
         ) from None
-    if found.model_type != "qwen3_vl":
-        raise ConfigError(f"{WHERE}: {source} must be a Qwen3-VL (model type qwen3_vl), not {found.model_type}")
+    if found.model_type not in MODEL_CLASSES:
+        known = " or ".join(MODEL_CLASSES)
+        raise ConfigError(f"{WHERE}: {source} must be a Qwen3-VL (model type {known}), not {found.model_type}")
     quantised = getattr(found, "quantization_config", None) or getattr(found.text_config, "quantization_config", None)
     if quantised and not may_be_quantised:
         settings = quantised if isinstance(quantised, dict) else quantised.to_dict()
@@ -161,7 +176,13 @@ def check_source(config: ModelConfig, may_be_quantised: bool = False) -> str:
             f"({settings.get('quant_method', 'unknown method')}). Give the model that they were made from"
         )
     chosen_layers(config.adapter.layers or {}, found)
-    return source
+    if is_mixture(found) and config.adapter.type == "full" and not config.freeze_llm:
+        raise ConfigError(
+            f"model.adapter.type must be lora, dora or rslora for {source}, a mixture of experts, not full: its router "
+            "would train without the loss that keeps experts evenly busy. Set model.adapter.type=lora, or "
+            "model.freeze_llm=true"
+        )
+    return source, found
 
 
 def load_exact(config: ModelConfig) -> Any:

@@ -21,7 +21,17 @@ from dcap.model.config import AdapterConfig, InitAdapter, ModelConfig
 from dcap.model.layers import LAYER_STEMS, LayeredTower, chosen_layers
 from dcap.model.principal_adapter import START, TRAINED, as_one_adapter, as_two_adapters, begin_at_principal
 from dcap.model.saved_adapter import read_settings
-from dcap.model.towers import LINEAR, MODULES, TOWERS, check_training_towers, count_parameters, frozen_towers, tower_of
+from dcap.model.towers import (
+    EXPERTS,
+    LINEAR,
+    MODULES,
+    TOWERS,
+    check_training_towers,
+    count_parameters,
+    frozen_towers,
+    is_mixture,
+    tower_of,
+)
 
 
 def attach(model: Any, config: ModelConfig) -> Any:
@@ -306,6 +316,11 @@ def _check_names(model: Any, adapter: AdapterConfig, pattern: str) -> None:
         )
     # A module that is trained in full takes all that it holds with it.
     trained = [name for name in names if any(f".{wanted}." in f".{name}." for wanted in adapter.modules_to_save)]
+    if is_mixture(model.config) and (closed := [name for name in (*targets, *trained) if EXPERTS.fullmatch(name)]):
+        raise ConfigError(
+            f"model.adapter: {closed[0]} must stay as it is, as the router and the experts of a mixture do. Name "
+            "modules of its attention, such as q_proj"
+        )
     tied = {name for name in (*targets, *trained) if name.endswith(("embed_tokens", "lm_head"))}
     if tied and model.config.tie_word_embeddings:
         raise ConfigError(

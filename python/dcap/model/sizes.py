@@ -31,24 +31,39 @@ class PublishedSize:
     """Layers of the vision tower that the language model sees."""
     tied: bool
     """Whether the output layer is the embedding."""
+    key_heads: int = 8
+    """Key and value heads of the language model."""
+    experts: tuple[int, int, int] | None = None
+    """Experts of a layer, how many of them a token takes, and the width of each. `None`: it is dense."""
 
     def blank(self, dtype: torch.dtype) -> Any:
         """Return the model on torch's meta device: shapes and names, and no memory."""
-        from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+        from transformers import (
+            Qwen3VLConfig,
+            Qwen3VLForConditionalGeneration,
+            Qwen3VLMoeConfig,
+            Qwen3VLMoeForConditionalGeneration,
+        )
 
         width, feed_forward, layers, heads = self.text
         vision_width, vision_feed_forward, depth = self.vision
         text = {
             "hidden_size": width, "intermediate_size": feed_forward, "num_hidden_layers": layers,
-            "num_attention_heads": heads, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151_936,
+            "num_attention_heads": heads, "num_key_value_heads": self.key_heads, "head_dim": 128, "vocab_size": 151_936,
         }  # fmt: skip
         vision = {
             "depth": depth, "hidden_size": vision_width, "intermediate_size": vision_feed_forward, "num_heads": 16,
             "out_hidden_size": width, "deepstack_visual_indexes": list(self.deepstack),
         }  # fmt: skip
-        settings = Qwen3VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=self.tied)
+        kinds: tuple[Any, Any] = (Qwen3VLConfig, Qwen3VLForConditionalGeneration)
+        if self.experts is not None:
+            names = ("num_experts", "num_experts_per_tok", "moe_intermediate_size")
+            text |= dict(zip(names, self.experts, strict=True))
+            kinds = (Qwen3VLMoeConfig, Qwen3VLMoeForConditionalGeneration)
+        settings_of, model_of = kinds
+        settings = settings_of(text_config=text, vision_config=vision, tie_word_embeddings=self.tied)
         with torch.device("meta"):
-            return Qwen3VLForConditionalGeneration._from_config(settings, dtype=dtype).eval()
+            return model_of._from_config(settings, dtype=dtype).eval()
 
 
 SIZES = (
@@ -57,6 +72,13 @@ SIZES = (
     PublishedSize("Qwen/Qwen3-VL-2B-Instruct", (2048, 6144, 28, 16), (1024, 4096, 24), (5, 11, 17), tied=True),
 )
 """The dense sizes, the largest first."""
+MIXTURES = (
+    PublishedSize(
+        "Qwen/Qwen3-VL-30B-A3B-Instruct", (2048, 6144, 48, 32), (1152, 4304, 27), (8, 16, 24), tied=False,
+        key_heads=4, experts=(128, 8, 768),
+    ),
+)  # fmt: skip
+"""The mixtures of experts."""
 
 
 def published_memory(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from rich.table import Table
@@ -32,6 +32,9 @@ LINEAR: dict[Tower, str] = {
     "aligner": r"model\.visual\.(?:merger|deepstack_merger_list\.\d+)\.linear_fc[12]",
 }
 
+EXPERTS = re.compile(r"model\.language_model\.layers\.\d+\.mlp\.(?:gate|experts)(?:\..+)?")
+"""The router and the experts of a layer, by the names of a mixture of experts; full-matched."""
+
 _ALIGNER = re.compile(r"(?:^|\.)visual\.(?:merger|deepstack_merger_list)\.")
 _VISUAL = re.compile(r"(?:^|\.)visual\.")
 
@@ -41,6 +44,15 @@ def tower_of(name: str) -> Tower:
     if _ALIGNER.search(f"{name}."):
         return "aligner"
     return "vit" if _VISUAL.search(name) else "llm"
+
+
+def is_mixture(settings: Any) -> bool:
+    """Return whether a model is a mixture of experts.
+
+    Args:
+        settings: Its ``config``.
+    """
+    return hasattr(settings.text_config, "num_experts")
 
 
 def frozen_towers(config: ModelConfig) -> frozenset[Tower]:

@@ -199,9 +199,10 @@ def choose_machine(lengths: Lengths, gpu_gib: float | None, model: str | None = 
 
 
 def _fitting_machine(lengths: Lengths, gpu_gib: float, model: str | None, rows: tuple[int, int]) -> Machine:
-    from dcap.model.sizes import SIZES, published_memory
+    from dcap.model.sizes import MIXTURES, SIZES, published_memory
 
-    sizes = [size for size in SIZES if model in (None, size.name)]
+    # A mixture of experts is taken where it is asked for: weights of 57 GiB are much for a first run.
+    sizes = [size for size in SIZES if model is None] or [size for size in (*SIZES, *MIXTURES) if size.name == model]
     if not sizes:
         return Machine(str(model), "bfloat16", rows[0], True, None, "your choice; its memory is not known here")
     config = ModelConfig(sizes[0].name)
