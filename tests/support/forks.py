@@ -54,6 +54,30 @@ for line in sys.stdin:
 """
 
 
+_RANKS = """
+import os, runpy, signal, sys
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+script, tests, limit_s, *arguments = sys.argv[1:]
+os.environ.pop("ACCELERATE_USE_CPU", None)  # the plain command of the guide needs no such variable
+sys.path.insert(0, tests)
+main = runpy.run_path(script)["main"]
+
+def rank():
+    signal.alarm(int(limit_s))
+    main(*arguments)
+
+config = LaunchConfig(
+    min_nodes=1, max_nodes=1, nproc_per_node=2, start_method="fork", max_restarts=0,
+    rdzv_backend="c10d", rdzv_endpoint="localhost:0", run_id="none",
+)
+elastic_launch(config, rank)()
+"""
+"""What ``torchrun --standalone --nproc_per_node 2`` does, but that the ranks are forks."""
+RANKS_LIMIT_S = 300
+"""Ranks that wait for each other fail after this time."""
+
+
 @dataclass(frozen=True)
 class Forks:
     """A process that forks; use `forks`."""
@@ -71,6 +95,11 @@ class Forks:
     def run(self, program: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
         """Run a program to its end."""
         return self.start(program, *arguments, folder=folder).wait()
+
+    def run_ranks(self, script: Path, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+        """Run ``main`` of a script of the tests with its arguments on two ranks, as torchrun starts them."""
+        tests = str(Path(__file__).parents[1])
+        return self.run(_RANKS, str(script), tests, str(RANKS_LIMIT_S), *arguments, folder=folder)
 
     def ask(self, question: Any) -> int:
         """Write a line and read a number."""

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,14 +24,12 @@ from dcap.train.config import RunConfig
 from dcap.train.loop import train
 from dcap.train.parallel import build_accelerator
 from dcap.train.setup import prepare
+from support.forks import Forks
 from support.sharded_runs import CASES, go_on, last_checkpoint, make_steps, small_model, tensors_of
 
-pytestmark = pytest.mark.timeout(900)  # two launches of two processes take minutes on a loaded machine
+pytestmark = pytest.mark.timeout(400)  # two launches of two processes take minutes on a loaded machine
 RunMaker = Callable[..., RunConfig]
 SCRIPT = Path(__file__).with_name("two_ranks_sharded.py")
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
-LIMIT_S = 400
-"""A launch whose ranks wait for each other fails after this time."""
 
 # With the usual epsilon AdamW turns rounding noise of a vanishing gradient into a step of full size.
 SAME: dict[str, Any] = {
@@ -47,16 +42,9 @@ HOPS: dict[str, dict[str, Any]] = {
 }
 
 
-def launch(out: Path, *wanted: str) -> None:
+def launch(forks: Forks, out: Path, *wanted: str) -> None:
     """Run the script on two processes."""
-    env = {key: value for key, value in os.environ.items() if key != "ACCELERATE_USE_CPU"}
-    done = subprocess.run(
-        [*TORCHRUN, str(SCRIPT), str(out), *wanted],
-        env={**env, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[1])},
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-    )
+    done = forks.run_ranks(SCRIPT, str(out), *wanted, folder=out)
     assert done.returncode == 0, done.stderr[-4000:]
 
 
@@ -67,7 +55,7 @@ def results() -> dict[str, Any]:
 
 
 @pytest.fixture
-def found(results: dict[str, Any], run_config: RunMaker, tmp_path: Path) -> dict[str, Any]:
+def found(results: dict[str, Any], run_config: RunMaker, forks: Forks, tmp_path: Path) -> dict[str, Any]:
     if results:
         return results
     model = {"model": {"name_or_path": str(small_model(tmp_path / "small"))}}
@@ -83,7 +71,7 @@ def found(results: dict[str, Any], run_config: RunMaker, tmp_path: Path) -> dict
         results[name] = run_config(**merge(merge(merge(SAME, model), changes), {"training": one}))
     for name, changes in HOPS.items():
         write(name, changes)
-    launch(tmp_path, "cases", "lora:1:fsdp", "full:1:fsdp")
+    launch(forks, tmp_path, "cases", "lora:1:fsdp", "full:1:fsdp")
     results["out"] = tmp_path
     results["ranks"] = [json.loads((tmp_path / f"found-{rank}.json").read_text()) for rank in (0, 1)]
     return results
@@ -118,13 +106,13 @@ def test_each_rank_holds_its_part_alone(found: dict[str, Any], case: str) -> Non
         assert max(held) < 0.6
 
 
-def test_a_run_goes_on_with_any_ranks_from_every_bit_of_the_others(found: dict[str, Any]) -> None:
+def test_a_run_goes_on_with_any_ranks_from_every_bit_of_the_others(found: dict[str, Any], forks: Forks) -> None:
     """fsdp on two ranks, one process, fsdp on two, ddp on two: a step each, and each reads what the last one wrote."""
     out = found["out"]
     for name in HOPS:
         with ExitStack() as closing:
             go_on(out, name, 2, "ddp", closing)
-    launch(out, "lora:3:fsdp", "full:3:fsdp", "lora:4:ddp", "full:4:ddp")
+    launch(forks, out, "lora:3:fsdp", "full:3:fsdp", "lora:4:ddp", "full:4:ddp")
     for name in HOPS:
         tree = merge(read_yaml(out / f"{name}.yaml"), {"training": {"max_steps": 4, "output_dir": str(out / name)}})
         train(build(RunConfig, tree))

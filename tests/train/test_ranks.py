@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,12 @@ from dcap.train.setup import prepare
 from dcap.train.state import ANSWER_METRICS
 from dcap.train.step import optimizer_step, validate
 from support.batches import fake_sample, packed
+from support.forks import Forks
 from support.ports import free_port
 from support.training_runs import at_step, recorded
 
 pytestmark = pytest.mark.timeout(900)  # three runs of two processes take minutes on a loaded machine
 SCRIPT = Path(__file__).with_name("two_ranks.py")
-TESTS = SCRIPT.parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,9 @@ SAME: dict[str, Any] = {"model": {"adapter": {"dropout": 0.0}}, "training": {"ad
 
 
 @pytest.fixture
-def found(results: dict[str, Any], run_config: Callable[..., RunConfig], photo_file: Path, tmp_path: Path) -> Any:
+def found(
+    results: dict[str, Any], run_config: Callable[..., RunConfig], photo_file: Path, forks: Forks, tmp_path: Path
+) -> Any:
     if results:
         return results
     four = {"effective_batch_size": 4, "max_steps": 3}
@@ -69,14 +71,7 @@ def found(results: dict[str, Any], run_config: Callable[..., RunConfig], photo_f
 
     for name in made:
         (tmp_path / f"{name}.yaml").write_text(dump_yaml(config_of(name, tmp_path / name)))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    done = subprocess.run(
-        [*launch, str(SCRIPT), str(tmp_path)],
-        env={**without(os.environ, "ACCELERATE_USE_CPU"), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS)},
-        capture_output=True,
-        text=True,
-        timeout=850,
-    )
+    done = forks.run_ranks(SCRIPT, str(tmp_path), folder=tmp_path)
     assert done.returncode == 0, done.stderr[-4000:]
     results["output"] = tmp_path
     results["ranks"] = [json.loads((tmp_path / f"found-{rank}.json").read_text()) for rank in (0, 1)]
@@ -85,11 +80,6 @@ def found(results: dict[str, Any], run_config: Callable[..., RunConfig], photo_f
     results["stderr"] = done.stderr
     results["config"] = config_of
     return results
-
-
-def without(env: Mapping[str, str], name: str) -> dict[str, str]:
-    """The plain command of the guide needs no such variable."""
-    return {key: value for key, value in env.items() if key != name}
 
 
 def without_an_image(photo_file: Path, folder: Path) -> Path:

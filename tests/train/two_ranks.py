@@ -1,4 +1,4 @@
-"""What ``test_ranks.py`` runs on two processes: ``torchrun --nproc_per_node 2 two_ranks.py OUT``.
+"""What ``test_ranks.py`` runs on two processes: ``main(OUT)``.
 
 OUT holds the configs of three runs: ``run.yaml``, ``vision.yaml`` and ``interrupted.yaml``.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -95,7 +94,8 @@ def save_weights(run: Run, path: Path) -> None:
     save_file({name: p.detach().clone() for name, p in run.learner.parameters.items()}, path)
 
 
-def main(out: Path) -> None:
+def main(folder: str) -> None:
+    out = Path(folder)
     torch.set_num_threads(1)
     with ExitStack() as closing:
         runs = [prepare(load_run_config(out / f"{name}.yaml"), closing) for name in ("run", "vision", "interrupted")]
@@ -103,7 +103,3 @@ def main(out: Path) -> None:
         found = {"differing": refusal_to_start(out, closing)}
         found |= fit_and_probe(runs[0], out) | fit_without_an_image(runs[1], out) | fit_until_stopped(runs[2])
     (out / f"found-{rank}.json").write_text(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""What ``test_parallel.py`` runs on two processes: ``torchrun --nproc_per_node 2 two_ranks_sharded.py OUT WHAT...``.
+"""What ``test_parallel.py`` runs on two processes: ``main(OUT, WHAT, ...)``.
 
 OUT holds a config for each case, and one for each run that hops from one number of ranks to another. WHAT is ``cases``,
 or a hop: the run, the number of the hop, and ``ddp`` or ``fsdp``, as ``full:2:fsdp``.
@@ -7,7 +7,6 @@ or a hop: the run, the number of the hop, and ``ddp`` or ``fsdp``, as ``full:2:f
 from __future__ import annotations
 
 import json
-import sys
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +19,8 @@ from dcap.train.parallel import build_accelerator
 from support.sharded_runs import CASES, go_on, make_steps
 
 
-def main(out: Path, wanted: list[str]) -> None:
+def main(folder: str, *wanted: str) -> None:
+    out = Path(folder)
     torch.set_num_threads(1)
     weights.PIECE_BYTES = 100_000
     with ExitStack() as closing:
@@ -40,7 +40,3 @@ def try_cases(out: Path, closing: ExitStack) -> None:
     rank = accelerator.process_index
     found = {name: asdict(make_steps(config, [rank], out / f"{name}.safetensors")) for name, config in configs.items()}
     (out / f"found-{rank}.json").write_text(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
