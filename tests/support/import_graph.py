@@ -37,8 +37,8 @@ def import_graph(sources: Path = SOURCES) -> Graph:
     """Return for each module the modules that it imports; a package's face is left out, since it only shows others."""
     paths = {module_name(path, sources): path for path in sorted(sources.rglob("*.py"))}
     modules = {name: path for name, path in paths.items() if path.name != "__init__.py"}
-    trees = {name: ast.parse(path.read_text("utf-8")) for name, path in modules.items()}
-    return {name: set(imported(tree, set(modules))) - {name} for name, tree in trees.items()}
+    known = set(modules)
+    return {name: set(imported(ast.parse(path.read_text("utf-8")), known)) - {name} for name, path in modules.items()}
 
 
 def circle_of(graph: Mapping[str, set[str]]) -> list[str]:
