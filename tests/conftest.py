@@ -33,12 +33,20 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session")
-def tiny_folder() -> Path:
-    """Folder of ``builtin:tiny``; built at most once per machine, in the user's cache."""
+def tiny_folder() -> Iterator[Path]:
+    """Folder of ``builtin:tiny``; built at most once per machine, in the user's cache.
+
+    Its tokenizer, which takes a second or two to load, stays loaded however many others are loaded in between.
+    """
     pytest.importorskip("torch", reason="builtin:tiny is built by torch")
+    from dcap.data import encode
     from dcap.demo.models import resolve_model
 
-    return Path(resolve_model("builtin:tiny"))
+    folder = resolve_model("builtin:tiny")
+    load, tokenizer = encode._loaded, encode.load_tokenizer(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encode, "_loaded", lambda *of: tokenizer if of == (folder, None) else load(*of))
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")
