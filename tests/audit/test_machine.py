@@ -29,6 +29,7 @@ def test_every_base_and_train_package_is_listed(report: dict[str, Any]) -> None:
     extras = {p["name"]: p["extra"] for p in report["packages"]}
     assert extras["numpy"] == ""
     assert extras["transformers"] == "train"
+    assert extras["bitsandbytes"] == "quantized"
     assert "ruff" not in extras
 
 

@@ -100,6 +100,17 @@ def test_devices_that_share_the_weights_out_hold_a_part_each(inspect: Any) -> No
     assert part["total"] < kept["total"] < one["total"]
 
 
+def test_few_bits_are_counted(inspect: Any) -> None:
+    run = ("--num-samples", "0", "model.adapter.rank=64")
+    plain, few = inspect(*run), inspect(*run, "model.quantization=nf4", "training.optimizer=adamw8bit")
+    assert few["towers"] == plain["towers"]
+    for name in ("trained", "gradients", "activations"):
+        assert few["memory"][name] == plain["memory"][name]
+    assert few["memory"]["frozen"] < plain["memory"]["frozen"]
+    assert few["memory"]["moments"] < plain["memory"]["moments"] / 3
+    assert few["memory"]["made_anew"] > 0 == plain["memory"]["made_anew"]
+
+
 def test_a_limit_is_seen(inspect: Any) -> None:
     samples = [
         inspect("--num-samples", "0", *more)["data_sets"][0]["samples"] for more in ((), ("data.mixture[0].limit=2",))

@@ -115,3 +115,10 @@ training:
     )
     assert share_apart(tuned_logits, base) > 1e-4
     assert share_apart(tuned_logits, merged) < 1e-5
+
+
+def test_experts_are_not_put_into_4_bits(experts: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"model\.quantization must be none for .*, a mixture of experts, not nf4: .* Set"
+    ):
+        check_source(ModelConfig(str(experts), quantization="nf4"))

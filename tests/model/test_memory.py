@@ -18,11 +18,13 @@ from dcap.model.layer_cost import LiveBytes, MemoryRows, MemoryStep, storage_of
 from dcap.model.load import blank_model, load_model
 from dcap.model.lora import attach, bare_model, enable_activation_checkpointing, trainable
 from dcap.model.memory import MemoryEstimate, StepCost, Weights, estimate_memory, measure_step
+from dcap.model.quantization import quantise
 from dcap.train.config import TrainingConfig
 from dcap.train.loss import SupervisedLoss
 from dcap.train.optimizer import build_optimizer
 from support.batches import IMAGE_PAD, fake_sample, packed, padded
 from support.experts import expert_settings
+from support.few_bits import held_tensors
 
 FACTOR = (0.9, 1.1)
 CHUNK = 8
@@ -142,31 +144,55 @@ def test_activations_of_experts_are_counted(dtype: str, checkpointing: bool) -> 
 
 
 @pytest.mark.parametrize(
-    ("kind", "dtype", "frozen", "checkpointing"),
+    ("kind", "dtype", "frozen", "checkpointing", "few_bits"),
     [
-        ("lora", "bfloat16", "vit", True),
-        ("full", "float32", "", True),
-        ("full", "bfloat16", "", False),
+        ("lora", "bfloat16", "vit", True, False),
+        ("lora", "bfloat16", "vit", True, True),
+        ("full", "float32", "", True, False),
+        ("full", "bfloat16", "", False, False),
     ],
 )
-def test_the_total_is_the_peak_of_two_micro_batches(kind: str, dtype: str, frozen: str, checkpointing: bool) -> None:
+def test_the_total_is_the_peak_of_two_micro_batches(
+    kind: str, dtype: str, frozen: str, checkpointing: bool, few_bits: bool
+) -> None:
     config = case_config(kind, dtype, frozen)
-    model = attach(small_model(config), config)
+    counted = attach(small_model(config), config)
+    model = attach(quantised_model(config), config) if few_bits else counted
     if checkpointing:
         enable_activation_checkpointing(model)
-    step = MemoryStep(getattr(torch, dtype), checkpointing, CHUNK, cuda=False)
+    step = MemoryStep(
+        getattr(torch, dtype), checkpointing, CHUNK, cuda=False, quantised=few_bits, moments_in_8_bits=few_bits
+    )
     batch = make_batch(model, samples=[fake_sample(k, ((12, 16),), prompt=20, answer=80) for k in range(3)])
     first = make_batch(model, samples=[fake_sample(3, ((4, 4),))])
-    module, optimizer = SupervisedLoss(model, CHUNK, step.dtype).train(), build_optimizer(model, TrainingConfig("x"))
+    training = TrainingConfig("x", optimizer="adamw8bit" if few_bits else "adamw")
+    module, optimizer = SupervisedLoss(model, CHUNK, step.dtype).train(), build_optimizer(model, training)
     with LiveBytes(()) as live:
-        for tensor in (*model.parameters(), *batch.values(), *first.values()):
+        for tensor in (*held_tensors(model), *batch.values(), *first.values()):
             live.add(tensor)
         for batches in ([first], [batch, batch]):  # the moments are there from the second step on
             for each in batches:
                 module(**each).loss_sum.backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-    assert FACTOR[0] < estimate_memory(model, step, rows_of(batch)).total / live.most < FACTOR[1]
+    assert FACTOR[0] < estimate_memory(counted, step, rows_of(batch)).total / live.most < FACTOR[1]
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [("float32", "lora"), ("bfloat16", "lora"), ("bfloat16", "dora")])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_base_in_4_bits_keeps_what_is_counted(dtype: str, kind: str, checkpointing: bool) -> None:
+    config = case_config(kind, dtype, "vit")
+    model = attach(quantised_model(config), config)
+    step = MemoryStep(getattr(torch, dtype), checkpointing, CHUNK, cuda=False, quantised=True)
+    batch = make_batch(model)
+    estimate = int(measure_step(attach(small_model(config), config), step).kept.at(rows_of(batch))[0])
+    assert FACTOR[0] < estimate / kept_bytes(model, step, batch) < FACTOR[1]
+
+
+def quantised_model(config: ModelConfig) -> Any:
+    model = small_model(config)
+    quantise(model, torch.device("cpu"))
+    return model
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -191,16 +217,18 @@ def test_padded_rows_of_the_micro_model_too(kind: str, micro_folder: Path) -> No
 
 @pytest.mark.parametrize("kind", ["lora", "full"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_weights_gradients_and_moments_are_exact(kind: str, dtype: str) -> None:
+@pytest.mark.parametrize("name", ["adamw", "adamw8bit"])
+def test_weights_gradients_and_moments_are_exact(kind: str, dtype: str, name: Any) -> None:
     config = case_config(kind, dtype, "vit")
     model = attach(small_model(config), config)
-    found = Weights.of(model)
+    found = Weights.of(model, moments_in_8_bits=name == "adamw8bit")
     parameters = trainable(model)
     for parameter in parameters.values():
         parameter.grad = torch.ones_like(parameter)
-    optimizer = build_optimizer(model, TrainingConfig("unused"))
+    optimizer = build_optimizer(model, TrainingConfig("unused", optimizer=name))
     optimizer.step()
-    state = [value for each in optimizer.state.values() for name, value in each.items() if name != "step"]
+    left_out = ("step", "qmap1", "qmap2")  # the last two are one KiB each, of all weights together
+    state = [value for each in optimizer.state.values() for entry, value in each.items() if entry not in left_out]
     assert found.moments == sum(value.nbytes for value in state)
     assert found.gradients == sum(p.grad.nbytes for p in parameters.values() if p.grad is not None)
     assert found.trained == sum(p.nbytes for p in parameters.values())

@@ -20,6 +20,21 @@ def test_a_size_has_the_published_number_of_weights(size: PublishedSize) -> None
     assert all(p.device.type == "meta" for p in model.parameters())
 
 
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: size.name)
+def test_4_bits_take_a_quarter_of_the_linear_layers_of_the_language_model(size: PublishedSize) -> None:
+    width, feed_forward, layers, heads = size.text
+    linear = layers * width * (2 * 128 * (heads + 8) + 3 * feed_forward)
+    plain, quantised = (
+        published_memory(
+            size, ModelConfig("m", quantization=name), tokens=64, patches=64, supervised=8, checkpointing=True
+        )
+        for name in ("none", "nf4")
+    )
+    saved = plain.weights.frozen - quantised.weights.frozen
+    assert saved / linear == pytest.approx(2 - (0.5 + 1 / 64 + 4 / 64 / 256), rel=1e-3)
+    assert plain.weights.trained == quantised.weights.trained
+
+
 def test_checkpointing_takes_less_and_the_weights_the_same() -> None:
     config = ModelConfig("m")
     without, with_it = (

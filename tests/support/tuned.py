@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from dcap.answers.profile import AnswerProfile, save_profile
 from dcap.core.manifest import FINAL_MARKER, seal
 from dcap.data.config import DataConfig, resolve_profile
-from dcap.model.config import AdapterConfig, ModelConfig
+from dcap.model.config import AdapterConfig, ModelConfig, Quantization
 from dcap.model.fingerprint import weights_digest
 from dcap.model.load import load_model
 from dcap.model.lora import attach
@@ -32,7 +32,14 @@ KINDS = {
 }
 
 
-def write_tuned(folder: Path, base: Path, adapter: AdapterConfig, scale: float = 0.02, seed: int = 0) -> Path:
+def write_tuned(
+    folder: Path,
+    base: Path,
+    adapter: AdapterConfig,
+    scale: float = 0.02,
+    seed: int = 0,
+    quantization: Quantization = "none",
+) -> Path:
     """Write `folder` as the ``final/`` of a run on the folder `base`, all towers tuned, and return it.
 
     Args:
@@ -41,8 +48,9 @@ def write_tuned(folder: Path, base: Path, adapter: AdapterConfig, scale: float =
         adapter: What is tuned.
         scale: Size of the random values that training would have added to what trains.
         seed: Of these values.
+        quantization: How the base was held.
     """
-    config = ModelConfig(str(base), dtype="float32", freeze_vit=False, adapter=adapter)
+    config = ModelConfig(str(base), dtype="float32", quantization=quantization, freeze_vit=False, adapter=adapter)
     bare = load_model(config, CPU)
     digest = weights_digest(bare)
     torch.manual_seed(seed)
@@ -55,7 +63,8 @@ def write_tuned(folder: Path, base: Path, adapter: AdapterConfig, scale: float =
     folder.mkdir(parents=True)
     save_weights(tuned, folder, BaseFiles(str(base)))
     save_profile(folder, PROFILE)
-    (folder / FINAL_MARKER).write_text(json.dumps({"base": str(base), "base_digest": digest, "step": 1}))
+    mark = {"base": str(base), "base_digest": digest, "quantization": quantization, "step": 1}
+    (folder / FINAL_MARKER).write_text(json.dumps(mark))
     seal(folder, FINAL_MARKER)
     return folder
 

@@ -10,7 +10,7 @@ import torch
 
 from dcap.core.config import read_yaml
 from dcap.model.lora import attach, trainable
-from dcap.model.sizes import MIXTURES, SIZES
+from dcap.model.sizes import MIXTURES, SIZES, published_memory
 from dcap.model.towers import frozen_towers, tower_of
 from dcap.train.config import RunConfig, build_run_config
 
@@ -47,6 +47,26 @@ def test_the_last_layers_of_the_published_model_are_adapted() -> None:
     }
     assert numbers == {"llm": list(range(18, 36)), "vit": list(range(21, 27))}
     assert {tower_of(name) for name in adapted} == {"llm", "vit", "aligner"} - frozen_towers(model)
+
+
+def test_the_largest_model_in_4_bits_fits_a_gpu_with_24_gb() -> None:
+    name = "qwen3vl-8b-nf4.yaml"
+    config = load(name)
+    size = next(each for each in SIZES if each.name == config.model.name_or_path)
+    row = config.data.global_max_length
+    found = published_memory(
+        size,
+        config.model,
+        tokens=row,
+        patches=4 * row // 2,
+        supervised=row // 2,
+        checkpointing=config.training.activation_checkpointing,
+        moments_in_8_bits=config.training.optimizer == "adamw8bit",
+    )
+    said = re.search(r"estimates ([\d.]+) GiB", (CONFIGS / name).read_text())
+    assert said is not None
+    assert found.total / 2**30 == pytest.approx(float(said[1]), abs=0.1)
+    assert found.total < 0.85 * 24e9, "the estimate was never compared with a GPU"
 
 
 @pytest.mark.parametrize("path", [path for path in RECIPES if path.name.startswith("qwen3vl")], ids=lambda p: p.stem)

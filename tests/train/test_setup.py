@@ -50,6 +50,18 @@ def test_batches_that_do_not_divide_are_refused(run_config: RunMaker) -> None:
             {"model": {"freeze_llm": True, "freeze_aligner": True}},
             "model.freeze_llm, freeze_vit and freeze_aligner must not all be true",
         ),
+        (
+            {"model": {"quantization": "nf4"}, "training": {"parallel": "fsdp"}},
+            "model.quantization must be none with training.parallel fsdp, not nf4, .* Set training.parallel=ddp",
+        ),
+        (
+            {"training": {"optimizer": "adamw8bit", "parallel": "fsdp"}},
+            "training.optimizer must be adamw with training.parallel fsdp, not adamw8bit",
+        ),
+        (
+            {"model": {"quantization": "nf4", "adapter": {"type": "full"}}},
+            "model.quantization must be none with adapter.type full, not nf4",
+        ),
     ],
 )
 def test_impossible_combinations_need_no_model(run_config: RunMaker, changes: dict[str, Any], message: str) -> None:

@@ -304,6 +304,7 @@ def _memory_grid(model: ModelReport) -> Grid:
         ("gradients inside a layer", memory.working, "estimate"),
         ("logits of a chunk", memory.loss, "estimate"),
         ("patches", memory.patches, "estimate"),
+        ("a weight of 4 bits, made anew", memory.made_anew, "estimate"),
         ("layers that are put together", memory.together, "estimate"),
         ("at the start: the whole model, alone", memory.start, "exact"),
         ("peak, all of it at once", memory.total, "estimate"),

@@ -12,7 +12,7 @@ from dcap.core.cpus import usable_cores
 from dcap.core.packages import requirements
 
 FLASH_ATTN_INSTALL = "pip install flash-attn --no-build-isolation"
-_RUN_EXTRAS = ("", "train", "demo", "formats")
+_RUN_EXTRAS = ("", "train", "demo", "formats", "quantized")
 
 
 def examine_machine() -> dict[str, Any]:

@@ -174,6 +174,11 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         help="hf: in this process; openai:URL: on a server that speaks OpenAI's protocol, such as vLLM (default: hf)",
     )
     add_local_engine(group)
+    group.add_argument(
+        "--quantization",
+        choices=("none", "nf4"),
+        help="how the weights of the language model are held (default: as when the adapter was trained)",
+    )
     add_server(group)
 
 
@@ -207,7 +212,7 @@ def add_local_engine(group: argparse._ArgumentGroup) -> None:
 
 
 def engine_options(args: argparse.Namespace, engine: str) -> EngineOptions:
-    """Return what `add_engine` has read, or `add_local_engine` and `add_server`.
+    """Return what `add_engine` has read; or `add_local_engine` and `add_server`, with ``quantization`` as a default.
 
     Args:
         args: Parsed arguments.
@@ -223,6 +228,7 @@ def engine_options(args: argparse.Namespace, engine: str) -> EngineOptions:
         batch_size=args.batch_size,
         revision=args.revision,
         dtype=args.dtype,
+        quantization=args.quantization,
         device=args.device,
         server_model=args.server_model,
         concurrency=args.concurrency,

@@ -44,6 +44,9 @@ all the same. --check-model compares the folder of another model, such as a merg
 quantised one needs the package of its method here. --check-url compares what a server answers, of any model that it can
 load: there are no logits then, and the answers decide. Give the --dtype of the server.
 
+An adapter that was trained on a base in 4 bits (model.quantization) goes with the base as it is. --check then compares
+twice: with base and adapter, where the limits hold, and with the model in 4 bits, which tells what changes.
+
 The base must hold the weights that the adapter was trained on. The folder appears whole or not at all. Its export.json
 says what it was made of.
 
@@ -144,7 +147,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None:
         return _export(args, proof)
     assert proof is not None
-    tuned, _ = tuned_source(args.model, args.adapter)
+    tuned = tuned_source(args.model, args.adapter)[0].not_quantised()
     tuned = tuned.of_any_base() if args.accept_other_base else tuned
     if args.check_url is not None:
         return _check_server(args, tuned, proof)
@@ -209,9 +212,20 @@ def _export(args: argparse.Namespace, proof: ProofOptions | None) -> int:
         log.info("no server finds %s by its name; --format merged writes a model that one can load", made.about["base"])
     else:
         log.info("serve it: %s", made.about["serve"])
+    trained_with = made.about["adapter"]["quantization"]
+    if trained_with != "none":
+        log.info(
+            "the adapter was trained on a base in 4 bits (%s), and goes with the base as it is from now on: answers "
+            "differ a little from those in training",
+            trained_with,
+        )
     if made.proof is None or proof is None:
         log.info("it was not compared with base and adapter; --data FILE does that")
         return 0
+    if made.from_quantised is not None:
+        log.info("beside the model in 4 bits that was trained, where no limit holds:")
+        _tell(made.from_quantised.lines(), ())
+        log.info("beside base and adapter:")
     return _tell(made.proof.lines(), made.proof.failures(proof.max_kl))
 
 

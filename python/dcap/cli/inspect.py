@@ -175,6 +175,8 @@ def _facts(args: argparse.Namespace, config: RunConfig, rate: float | None) -> T
             cuda=args.device == "cuda",
             num_shares=args.gpus if training.parallel == "fsdp" else 1,
             reshards=training.fsdp_reshard,
+            quantised=config.model.quantization != "none",
+            moments_in_8_bits=training.optimizer == "adamw8bit",
         ),
         rates=peak_rates(training),
         num_epochs=training.num_epochs,

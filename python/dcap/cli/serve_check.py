@@ -53,7 +53,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add_local_engine(parser.add_argument_group("the model in this process"))
     add_server(parser.add_argument_group("the server"))
-    parser.set_defaults(run=run)
+    # As a server has it: the weights of the base as they are.
+    parser.set_defaults(run=run, quantization="none")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -71,7 +72,8 @@ def run(args: argparse.Namespace) -> int:
     data = tuple(expand_sources(args.data))
     check_outputs(outputs_given(("--json", args.json, JSON_MARK)), data)
     options = ServeCheckOptions(engine, data, args.limit, args.max_new_tokens, args.root)
-    found = check_server(find_source(args.model, args.adapter, args.dataset), options)
+    source = find_source(args.model, args.adapter, args.dataset, quantization=engine.quantization)
+    found = check_server(source, options)
     for line in found.lines():
         log.info("%s", line)
     if args.json:

@@ -45,6 +45,7 @@ from dcap.model.fingerprint import check_base, weights_digest
 from dcap.model.load import load_exact
 from dcap.model.lora import load_adapter
 from dcap.model.merge import Survival, merge_adapter
+from dcap.model.quantization import has_bitsandbytes
 from dcap.model.saved_adapter import SETTINGS, WEIGHTS, SavedAdapter
 from dcap.model.saved_model import PREPROCESSOR, PROCESSOR, BaseFiles, save_model
 from dcap.model.towers import TOWERS
@@ -113,6 +114,8 @@ class Exported:
     """What of the update of each layer survived the cast; empty for an adapter alone."""
     proof: Proof | None = None
     """How far the export is from base and adapter, where they were compared."""
+    from_quantised: Proof | None = None
+    """How far it is from the quantised model that was trained, where there was one and they were compared."""
 
 
 def export(options: ExportOptions) -> Exported:
@@ -124,7 +127,8 @@ def export(options: ExportOptions) -> Exported:
         RecordError: A record or image to compare on is bad.
         OutputError: The folder cannot be written; nothing of it is left, and an older one is as it was.
     """
-    source, adapter = tuned_source(options.model, options.adapter)
+    trained, adapter = tuned_source(options.model, options.adapter)
+    source = trained.not_quantised()
     if options.format == "peft":
         check_servable(adapter)
     _check_out(options, source)
@@ -145,12 +149,15 @@ def export(options: ExportOptions) -> Exported:
         del made  # the comparison needs the memory
         proof = _prove(folder, options, source)
         about["proof"] = None if proof is None else asdict(proof)
+        apart = _prove_from_quantised(folder, options, trained)
+        if apart is not None:
+            about["from_quantised"] = asdict(apart)
         with _saving(options.out):
             (folder / EXPORT_MARKER).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", "utf-8")
             give_mode(folder, (folder / EXPORT_MARKER).stat().st_mode)
             seal(folder, EXPORT_MARKER)
         _check_out(options, source)  # others had minutes to put something there
-    return Exported(options.out, about, survival, proof)
+    return Exported(options.out, about, survival, proof, apart)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -187,6 +194,16 @@ def _prove(folder: Path, options: ExportOptions, source: ModelSource) -> Proof |
     return prove(
         trusted, find_source(model, adapter, is_asked=False), options.proof, options.revision, options.revision
     )
+
+
+def _prove_from_quantised(folder: Path, options: ExportOptions, trained: ModelSource) -> Proof | None:
+    """Compare an export with the quantised model that was trained. `None`: there was none, or it cannot be loaded."""
+    if options.proof is None or trained.quantization == "none":
+        return None
+    if not has_bitsandbytes():
+        log.info("it is not compared with the model in 4 bits that was trained, which needs bitsandbytes")
+        return None
+    return _prove(folder, options, trained)
 
 
 def _base_files(source: ModelSource, revision: str | None) -> BaseFiles:
@@ -288,6 +305,7 @@ def _about(options: ExportOptions, adapter: SavedAdapter, made: _Made) -> dict[s
             "sha256": adapter.digest(),
             "base": adapter.base,
             "base_digest": adapter.base_digest,
+            "quantization": adapter.quantization,
         },
         "versions": {"dcap": dcap.__version__, **{name: version(name) for name in PACKAGES}},
         "survival": [

@@ -22,7 +22,9 @@ from dcap.model.fingerprint import weights_digest
 from dcap.model.generation import Constraint, Generated, Generator, Prompt
 from dcap.model.load import load_model
 from dcap.model.lora import bare_model, load_adapter
+from dcap.model.quantization import check_quantization
 
+_OR_NOT = ". Or answer with the weights as they are, by --quantization none; answers will differ a little"
 _GROUP = 8
 """Prompts that are made ahead, as a multiple of the batch size: their patches take memory."""
 
@@ -61,11 +63,14 @@ class HfEngine:
 
         Raises:
             ConfigError: The model or the adapter cannot be loaded, or they do not fit.
+            MissingPackageError: The weights are to be quantised, and bitsandbytes is not installed.
         """
-        config = ModelConfig(source.model, revision=revision, dtype=dtype)
+        check_quantization(source.quantization, _OR_NOT)
+        config = ModelConfig(source.model, revision=revision, dtype=dtype, quantization=source.quantization)
         log_cpu_threads(device)
-        # An adapter was trained on weights that are not quantised.
-        model = load_model(config, device, for_generation=True, may_be_quantised=source.adapter is None)
+        # An adapter was trained on weights that were stored unquantised.
+        takes_any = source.adapter is None and source.quantization == "none"
+        model = load_model(config, device, for_generation=True, may_be_quantised=takes_any)
         if source.adapter is not None:
             _check_base(model, source, dtype)
             model = bare_model(load_adapter(model, source.adapter)).eval()

@@ -12,6 +12,7 @@ from dcap.infer.openai_engine import OpenAiEngine
 from dcap.infer.predictor import AskedMode, Predictor
 from dcap.infer.server import Server
 from dcap.infer.source import DType, ModelSource, find_source
+from dcap.model.config import Quantization
 from dcap.model.decoding import Decoding
 
 HF = "hf"
@@ -36,6 +37,9 @@ class EngineOptions:
     """Hub revision of the model. `None`: the newest."""
     dtype: DType | None = None
     """With ``hf``: precision. `None`: bfloat16 on CUDA, float32 on the CPU."""
+    quantization: Quantization | None = None
+    """With ``hf``: how the weights of the model are held, as ``model.quantization``. `None`: as they were when the
+    adapter was trained."""
     device: str | None = None
     """With ``hf``: ``cuda``, ``cuda:1`` or ``cpu``. `None`: CUDA if there is one, else the CPU."""
     server_model: str | None = None
@@ -153,6 +157,7 @@ def load_predictor(
     server_model: str | None = None,
     device: str | None = None,
     dtype: DType | None = None,
+    quantization: Quantization | None = None,
     revision: str | None = None,
 ) -> Predictor:
     """Load a tuned model, or find the server that has it; ready for `predict_image`.
@@ -170,15 +175,16 @@ def load_predictor(
         server_model: As `EngineOptions.server_model`.
         device: ``cuda``, ``cuda:1`` or ``cpu``. `None`: CUDA if there is one, else the CPU.
         dtype: Precision. `None`: bfloat16 on CUDA, float32 on the CPU.
+        quantization: As `EngineOptions.quantization`.
         revision: Hub revision of the model. `None`: the newest.
 
     Raises:
         ConfigError: The model, the adapter or the device does not exist, or they do not fit.
         CheckpointError: The answer profile beside the weights is torn or unknown.
-        MissingPackageError: ``builtin:tiny`` needs a package that is not installed.
+        MissingPackageError: ``builtin:tiny``, or weights in 4 bits, need a package that is not installed.
         ServerError: The server does not answer, or not as agreed.
     """
     options = EngineOptions(engine, revision=revision, dtype=dtype, device=device, server_model=server_model)
     folder = None if adapter is None else Path(adapter)
-    source = find_source(str(model), folder, dataset, needs_weights=not options.is_server)
+    source = find_source(str(model), folder, dataset, needs_weights=not options.is_server, quantization=quantization)
     return open_predictor(source, options.resolved(), decoding, mode)

@@ -133,7 +133,13 @@ def predict(options: PredictOptions) -> Outcome:
         ServerError: The server of the model does not answer, or not as agreed. What was written is kept.
     """
     # First, so that a missing model or device is an error before many records are read.
-    source = find_source(options.model, options.adapter, options.dataset, needs_weights=not options.engine.is_server)
+    source = find_source(
+        options.model,
+        options.adapter,
+        options.dataset,
+        needs_weights=not options.engine.is_server,
+        quantization=options.engine.quantization,
+    )
     engine = options.engine.resolved()
     rules = ImageRules(options.root, options.max_image_pixels)
     records = check_records(options.data, options.on_bad_record, rules)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 from dcap.answers.profile import FILE_NAME, ResolvedProfile, load_profile
 from dcap.core.config import to_tree
@@ -13,6 +13,7 @@ from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger
 from dcap.data.config import DataConfig, resolve_profile
 from dcap.demo.models import base_name, resolve_model
+from dcap.model.config import Quantization
 from dcap.model.saved_adapter import SETTINGS, WEIGHTS, SavedAdapter, checked_mark, find_adapter, inside
 
 log = get_logger(__name__)
@@ -34,12 +35,14 @@ class ModelSource:
         saved: The adapter, if any.
         profile: How answers are written; the one saved with the weights, or the defaults.
         has_profile: Whether it was saved with the weights.
+        quantization: How the model's weights are held, as ``model.quantization``.
     """
 
     model: str
     saved: SavedAdapter | None
     profile: ResolvedProfile
     has_profile: bool
+    quantization: Quantization = "none"
 
     @property
     def adapter(self) -> Path | None:
@@ -60,6 +63,10 @@ class ModelSource:
         """Return the source with an adapter that may be given other weights than it was trained on."""
         return replace(self, saved=self.saved and replace(self.saved, mark={}))
 
+    def not_quantised(self) -> ModelSource:
+        """Return the source with the weights of `model` as they are: what an export has, and a server."""
+        return replace(self, quantization="none")
+
     def fingerprint(self) -> dict[str, Any]:
         """Return what predictions depend on, as plain data: digests of folders, names of hub models."""
         folder = Path(self.model)
@@ -67,6 +74,7 @@ class ModelSource:
             "model": digest_folder(folder) if folder.is_dir() else self.model,
             "adapter": digest_folder(self.adapter) if self.adapter else None,
             "profile": to_tree(self.profile),
+            **({} if self.quantization == "none" else {"quantization": self.quantization}),
         }
 
 
@@ -77,6 +85,7 @@ def find_source(
     *,
     needs_weights: bool = True,
     is_asked: bool = True,
+    quantization: Quantization | None = None,
 ) -> ModelSource:
     """Find model, adapter and answer profile.
 
@@ -87,6 +96,7 @@ def find_source(
         needs_weights: Whether the weights must be there. Where a server has them, the answer profile and what the
             tokenizer needs are enough.
         is_asked: Whether the model will be asked by this profile. Then one that no data set was trained with is told.
+        quantization: How the model's weights are held. `None`: as they were when the adapter was trained.
 
     Raises:
         ConfigError: A folder holds no model or no safetensors adapter, or the model knows no such data set.
@@ -116,7 +126,20 @@ def find_source(
         profile = profile.of_dataset(dataset)
     elif is_asked:
         warn_of_untrained(profile)
-    return ModelSource(str(found) if found else resolve_model(model), saved, profile, has_profile)
+    held = quantization or (_trained_with(saved) if saved is not None and needs_weights else "none")
+    return ModelSource(str(found) if found else resolve_model(model), saved, profile, has_profile, held)
+
+
+def _trained_with(saved: SavedAdapter) -> Quantization:
+    """Return how the weights below an adapter were held when it was trained."""
+    for known in get_args(Quantization):
+        if saved.quantization == known:
+            return cast(Quantization, known)
+    names = " or ".join(get_args(Quantization))
+    raise ConfigError(
+        f"{saved.folder} must have been trained with model.quantization {names}, not {saved.quantization}. Use the "
+        "version of dcap that trained it"
+    )
 
 
 def tuned_source(model: str, adapter: Path) -> tuple[ModelSource, SavedAdapter]:

@@ -227,7 +227,7 @@ def self_test(model: Any) -> float:
         TrainingError: The samples see each other.
     """
     device = next(model.parameters()).device
-    dtype = model.model.language_model.layers[0].self_attn.q_proj.weight.dtype
+    dtype = model.model.language_model.layers[0].input_layernorm.weight.dtype  # linear layers may be quantised
     was_training = model.training
     model.eval()
     try:

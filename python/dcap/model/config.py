@@ -11,6 +11,13 @@ from dcap.model.layers import LayerChoice, check_choices
 
 AdapterInit = Literal["default", "pissa", "pissa_niter_16", "olora"]
 Attention = Literal["auto", "flash_attention_2", "varlen", "segments"]
+Quantization = Literal["none", "nf4"]
+"""How the linear layers of the language model are held while they do not train."""
+LLM_LINEAR = (
+    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj",
+    "mlp.down_proj",
+)  # fmt: skip
+"""The linear layers inside a layer of the language model."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,9 @@ class ModelConfig:
     """Precision of the frozen weights and the forward pass; trained weights are kept in float32."""
     attention: Attention = "auto"
     """``auto``: flash-attn if importable on CUDA, else torch's varlen on CUDA, else ``segments``."""
+    quantization: Quantization = "none"
+    """``nf4``: keep the linear layers of the language model in 4 bits, by bitsandbytes, which takes a quarter of their
+    memory; adapters train on top. All else keeps its precision. It needs the extra ``quantized``."""
     freeze_llm: bool = False
     """Keep the language model as it is."""
     freeze_vit: bool = True
@@ -106,6 +116,8 @@ class ModelConfig:
                 f"adapter.init must be default where init_adapter is trained further, not {self.adapter.init}: its "
                 "weights are the start. Or set init_adapter.merge=true, to fold it in and begin a new adapter"
             )
+        if self.quantization != "none":
+            self._check_quantised()
         if self.freeze_llm and self.freeze_vit and self.freeze_aligner:
             raise ConfigError("freeze_llm, freeze_vit and freeze_aligner must not all be true: nothing would train")
         for tower, is_frozen in (("llm", self.freeze_llm), ("vit", self.freeze_vit)):
@@ -114,3 +126,33 @@ class ModelConfig:
                     f"adapter.layers.{tower} must not be given where model.freeze_{tower} is true: no layer of the "
                     f"{tower} trains. Set model.freeze_{tower}=false, or leave it out"
                 )
+
+    def _check_quantised(self) -> None:
+        """Refuse what cannot be done on weights of 4 bits."""
+        name, adapter = self.quantization, self.adapter
+        if adapter.type == "full":
+            raise ConfigError(
+                f"quantization must be none with adapter.type full, not {name}: weights of 4 bits cannot train. Set "
+                "adapter.type=lora, or quantization=none"
+            )
+        if adapter.init != "default":
+            raise ConfigError(
+                f"adapter.init must be default with quantization {name}, not {adapter.init}, which begins at weights "
+                "that are not rounded. Set adapter.init=default, or quantization=none"
+            )
+        for wanted in adapter.modules_to_save:
+            if _holds_llm_linear(wanted):
+                raise ConfigError(
+                    f"adapter.modules_to_save must not name {wanted} with quantization {name}: it holds weights of 4 "
+                    "bits, which cannot train. Leave it out, or set quantization=none"
+                )
+
+
+def _holds_llm_linear(wanted: str) -> bool:
+    """Whether a name of ``modules_to_save`` is that of a linear layer of the language model, or of what holds one."""
+    parts = ["N" if part.isdecimal() else part for part in wanted.split(".")]
+    for layer in LLM_LINEAR:
+        path = ["model", "language_model", "layers", "N", *layer.split(".")]
+        if any(path[:stop][-len(parts) :] == parts for stop in range(len(parts), len(path) + 1)):
+            return True
+    return False

@@ -11,23 +11,33 @@ from dcap.model.saved_adapter import SavedAdapter
 
 _VALUES = 64
 """Values of each parameter that count, at even distances."""
+_KEPT = "dcap_weights_digest"
+"""Attribute of a model with the digest of the weights that it had."""
 
 
 def weights_digest(model: torch.nn.Module) -> str:
     """Return a digest of some values of every parameter, the same however the weights are stored and loaded.
 
     The values are rounded to bfloat16, as a model stored in float32 may be loaded in either. In float16, which has
-    not the same range, the digest may differ.
+    not the same range, the digest may differ. Of a quantised model it is that of the weights before.
 
     Args:
         model: A bare model, before adapters are put into it.
     """
+    kept: str | None = getattr(model, _KEPT, None)
+    if kept is not None:
+        return kept
     digest = hashlib.sha256()
     for name, parameter in sorted(model.named_parameters()):
         flat = parameter.detach().reshape(-1)
         some = flat[:: max(1, flat.numel() // _VALUES)][:_VALUES].to("cpu", torch.bfloat16)
         digest.update(f"{name}\0{tuple(parameter.shape)}\0".encode() + some.view(torch.int16).numpy().tobytes())
     return digest.hexdigest()
+
+
+def keep_digest(model: torch.nn.Module) -> None:
+    """Let `weights_digest` go on to return the digest of the weights that a model has now."""
+    setattr(model, _KEPT, weights_digest(model))
 
 
 def check_base(digest: str, name: str, adapter: SavedAdapter, way_out: str) -> None:

@@ -17,6 +17,7 @@ from dcap.model.fingerprint import check_base, weights_digest
 from dcap.model.load import load_exact, load_model, prepare_for_rows
 from dcap.model.lora import check_finite, load_adapter, set_adapter
 from dcap.model.merge import merge_adapter
+from dcap.model.quantization import quantise
 from dcap.model.saved_adapter import WEIGHTS, SavedAdapter, find_adapter
 
 log = get_logger(__name__)
@@ -105,6 +106,8 @@ def load_trained(config: ModelConfig, device: torch.device, saved: SavedAdapter 
         "%s is folded into the model; of the update of %s %s, the least, %.1f %% survives the cast to %s",
         saved.folder, least.tower, least.layer, 100 * least.share, config.dtype,
     )  # fmt: skip
+    if config.quantization != "none":
+        quantise(model, device)
     return model.to(device).eval()
 
 
@@ -134,6 +137,11 @@ def continue_adapter(model: Any, digest: str, config: ModelConfig, saved: SavedA
         raise ConfigError(f"{FIELD} {saved.folder} must fit model.adapter, but {odd[0]} is on one side only. {way_out}")
     check_finite(tensors, saved.folder)
     log.info("training goes on from %s", saved.folder)
+    if saved.quantization != config.quantization:
+        log.warning(
+            "%s was trained with model.quantization %s and goes on with %s: the weights below it differ a little",
+            saved.folder, saved.quantization, config.quantization,
+        )  # fmt: skip
 
 
 _WAY_OUT = "Give the model that the adapter was trained on"

@@ -84,6 +84,8 @@ class MemoryStep:
         cuda: Whether it is for CUDA, where layer norms and dropout keep other bytes than on the CPU.
         num_shares: Devices that share the weights out, by FSDP. 1: each holds all of them.
         reshards: Whether those let go of a layer's weights between its forward and its backward pass.
+        quantised: Whether the linear layers of the language model are in 4 bits.
+        moments_in_8_bits: Whether the optimiser keeps its moments in 8 bits.
     """
 
     dtype: torch.dtype
@@ -92,6 +94,8 @@ class MemoryStep:
     cuda: bool = True
     num_shares: int = 1
     reshards: bool = True
+    quantised: bool = False
+    moments_in_8_bits: bool = False
 
     @property
     def half(self) -> bool:

@@ -17,6 +17,7 @@ from dcap.demo.models import resolve_model
 from dcap.model.attention import Kernel, choose_attention, use_attention
 from dcap.model.config import ModelConfig
 from dcap.model.layers import chosen_layers
+from dcap.model.quantization import check_quantization, quantise
 from dcap.model.towers import is_mixture
 
 log = get_logger(__name__)
@@ -47,12 +48,14 @@ def load_model(
     Raises:
         ConfigError: There is no such folder, the hub does not answer, the weights are not safetensors, some are
             missing or have no place, it is no Qwen3-VL, or the attention cannot run on `device`.
-        MissingPackageError: ``builtin:tiny`` is asked for without the package that holds the vocabulary.
+        MissingPackageError: ``builtin:tiny`` is asked for without the package that holds the vocabulary, or a
+            quantisation without bitsandbytes.
     """
     from safetensors import SafetensorError
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
+    check_quantization(config.quantization)
     dtype = getattr(torch, config.dtype)
     kernel = choose_attention(config.attention, device, dtype)
     source, settings = _checked(config, may_be_quantised)
@@ -77,7 +80,10 @@ def load_model(
         _take_rows(model, kernel)
     elif kernel == "flash_attention_2":
         use_attention(model, kernel)
-    log.info("model %s, %s, attention %s", config.name_or_path, config.dtype, "sdpa" if for_generation else kernel)
+    if config.quantization != "none":
+        quantise(model, device)
+    precision = config.dtype if config.quantization == "none" else f"{config.dtype} and {config.quantization}"
+    log.info("model %s, %s, attention %s", config.name_or_path, precision, "sdpa" if for_generation else kernel)
     return model.to(device).eval()
 
 
@@ -142,7 +148,7 @@ def check_source(config: ModelConfig, may_be_quantised: bool = False) -> str:
     Raises:
         ConfigError: It is no folder and no hub id, the hub does not answer, it is another model, it is quantised, it
             has fewer layers than the adapter names, or it is a mixture of experts whose language model is to train in
-            full.
+            full or to be quantised.
         MissingPackageError: ``builtin:tiny`` is asked for without the package that holds the vocabulary.
     """
     return _checked(config, may_be_quantised)[0]
@@ -173,7 +179,8 @@ def _checked(config: ModelConfig, may_be_quantised: bool = False) -> tuple[str, 
         settings = quantised if isinstance(quantised, dict) else quantised.to_dict()
         raise ConfigError(
             f"{WHERE}: {source} must hold weights in float32, bfloat16 or float16, not quantised ones "
-            f"({settings.get('quant_method', 'unknown method')}). Give the model that they were made from"
+            f"({settings.get('quant_method', 'unknown method')}). Give the model that they were made from; with "
+            "model.quantization=nf4, dcap itself makes weights of 4 bits from it"
         )
     chosen_layers(config.adapter.layers or {}, found)
     if is_mixture(found) and config.adapter.type == "full" and not config.freeze_llm:
@@ -181,6 +188,11 @@ def _checked(config: ModelConfig, may_be_quantised: bool = False) -> tuple[str, 
             f"model.adapter.type must be lora, dora or rslora for {source}, a mixture of experts, not full: its router "
             "would train without the loss that keeps experts evenly busy. Set model.adapter.type=lora, or "
             "model.freeze_llm=true"
+        )
+    if is_mixture(found) and config.quantization != "none":
+        raise ConfigError(
+            f"model.quantization must be none for {source}, a mixture of experts, not {config.quantization}: its "
+            "experts are nearly all of its weights, and would stay as they are. Set model.quantization=none"
         )
     return source, found
 
@@ -202,5 +214,5 @@ def load_exact(config: ModelConfig) -> Any:
     settings = AutoConfig.from_pretrained(check_source(config), revision=config.revision, trust_remote_code=False)
     stored = settings.dtype or settings.text_config.dtype
     dtype: Literal["bfloat16", "float32"] = "bfloat16" if stored in (torch.bfloat16, "bfloat16") else "float32"
-    exact = replace(config, dtype=dtype, attention="auto")
+    exact = replace(config, dtype=dtype, attention="auto", quantization="none")
     return load_model(exact, torch.device("cpu"), for_generation=True)

@@ -28,6 +28,12 @@ from dcap.model.layer_cost import (
     ready_to_count,
 )
 from dcap.model.lora import bare_model, layers
+from dcap.model.quantization import is_quantised, quantised_bytes
+
+MIN_8BIT_SIZE = 4096
+"""Weights with fewer numbers have moments in float32, also where those of others are in 8 bits."""
+MOMENT_BLOCK = 256
+"""Numbers of a moment in 8 bits that share a scale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,26 +47,43 @@ class Weights:
     gradients: int
     """One float32 for each weight that trains."""
     moments: int
-    """Two float32 for each: AdamW's."""
+    """AdamW's: two float32 for each, or two bytes and a scale for each 256 numbers."""
 
     @classmethod
-    def of(cls, model: torch.nn.Module, num_shares: int = 1) -> Weights:
+    def of(
+        cls, model: torch.nn.Module, num_shares: int = 1, *, quantised: bool = False, moments_in_8_bits: bool = False
+    ) -> Weights:
         """Count the parameters of an adapted model, tied ones once.
 
         Args:
             model: May be on the meta device.
             num_shares: Devices that share them out, each weight by its rows.
+            quantised: Whether the linear layers of the language model will be in 4 bits; `model` has them as they are.
+            moments_in_8_bits: As `MemoryStep`.
         """
         counts = {p: math.ceil(len(p) / num_shares) * p[0].numel() for p in model.parameters()}
+        in_4_bits = {p for name, p in model.named_parameters() if quantised and is_quantised(name)}
         trained = [p for p in counts if p.requires_grad]
-        frozen = sum(count * p.itemsize for p, count in counts.items() if not p.requires_grad)
+        frozen = sum(
+            quantised_bytes(count) if p in in_4_bits else count * p.itemsize
+            for p, count in counts.items()
+            if not p.requires_grad
+        )
         count = sum(counts[p] for p in trained)
-        return cls(frozen, sum(counts[p] * p.itemsize for p in trained), 4 * count, 8 * count)
+        moments = sum(map(_moments_of_8_bits, (counts[p] for p in trained))) if moments_in_8_bits else 8 * count
+        return cls(frozen, sum(counts[p] * p.itemsize for p in trained), 4 * count, moments)
 
     @property
     def total(self) -> int:
         """All of them."""
         return self.frozen + self.trained + self.gradients + self.moments
+
+
+def _moments_of_8_bits(num_values: int) -> int:
+    """Return the bytes of a weight's moments, as bitsandbytes keeps them: small ones in float32."""
+    if num_values < MIN_8BIT_SIZE:
+        return 8 * num_values
+    return 2 * (num_values + 4 * math.ceil(num_values / MOMENT_BLOCK))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +105,8 @@ class MemoryEstimate:
     """Patches of the row in float32, unless they are among its activations."""
     row: int
     """Index of the heaviest row."""
+    made_anew: int = 0
+    """The largest matrix of 4 bits in the precision of the pass, as a layer makes it."""
     together: int = 0
     """Whole weights and gradients that are put together at a time, where devices share them out."""
     start: int = 0
@@ -90,7 +115,10 @@ class MemoryEstimate:
     @property
     def total(self) -> int:
         """All of it at once, or the start where that is more."""
-        parts = (self.casts, self.activations, self.recomputed, self.working, self.loss, self.patches, self.together)
+        parts = (
+            self.casts, self.activations, self.recomputed, self.working, self.loss, self.patches, self.made_anew,
+            self.together,
+        )  # fmt: skip
         return max(self.weights.total + sum(parts), self.start)
 
 
@@ -116,7 +144,8 @@ def estimate_memory(model: Any, step: MemoryStep, rows: MemoryRows) -> MemoryEst
     row = int(np.argmax(sum(parts.values())))
     largest = {name: int(each[row]) for name, each in parts.items()}
     if step.num_shares == 1:
-        return MemoryEstimate(weights=Weights.of(model), casts=cost.casts, row=row, **largest)
+        weights = Weights.of(model, quantised=step.quantised, moments_in_8_bits=step.moments_in_8_bits)
+        return MemoryEstimate(weights=weights, casts=cost.casts, row=row, made_anew=_made_anew(model, step), **largest)
     whole, shares = Weights.of(model), Weights.of(model, step.num_shares)
     return MemoryEstimate(
         weights=shares,
@@ -126,6 +155,11 @@ def estimate_memory(model: Any, step: MemoryStep, rows: MemoryRows) -> MemoryEst
         start=whole.frozen + whole.trained,
         **largest,
     )
+
+
+def _made_anew(model: torch.nn.Module, step: MemoryStep) -> int:
+    matrices = [p.numel() for name, p in model.named_parameters() if step.quantised and is_quantised(name)]
+    return step.dtype.itemsize * max(matrices, default=0)
 
 
 def _together(model: Any, whole: Weights, step: MemoryStep) -> int:

@@ -41,6 +41,11 @@ class SavedAdapter:
         return None if digest is None else str(digest)
 
     @property
+    def quantization(self) -> str:
+        """As ``model.quantization`` of the run that wrote it. An export answers on weights that are not quantised."""
+        return str(self.mark.get("quantization", "none"))
+
+    @property
     def kind(self) -> str:
         """As ``model.adapter.type``: ``lora``, ``rslora`` or ``dora``; else PEFT's own word."""
         kind = str(self.settings.get("peft_type", "LORA")).lower()

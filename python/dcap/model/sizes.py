@@ -82,7 +82,14 @@ MIXTURES = (
 
 
 def published_memory(
-    size: PublishedSize, config: ModelConfig, *, tokens: int, patches: int, supervised: int, checkpointing: bool
+    size: PublishedSize,
+    config: ModelConfig,
+    *,
+    tokens: int,
+    patches: int,
+    supervised: int,
+    checkpointing: bool,
+    moments_in_8_bits: bool = False,
 ) -> MemoryEstimate:
     """Return the memory of training on one GPU.
 
@@ -93,9 +100,16 @@ def published_memory(
         patches: Vision patches of a row.
         supervised: Supervised tokens of a row.
         checkpointing: Whether layers are computed again in the backward pass.
+        moments_in_8_bits: As `MemoryStep`.
     """
     dtype: torch.dtype = getattr(torch, config.dtype)
     config = replace(config, name_or_path=size.name)
-    step = MemoryStep(dtype=dtype, activation_checkpointing=checkpointing, loss_chunk_tokens=256)
+    step = MemoryStep(
+        dtype=dtype,
+        activation_checkpointing=checkpointing,
+        loss_chunk_tokens=256,
+        quantised=config.quantization != "none",
+        moments_in_8_bits=moments_in_8_bits,
+    )
     rows = MemoryRows(*(np.array([number], np.int64) for number in (tokens, patches, supervised)))
     return estimate_memory(attach(size.blank(dtype), config), step, rows)

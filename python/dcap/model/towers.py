@@ -15,7 +15,7 @@ import torch
 from rich.table import Table
 
 from dcap.core.errors import ConfigError
-from dcap.model.config import ModelConfig
+from dcap.model.config import LLM_LINEAR, ModelConfig
 
 Tower = Literal["llm", "vit", "aligner"]
 TOWERS: tuple[Tower, ...] = ("llm", "vit", "aligner")
@@ -27,7 +27,7 @@ MODULES: dict[Tower, str] = {
     "aligner": r"model\.visual\.(?:merger|deepstack_merger_list)(?:\..+)?",
 }
 LINEAR: dict[Tower, str] = {
-    "llm": r"model\.language_model\.layers\.\d+\.(?:self_attn\.[qkvo]_proj|mlp\.(?:gate|up|down)_proj)",
+    "llm": rf"model\.language_model\.layers\.\d+\.(?:{'|'.join(map(re.escape, LLM_LINEAR))})",
     "vit": r"model\.visual\.blocks\.\d+\.(?:attn\.(?:qkv|proj)|mlp\.linear_fc[12])",
     "aligner": r"model\.visual\.(?:merger|deepstack_merger_list\.\d+)\.linear_fc[12]",
 }
@@ -76,9 +76,15 @@ def count_parameters(model: torch.nn.Module) -> tuple[TowerCount, ...]:
     trainable = dict.fromkeys(TOWERS, 0)
     for name, parameter in model.named_parameters():
         tower = tower_of(name)
-        total[tower] += parameter.numel()
+        total[tower] += _num_values(parameter)
         trainable[tower] += parameter.numel() * parameter.requires_grad
     return tuple(TowerCount(tower, total[tower], trainable[tower]) for tower in TOWERS)
+
+
+def _num_values(parameter: torch.nn.Parameter) -> int:
+    """Return the numbers that a parameter stands for; of 4 bits, two are in a byte."""
+    quantised = getattr(parameter, "quant_state", None)
+    return parameter.numel() if quantised is None else int(quantised.shape.numel())
 
 
 def check_training_towers(counts: tuple[TowerCount, ...], config: ModelConfig) -> None:

@@ -128,6 +128,7 @@ class Checkpoints:
             "base": self.config.model.name_or_path,
             "base_digest": learner.base_digest,
             "revision": self.config.model.revision,
+            "quantization": self.config.model.quantization,
             "init_adapter": to_tree(self.config.model.init_adapter),
             "data": self.data,
         }
@@ -165,6 +166,7 @@ class Checkpoints:
             "base": self.config.model.name_or_path,
             "base_digest": self.learner.base_digest,
             "revision": self.config.model.revision,
+            "quantization": self.config.model.quantization,
             "init_adapter": to_tree(self.config.model.init_adapter),
             "step": state.step,
         }

@@ -96,6 +96,9 @@ class TrainingConfig:
     """Rows (packing) or samples (padding) per optimiser step, over all devices. The number of micro-batches follows
     from it. It must be a multiple of `per_device_batch_size` times the number of devices. A resumed run may use another
     value, except with a curriculum in percent and no `max_steps`."""
+    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
+    """``adamw8bit``: AdamW with its moments in 8 bits, by bitsandbytes, which takes a quarter of their memory. Weights
+    with fewer than 4096 numbers keep theirs in float32. It needs the extra ``quantized``."""
     learning_rate: float = 1e-4
     """Peak learning rate of the language model, and of a tower that has no rate of its own."""
     vit_lr: float | None = None
@@ -341,6 +344,8 @@ class RunConfig:
                 "training.eval_generate must be null with training.parallel fsdp, as no rank holds the whole model to "
                 "answer with. Set it to null, and let dcap predict and dcap evaluate answer with the checkpoints"
             )
+        if self.training.parallel == "fsdp":
+            self._check_shared_out()
         if self.model.dtype == "float16":
             raise ConfigError(
                 "model.dtype must be bfloat16 or float32 for training, not float16, whose gradients vanish"
@@ -352,6 +357,19 @@ class RunConfig:
             raise ConfigError(
                 f"training.per_device_batch_size must be 1 with data.packing, not {per_device}. "
                 "Make rows longer with data.global_max_length instead"
+            )
+
+    def _check_shared_out(self) -> None:
+        """Refuse what bitsandbytes holds, of which no rank can have a part only."""
+        if self.model.quantization != "none":
+            raise ConfigError(
+                f"model.quantization must be none with training.parallel fsdp, not {self.model.quantization}, whose "
+                "weights of 4 bits cannot be shared out. Set training.parallel=ddp, where each device holds all of them"
+            )
+        if self.training.optimizer != "adamw":
+            raise ConfigError(
+                f"training.optimizer must be adamw with training.parallel fsdp, not {self.training.optimizer}, whose "
+                "state cannot be shared out. With fsdp each device holds a part of the moments of adamw already"
             )
 
 

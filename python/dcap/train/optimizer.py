@@ -1,5 +1,12 @@
 """AdamW with a learning rate per tower, its state as named tensors, and its schedule.
 
+::
+
+    training.optimizer   entries of the state of a parameter
+    adamw                step, exp_avg, exp_avg_sq                 torch: float32
+    adamw8bit            step, state1, state2                      bitsandbytes: uint8, or float32 where it is small
+                         absmax1, absmax2, qmap1, qmap2            the scale of each 256 numbers, the values of a byte
+
 The learning rate is a pure function of the step, so a resumed run needs no scheduler state.
 """
 
@@ -15,6 +22,8 @@ import torch
 
 from dcap.core.errors import CheckpointError, ConfigError
 from dcap.model.lora import trainable
+from dcap.model.memory import MIN_8BIT_SIZE, MOMENT_BLOCK
+from dcap.model.quantization import check_bitsandbytes
 from dcap.model.towers import TOWERS, Tower, tower_of
 from dcap.train.config import SCHEDULE_PARAMS, TrainingConfig
 from dcap.train.parallel import spread
@@ -29,11 +38,14 @@ def peak_rates(config: TrainingConfig) -> dict[Tower, float]:
     return {"llm": rate, "vit": config.vit_lr or rate, "aligner": config.aligner_lr or rate}
 
 
-def build_optimizer(model: torch.nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
+def build_optimizer(model: torch.nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
     """Return AdamW over the weights that train, grouped by tower and by whether weight decay applies.
 
     Decay applies to matrices only: neither to biases and norms nor to embeddings. With LoRA+ the matrices B of adapters
     have groups of their own.
+
+    Raises:
+        MissingPackageError: Moments in 8 bits are asked for without bitsandbytes.
 
     Source of LoRA+: Hayou et al., "LoRA+: Efficient Low Rank Adaptation of Large Models", 2024.
     """
@@ -52,7 +64,27 @@ def build_optimizer(model: torch.nn.Module, config: TrainingConfig) -> torch.opt
                 rate = peak * (ratio or 1.0) if is_fast else peak
                 decay = config.weight_decay if decays else 0.0
                 groups.append({"params": chosen, "tower": tower, "peak_lr": rate, "lr": rate, "weight_decay": decay})
-    return torch.optim.AdamW(groups, betas=config.adam_betas, eps=config.adam_eps)
+    return _optimizer_class(config)(groups, betas=config.adam_betas, eps=config.adam_eps)
+
+
+def check_optimizer(config: TrainingConfig) -> None:
+    """Check that the package of the optimiser is installed.
+
+    Raises:
+        MissingPackageError: It is not.
+    """
+    if config.optimizer == "adamw8bit":
+        check_bitsandbytes(f"training.optimizer {config.optimizer}")
+
+
+def _optimizer_class(config: TrainingConfig) -> Callable[..., torch.optim.Optimizer]:
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW
+    check_optimizer(config)
+    from bitsandbytes.optim import AdamW8bit
+
+    in_8_bits: Callable[..., torch.optim.Optimizer] = AdamW8bit
+    return in_8_bits
 
 
 def _decays(name: str, parameter: torch.Tensor) -> bool:
@@ -72,10 +104,17 @@ def optimizer_tensors(
 ) -> dict[str, torch.Tensor]:
     """Return the optimiser's state as ``{parameter name}/{entry}`` to tensor; of moments, a rank may hold a part."""
     return {
-        f"{name}/{entry}": value.detach()
+        f"{name}/{entry}": _as_saved(entry, value)
         for name, parameter in names.items()
         for entry, value in sorted(optimizer.state[parameter].items())
     }
+
+
+def _as_saved(entry: str, value: torch.Tensor | int) -> torch.Tensor:
+    if not isinstance(value, torch.Tensor):  # bitsandbytes counts its steps so
+        return torch.tensor(value)
+    # All parameters share one, which a file of safetensors does not take.
+    return value.detach().clone() if entry in ("qmap1", "qmap2") else value.detach()
 
 
 def restore_optimizer(
@@ -92,13 +131,31 @@ def restore_optimizer(
     unknown = sorted({key.rpartition("/")[0] for key in tensors} - set(names))
     if unknown:
         raise CheckpointError(f"optimizer state must be that of the parameters that train, not of {unknown[0]}")
+    in_8_bits = not isinstance(optimizer, torch.optim.AdamW)
     for key, value in tensors.items():
         name, _, entry = key.rpartition("/")
         parameter = names[name]
-        if entry != "step" and value.shape != parameter.shape:
-            raise CheckpointError(f"optimizer state {key} must be {tuple(parameter.shape)}, not {tuple(value.shape)}")
-        # AdamW counts its steps on the CPU; the moments live beside their parameter.
-        optimizer.state[parameter][entry] = value.clone() if entry == "step" else spread(value, parameter)
+        shapes = _shapes_of_8_bits(parameter) if in_8_bits else _shapes(parameter)
+        if entry not in shapes:
+            raise CheckpointError(f"optimizer state {key} must be that of training.optimizer: {', '.join(shapes)}")
+        if value.shape != shapes[entry]:
+            raise CheckpointError(f"optimizer state {key} must be {tuple(shapes[entry])}, not {tuple(value.shape)}")
+        if entry != "step":
+            optimizer.state[parameter][entry] = spread(value, parameter)  # beside the parameter
+        else:
+            optimizer.state[parameter][entry] = int(value) if in_8_bits else value.clone()  # on the CPU
+
+
+def _shapes(parameter: torch.Tensor) -> dict[str, torch.Size]:
+    return {"step": torch.Size(), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
+
+
+def _shapes_of_8_bits(parameter: torch.Tensor) -> dict[str, torch.Size]:
+    shapes = {"step": torch.Size(), "state1": parameter.shape, "state2": parameter.shape}
+    if parameter.numel() >= MIN_8BIT_SIZE:
+        scales = torch.Size([math.ceil(parameter.numel() / MOMENT_BLOCK)])
+        shapes |= {"absmax1": scales, "absmax2": scales, "qmap1": torch.Size([256]), "qmap2": torch.Size([256])}
+    return shapes
 
 
 def warmup_steps(total_steps: int, config: TrainingConfig) -> int:

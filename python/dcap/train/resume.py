@@ -24,13 +24,14 @@ from dcap.train.state import ANSWER_METRICS, RunState
 
 log = get_logger(__name__)
 
-# A change of these would make other samples, other rows or another model: the run would be neither old nor new.
+# A change of these would make other samples, rows, models or moments: the run would be neither old nor new.
 BINDING = (
     "seed",
     "model",
     "data",
     "augmentation",
     "training.per_device_batch_size",
+    "training.optimizer",
 )
 # With a curriculum in percent, these make other samples too; the last one only where it decides on the steps.
 LENGTH = ("training.num_epochs", "training.max_steps", "training.effective_batch_size")

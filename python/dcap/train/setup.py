@@ -37,6 +37,7 @@ from dcap.model.fingerprint import weights_digest
 from dcap.model.init_adapter import continue_adapter, find_init_adapter, load_trained
 from dcap.model.load import check_source
 from dcap.model.lora import attach, enable_activation_checkpointing, trainable
+from dcap.model.quantization import check_quantization
 from dcap.model.saved_adapter import WEIGHTS, SavedAdapter
 from dcap.model.towers import count_parameters, frozen_towers, parameter_table
 from dcap.records.checking import BadRecordList
@@ -46,7 +47,7 @@ from dcap.train.data_files import INIT_ADAPTER, Files, data_files
 from dcap.train.eval_generate import samples_to_answer
 from dcap.train.loss import SupervisedLoss
 from dcap.train.loss_log import LossLog
-from dcap.train.optimizer import build_optimizer, lr_factor, peak_rates
+from dcap.train.optimizer import build_optimizer, check_optimizer, lr_factor, peak_rates
 from dcap.train.parallel import build_accelerator, distribute
 from dcap.train.ranks import on_first_rank, watched
 from dcap.train.resume import Start, find_start
@@ -60,7 +61,7 @@ log = get_logger(__name__)
 
 PACKAGES = (
     "torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors", "numpy", "numba",
-    "opencv-python-headless", "pillow",
+    "opencv-python-headless", "pillow", "bitsandbytes",
 )  # fmt: skip
 
 
@@ -112,7 +113,7 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
     Raises:
         ConfigError: The config asks for something that cannot work here.
         CheckpointError: The run folder belongs to another process, or its checkpoint to another run.
-        MissingPackageError: The package of a tracker is not installed.
+        MissingPackageError: The package of a tracker, or of weights or moments in few bits, is not installed.
         TrainingError: The self-test failed, there is nothing to train on, or ranks read different records.
         RecordError: A file is missing, or a record breaks the contract.
     """
@@ -120,6 +121,8 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
     closing.enter_context(watched(accelerator))
     check_metric(config.training)
     on_first_rank(accelerator, lambda: check_packages(config.training.trackers))
+    check_quantization(config.model.quantization)
+    check_optimizer(config.training)
     choose_attention(config.model.attention, accelerator.device, getattr(torch, config.model.dtype))
     output = Path(config.training.output_dir)
     on_first_rank(accelerator, lambda: closing.enter_context(run_folder(output)))
