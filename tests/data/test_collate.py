@@ -14,7 +14,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from dcap.augment import Scene
 from dcap.augment.patches import to_patches
 from dcap.core.errors import TrainingError
-from dcap.data.collate import PackingCollator, PaddingCollator, normalised, num_bytes
+from dcap.data.collate import PackingCollator, PaddingCollator, normalised, num_bytes, one_time_step
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import IGNORE_INDEX
 from dcap.data.tokens import TokenKind
@@ -130,6 +130,18 @@ def test_images_have_the_bits_of_the_cpu_path_and_the_values_of_the_processor(
     want = PROCESSOR(image, do_resize=False, return_tensors="np")["pixel_values"]
     # The processor divides by 255 first, which rounds once more.
     assert np.abs(made.numpy() - want).max() <= 1e-7
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_one_time_step_has_the_bits_of_the_cpu_path_from_bytes_and_from_numbers(device: str) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    numbers = torch.from_numpy(to_patches(image))
+    first, second = numbers.view(-1, 3, 2, 256).unbind(2)
+    assert torch.equal(first, second)
+    for patches in (torch.from_numpy(to_patches(image, "uint8")), numbers):
+        made = one_time_step(patches.to(device))
+        assert made.shape == (24, 768)
+        assert torch.equal(bits(made), bits(first.reshape(24, 768)))
 
 
 def test_normalised_patches_stay_as_they_are() -> None:

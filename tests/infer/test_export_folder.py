@@ -34,8 +34,9 @@ from dcap.infer.export_folder import (
 from dcap.infer.source import find_source
 from dcap.model.config import AdapterConfig, ModelConfig
 from dcap.model.load import load_exact, load_model
-from dcap.model.lora import load_adapter
+from dcap.model.lora import bare_model, load_adapter
 from dcap.model.merge import Survival, merge_adapter
+from dcap.model.patch_embedding import multiply_patches
 from support.training_runs import files_of_at_most
 from support.tuned import CPU, KINDS, PROFILE, logits_of, share_apart, write_half, write_tuned
 
@@ -393,6 +394,7 @@ def test_an_adapter_alone_loads_in_plain_peft(
         warnings.simplefilter("ignore", FutureWarning)  # of peft's own making; a missing key would be a UserWarning
         if dtype is None:
             adapted = AutoPeftModel.from_pretrained(str(made.out), dtype=torch.float32).eval()
+            multiply_patches(bare_model(adapted))  # otherwise the convolution rounds otherwise
         else:
             bare = load_model(ModelConfig(str(micro_folder), dtype="float32"), CPU, for_generation=True)
             adapted = PeftModel.from_pretrained(bare, str(made.out)).eval()

@@ -58,7 +58,7 @@ def fake_sample(
         labels=torch.tensor(labels),
         position_ids=torch.from_numpy(mrope_positions(types.numpy(), grids)),
         kinds=types,
-        pixel_values=torch.randn(patches, 1536, generator=random),
+        pixel_values=torch.randn(patches, 3, 1, 256, generator=random).expand(-1, -1, 2, -1).reshape(patches, 1536),
         grids=grids,
         weight=weight,
     )

@@ -189,11 +189,24 @@ def normalised(patches: torch.Tensor) -> torch.Tensor:
     """
     if patches.dtype != torch.uint8:
         return patches
+    frames = one_time_step(patches).view(-1, 3, 1, PATCH**2).expand(-1, -1, TEMPORAL, -1)
+    return frames.reshape(-1, 3 * TEMPORAL * PATCH**2)
+
+
+def one_time_step(patches: torch.Tensor) -> torch.Tensor:
+    """Return one time step of normalised patches, with the same bits on any device.
+
+    Args:
+        patches: uint8 (N, 768), or float32 (N, 1536) of which both time steps are equal.
+
+    Returns:
+        float32 (N, 768).
+    """
+    if patches.dtype != torch.uint8:
+        return patches.view(-1, 3, TEMPORAL, PATCH**2)[:, :, 0].reshape(-1, 3 * PATCH**2)
     # A tensor on the device: CUDA multiplies by the reciprocal of a plain number, which rounds otherwise.
     scale = torch.full((), _MIDDLE, device=patches.device)
-    values = patches.float().sub_(_MIDDLE).div_(scale)
-    frames = values.view(-1, 3, 1, PATCH**2).expand(-1, -1, TEMPORAL, -1)
-    return frames.reshape(-1, 3 * TEMPORAL * PATCH**2)
+    return patches.float().sub_(_MIDDLE).div_(scale)
 
 
 def num_bytes(batch: Batch) -> int:

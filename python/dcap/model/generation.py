@@ -17,6 +17,7 @@ from dcap.core.words import counted
 from dcap.data.encode import END, IMAGE_PAD, PAD, mrope_positions
 from dcap.model.continuation import Continuation
 from dcap.model.decoding import Decoding
+from dcap.model.patch_embedding import pixels_for
 from dcap.model.sampling import TokenChoice
 
 
@@ -201,7 +202,10 @@ class Generator:
         if seen:
             arrays["pixel_values"] = np.concatenate([pixels for pixels, _ in seen])
             arrays["image_grid_thw"] = np.array([grid for _, grid in seen], np.int64)
-        return {name: torch.from_numpy(array).to(self.model.device) for name, array in arrays.items()}
+        tensors = {name: torch.from_numpy(array).to(self.model.device) for name, array in arrays.items()}
+        if seen:
+            tensors["pixel_values"] = pixels_for(self.model, tensors["pixel_values"])
+        return tensors
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of tokens, special ones included."""

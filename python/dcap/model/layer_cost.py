@@ -28,14 +28,14 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from dcap.augment.patches import PATCH, TEMPORAL
+from dcap.augment.patches import PATCH
 
 I64 = npt.NDArray[np.int64]
 
 PROBES = (1024, 2048)
 """Numbers of positions of the two runs. The bytes per position and the fixed bytes follow from them."""
-PATCH_VALUES = 3 * TEMPORAL * PATCH**2
-"""Numbers of a patch, both time steps."""
+PATCH_VALUES = 3 * PATCH**2
+"""Numbers of a patch as the vision tower takes it, one time step."""
 _ATTENTION = "dcap_counted_flash"  # "flash": transformers hands the whole row over in one call
 
 

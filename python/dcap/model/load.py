@@ -17,6 +17,7 @@ from dcap.demo.models import resolve_model
 from dcap.model.attention import Kernel, choose_attention, use_attention
 from dcap.model.config import ModelConfig
 from dcap.model.layers import chosen_layers
+from dcap.model.patch_embedding import multiply_patches
 from dcap.model.quantization import check_quantization, quantise
 from dcap.model.towers import is_mixture
 
@@ -76,6 +77,7 @@ def load_model(
             reason = "some have other shapes than its config.json says; the report above names them"
         raise ConfigError(f"{WHERE}: {source} must hold loadable safetensors weights: {reason}") from None
     _check_whole(report, source, getattr(model.config, "quantization_config", None) is not None)
+    multiply_patches(model)
     if not for_generation:
         _take_rows(model, kernel)
     elif kernel == "flash_attention_2":
@@ -129,6 +131,7 @@ def blank_model(config: ModelConfig) -> Any:
     _, settings = _checked(config)
     with torch.device("meta"):
         model = _class_of(settings)._from_config(settings, dtype=getattr(torch, config.dtype))
+    multiply_patches(model)
     return model.eval()
 
 

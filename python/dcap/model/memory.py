@@ -102,7 +102,7 @@ class MemoryEstimate:
     loss: int
     """One chunk of logits, with their gradient in half precision; and the head's gradient where it trains."""
     patches: int
-    """Patches of the row in float32, unless they are among its activations."""
+    """Patches of the row, as bytes."""
     row: int
     """Index of the heaviest row."""
     made_anew: int = 0
@@ -139,7 +139,7 @@ def estimate_memory(model: Any, step: MemoryStep, rows: MemoryRows) -> MemoryEst
         "recomputed": again,
         "working": _largest(cost.working, rows),
         "loss": np.minimum(step.loss_chunk_tokens, rows.supervised) * logits + _gradient_bytes(head),
-        "patches": (0 if cost.keeps_patches else 4 * PATCH_VALUES) * rows.patches,
+        "patches": PATCH_VALUES * rows.patches,
     }
     row = int(np.argmax(sum(parts.values())))
     largest = {name: int(each[row]) for name, each in parts.items()}
@@ -205,8 +205,6 @@ class StepCost:
     """Most bytes that a layer's backward pass holds at once, for each kind of layer."""
     casts: int
     """Copies of trained weights in half precision."""
-    keeps_patches: bool
-    """Whether the kept bytes include the patches of the row, float32."""
 
 
 def measure_step(model: Any, step: MemoryStep) -> StepCost:
@@ -229,7 +227,6 @@ def measure_step(model: Any, step: MemoryStep) -> StepCost:
         layers=(*vision.layers, *language.layers),
         working=(*vision.working, *language.working),
         casts=vision.casts + language.casts + (2 * int(head.numel()) if head.requires_grad and step.half else 0),
-        keeps_patches=vision.keeps_patches,
     )
 
 
@@ -245,7 +242,6 @@ class _Tower:
     layers: list[PerRow] = field(default_factory=list)
     working: list[PerRow] = field(default_factory=list)
     casts: int = 0
-    keeps_patches: bool = False
 
     def add(self, module: torch.nn.Module, inputs: Inputs, count: int = 1) -> None:
         """Add `count` modules like this one, which are never checkpointed."""
@@ -308,7 +304,6 @@ def _measure_vision(base: Any, step: MemoryStep) -> _Tower:
 
     tower = _Tower("patch", step, gives_gradient=False)
     tower.add(visual.patch_embed, patches)
-    tower.keeps_patches = tower.kept.patch >= 4 * PATCH_VALUES
     tower.gives_gradient = _trains(visual.patch_embed) or _trains(visual.pos_embed)
     tower.add_layers(visual.blocks, block_inputs)
     mergers = (visual.merger, *visual.deepstack_merger_list)

@@ -15,6 +15,7 @@ from dcap.model.config import ModelConfig
 from dcap.model.layer_cost import MemoryRows, MemoryStep
 from dcap.model.lora import attach
 from dcap.model.memory import MemoryEstimate, estimate_memory
+from dcap.model.patch_embedding import multiply_patches
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,9 @@ class PublishedSize:
         settings_of, model_of = kinds
         settings = settings_of(text_config=text, vision_config=vision, tie_word_embeddings=self.tied)
         with torch.device("meta"):
-            return model_of._from_config(settings, dtype=dtype).eval()
+            model = model_of._from_config(settings, dtype=dtype).eval()
+        multiply_patches(model)
+        return model
 
 
 SIZES = (

@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from dcap.data.collate import Batch, normalised
+from dcap.data.collate import Batch
 from dcap.data.encode import IGNORE_INDEX
 from dcap.data.tokens import TokenKind
 from dcap.model.attention import attention_kwargs
 from dcap.model.lora import bare_model
+from dcap.model.patch_embedding import pixels_for
 
 
 class LossOutput(NamedTuple):
@@ -216,9 +217,9 @@ class SupervisedLoss(nn.Module):
             longest: Tokens of the longest sample of a packed row.
             **images: ``pixel_values``, as bytes or normalised, and ``image_grid_thw``, when there are images.
         """
-        if "pixel_values" in images:
-            images["pixel_values"] = normalised(images["pixel_values"])
         model = bare_model(self.model)
+        if "pixel_values" in images:
+            images["pixel_values"] = pixels_for(model, images["pixel_values"])
         positions, targets, weights = next_token_targets(labels, loss_weights)
         half = self.dtype != torch.float32
         with torch.autocast(
