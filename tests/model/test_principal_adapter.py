@@ -76,6 +76,24 @@ def test_it_begins_where_peft_begins_and_leaves_the_base_as_it_is(
 
 
 @pytest.mark.parametrize("init", INITS)
+def test_its_gradients_are_those_of_peft(plain: ModelConfig, model: Any, init: AdapterInit) -> None:
+    ours = attach(model, config(init))
+    theirs = of_peft(plain, ours, init)
+    states = []
+    for each in (ours, theirs):
+        disturb(each)
+        states.append(hidden(each))
+        slope = torch.randn(states[-1].shape, generator=torch.Generator().manual_seed(1))
+        (states[-1] * slope).sum().backward()
+    torch.testing.assert_close(states[0], states[1], rtol=0, atol=5e-5 * float(states[1].detach().abs().max()))
+    for name, parameter in trainable(theirs).items():
+        found, wanted = trainable(ours)[name].grad, parameter.grad
+        assert found is not None
+        assert wanted is not None
+        assert torch.linalg.vector_norm(found - wanted) < 1e-4 * torch.linalg.vector_norm(wanted), name
+
+
+@pytest.mark.parametrize("init", INITS)
 def test_what_is_saved_is_an_ordinary_adapter_of_the_same_base(
     plain: ModelConfig, tmp_path: Path, model: Any, init: AdapterInit
 ) -> None:

@@ -185,7 +185,7 @@ def test_one_process_has_nobody_to_share_its_weights_with(run_config: RunMaker) 
     config = run_config(model={"name_or_path": "/nowhere"}, training={"parallel": "fsdp"})
     with (
         ExitStack() as closing,
-        pytest.raises(ConfigError, match=r"parallel must be ddp for one process.*torchrun, or"),
+        pytest.raises(ConfigError, match=r"parallel must be ddp for one process.*torchrun or accelerate"),
     ):
         prepare(config, closing)
 

@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -29,6 +28,7 @@ from dcap.train.step import optimizer_step, validate
 from support.batches import fake_sample, packed
 from support.forks import Forks
 from support.ports import free_port
+from support.sharded_runs import small_model
 from support.training_runs import at_step, recorded
 
 pytestmark = pytest.mark.timeout(900)  # three runs of two processes take minutes on a loaded machine
@@ -232,46 +232,55 @@ def test_only_the_first_rank_talks(found: Any) -> None:
     assert found["stderr"].count("what trains") == 3, "once in each of three runs"
 
 
+RANK = """
+import os, signal, sys
+from dcap.train import loop
+from dcap.train.__main__ import main
+
+make = loop.optimizer_step
+
+def make_or_die(learner, batches, step, *rest):
+    if os.environ["DIES_IN_STEP"] == str(step):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return make(learner, batches, step, *rest)
+
+loop.optimizer_step = make_or_die
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_a_training_whose_rank_is_killed_ends_with_the_reason_and_resumes_to_the_same_bytes(
-    run_config: Callable[..., RunConfig], photo_file: Path, tmp_path: Path, parallel: str
+    run_config: Callable[..., RunConfig], photo_file: Path, tmp_path: Path, forks: Forks, parallel: str
 ) -> None:
-    training = {"max_steps": 12, "save_steps": 4, "parallel": parallel}
-    changes: dict[str, Any] = {"data": {"train": str(photo_file)}, "training": training}
+    model = {"name_or_path": str(small_model(tmp_path / "small"))}
+    training = {"max_steps": 4, "save_steps": 2, "parallel": parallel}
+    changes: dict[str, Any] = {"model": model, "data": {"train": str(photo_file)}, "training": training}
 
-    def start(name: str) -> list[subprocess.Popen[str]]:
+    def launch(name: str, dies: str = "") -> tuple[subprocess.CompletedProcess[str], int, float]:
+        """Return the first rank, the exit code of the second, and by how many seconds the first one outlived it."""
         config = tmp_path / f"{name}.yaml"
         config.write_text(dump_yaml(run_config(**merge(changes, {"training": {"output_dir": str(tmp_path / name)}}))))
-        env = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
-        env |= {"MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-        return [
-            subprocess.Popen(
-                [sys.executable, "-m", "dcap.train", str(config)],
-                env={**env, "RANK": rank, "LOCAL_RANK": rank},
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for rank in ("0", "1")
+        env = {"ACCELERATE_USE_CPU": "true", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+        env |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        ranks = [
+            forks.start(RANK, str(config), folder=tmp_path, RANK=rank, LOCAL_RANK=rank, DIES_IN_STEP=step, **env)
+            for rank, step in (("0", ""), ("1", dies))
         ]
+        code, ended = ranks[1].wait().returncode, time.monotonic()
+        return ranks[0].wait(), code, time.monotonic() - ended
 
-    def finish(ranks: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
-        told = [rank.communicate(timeout=120)[1] for rank in ranks]
-        return [(rank.returncode, text) for rank, text in zip(ranks, told, strict=True)]
-
-    assert [code for code, _ in finish(start("whole"))] == [0, 0]
-    ranks, metrics = start("killed"), tmp_path / "killed" / "metrics.jsonl"
-    while not (metrics.is_file() and len(metrics.read_text().splitlines()) >= 6):
-        assert ranks[0].poll() is None, finish(ranks)
-        time.sleep(0.05)
-    ranks[1].kill()
-    killed_at = time.monotonic()
-    (code, told), _ = finish(ranks)
-    assert time.monotonic() - killed_at < 60
-    assert code == 1
-    assert "rank 1" in told.splitlines()[-1], told
-    assert "The same command resumes from the newest checkpoint" in told.splitlines()[-1]
-    assert [code for code, _ in finish(start("killed"))] == [0, 0]
+    whole, code, _ = launch("whole")
+    assert (whole.returncode, code) == (0, 0), whole.stderr
+    left, code, seconds = launch("killed", dies="4")
+    assert (left.returncode, code) == (1, -signal.SIGKILL)
+    assert seconds < 60
+    last = left.stderr.splitlines()[-1]
+    assert "rank 1" in last, left.stderr
+    assert "The same command resumes from the newest checkpoint" in last
+    resumed, code, _ = launch("killed")
+    assert (resumed.returncode, code) == (0, 0), resumed.stderr
     adapter = Path("final", "adapter", "adapter_model.safetensors")
     assert (tmp_path / "killed" / adapter).read_bytes() == (tmp_path / "whole" / adapter).read_bytes()
     assert [line["step"] for line in lines(tmp_path / "killed")] == [line["step"] for line in lines(tmp_path / "whole")]

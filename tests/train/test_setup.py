@@ -37,7 +37,9 @@ def test_accumulation_gives_the_effective_batch(
 
 def test_batches_that_do_not_divide_are_refused(run_config: RunMaker) -> None:
     config = run_config(data={"packing": False}, training={"per_device_batch_size": 3, "effective_batch_size": 8})
-    with pytest.raises(ConfigError, match=r"effective_batch_size must be a multiple of 6 .*2 processes\), not 8"):
+    with pytest.raises(
+        ConfigError, match=r"effective_batch_size must be a multiple of 6 .*2 processes\), not 8\. Set it to 6,"
+    ):
         config.training.accumulation(2)
 
 

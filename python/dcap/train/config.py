@@ -204,9 +204,11 @@ class TrainingConfig:
         """
         per_pass = self.per_device_batch_size * num_ranks
         if self.effective_batch_size % per_pass:
+            nearest = per_pass * max(1, round(self.effective_batch_size / per_pass))
             raise ConfigError(
                 f"training.effective_batch_size must be a multiple of {per_pass} (per_device_batch_size x "
-                f"{num_ranks} processes), not {self.effective_batch_size}. A run may be resumed with another one"
+                f"{num_ranks} processes), not {self.effective_batch_size}. Set it to {nearest}, with which a run may "
+                "also be resumed, or start another number of processes"
             )
         return self.effective_batch_size // per_pass
 

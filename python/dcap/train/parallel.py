@@ -62,7 +62,8 @@ def build_accelerator(config: RunConfig) -> Accelerator:
     if config.training.parallel == "fsdp" and accelerator.num_processes == 1:
         raise ConfigError(
             "training.parallel must be ddp for one process, which has nobody to share its weights with, not fsdp. "
-            "Start several with accelerate launch or torchrun, or set training.parallel=ddp"
+            "Start several with torchrun or accelerate launch --multi_gpu (accelerate launch --cpu starts one alone), "
+            "or set training.parallel=ddp"
         )
     return accelerator
 
