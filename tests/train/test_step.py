@@ -81,6 +81,22 @@ def test_result_counts_the_step(make_learner: MakeLearner) -> None:
     assert not result.stop
 
 
+def test_the_modules_are_not_looked_through_in_each_step(
+    make_learner: MakeLearner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner, calls = make_learner(), []
+    unwrap = learner.accelerator.unwrap_model
+
+    def counted(module: Any) -> Any:
+        calls.append(module)
+        return unwrap(module)
+
+    monkeypatch.setattr(learner.accelerator, "unwrap_model", counted)
+    for step in (1, 2):
+        optimizer_step(learner, [packed(SAMPLES)], step, 1.0)
+    assert len(calls) == 1
+
+
 def test_stop_is_passed_on(make_learner: MakeLearner) -> None:
     assert optimizer_step(make_learner(), [packed(SAMPLES)], step=1, lr_factor=1.0, stop=lambda: True).stop
 

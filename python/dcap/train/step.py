@@ -10,6 +10,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from accelerate import Accelerator
@@ -83,7 +84,7 @@ class Learner:
     unproven: set[Tower]
     base_digest: str = ""
 
-    @property
+    @cached_property  # Accelerate looks through all modules for it
     def bare_module(self) -> SupervisedLoss:
         """The module without Accelerate's wrappers."""
         module = self.accelerator.unwrap_model(self.module)
