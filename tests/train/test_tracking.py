@@ -13,6 +13,7 @@ from rich.console import Console
 from dcap.core.errors import TrainingError
 from dcap.data.config import DataConfig
 from dcap.model.config import ModelConfig
+from dcap.model.flops import FlopCount, Utilization, Work
 from dcap.train import tracking
 from dcap.train.config import RunConfig, TrainingConfig
 from dcap.train.state import RunState
@@ -33,7 +34,7 @@ def result(loss: float = 2.5, seconds: float = 0.5, tokens: int = 100) -> StepRe
         token_accuracy=0.25,
         grad_norm=1.5,
         learning_rates={"llm": 1e-4, "aligner": 2e-4},
-        totals=Totals(weight=10, supervised=10, tokens=tokens, samples=4, images=4),
+        totals=Totals(weight=10, supervised=10, tokens=tokens, samples=4, images=4, work=Work(tokens)),
         seconds=seconds,
         stop=False,
     )
@@ -88,6 +89,17 @@ def test_speed_is_over_all_steps_since_the_line_before(tmp_path: Path) -> None:
         (2, 50.0, 0.25),
         (3, 100.0, 0.0),
     ]
+
+
+def test_utilization_is_over_the_same_steps(tmp_path: Path) -> None:
+    flops = FlopCount(token=1e9, token_pair=0.0, supervised=0.0, patch=0.0, patch_pair=0.0)
+    track = Tracker(config_of(tmp_path), active=True, utilization=Utilization(flops, num_devices=2, peak=1.0))
+    track.start(RunState(), 10)
+    track.step(RunState(step=1), result(seconds=1.0), waited=1.0, more=None)
+    track.step(RunState(step=2), result(seconds=2.0), waited=0.0, more={})
+    track.step(RunState(step=3), result(seconds=1.0), waited=0.0, more={})
+    # 200 tokens of 1e9 operations on two devices in 4 seconds, then 100 in one.
+    assert [(line["tflops"], line["mfu"]) for line in lines(tmp_path)] == [(0.025, 0.025), (0.05, 0.05)]
 
 
 def test_validation_has_its_own_line(tmp_path: Path) -> None:

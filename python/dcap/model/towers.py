@@ -76,13 +76,13 @@ def count_parameters(model: torch.nn.Module) -> tuple[TowerCount, ...]:
     trainable = dict.fromkeys(TOWERS, 0)
     for name, parameter in model.named_parameters():
         tower = tower_of(name)
-        total[tower] += _num_values(parameter)
+        total[tower] += num_values(parameter)
         trainable[tower] += parameter.numel() * parameter.requires_grad
     return tuple(TowerCount(tower, total[tower], trainable[tower]) for tower in TOWERS)
 
 
-def _num_values(parameter: torch.nn.Parameter) -> int:
-    """Return the numbers that a parameter stands for; of 4 bits, two are in a byte."""
+def num_values(parameter: torch.nn.Parameter) -> int:
+    """Return the numbers that a parameter stands for: two in each byte of one in 4 bits."""
     quantised = getattr(parameter, "quant_state", None)
     return parameter.numel() if quantised is None else int(quantised.shape.numel())
 

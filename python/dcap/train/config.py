@@ -143,6 +143,9 @@ class TrainingConfig:
     weights. Validation has no such weights."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass. This takes less memory and about a third more time."""
+    peak_tflops: float | None = None
+    """What one device can do at most in `model.dtype`, in 1e12 operations per second; for ``mfu`` in metrics.jsonl.
+    `null`: as its maker says, for usual GPUs."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """How several processes train together. ``ddp``: each holds the whole model. ``fsdp``: each holds a part of every
     weight, gradient and moment, and layers are put together when they run. It is for models that do not fit one
@@ -235,7 +238,7 @@ class TrainingConfig:
             value = getattr(self, name)
             if value is not None and not 0.0 <= value <= 1.0:
                 raise ConfigError(f"{name} must be within 0..1, not {value}")
-        for name in ("learning_rate", "vit_lr", "aligner_lr", "max_grad_norm", "lora_plus_ratio"):
+        for name in ("learning_rate", "vit_lr", "aligner_lr", "max_grad_norm", "lora_plus_ratio", "peak_tflops"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigError(f"{name} must be above 0, not {value}")

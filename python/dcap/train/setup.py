@@ -34,6 +34,7 @@ from dcap.data.loader import EpochLoader
 from dcap.model.attention import choose_attention, self_test
 from dcap.model.cpu_threads import log_cpu_threads
 from dcap.model.fingerprint import weights_digest
+from dcap.model.flops import Utilization, count_flops, peak_tflops
 from dcap.model.init_adapter import continue_adapter, find_init_adapter, load_trained
 from dcap.model.load import check_source
 from dcap.model.lora import attach, enable_activation_checkpointing, trainable
@@ -139,7 +140,7 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
     data, start = on_first_rank(accelerator, lambda: _data_and_start(config, accelerator.num_processes, loaders, begun))
     lr_factor(1, _total_steps(config, loader, start.state), config.training)  # refuses a run that is too short for it
     learner = build_learner(config, accelerator)
-    tracker = Tracker(config, active=accelerator.is_main_process)
+    tracker = Tracker(config, active=accelerator.is_main_process, utilization=_utilization(config, learner))
     closing.callback(tracker.close)
     return Run(
         config=config,
@@ -153,6 +154,15 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
         losses=LossLog(output, writes=accelerator.is_main_process, active=config.training.sample_losses),
         due=Due(config.training),
         start=start,
+    )
+
+
+def _utilization(config: RunConfig, learner: Learner) -> Utilization:
+    accelerator, dtype = learner.accelerator, getattr(torch, config.model.dtype)
+    return Utilization(
+        flops=count_flops(learner.bare_module.model),
+        num_devices=accelerator.num_processes,
+        peak=config.training.peak_tflops or peak_tflops(accelerator.device, dtype),
     )
 
 

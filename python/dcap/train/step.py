@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, field
 from functools import cached_property
 
 import torch
@@ -22,6 +22,7 @@ from dcap.core.random import generator
 from dcap.data.collate import Batch
 from dcap.data.encode import IGNORE_INDEX
 from dcap.data.sample import FILLER
+from dcap.model.flops import Work
 from dcap.model.towers import Tower, tower_of
 from dcap.train.loss import LossOutput, SupervisedLoss, model_inputs
 from dcap.train.loss_parts import LossParts
@@ -42,6 +43,7 @@ class Totals:
     tokens: int
     samples: int
     images: int
+    work: Work = field(default_factory=Work)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,25 +236,20 @@ def _weights(batch: Batch) -> tuple[float, int]:
     return float(weights.double().sum()), int((weights > 0).sum())
 
 
-def _num_tokens(batch: Batch) -> int:
-    """Return the tokens of the samples of a batch that count; padding and fillers are none."""
-    # Padding has position 0, like the first token of a sample.
-    padded = (batch["position_ids"][0] > 0).sum(dim=1) + 1
-    lengths = batch["cu_seqlens"].diff() if "cu_seqlens" in batch else padded
-    return int(lengths[torch.tensor([sample.weight > 0 for sample in batch["samples"]])].sum())
-
-
 def _totals(accelerator: Accelerator, batches: Sequence[Batch], step: int) -> Totals:
-    sums = [0.0] * 7
+    sums, work = [0.0] * 6, Work()
     for batch in batches:
         images = len(batch["image_grid_thw"]) if "image_grid_thw" in batch else 0
         fillers = sum(sample.sample_id == FILLER for sample in batch["samples"])
         # A filler, in place of a missing row or image, is nothing that was trained on.
         num = sum(sample.weight > 0 for sample in batch["samples"])
-        counts = (*_weights(batch), _num_tokens(batch), num, images, len(_unlabelled(batch)), fillers)
+        counts = (*_weights(batch), num, images, len(_unlabelled(batch)), fillers)
         sums = [a + b for a, b in zip(sums, counts, strict=True)]
-    *counted, num_unlabelled, num_fillers = _sum_over_ranks(accelerator, sums)
-    weight, supervised, tokens, num_samples, num_images = counted
+        work += Work.of(batch)
+    summed = _sum_over_ranks(accelerator, [*sums, *astuple(work)])
+    work = Work(*map(int, summed[len(sums) :]))
+    *counted, num_unlabelled, num_fillers = summed[: len(sums)]
+    weight, supervised, num_samples, num_images = counted
     # Where all images of a row were bad, the row is a filler. A step may consist of fillers alone.
     if num_unlabelled or not (weight > 0 or num_fillers):
         local = [n for b in batches for n in (_unlabelled(b) if num_unlabelled else _names(b))]
@@ -261,9 +258,10 @@ def _totals(accelerator: Accelerator, batches: Sequence[Batch], step: int) -> To
     return Totals(
         weight=weight,
         supervised=int(supervised),
-        tokens=int(tokens),
+        tokens=work.tokens,
         samples=int(num_samples),
         images=int(num_images),
+        work=work,
     )
 
 

@@ -16,6 +16,7 @@ from dcap.core.errors import TrainingError
 from dcap.core.files import write_whole
 from dcap.core.log import console, get_logger
 from dcap.data.collate import Batch
+from dcap.model.flops import Utilization, Work
 from dcap.train.config import RunConfig
 from dcap.train.state import RunState
 from dcap.train.step import StepResult
@@ -30,10 +31,13 @@ class Tracker:
     Args:
         config: The run.
         active: Whether this is the rank that writes.
+        utilization: Counts how much of the devices' work the model gets. `None`: nothing is told of it.
     """
 
-    def __init__(self, config: RunConfig, *, active: bool) -> None:
+    def __init__(self, config: RunConfig, *, active: bool, utilization: Utilization | None = None) -> None:
         self._config = config
+        self._utilization = utilization
+        self._work = Work()
         self._path = Path(config.training.output_dir) / "metrics.jsonl"
         self._total = 0
         self._active = active
@@ -79,6 +83,7 @@ class Tracker:
         self._all_steps += 1
         self._waited += waited
         self._tokens += result.totals.tokens
+        self._work += result.totals.work
         if not self._active or more is None:
             return
         speed = self._tokens / max(self._seconds, 1e-9)
@@ -94,10 +99,11 @@ class Tracker:
             "data_wait_s": waited,
             "data_wait_share": wait_share,
             "tokens_per_s": speed,
+            **(self._utilization.metrics(self._work, self._seconds) if self._utilization else {}),
             **more,
         }
         self._seconds = self._waited = 0.0
-        self._tokens = 0
+        self._tokens, self._work = 0, Work()
         self._write(state, values)
         self._show(state, result, speed, wait_share)
 
