@@ -277,7 +277,9 @@ def run(settings: Settings, test: Test, folder: Path, arm: str, seed: int) -> Re
 
 def settled(folder: Path, settings: Settings) -> None:
     """Note the settings of a folder, or refuse to add runs of other ones."""
-    path, wanted = folder / "settings.json", json.dumps(asdict(settings), indent=2) + "\n"
+    # A folder of other weights may have the same name.
+    weights = find_source(settings.model, None, is_asked=False).fingerprint()["model"]
+    path, wanted = folder / "settings.json", json.dumps({**asdict(settings), "weights": weights}, indent=2) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     if path.is_file() and path.read_text("utf-8") != wanted:
         sys.exit(f"{folder} must hold runs of these settings, not of those in {path}. Name another folder")
@@ -285,7 +287,9 @@ def settled(folder: Path, settings: Settings) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("folder", type=Path, help="where runs, table and plot go")
     parser.add_argument("--model", default="builtin:scenes-micro", help="what each run begins with (%(default)s)")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each arm (%(default)s)")

@@ -9,13 +9,15 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dcap.cli import preview, replay, schema, train
-from dcap.cli.__main__ import COMMANDS, EXIT_BROKEN_PIPE, main
+from dcap.cli.__main__ import COMMANDS, EXIT_BROKEN_PIPE, build_parser, main
 from dcap.core.errors import RecordError
+from dcap.train.__main__ import build_parser as training_parser
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,6 +48,47 @@ def test_each_command_has_a_help_with_an_example(command: str, capsys: pytest.Ca
     assert f"dcap {command}" in rest
     python = re.search(r"`|\b(True|False|None|PosixPath)\b|\['|\(\)|\('", out)
     assert python is None, f"{python[0]} is Python, not English"
+
+
+@pytest.mark.parametrize(
+    ("words", "full"),
+    [
+        (["validate", "a.jsonl", "--sh", "1/3"], "--shard, not --sh"),
+        (["validate", "a.jsonl", "--shar=1/3"], "--shard, not --shar"),
+        (["convert", "coco", "a.json", "-o", "b.jsonl", "--overw"], "--overwrite, not --overw"),
+        (["merge", "a.jsonl", "--over"], "--overwrite, not --over"),
+        (
+            ["predict", "--data", "a", "--out", "b", "--model", "c", "--max"],
+            "--max-image-pixels or --max-new-tokens, not",
+        ),
+    ],
+)
+def test_an_abbreviated_option_is_refused_with_its_full_name(
+    words: list[str], full: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"Options must be written in full: {full}" in said
+
+
+def test_a_misspelt_option_is_refused_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["validate", "a.jsonl", "--shrad", "1/3"])
+    assert "unrecognized arguments: --shrad 1/3; did you mean --shard?" in capsys.readouterr().err
+
+
+def test_no_parser_takes_abbreviations() -> None:
+    def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+        yield parser
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for each in action.choices.values():
+                    yield from parsers(each)
+
+    found = [*parsers(build_parser()), training_parser()]
+    assert len(found) > len(COMMANDS) + 5
+    assert [parser.prog for parser in found if parser.allow_abbrev] == []
 
 
 def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:

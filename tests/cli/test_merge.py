@@ -94,16 +94,8 @@ def test_what_is_missing_or_has_changed_is_named(capsys: pytest.CaptureFixture[s
     ("words", "said"),
     [
         (["validate", "train.jsonl", "--shard", "0/2"], "--shard must come with --report"),
-        (
-            ["validate", "train.jsonl", "--report", "a.json", "--json", "--shard", "0/2"],
-            "--json must go without --shard",
-        ),
         (["audit", "train.jsonl", "--shard", "0/2"], "--shard must come with --report"),
         (["audit", "--losses", ".", "--shard", "0/2"], "--shard must go without --losses"),
-        (
-            ["predict", "--model", "m", "--data", "train.jsonl", "--out", "a", "--sheet", "b", "--shard", "0/2"],
-            "--sheet must go without --shard, as it is about the whole. Give it after dcap merge",
-        ),
         (
             ["validate", "train.jsonl", "--report", "/dev/stdout", "--shard", "0/2"],
             "--report must be a file where --shard",
@@ -122,6 +114,45 @@ def test_only_a_command_with_parts_is_merged(command: tuple[str, ...], capsys: p
     keep_pieces(ShardFolder(Path("out.json"), Shard(0, 1), command), {}, range(0), 0, lambda _: [], False)
     assert main(["merge", "out.json"]) == 2
     assert "shard.json must be made by convert, validate, audit, lengths, predict, not by" in _said(capsys)
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["validate", "--help"], "required: FILE"),
+        (["validate", "train.jsonl", "--help"], "unrecognized arguments: --help"),
+        (["validate", "train.jsonl", "--sh", "0/1"], "Options must be written in full: --shard, not --sh"),
+        (["validate", "train.jsonl", "--report", "out.json"], "it does not make part 0/1"),
+        (["validate", "train.jsonl", "--report", "out.json", "--shard", "1/2"], "it does not make part 0/1"),
+        (["validate", "train.jsonl", "--workers", "two"], "argument --workers: invalid int value"),
+        (["convert"], "the following arguments are required: FORMAT"),
+        (["convert", "to-coco", "train.jsonl", "-o", "out.json"], "it does not make part 0/1"),
+    ],
+)
+def test_a_command_that_makes_no_such_part_is_named(
+    command: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = ShardFolder(Path("out.json"), Shard(0, 1), tuple(command))
+    keep_pieces(folder, {}, range(0), 0, lambda _: [], False)
+    assert main(["merge", "out.json"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "0-of-1/shard.json must name the command that made it, not " in shown.err
+    assert said in shown.err
+    assert "Traceback" not in shown.err
+
+
+@pytest.mark.usefixtures("here")
+def test_what_is_made_of_the_whole_may_go_with_a_part(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["validate", "train.jsonl", "--workers", "0", "--json"]
+    assert main([*words, "--report", "whole.json"]) == 1
+    shown = capsys.readouterr().out
+    run_all([*words, "--report", "2.json"], 2)
+    assert capsys.readouterr().out == ""
+    assert main(["merge", "2.json"]) == 1
+    assert capsys.readouterr().out == shown
+    assert json.loads(shown)["problems"]
 
 
 @pytest.mark.usefixtures("here")
@@ -315,7 +346,8 @@ def test_parts_of_a_folder_that_has_changed_are_not_merged(
     shutil.move("d/h.json", "d/a.json")
     assert main([*words, "--shard", "1/2"]) == 0
     assert main(["merge", "o.jsonl"]) == 2
-    assert "Make one of them anew, with --overwrite" in " ".join(capsys.readouterr().err.split())
+    said = " ".join(capsys.readouterr().err.split())
+    assert "Make one of them anew, such as dcap convert labelme d -o o.jsonl --shard 1/2 --overwrite" in said
     assert not Path("o.jsonl").exists()
 
 

@@ -30,6 +30,12 @@ def test_predictions_can_be_drawn_scored_and_continued(tmp_path: Path, capsys: p
     with Image.open(sheet) as image:
         assert image.width > 1000
     before = out.read_bytes()
+    parts, drawn = tmp_path / "parts.jsonl", tmp_path / "parts.png"
+    assert main(arguments(parts, "--sheet", str(drawn), "--shard", "0/1")) == 0
+    assert not drawn.exists()
+    assert main(["merge", str(parts)]) == 0
+    assert parts.read_bytes() == before
+    assert drawn.read_bytes() == sheet.read_bytes()
     assert main(arguments(out)) == 0
     assert out.read_bytes() == before
     assert main(["evaluate", "--truth", "builtin:photos/val.jsonl", "--pred", str(out)]) == 0

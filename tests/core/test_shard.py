@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,18 @@ from hypothesis import strategies as st
 
 from dcap.core.errors import CheckpointError, ConfigError
 from dcap.core.line_log import LineLog
-from dcap.core.shard import MOST_SHARDS, Shard, ShardFolder, check_same, keep_pieces, pieces_of, whole_shards
+from dcap.core.manifest import write_marker
+from dcap.core.shard import (
+    MOST_SHARDS,
+    Shard,
+    ShardFolder,
+    check_same,
+    keep_pieces,
+    lines_of,
+    merging,
+    pieces_of,
+    whole_shards,
+)
 
 SETTINGS: dict[str, Any] = {"command": "count", "max-pixels": 3}
 
@@ -176,8 +187,120 @@ def test_a_damaged_shard_is_named(tmp_path: Path, damage: str) -> None:
         folder.pieces.write_bytes(folder.pieces.read_bytes().replace(b"81", b"82"))
     else:
         folder.pieces.write_bytes(folder.pieces.read_bytes()[:-4])
-    with pytest.raises(CheckpointError, match=r"shard .*0-of-1 must be whole"):
+    with pytest.raises(CheckpointError, match=r"shard .*0-of-1 must be whole") as error:
         whole_shards(tmp_path / "out")
+    way_out = "start its command again, with" if damage == "marker" else "anew:\n  dcap count"
+    assert way_out in str(error.value)
+
+
+def rewritten(folder: ShardFolder, **changes: Any) -> None:
+    """Change what a marker says, and its digest with it."""
+    meta = json.loads((folder.path / "shard.json").read_text())
+    del meta["sha256"], meta["files"]
+    tree = {name: value for name, value in (meta | changes).items() if value is not None}
+    write_marker(folder.path, "shard.json", tree, ["pieces", "pieces.meta.json"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("stop", float("inf"), "stop must be an integer, not Infinity"),
+        ("stop", True, "stop must be an integer, not true"),
+        ("start", 5.0, "start must be an integer, not 5.0"),
+        ("start", -1, "start, stop and total must rise from 0"),
+        ("total", 10**40, "start, stop and total must rise from 0"),
+        ("pieces", 10**400, "pieces must be from 0"),
+        ("pieces", False, "pieces must be an integer, not false"),
+        ("made_with", [1, 2], "made_with must be a mapping, not [1, 2]"),
+        ("made_with", None, "made_with must be given"),
+        ("command", "count", 'command must be a list, not "count"'),
+        ("command", ["count", 3], "command[1] must be a string, not 3"),
+        ("shard", "5/3", "--shard must be I/N"),
+        ("shard", 1, "shard must be a string, not 1"),
+        ("other", 1, "other"),
+    ],
+)
+def test_odd_values_of_a_marker_are_named_with_the_command_that_mends_them(
+    tmp_path: Path, name: str, value: Any, said: str
+) -> None:
+    folders = [make(tmp_path / "out", index) for index in range(3)]
+    rewritten(folders[1], **{name: value})
+    with pytest.raises(CheckpointError) as error:
+        whole_shards(tmp_path / "out")
+    first, command = str(error.value).splitlines()
+    assert first.startswith(f"{tmp_path}/out.shards/1-of-3/shard.json must describe a shard: ")
+    assert said in first
+    assert command == "  dcap count --shard 1/3 'a b' --overwrite"
+    with pytest.raises(CheckpointError, match="Give --overwrite to make the shard anew"):
+        make(tmp_path / "out", 1)
+    make(tmp_path / "out", 1, overwrite=True)
+    assert len(whole_shards(tmp_path / "out")) == 3
+
+
+def test_a_marker_that_is_a_folder_or_leads_nowhere_is_named(tmp_path: Path) -> None:
+    make(tmp_path / "out", 0, count=2)
+    place = tmp_path / "out.shards" / "1-of-2"
+    (place / "shard.json").mkdir(parents=True)
+    way_out = r"1-of-2/shard\.json.*\n  dcap count --shard 1/2 'a b' --overwrite"
+    with pytest.raises(CheckpointError, match=way_out):
+        whole_shards(tmp_path / "out")
+    with pytest.raises(CheckpointError, match=r"shard\.json must be a file, not a folder\. Delete it"):
+        make(tmp_path / "out", 1, count=2, overwrite=True)
+    (place / "shard.json").rmdir()
+    (place / "shard.json").symlink_to("nowhere")
+    with pytest.raises(CheckpointError, match=way_out):
+        whole_shards(tmp_path / "out")
+    make(tmp_path / "out", 1, count=2, overwrite=True)
+    assert len(whole_shards(tmp_path / "out")) == 2
+
+
+def test_a_shard_is_whole_before_another_run_may_write_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, refused = ShardFolder.finish, list[str]()
+
+    def finish(self: ShardFolder, *rest: Any) -> None:
+        with pytest.raises(CheckpointError, match=r"pieces must be used by one run at a time"):
+            make(tmp_path / "out", 0, overwrite=True)
+        refused.append("the other run")
+        real(self, *rest)
+
+    monkeypatch.setattr(ShardFolder, "finish", finish)
+    make(tmp_path / "out", 0)
+    assert refused == ["the other run"]
+
+
+def test_a_run_that_is_refused_leaves_the_marker(tmp_path: Path) -> None:
+    folder = make(tmp_path / "out", 0, count=1)
+    with LineLog(folder.pieces, {}, overwrite=True), pytest.raises(CheckpointError, match="one run at a time"):
+        make(tmp_path / "out", 0, count=1, overwrite=True)
+    assert len(whole_shards(tmp_path / "out")) == 1
+
+
+def test_shards_are_merged_by_one_run_at_a_time(tmp_path: Path) -> None:
+    make(tmp_path / "out", 0, count=1)
+    with merging(tmp_path / "out") as shards:
+        assert len(shards) == 1
+        with pytest.raises(
+            CheckpointError, match=r"out\.shards must have one owner at a time.*Wait for the other dcap"
+        ):
+            merging(tmp_path / "out").__enter__()
+    assert len(whole_shards(tmp_path / "out")) == 1
+
+
+@pytest.mark.parametrize("read", [pieces_of, lines_of])
+def test_a_shard_is_not_made_anew_while_it_is_merged(tmp_path: Path, read: Callable[[Any], Iterator[Any]]) -> None:
+    folder = make(tmp_path / "out", 0, count=1)
+    shards = whole_shards(tmp_path / "out")
+    lines = read(shards)
+    next(lines)
+    with pytest.raises(CheckpointError, match="one run at a time, and another one writes or merges it"):
+        make(tmp_path / "out", 0, count=1, overwrite=True)
+    assert len(list(lines)) == 9
+    changed = r"0-of-1 must stay as it is while it is merged, and another run makes it anew\. Wait"
+    with LineLog(folder.pieces, {}, overwrite=True), pytest.raises(CheckpointError, match=changed):
+        next(read(shards))
+    make(tmp_path / "out", 0, count=1, overwrite=True)
+    with pytest.raises(CheckpointError, match=changed):
+        next(read(shards))
 
 
 def test_a_merge_holds_one_piece_at_a_time(tmp_path: Path) -> None:

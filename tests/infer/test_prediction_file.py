@@ -11,10 +11,19 @@ import pytest
 
 from dcap.answers.prediction import Prediction
 from dcap.core.errors import CheckpointError, ImageError
+from dcap.core.shard import Shard, ShardFolder, WholeShard, keep_pieces, whole_shards
 from dcap.core.words import show
 from dcap.geometry.canvas import Canvas
 from dcap.geometry.shapes import ShapeArray
-from dcap.infer.prediction_file import LeftOut, PredictionFile, left_out_path, read_left_out, write_left_out
+from dcap.infer import prediction_file
+from dcap.infer.prediction_file import (
+    LeftOut,
+    PredictionFile,
+    left_out_path,
+    merge_predictions,
+    read_left_out,
+    write_left_out,
+)
 from dcap.records.checking import BadRecord
 from dcap.records.json_line import Problem
 from dcap.records.record import Origin
@@ -48,6 +57,44 @@ def test_same_settings_continue(path: Path) -> None:
         assert (file.kept, file.last) == (3, Origin("a.jsonl", 4))
         file.append([line(5)])
     assert len(path.read_bytes().splitlines()) == 4
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> list[WholeShard]:
+    folder = ShardFolder(tmp_path / "other.jsonl", Shard(0, 1), ("predict",))
+    keep_pieces(folder, MADE_WITH, range(2), 2, lambda _: ({"text": "y"} for _ in range(2)), False)
+    return whole_shards(folder.out)
+
+
+def test_shards_are_not_merged_into_a_file_that_a_run_writes(path: Path, shards: list[WholeShard]) -> None:
+    before = path.read_bytes()
+    with PredictionFile(path, MADE_WITH) as file:
+        with pytest.raises(CheckpointError, match=r"pred\.jsonl must be used by one run at a time"):
+            merge_predictions(path, shards)
+        assert path.read_bytes() == before
+        file.append([line(5)])
+    with PredictionFile(path, MADE_WITH) as file:
+        assert file.kept == 4
+    assert merge_predictions(path, shards) == (2, [])
+
+
+def test_no_run_writes_a_file_that_shards_are_merged_into(
+    path: Path, shards: list[WholeShard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, opened = prediction_file.lines_of, path.open("ab")
+
+    def lines(shards: Any) -> Any:
+        with pytest.raises(CheckpointError, match="another one writes or merges it"):
+            PredictionFile(path, MADE_WITH, overwrite=True)
+        return real(shards)
+
+    monkeypatch.setattr(prediction_file, "lines_of", lines)
+    merge_predictions(path, shards)
+    # A run that opened the old file before the new one was put in place writes into neither.
+    with opened, monkeypatch.context() as patch:
+        patch.setattr(type(path), "open", lambda *_: opened)
+        with pytest.raises(CheckpointError, match="another one writes or merges it"):
+            PredictionFile(path, MADE_WITH)
 
 
 @pytest.mark.parametrize("cut", [1, 5, 20])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -354,6 +355,29 @@ def test_shards_merged_are_what_one_run_writes(told_options: PredictOptions, tmp
     assert compare_shards(told_options, range(1, 8), tmp_path).written == 13
     limited = dataclasses.replace(told_options, limit=7, out=tmp_path / "limited" / "pred.jsonl")
     assert compare_shards(limited, [3], tmp_path / "limited").written == 7
+
+
+class TileTeller(BatchTeller):
+    """As `BatchTeller`, with boxes of which some reach the border of a tile."""
+
+    def generate(self, requests: Sequence[Request], decoding: Decoding) -> list[Reply]:
+        del decoding
+        among = str([each.key for each in requests])
+        return [Reply(self._answer(f"{each.key} {among}"), "stop") for each in requests]
+
+    def _answer(self, asked: str) -> str:
+        x, y, w, h = (1 + number % 498 for number in hashlib.sha256(asked.encode()).digest()[:4])
+        boxes = [[x, y, min(1000, x + 3 * w), min(1000, y + 3 * h)], [900, 0, 1000, 200 + w], [0, 0, 200, 300 + h]]
+        objects = {f"object_{k}": {"bbox_2d": box, "desc": "cup"} for k, box in enumerate(boxes, 1)}
+        return json.dumps(objects)
+
+
+def test_shards_of_tiled_images_are_what_one_run_writes(
+    told_options: PredictOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BatchTeller, "generate", lambda _, *rest: TileTeller().generate(*rest))
+    tiled = dataclasses.replace(told_options, tiling=Tiling(64, 0.5))
+    assert compare_shards(tiled, range(1, 8), tmp_path).objects > 26
 
 
 def test_shards_answer_as_one_run_does(options: PredictOptions, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from importlib import import_module
 from tempfile import gettempdir
 
 from dcap import __version__
-from dcap.cli.arguments import parse_command
+from dcap.cli.arguments import CommandParser, parse_command
 from dcap.core import log
 from dcap.core.errors import DcapError, nearest_hint
 from dcap.core.files import FULL
@@ -60,9 +60,9 @@ dcap train has its own, see dcap train --help.
 """
 
 
-def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+def build_parser(commands: Sequence[str] = COMMANDS) -> CommandParser:
     """Return the parser of ``dcap`` with the named subcommands; each one sets ``run``."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="dcap",
         description=DESCRIPTION,
         epilog=EPILOG,

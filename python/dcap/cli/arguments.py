@@ -10,9 +10,9 @@ import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-from dcap.core.errors import ConfigError
+from dcap.core.errors import ConfigError, nearest
 from dcap.core.files import is_stream
 from dcap.core.line_log import meta_path
 from dcap.core.manifest import digest_input
@@ -26,6 +26,21 @@ if TYPE_CHECKING:
     from dcap.evaluate.repeats import Pruning
     from dcap.infer.loading import EngineOptions
     from dcap.model.decoding import Decoding
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser whose options have one name each: what abbreviates it today may name another option tomorrow."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, allow_abbrev=False)
+
+    def options(self) -> set[str]:
+        """Return the names of all options, those of its commands included."""
+        found = set(self._option_string_actions)
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                found.update(*(parser.options() for parser in action.choices.values()))
+        return found
 
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:
@@ -77,15 +92,14 @@ def merged_output(args: argparse.Namespace) -> Path | None:
     return out
 
 
-def shard_folder(args: argparse.Namespace, *whole: str) -> ShardFolder | None:
+def shard_folder(args: argparse.Namespace) -> ShardFolder | None:
     """Return the place of the shard that is asked for. `None`: the whole is.
 
     Args:
         args: Parsed arguments, by `parse_command`, of a command with `add_shard`.
-        whole: Options, as attributes of `args`, that make something of the whole and not of a shard.
 
     Raises:
-        ConfigError: The shards have no output, or one of the options is given.
+        ConfigError: The shards have no output.
     """
     if args.shard is None:
         return None
@@ -96,10 +110,6 @@ def shard_folder(args: argparse.Namespace, *whole: str) -> ShardFolder | None:
         raise ConfigError(
             f"{args.merged} must be a file where --shard is given, as the shards are beside it, not {out}"
         )
-    for name in whole:
-        if getattr(args, name):
-            option = f"--{name.replace('_', '-')}"
-            raise ConfigError(f"{option} must go without --shard, as it is about the whole. Give it after dcap merge")
     return ShardFolder(out, args.shard, tuple(args.argv), args.merged)
 
 
@@ -114,7 +124,7 @@ def inputs_of(paths: Sequence[Path]) -> list[list[str]]:
     return [[str(path), "" if is_generated(path) else digest_input(path)] for path in paths]
 
 
-def parse_command(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+def parse_command(parser: CommandParser, argv: Sequence[str]) -> argparse.Namespace:
     """Parse as ``parse_args`` does, with KEY=VALUE behind options too, where the command takes any.
 
     Args:
@@ -126,11 +136,22 @@ def parse_command(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argpa
     changes = [item for item in left if takes and "=" in item.lstrip("=") and not item.startswith("-")]
     unknown = [item for item in left if item not in changes]
     if unknown:
-        parser.error(f"unrecognized arguments: {printable(' '.join(unknown))}")
+        parser.error(f"unrecognized arguments: {printable(' '.join(unknown))}{_full_names(unknown, parser.options())}")
     if changes:
         args.overrides = [*args.overrides, *changes]
     args.argv = list(argv)
     return args
+
+
+def _full_names(unknown: Sequence[str], options: set[str]) -> str:
+    """Return a hint at the options that unknown words abbreviate or misspell."""
+    for word in (word.partition("=")[0] for word in unknown if word.startswith("--") and word != "--"):
+        begun = sorted(option for option in options if option.startswith(word))
+        if begun:
+            return f". Options must be written in full: {' or '.join(begun)}, not {printable(word)}"
+        if near := nearest(word, options, 0.75):
+            return f"; did you mean {near}?"
+    return ""
 
 
 def add_sixteen_bit(parser: argparse.ArgumentParser, when: str) -> None:
@@ -212,7 +233,9 @@ def add_local_engine(group: argparse._ArgumentGroup) -> None:
 
 
 def engine_options(args: argparse.Namespace, engine: str) -> EngineOptions:
-    """Return what `add_engine` has read; or `add_local_engine` and `add_server`, with ``quantization`` as a default.
+    """Return what `add_engine` has read, or `add_local_engine` and `add_server`, or `add_server` alone.
+
+    What the command does not take is as `EngineOptions` has it; ``quantization`` may be given as a default.
 
     Args:
         args: Parsed arguments.
@@ -223,12 +246,12 @@ def engine_options(args: argparse.Namespace, engine: str) -> EngineOptions:
     """
     from dcap.infer.loading import EngineOptions
 
+    taken: dict[str, Any] = {name: getattr(args, name) for name in ("batch_size", "quantization") if name in args}
     return EngineOptions(
         engine=engine,
-        batch_size=args.batch_size,
+        **taken,
         revision=args.revision,
         dtype=args.dtype,
-        quantization=args.quantization,
         device=args.device,
         server_model=args.server_model,
         concurrency=args.concurrency,

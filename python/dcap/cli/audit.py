@@ -140,7 +140,7 @@ def run(args: argparse.Namespace) -> int:
     for name in ("split", "worst", "out"):
         if getattr(args, name) is not None:
             raise ConfigError(f"--{name} must go with --losses")
-    config, folder = _checked_config(args, sources, changes), shard_folder(args, "json")
+    config, folder = _checked_config(args, sources, changes), shard_folder(args)
     with progress_bars() as told:
         work = _open(args, config)
         if folder is None:

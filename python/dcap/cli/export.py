@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dcap.cli.arguments import add_max_new_tokens, add_server, finite_number
+from dcap.cli.arguments import add_max_new_tokens, add_server, engine_options, finite_number
 from dcap.core.errors import ConfigError
 from dcap.core.files import write_whole
 from dcap.core.log import get_logger
@@ -158,18 +158,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_server(args: argparse.Namespace, tuned: ModelSource, proof: ProofOptions) -> int:
-    from dcap.infer.loading import OPENAI, EngineOptions
+    from dcap.infer.loading import OPENAI
     from dcap.infer.serve_check import ServeCheckOptions, check_server
 
-    engine = EngineOptions(
-        f"{OPENAI}{args.check_url}",
-        revision=args.revision,
-        dtype=args.dtype,
-        device=args.device,
-        server_model=args.server_model,
-        concurrency=args.concurrency,
-        timeout_s=args.timeout,
-    )
+    engine = engine_options(args, f"{OPENAI}{args.check_url}")
     options = ServeCheckOptions(engine, proof.data, proof.num_records, proof.max_new_tokens, proof.root)
     found = check_server(replace(tuned, profile=proof.asked(tuned.profile)), options)
     if args.json:

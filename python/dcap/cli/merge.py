@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from importlib import import_module
 from pathlib import Path
+from typing import Any, NoReturn
 
-from dcap.cli.arguments import merged_output, parse_command
-from dcap.core.errors import CheckpointError
+from dcap.cli.arguments import CommandParser, merged_output, parse_command
+from dcap.core.errors import CheckpointError, ConfigError
 from dcap.core.log import get_logger
-from dcap.core.shard import WholeShard, shards_of, whole_shards
+from dcap.core.shard import WholeShard, merging, shards_of
+from dcap.core.words import show
 
 log = get_logger(__name__)
 
@@ -24,10 +27,11 @@ examples:
   dcap merge pred.jsonl                                  when both are done
 
 OUT is the --out, or the --report, that the parts were given; they are in the folder OUT.shards. The result is that of
-one run without --shard, byte for byte: the file, what is beside it, what is printed, and the exit code. Parts that are
-missing are named, with the commands that make them. Parts that were made with other settings, by another version or
-from other files are refused. Start it in the folder where the parts were started, with the same files in place. The
-folder OUT.shards stays; delete it when you need it no more.
+one run without --shard, byte for byte: the file, what is beside it, what is printed, and the exit code. What the first
+part was given for the whole, such as --json, --html or --sheet, is made here. Parts that are missing or damaged are
+named, with the commands that make them. Parts that were made with other settings, by another version or from other
+files are refused. Start it in the folder where the parts were started, with the same files in place. The folder
+OUT.shards stays; delete it when you need it no more.
 
 next: dcap guide many_machines has the scripts for Slurm, Kubernetes and Ray.
 """
@@ -52,25 +56,43 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         ConfigError: Shards are missing, are there twice, or do not fit each other; or `out` is not to be replaced.
-        CheckpointError: A shard is damaged, or is that of another output.
+        CheckpointError: A shard is damaged, or is that of another output; or another merge is not done.
     """
-    shards = whole_shards(args.out)
-    made = _parsed(shards[0])
-    made.overwrite, made.shard = args.overwrite, None
-    out = merged_output(made)
-    if out is None or os.path.realpath(shards_of(out)) != os.path.realpath(shards_of(args.out)):
-        raise CheckpointError(
-            f"{shards[0].marker} must be made for {args.out}, not for {out}. Start dcap merge in the folder "
-            "where the parts were started"
-        )
-    return int(made.merge(made, shards))
+    with merging(args.out) as shards:
+        made = _parsed(shards[0])
+        made.overwrite, made.shard = args.overwrite, None
+        out = merged_output(made)
+        if out is None or os.path.realpath(shards_of(out)) != os.path.realpath(shards_of(args.out)):
+            raise CheckpointError(
+                f"{shards[0].marker} must be made for {args.out}, not for {out}. Start dcap merge in the folder "
+                "where the parts were started"
+            )
+        return int(made.merge(made, shards))
+
+
+class _CommandOfShard(CommandParser):
+    """Reads the words that made a shard: nothing is printed, and nothing ends the process."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{**settings, "add_help": False})
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message)
 
 
 def _parsed(shard: WholeShard) -> argparse.Namespace:
     """Return the arguments that made a shard."""
     name = shard.command[0] if shard.command else ""
     if name not in SHARDED:
-        raise CheckpointError(f"{shard.marker} must be made by {', '.join(SHARDED)}, not by {name!r}. Make it anew")
-    parser = argparse.ArgumentParser(prog="dcap")
+        said = f"must be made by {', '.join(SHARDED)}, not by {show(name)}"
+        raise CheckpointError(f"{shard.marker} {said}. Make it anew, with --overwrite")
+    parser = _CommandOfShard(prog="dcap")
     import_module(f"dcap.cli.{name}").add_parser(parser.add_subparsers())
-    return parse_command(parser, shard.command)
+    shown = f"{shard.marker} must name the command that made it, not {show(shlex.join(shard.command))}"
+    try:
+        made = parse_command(parser, shard.command)
+    except ConfigError as error:
+        raise CheckpointError(f"{shown}: {error}. Make it anew, with --overwrite") from None
+    if getattr(made, "shard", None) != shard.shard:
+        raise CheckpointError(f"{shown}: it does not make part {shard.shard}. Make it anew, with --overwrite")
+    return made

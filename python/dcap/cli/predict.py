@@ -34,6 +34,7 @@ from dcap.records.files.opening import expand_sources
 
 if TYPE_CHECKING:
     from dcap.infer.prediction_file import LeftOut
+    from dcap.records.sixteen_bit import SixteenBit
 
 log = get_logger(__name__)
 
@@ -126,12 +127,11 @@ def run(args: argparse.Namespace) -> int:
     require_image_bound(args, "max_image_pixels")
     require_at_least(args, 1, "sheet_images")
     # torch and transformers take seconds to import.
-    from dcap.infer.run import PredictOptions, predict, prediction_sheet
+    from dcap.infer.run import PredictOptions, predict
     from dcap.model.cpu_threads import set_cpu_threads
-    from dcap.view.sheet import write_png
 
     data = tuple(expand_sources(args.data))
-    check_predictions("--out", args.out, data, args, *outputs_given(("--sheet", args.sheet, PICTURE_MARK)))
+    check_predictions("--out", args.out, data, args, *_sheets(args))
     options = PredictOptions(
         model=args.model,
         data=data,
@@ -148,7 +148,7 @@ def run(args: argparse.Namespace) -> int:
         max_image_pixels=args.max_image_pixels,
         tiling=_tiling(args),
         overwrite=args.overwrite,
-        shard=shard_folder(args, "sheet"),
+        shard=shard_folder(args),
     )
     set_cpu_threads(args.model, args.device)
     outcome = predict(options)
@@ -163,11 +163,8 @@ def run(args: argparse.Namespace) -> int:
         log.warning("%s without a score: the engine does not tell their tokens", counted(outcome.unscored, "object"))
     if outcome.unclean:
         log.warning('%d of the new answers had a problem; see "problems" in their lines', outcome.unclean)
-    if args.sheet:
-        sheet = prediction_sheet(args.out, options.data, args.sheet_images, args.root, outcome.sixteen_bit)
-        if sheet is not None:
-            write_png(args.sheet, sheet)
-            log.info("truth and prediction are drawn in %s", args.sheet)
+    if args.sheet and options.shard is None:  # dcap merge draws that of all shards
+        _draw(args, data, outcome.sixteen_bit)
     code = _exit_code(outcome.left_out, options.place)
     return code if options.shard is None else 0
 
@@ -180,11 +177,32 @@ def merge(args: argparse.Namespace, shards: Sequence[WholeShard]) -> int:
         CheckpointError: A shard is damaged.
     """
     from dcap.infer.prediction_file import merge_predictions
+    from dcap.infer.source import find_source
 
-    check_outputs([Output("OUT", args.out, args.overwrite)], expand_sources(args.data))
+    data = expand_sources(args.data)
+    check_outputs([Output("OUT", args.out, args.overwrite), *_sheets(args)], data)
+    # A missing model is an error before anything is written.
+    source = find_source(args.model, args.adapter, args.dataset, needs_weights=False) if args.sheet else None
     count, left_out = merge_predictions(args.out, shards)
     log.info("%s in %s", counted(count, "prediction"), args.out)
+    if source is not None:
+        _draw(args, data, source.profile.sixteen_bit)
     return _exit_code(left_out, args.out)
+
+
+def _sheets(args: argparse.Namespace) -> list[Output]:
+    return outputs_given(("--sheet", args.sheet, PICTURE_MARK))
+
+
+def _draw(args: argparse.Namespace, data: Sequence[Path], sixteen_bit: SixteenBit) -> None:
+    """Draw the first predictions beside the truth."""
+    from dcap.infer.run import prediction_sheet
+    from dcap.view.sheet import write_png
+
+    sheet = prediction_sheet(args.out, data, args.sheet_images, args.root, sixteen_bit)
+    if sheet is not None:
+        write_png(args.sheet, sheet)
+        log.info("truth and prediction are drawn in %s", args.sheet)
 
 
 def _exit_code(left_out: Sequence[LeftOut], out: Path) -> int:

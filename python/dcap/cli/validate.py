@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: ``--decode`` is given with ``--no-images``, a number is too small, there is no such file,
             ``--html`` or ``--report`` names one that is not to be replaced, or ``--shard`` goes without ``--report``.
     """
-    folder = shard_folder(args, "json")
+    folder = shard_folder(args)
     files = _checked_files(args)
     with progress_bars() as told:
         work = _open(args, files, told)

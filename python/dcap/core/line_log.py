@@ -9,8 +9,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -59,10 +59,7 @@ class LineLog:
 
     def _prepare(self, made_with: Mapping[str, Any], overwrite: bool) -> None:
         path = self.path
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CheckpointError(f"{path} must be written by one run at a time, and another one writes it") from None
+        _lock(self._file, path)
         if not overwrite and path.stat().st_size:
             self._check_meta(made_with)
             self.kept, self.last_line = _cut_torn_line(path)
@@ -127,6 +124,35 @@ class LineLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+
+
+@contextmanager
+def unwritten(path: Path) -> Iterator[None]:
+    """Keep every `LineLog` from a file while a whole new one takes its place. A missing file is made, empty.
+
+    Raises:
+        CheckpointError: A run writes the file.
+        OutputError: The folder or the disk does not allow it.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    with file:
+        _lock(file, path)
+        yield
+
+
+def _lock(file: BinaryIO, path: Path) -> None:
+    """Keep others from writing an open file until it is closed, or its process ends."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Another run may have put a new file in place since this one was opened.
+        is_ours = os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except (BlockingIOError, FileNotFoundError):
+        is_ours = False
+    if not is_ours:
+        raise CheckpointError(f"{path} must be used by one run at a time, and another one writes or merges it. Wait "
+                              "for that to end, and start again")  # fmt: skip
 
 
 def meta_path(path: Path) -> Path:

@@ -67,16 +67,23 @@ def write_marker(folder: Path, marker: str, meta: Mapping[str, Any], names: Iter
     write_whole(folder / marker, json.dumps(tree | {"sha256": _own_digest(tree)}, indent=2) + "\n")
 
 
-def read_marker(folder: Path, marker: str) -> dict[str, Any]:
+def read_marker(folder: Path, marker: str, sizes: bool = True) -> dict[str, Any]:
     """Return the marker of a whole folder, without what `seal` added.
 
-    Sizes are compared, and the marker's own digest; `check_digests` compares those of the files.
+    The marker's own digest is compared; `check_digests` compares those of the files.
+
+    Args:
+        folder: With its marker.
+        marker: Name of the marker.
+        sizes: Whether the sizes of the files are compared too.
 
     Raises:
         CheckpointError: The marker is missing or damaged, or a file is missing or has another size.
     """
     meta = _read(folder, marker)
-    _compare_sizes(folder, marker, meta.pop("files"))
+    files = meta.pop("files")
+    if sizes:
+        _compare_sizes(folder, marker, files)
     return meta
 
 
@@ -148,9 +155,10 @@ def _read(folder: Path, marker: str) -> dict[str, Any]:
         meta = json.loads((folder / marker).read_text("utf-8"))
         own = meta.pop("sha256")
         sizes = [(file["size"], file["sha256"]) for file in meta["files"].values()]
+        is_own = own == _own_digest(meta)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{_kind(marker)} {folder} must hold a readable {marker}: {_words(error)}") from None
-    if own != _own_digest(meta) or not all(isinstance(size, int) for size, _ in sizes):
+    if not is_own or not all(type(size) is int for size, _ in sizes):
         raise CheckpointError(
             f"{_kind(marker)} {folder} must be whole: {marker} must be as it was written, and differs. "
             "The file is damaged, or was changed"

@@ -16,7 +16,7 @@ import msgspec
 from dcap.answers.prediction import Prediction, parse_prediction
 from dcap.core.errors import CheckpointError, RecordError
 from dcap.core.files import write_whole, written_whole
-from dcap.core.line_log import LineLog, meta_path, write_meta
+from dcap.core.line_log import LineLog, meta_path, unwritten, write_meta
 from dcap.core.shard import WholeShard, lines_of
 from dcap.records.checking import BadRecord
 from dcap.records.record import Origin
@@ -144,18 +144,20 @@ def merge_predictions(out: Path, shards: Sequence[WholeShard]) -> tuple[int, lis
         Number of predictions, and the records without one.
 
     Raises:
-        CheckpointError: A list of records without a prediction is damaged.
+        CheckpointError: A shard or its list of records without a prediction is damaged or being made anew; or a run
+            writes the prediction file.
         OutputError: The disk does not allow it.
     """
-    # Whatever happens meanwhile, old lines must not be taken for those of the new meta.
-    meta_path(out).unlink(missing_ok=True)
-    count = 0
-    with written_whole(out) as file:
-        for line in lines_of(shards):
-            file.write(line)
-            count += 1
     left_out = [each for shard in shards for each in read_left_out(shard.pieces)]
-    write_left_out(out, left_out)
     made_with = shards[0].made_with
-    write_meta(out, {name: value for name, value in made_with.items() if name not in ("dcap", *_OF_SHARDS)})
+    with unwritten(out):
+        # Whatever happens meanwhile, old lines must not be taken for those of the new meta.
+        meta_path(out).unlink(missing_ok=True)
+        count = 0
+        with written_whole(out) as file:
+            for line in lines_of(shards):
+                file.write(line)
+                count += 1
+        write_left_out(out, left_out)
+        write_meta(out, {name: value for name, value in made_with.items() if name not in ("dcap", *_OF_SHARDS)})
     return count, left_out

@@ -162,52 +162,55 @@ def predict(options: PredictOptions) -> Outcome:
     total = min(len(records), options.limit or len(records))
     shard = options.shard
     if shard is None:
-        return _fill(options, source, engine, mode, records, range(total), made_with)
+        with PredictionFile(options.out, made_with, options.overwrite) as file:
+            return _fill(file, options, source, engine, mode, records, range(total))
     # The batches of a shard are batches of the whole run.
     tiling = options.tiling or (source.profile.tiles if mode == "dense" else None)
     span = shard.shard.of(total, _batch_size(options, tiling))
     settings = {**made_with, **of_shards(options.limit, len(records.bad), options.engine.batch_size)}
-    if shard.is_whole(settings, options.overwrite):
+    if not options.overwrite and shard.is_whole(settings):
         kept = sum(1 for _ in read_predictions(shard.pieces))
         return Outcome(0, kept, 0, tuple(read_left_out(shard.pieces)), source.profile.sixteen_bit)
     part = {**settings, "part": [span.start, span.stop, total]}
-    outcome = _fill(options, source, engine, mode, records, span, part)
-    shard.finish(settings, span, total)
+    with PredictionFile(shard.pieces, part, options.overwrite) as file:
+        outcome = _fill(file, options, source, engine, mode, records, span)
+        shard.finish(settings, span, total)
     return outcome
 
 
 def _fill(
+    file: PredictionFile,
     options: PredictOptions,
     source: ModelSource,
     engine: EngineOptions,
     mode: AskedMode,
     records: CheckedRecords,
     span: range,
-    made_with: Mapping[str, Any],
 ) -> Outcome:
     """Write the predictions of some of the records. Those that an earlier run has written are kept."""
     out = options.place
-    with PredictionFile(out, made_with, options.overwrite) as file:
-        places = _places(records, span.start)
-        first = max(span.start, _next_record(places, file))
-        # What failed after the last answer is tried again; what failed before it is not.
-        earlier = [each for each in read_left_out(out) if _is_before(each, places, first)]
-        # The first shard has what the check refused, for all of them.
-        refused = records.bad if options.shard is None or not options.shard.shard.index else ()
-        left_out = [*map(LeftOut.of_check, refused), *earlier]
-        if first >= span.stop:
-            _begin(file, options, left_out)
-            log.info("%s is complete: %s", out, counted(file.kept, "prediction"))
-            return Outcome(0, file.kept, 0, tuple(left_out), source.profile.sixteen_bit)
-        if file.kept:
-            log.info("%s is continued after %s", out, counted(file.kept, "prediction"))
-        predictor = open_predictor(source, engine, options.decoding, mode)
+    places = _places(records, span.start)
+    first = max(span.start, _next_record(places, file))
+    # What failed after the last answer is tried again; what failed before it is not.
+    earlier = [each for each in read_left_out(out) if _is_before(each, places, first)]
+    # The first shard has what the check refused, for all of them.
+    refused = records.bad if options.shard is None or not options.shard.shard.index else ()
+    left_out = [*map(LeftOut.of_check, refused), *earlier]
+    if first >= span.stop:
         _begin(file, options, left_out)
-        return _write(file, predictor, records, options, range(first, span.stop), left_out)
+        log.info("%s is complete: %s", out, counted(file.kept, "prediction"))
+        return Outcome(0, file.kept, 0, tuple(left_out), source.profile.sixteen_bit)
+    if file.kept:
+        log.info("%s is continued after %s", out, counted(file.kept, "prediction"))
+    predictor = open_predictor(source, engine, options.decoding, mode)
+    _begin(file, options, left_out)
+    return _write(file, predictor, records, options, range(first, span.stop), left_out)
 
 
 def _begin(file: PredictionFile, options: PredictOptions, left_out: Sequence[LeftOut]) -> None:
     """Begin the files, now that nothing is left that could keep the model from being asked."""
+    if options.shard is not None:
+        options.shard.begin()
     file.begin()
     write_left_out(options.place, left_out)
 
@@ -302,7 +305,8 @@ def _batches(
     size = _batch_size(options, options.tiling or predictor.tiling)
     batches = [range(start, min(start + size, total)) for start in range(first - first % size, total, size)]
     made = predict_batches(predictor, ([records[k] for k in wanted] for wanted in batches), options)
-    with LoggedProgress(total, first, "images") as progress, closing(made):
+    waits_for = "the server" if options.engine.is_server else ""
+    with LoggedProgress(total, first, "images", waits_for=waits_for) as progress, closing(made):
         for wanted, (lines, lost) in zip(batches, made, strict=True):
             # The first batch of a continued run may begin with records that an earlier run is done with.
             yield [line for line, k in lines if wanted[k] >= first], [each for each, k in lost if wanted[k] >= first]

@@ -77,6 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Fine-tune Qwen3-VL for dense captioning, as a YAML config says.",
         epilog=EXIT_CODES + "\n" + USAGE + "\n".join(field_lines(RunConfig)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("config", help="YAML config of the run")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="training.learning_rate=1e-4, and so on")
