@@ -97,7 +97,8 @@ def test_values_that_are_given_in_code_become_those_of_the_file() -> None:
         ({"count": 1, "items": {"rate": 1}}, "items must be a list"),
         ({"count": 1, "pair": [1]}, "pair must be a list of 2 values, not 1"),
         ({"count": 1, "maybe": "x"}, "maybe must be an integer"),
-        ({"count": 1, "text_or_list": 4}, "text_or_list must be a string"),
+        ({"count": 1, "text_or_list": 4}, "text_or_list must be a list or a string, not 4"),
+        ({"count": 1, "text_or_list": [4]}, r"text_or_list\[0\] must be a string, not 4"),
         ([1], "config must be a section of keys"),
     ],
 )

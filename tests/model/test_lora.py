@@ -175,7 +175,7 @@ def test_chosen_layers_are_those_that_peft_would_take(micro_folder: Path) -> Non
 def test_more_layers_than_there_are_are_refused_before_the_weights(micro_folder: Path, choice: Any) -> None:
     chosen = replace(config(adapter={"layers": {"llm": choice}}), name_or_path=str(micro_folder))
     with pytest.raises(
-        ConfigError, match=r"^model\.adapter\.layers\.llm must (be at least 1 and at most|name layers 0 to)"
+        ConfigError, match=r"^model\.adapter\.layers\.llm must (be at most the 4 layers|name layers 0 to)"
     ):
         check_source(chosen)
 
@@ -190,7 +190,9 @@ def test_more_layers_than_there_are_are_refused_before_the_weights(micro_folder:
         ({"vlt": "all"}, "did you mean vit"),
         ({"llm": "last"}, r"^layers\.llm must be all, first N, last N, or numbers and ranges"),
         ({"llm": "3-1"}, 'numbers and ranges such as 0-3, 8, not "3-1"'),
-        ({"llm": "last 0"}, "must be at least 1"),
+        ({"llm": "last 0"}, r"^layers\.llm must be last N with N at least 1, not last 0$"),
+        ({"llm": True}, r"layers\.llm must be a string, an integer or a list, not true"),
+        ({"llm": [0, True]}, r"layers\.llm\[1\] must be an integer or a string, not true"),
         ({"llm": ()}, "must name at least one layer"),
         ({"vit": "all"}, r"adapter\.layers\.vit must not be given where model\.freeze_vit is true"),
     ],

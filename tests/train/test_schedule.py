@@ -60,13 +60,14 @@ def test_warmup_is_a_count_or_a_share(ratio: float, steps: int | None, expected:
 def test_factor_is_within_bounds_rises_once_and_falls_once(
     total: int, warmup: int, floor: float, schedule: Any
 ) -> None:
-    values = factors(total, warmup_steps=warmup, min_lr_ratio=floor, lr_schedule=schedule)
+    has_floor = schedule == "cosine_warmup_with_min_lr"
+    values = factors(total, warmup_steps=warmup, min_lr_ratio=floor if has_floor else None, lr_schedule=schedule)
     assert all(0 < v <= 1 + 1e-12 or (v == 0 and floor == 0) for v in values)
     peak = min(warmup, total)
     rising, falling = values[:peak], values[max(peak - 1, 0) :]
     assert rising == sorted(rising)
     assert falling == sorted(falling, reverse=True)
-    if schedule == "cosine_warmup_with_min_lr" and total > warmup:
+    if has_floor and total > warmup:
         assert math.isclose(values[-1], floor, abs_tol=1e-12)
 
 
@@ -130,6 +131,18 @@ def test_an_absolute_floor_is_that_of_the_common_rate() -> None:
         ({"min_lr": -1e-5}, "min_lr must be within 0 and learning_rate"),
         ({"min_lr": 1e-5, "lr_schedule": "linear"}, "min_lr must be null with lr_schedule linear, which has no floor"),
         ({"min_lr_ratio": 0.1, "lr_schedule": "cosine"}, "min_lr_ratio must be null with lr_schedule cosine"),
+        (
+            {"min_lr_ratio": 0.1, "lr_schedule": "linear"},
+            "min_lr_ratio must be null with lr_schedule linear, which has",
+        ),
+        (
+            {"min_lr_ratio": 0.0, "lr_schedule": "constant"},
+            "min_lr_ratio must be null with lr_schedule constant, which",
+        ),
+        (
+            {"lr_schedule": "cosine", "lr_schedule_params": {"num_cycles": True}},
+            "lr_schedule_params.num_cycles must be a number or a string, not true",
+        ),
         ({"lr_schedule": "warmup_stable_decay"}, "num_decay_steps must be given with lr_schedule warmup_stable_decay"),
         (
             {"lr_schedule_params": {"power": 2}},

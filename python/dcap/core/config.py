@@ -330,12 +330,35 @@ def _convert_union(value: Any, args: tuple[Any, ...], where: str) -> Any:
     if value is None and type(None) in args:
         return None
     options = [a for a in args if a is not type(None)]
-    for option in options[:-1]:
+    said: ConfigError | None = None
+    for option in options:
         try:
             return _convert(value, option, where)
-        except ConfigError:
-            continue
-    return _convert(value, options[-1], where)
+        except ConfigError as error:
+            if len(options) == 1 or _has_form(value, option):
+                said = said or error
+    kinds = list(dict.fromkeys(map(_kind_words, options)))
+    words = " or ".join(filter(None, (", ".join(kinds[:-1]), kinds[-1])))
+    raise said or ConfigError(f"{where} must be {words}, not {show(value)}")
+
+
+def _has_form(value: Any, hint: Any) -> bool:
+    """Whether a value is written as one of a type is, so that what is wrong with it is inside."""
+    if dataclasses.is_dataclass(hint) or get_origin(hint) is dict:
+        return isinstance(value, Mapping)
+    if get_origin(hint) is tuple:
+        return isinstance(value, list | tuple)
+    return type(value) is hint
+
+
+def _kind_words(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(map(show, get_args(hint)))}"
+    if get_origin(hint) is tuple:
+        return "a list"
+    if dataclasses.is_dataclass(hint) or get_origin(hint) is dict:
+        return "a section of keys"
+    return "a string" if hint is Path else _type_words(hint)
 
 
 def _convert_tuple(value: Any, args: tuple[Any, ...], where: str) -> tuple[Any, ...]:

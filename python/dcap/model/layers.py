@@ -20,6 +20,7 @@ LAYER_STEMS: dict[LayeredTower, str] = {"llm": r"model\.language_model\.layers",
 _END = re.compile(r"(first|last)\s+(\d{1,4})")
 _RANGE = re.compile(r"(\d{1,4})(?:\s*-\s*(\d{1,4}))?")
 _MOST = 10_000
+"""More than the number of any layer that can be written: how many there are is not known yet."""
 
 
 def check_choices(choices: Mapping[str, LayerChoice]) -> None:
@@ -63,8 +64,10 @@ def _numbers(choice: LayerChoice, count: int, where: str) -> tuple[int, ...]:
         return tuple(range(count))
     if isinstance(choice, str) and (match := _END.fullmatch(choice.strip())):
         number = int(match[2])
-        if not 1 <= number <= count:
-            raise ConfigError(f"{where} must be at least 1 and at most the {count} layers that there are, not {choice}")
+        if number < 1:
+            raise ConfigError(f"{where} must be {match[1]} N with N at least 1, not {choice}")
+        if number > count:
+            raise ConfigError(f"{where} must be at most the {count} layers that there are, not {choice}")
         return tuple(range(count)[:number] if match[1] == "first" else range(count)[-number:])
     parts = choice.split(",") if isinstance(choice, str) else choice if isinstance(choice, tuple) else (choice,)
     found: set[int] = set()

@@ -276,7 +276,7 @@ class TrainingConfig:
                 raise ConfigError(
                     f"min_lr must be within 0 and learning_rate {self.learning_rate:g}, not {self.min_lr:g}"
                 )
-        if self.floor is not None and name not in FLOORS and (self.min_lr is not None or name in SCHEDULE_PARAMS):
+        if self.floor is not None and name not in FLOORS:
             given = "min_lr_ratio" if self.min_lr is None else "min_lr"
             raise ConfigError(f"{given} must be null with lr_schedule {name}, which has no floor. Take one of {floors}")
         known = SCHEDULE_PARAMS.get(name, ())

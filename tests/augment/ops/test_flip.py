@@ -9,5 +9,12 @@ def test_flip_maps_edges_to_edges() -> None:
     assert plan([{"name": "vflip"}]).scene.shapes.to_objects()[0] == {"bbox_2d": [10.0, 56.0, 60.0, 88.0]}
 
 
+def test_a_flip_says_that_the_image_is_mirrored() -> None:
+    assert plan([{"name": "hflip"}, {"name": "vflip"}]).plan.steps == (
+        "hflip: mirrored left to right",
+        "vflip: mirrored top to bottom",
+    )
+
+
 def test_flip_twice_is_the_identity_to_the_bit() -> None:
     assert plan([{"name": "hflip"}, {"name": "hflip"}]).scene.shapes == SHAPES

@@ -82,6 +82,7 @@ def test_options_may_hold_any_sign() -> None:
         ("builtin:counted?num=[", "counted.num must have a YAML value"),
         ("builtin:counted?num", 'option must be KEY=VALUE, not "num"'),
         ("builtin:counted?num=1&num=1", "option num must be given once, not twice"),
+        ("builtin:counted?words=", "counted.words must have a value, and is empty. Leave it out for the default"),
         ("builtin:counted?words=1,a", r"counted.words\[0\] must be a string, not 1"),
     ],
 )

@@ -17,7 +17,7 @@ class HFlip:
 
     def sample(self, view: View, rng: np.random.Generator) -> Warp:
         """Return the flip; nothing is drawn."""
-        return Warp(Affine.hflip(view.canvas), view.canvas, "left and right swapped")
+        return Warp(Affine.hflip(view.canvas), view.canvas, "mirrored left to right")
 
 
 @OPS.register("vflip")
@@ -27,4 +27,4 @@ class VFlip:
 
     def sample(self, view: View, rng: np.random.Generator) -> Warp:
         """Return the flip; nothing is drawn."""
-        return Warp(Affine.vflip(view.canvas), view.canvas, "top and bottom swapped")
+        return Warp(Affine.vflip(view.canvas), view.canvas, "mirrored top to bottom")

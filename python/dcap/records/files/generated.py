@@ -90,6 +90,8 @@ def _is_list(hint: object) -> bool:
 
 
 def _value(name: str, text: str, is_list: bool) -> object:
+    if not text.strip():
+        raise ConfigError(f"{name} must have a value, and is empty. Leave it out for the default")
     parts = text.split(",") if is_list else [text]
     try:
         values = [parse_yaml(part) for part in parts]
