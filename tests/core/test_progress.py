@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
+import re
+import time
 
 import pytest
 from rich.console import Console
@@ -26,6 +28,40 @@ def test_one_bar_per_thing(terminal: bool) -> None:
         told("images", 1, 3)
     seen = out.getvalue()
     assert [part in seen for part in ("records", "10/10", "images", "1/3")] == [terminal] * 4
+
+
+@pytest.mark.parametrize(("terminal", "number"), [(True, 5), (False, 200)])
+def test_long_work_without_a_bar_has_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, terminal: bool, number: int
+) -> None:
+    monkeypatch.setattr(logging.getLogger("dcap"), "propagate", True)
+    monkeypatch.setattr(progress, "console", screen(terminal)[0])
+    times = iter(range(0, 10_000, 10))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(times))
+    with caplog.at_level(logging.INFO):
+        assert list(progress.progress(range(number), "Reading")) == list(range(number))
+    assert caplog.messages == [f"Reading: {k} of {number}" for k in range(3, number + 1, 3)]
+
+
+def test_the_time_goes_on_while_an_item_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(logging.getLogger("dcap"), "propagate", True)
+    monkeypatch.setattr(progress, "LOG_EVERY_S", 1e-3)
+    console, _ = screen(terminal=False)
+    with caplog.at_level("INFO", logger="dcap"):
+        with LoggedProgress(10, 2, "images", console, waits_for="the server") as bar:
+            while not caplog.messages:
+                time.sleep(1e-3)
+        assert re.fullmatch(r"2 of 10 images after \d+ s; waiting for the server", caplog.messages[0])
+        assert not bar._waiting.is_alive()
+    console, out = screen()
+    with LoggedProgress(10, 2, "images", console, waits_for="the server") as bar:
+        assert bar.bar is not None
+        task = bar.bar.tasks[0]
+        monkeypatch.setattr(task, "_get_time", lambda: (task.start_time or 0.0) + 83)
+        bar.bar.refresh()
+    assert "0:01:23" in out.getvalue()
 
 
 @pytest.mark.parametrize(("terminal", "number", "shown"), [(True, 200, True), (True, 5, False), (False, 200, False)])

@@ -7,6 +7,7 @@ import os
 import shlex
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from dcap.convert.found_source import FoundSource, FoundSources, find_sources
 from dcap.core.errors import ConfigError, ImageError, RecordError
 from dcap.core.log import get_logger, output_console
 from dcap.core.outputs import check_outputs, outputs_given
+from dcap.core.progress import progress_bars
 from dcap.core.words import counted, printable
 from dcap.records.checking import CheckedRecords, ImageRules, check_records
 from dcap.records.files.generated import is_generated
@@ -190,10 +192,17 @@ def _first_config(args: argparse.Namespace, files: _Files, divided: bool) -> Fir
     from dcap.train.first_config import FirstConfig
     from dcap.train.sizing import MOST_RECORDS, Facts, choose_machine, max_pixels_for, plan_lengths
 
-    train, val = (
-        check_records(expand_sources([path]), args.on_bad, ImageRules(), num_workers=args.workers)
-        for path in (files.train, files.val)
-    )
+    with progress_bars() as told:
+        train, val = (
+            check_records(
+                expand_sources([path]),
+                args.on_bad,
+                ImageRules(),
+                on_read=partial(told, f"check {path.name}"),
+                num_workers=args.workers,
+            )
+            for path in (files.train, files.val)
+        )
     if not len(train) or not len(val):
         raise RecordError(f"{files.val if len(train) else files.train} must hold at least one record that can be used")
     if not divided:

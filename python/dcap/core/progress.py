@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -46,9 +47,18 @@ def progress(items: Sequence[T], description: str) -> Iterator[T]:
 
 
 def progress_of(items: Iterable[T], total: int, description: str) -> Iterator[T]:
-    """As `progress`, for `total` items that come one by one; shows how many come per second."""
-    if total < _WORTH_A_BAR or not is_main() or not console.is_terminal:
+    """As `progress`, for `total` items that come one by one; shows how many come per second.
+
+    Without a bar, long work has a line of the log every `LOG_EVERY_S` seconds.
+    """
+    if not is_main():
         yield from items
+        return
+    if total < _WORTH_A_BAR or not console.is_terminal:
+        sign = SignOfLife()
+        for done, item in enumerate(items, 1):
+            yield item
+            sign.tell(lambda done=done: f"{description}: {done} of {total}")  # type: ignore[misc]
         return
     columns = (*Progress.get_default_columns(), TextColumn("{task.completed}/{task.total}"), RateColumn())
     with Progress(*columns, console=console, transient=True) as bar:
@@ -102,9 +112,13 @@ class LoggedProgress:
         done: Items that an earlier run has done.
         noun: What the items are, in the plural.
         screen: Where the bar is shown.
+        waits_for: Who makes the items, where that says nothing meanwhile. The log then gets its line even if no item is
+            done; the time on a bar goes on by itself.
     """
 
-    def __init__(self, total: int, done: int, noun: str, screen: Console = console) -> None:
+    def __init__(self, total: int, done: int, noun: str, screen: Console = console, waits_for: str = "") -> None:
+        self._waits_for, self._over = waits_for, threading.Event()
+        self._waiting = threading.Thread(target=self._tell_waiting, daemon=True)
         self.total, self.done, self.first, self.noun = total, done, done, noun
         self.started = self.logged = time.monotonic()
         self.bar: Progress | None = None
@@ -116,13 +130,26 @@ class LoggedProgress:
     def __enter__(self) -> LoggedProgress:
         if self.bar:
             self.bar.start()
+        elif self._waits_for:
+            self._waiting.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._over.set()
         if self.bar:
             self.bar.stop()
+        elif self._waits_for:
+            self._waiting.join()
+
+    def _tell_waiting(self) -> None:
+        while not self._over.wait(LOG_EVERY_S):
+            now = time.monotonic()
+            if now - self.logged >= LOG_EVERY_S:
+                self.logged, seconds = now, now - self.started
+                log.info("%d of %d %s after %.0f s; waiting for %s", self.done, self.total, self.noun, seconds,
+                         self._waits_for)  # fmt: skip
 
     def advance(self, number: int) -> None:
         """Count items that are done."""
