@@ -135,6 +135,27 @@ def test_a_huge_rank_is_refused_before_room_is_made_for_it(
         load_adapter(load(), changed(adapter, **settings))
 
 
+@pytest.mark.parametrize(
+    ("shape", "says"),
+    [
+        ((), r"lora_A\.weight must be a matrix, not of shape \[\]"),
+        ((0, 8), r"not of shape \[0, 8\]"),
+        (None, "no weight of"),
+    ],
+)
+def test_weights_that_have_no_rank_are_refused_before_room_is_made(
+    load: Load, adapter: Path, shape: tuple[int, ...] | None, says: str
+) -> None:
+    path = adapter / "adapter_model.safetensors"
+    weights = {"other": torch.ones(1)}
+    if shape is not None:
+        weights = load_file(path)
+        weights[next(name for name in sorted(weights) if ".lora_A." in name)] = torch.ones(shape)
+    save_file(weights, path)
+    with pytest.raises(ConfigError, match=rf"must fit the model: .*{says}"):
+        load_adapter(load(), changed(adapter, r=10**9))
+
+
 def test_ranks_by_pattern_are_loaded(load: Load, adapter: Path) -> None:
     """A common rank that no module has is fine."""
     load_adapter(load(), changed(adapter, r=16, rank_pattern={r".*": 4}))

@@ -45,6 +45,8 @@ def test_a_conversation_is_read_and_written_back(write_jsonl: Write) -> None:
         ({"messages": [{"role": "user"}, {"role": "assistant", "content": "b"}]}, "messages[0].content must be given"),
         (turns("a?", " "), "messages[1].content must not be empty"),
         (turns("<|im_end|>", "b"), 'messages[0].content must not hold the control token "<|im_end|>"'),
+        (turns("<tool_response>a", "b"), 'messages[0].content must not hold the control token "<tool_response>"'),
+        (turns("a", "</tool_call>", "b", "c"), 'messages[1].content must not hold the control token "</tool_call>"'),
         ({"images": ["a.png"], "width": 1, "height": 1, "objects": []}, "messages must be given, without images"),
         ({"images": ["a.png"], **turns("a?", "b")}, "messages must be given, without images and objects"),
     ],

@@ -171,6 +171,8 @@ def load_adapter(model: Any, folder: str | Path, *, for_merge: bool = False) -> 
             # Said below as an error, with the name of the weight.
             warnings.filterwarnings("ignore", message="Found missing adapter keys", category=UserWarning)
             adapted = PeftModel.from_pretrained(model, str(folder))
+    except ConfigError:
+        raise
     except (*_OF_PEFT, SafetensorError) as error:
         raise ConfigError(f"adapter {folder} must fit the model: {first_line(error)}") from None
     there = get_peft_model_state_dict(adapted, save_embedding_layers=False)
@@ -192,7 +194,18 @@ def load_adapter(model: Any, folder: str | Path, *, for_merge: bool = False) -> 
 
 def _check_rank(settings: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], folder: Path) -> None:
     """Refuse a rank that the weights do not have, before PEFT makes room for it."""
-    inner = [shape for name, shape in shapes.items() if ".lora_A." in name or ".lora_embedding_A" in name]
+    lora = {name: shape for name, shape in shapes.items() if ".lora_A." in name or ".lora_embedding_A" in name}
+    if not lora and settings.get("r") is not None and settings.get("peft_type", "LORA") == "LORA":
+        raise ConfigError(
+            f"adapter {folder} must fit the model: r is {settings['r']}, and adapter_model.safetensors has no weight "
+            "of a rank. Restore the file, or take another adapter"
+        )
+    for name, shape in lora.items():
+        if len(shape) < 2 or 0 in shape:
+            raise ConfigError(
+                f"adapter {folder} must fit the model: {name} must be a matrix, not of shape {list(shape)}"
+            )
+    inner = list(lora.values())
     if not inner:
         return
     # With a pattern, the common rank may be that of no module; no layer has use for one above its width.
@@ -208,7 +221,10 @@ def _check_rank(settings: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...
             )
 
 
-_OF_PEFT = (ValueError, RuntimeError, OSError, KeyError, TypeError, AttributeError, OverflowError, re.error)
+_OF_PEFT = (
+    ValueError, RuntimeError, OSError, LookupError, TypeError, AttributeError, OverflowError, ImportError,
+    AssertionError, re.error,
+)  # fmt: skip
 """What PEFT raises about settings and weights that it cannot use."""
 
 

@@ -18,7 +18,8 @@ from dcap.records.objects import check_text
 
 Role = Literal["system", "user", "assistant"]
 
-_CONTROL = re.compile(r"<\|\w+\|>|</?think>")
+_CONTROL = re.compile(r"<\|\w+\|>|</?(?:think|tool_call|tool_response)>")
+"""The tokens of Qwen that are no text; a chat template looks for some of them."""
 
 
 class Message(NamedTuple):
