@@ -116,7 +116,13 @@ def test_a_division_and_the_split_of_the_source_go_together(tmp_path: Path, caps
     assert "train.jsonl" in said
     assert "val.jsonl" in said
     assert main([*argv, "--split", "0.5,0.5"]) == 2
-    assert "--out must be a new file" in capsys.readouterr().err
+    assert f"each file of --split must be a new file, and {out} exists" in " ".join(capsys.readouterr().err.split())
+    out.unlink()
+    assert main([*argv, "--split", "0.5,0.5"]) == 2
+    in_the_way = tmp_path / "val.jsonl"
+    assert f"each file of --split must be a new file, and {in_the_way} exists" in " ".join(
+        capsys.readouterr().err.split()
+    )
     assert main([*argv, "--split", "0.5,0.5", "--split", "val", "--overwrite"]) == 0
     assert len(objects(out)) == len(objects(tmp_path / "val.jsonl")) == 1
     assert main([*argv, "--split", "val", "--overwrite"]) == 0

@@ -77,6 +77,15 @@ def test_a_reply_that_comes_byte_by_byte_is_not_waited_for(play: Play) -> None:
             post(url, timeout_s=0.1)
 
 
+def test_a_head_that_comes_byte_by_byte_is_not_waited_for(play: Play) -> None:
+    play.fault = lambda number: Fault(drip_head=True) if number == 0 else Fault(body=OK)
+    with serving(play) as url:
+        assert post(url, timeout_s=0.2) == {"fine": True}
+        play.fault = lambda _: Fault(drip_head=True)
+        with pytest.raises(UnansweredError, match=r"its reply took more than 0\.2 seconds to begin"):
+            post(url, timeout_s=0.1)
+
+
 def test_a_request_may_have_less_time_than_others(play: Play) -> None:
     play.fault = lambda _: Fault(hang=True)
     with serving(play) as url, pytest.raises(ServerError, match=r"no sign of life for 0\.05 seconds"):

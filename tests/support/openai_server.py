@@ -64,6 +64,8 @@ class Fault:
     """A reply without an end."""
     drip: bool = False
     """A reply that comes byte by byte, without an end."""
+    drip_head: bool = False
+    """A head that comes byte by byte, without an end."""
     sized: bool = True
     """Whether the reply says how long it is."""
 
@@ -168,11 +170,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.play.release.wait(30)
         if fault.hang or fault.drop:
             return
-        if fault.huge or fault.drip:
-            self._headers(200, 1 << 40, {})
+        if fault.huge or fault.drip or fault.drip_head:
+            if not fault.drip_head:
+                self._headers(200, 1 << 40, {})
             try:
-                while not self.server.play.release.wait(0.01 if fault.drip else 0):
-                    self.wfile.write(b"[" if fault.drip else b"[" * (1 << 20))
+                while not self.server.play.release.wait(0 if fault.huge else 0.01):
+                    self.wfile.write(b"[" * (1 << 20) if fault.huge else b"[" if fault.drip else b"H")
             except OSError:
                 return
         data = b'{"error": {"message": "boom"}}' if fault.body is None else fault.body

@@ -368,10 +368,11 @@ def run_to_coco(args: argparse.Namespace) -> int:
 def _outputs(args: argparse.Namespace) -> list[Output]:
     division: Division | None = getattr(args, "division", None)
     files = (args.out,) if division is None else division.files(args.out)
+    option = "--out" if division is None else "each file of --split"
     report = ("--report", args.report, JSON_MARK)
     # A shard replaces nothing; dcap merge does.
     replaces = args.overwrite or getattr(args, "shard", None) is not None
-    return outputs_given(*(("--out", file, replaces) for file in files), report)
+    return outputs_given(*((option, file, replaces) for file in files), report)
 
 
 def _inputs(args: argparse.Namespace) -> list[Path]:

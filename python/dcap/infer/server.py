@@ -12,10 +12,11 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from socket import SHUT_RDWR
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -34,6 +35,8 @@ MAX_REPLY_BYTES = 64 << 20
 """Longest body that is read: longer than any answer with its log-probabilities."""
 _PIECE = 1 << 16
 """Bytes that are read at a time."""
+_HEAD_WAITS = 2
+"""Times the wait for a sign of life that the head of a reply may take: it comes at once, after the answer is made."""
 _MAX_SAID = 300
 _UNAUTHORIZED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _PASSING = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
@@ -109,7 +112,7 @@ class Server:
         url: Its address, ``http://localhost:8000/v1``; ``/v1`` may be left out.
         api_key: Sent as bearer token. `None`: the environment variable ``DCAP_API_KEY``, if there is one.
         timeout_s: Seconds without a sign of life after which a request is sent again; and seconds that a reply may take
-            to arrive once it has begun.
+            to arrive once it has begun. Its head may take twice as many.
         backoff: How often a request is sent.
 
     Raises:
@@ -191,8 +194,10 @@ class Server:
             headers["Authorization"] = f"Bearer {self._key}"
         try:
             connection.request(method, self._path + path, data, headers)
+            with _ended_after(connection, _HEAD_WAITS * timeout_s):
+                response = connection.getresponse()
             # The connection does not close a reply that only its end bounds.
-            with connection.getresponse() as response:
+            with response:
                 size = response.length
                 body = _body(response, timeout_s)
         except TimeoutError:
@@ -240,6 +245,30 @@ class Server:
             text = text.replace(self._key, "***")
         text = printable(text.strip()[: _MAX_SAID + 1])
         return text if len(text) <= _MAX_SAID else f"{text[:_MAX_SAID]}..."
+
+
+@contextlib.contextmanager
+def _ended_after(connection: http.client.HTTPConnection, seconds: float) -> Iterator[None]:
+    """End a connection while its reply does not begin. A server that sends a byte now and then would else never end."""
+    socket, late = connection.sock, threading.Event()
+
+    def end() -> None:
+        late.set()
+        with contextlib.suppress(OSError):  # closed meanwhile
+            socket.shutdown(SHUT_RDWR)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (OSError, http.client.HTTPException):
+        if not late.is_set():
+            raise
+    finally:
+        timer.cancel()
+    if late.is_set():
+        raise _PassingError(f"its reply took more than {seconds:g} seconds to begin")
 
 
 def _body(response: http.client.HTTPResponse, most_s: float) -> bytes:
