@@ -40,11 +40,11 @@ QUICK_COMPILER = """#!/bin/sh
 # Compiles a source of dcap as if it were empty, but fails if something that it includes is missing.
 case "$*" in
 *_core.dir/*" -c "* | *_kernels.dir/*" -c "*)
-    g++ -E "$@" > /dev/null || exit 1
+    {compiler} -E "$@" > /dev/null || exit 1
     while [ $# -gt 1 ]; do [ "$1" = -o ] && out=$2; shift; done
-    exec g++ -x c++ -fPIC -c /dev/null -o "$out";;
+    exec {compiler} -x c++ -fPIC -c /dev/null -o "$out";;
 esac
-exec g++ "$@"
+exec {compiler} "$@"
 """
 
 
@@ -70,8 +70,8 @@ def build_wheel(source: Path, out: Path, **environment: str) -> Path:
 def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     """A wheel with an empty core: that the core compiles is shown by the one that the other tests run on."""
     out = tmp_path_factory.mktemp("wheel")
-    compiler = out / "g++"
-    compiler.write_text(QUICK_COMPILER)
+    compiler = out / "compiler"
+    compiler.write_text(QUICK_COMPILER.format(compiler=os.environ.get("CXX", "c++")))
     compiler.chmod(0o755)
     return zipfile.ZipFile(build_wheel(source, out, CXX=str(compiler)))
 
