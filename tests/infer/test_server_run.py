@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import os
+import signal
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -20,6 +20,7 @@ from dcap.infer.prediction_file import read_left_out
 from dcap.infer.run import PredictOptions, predict
 from dcap.infer.server import API_KEY, Backoff, Server
 from dcap.model.decoding import Decoding
+from support.forks import Forks
 from support.openai_server import Asked, Fault, Play, serving
 
 
@@ -139,7 +140,10 @@ def test_a_server_that_is_not_there_is_told_before_anything_is_written(options: 
     assert not options.out.exists()
 
 
-def test_a_killed_run_goes_on_to_the_same_bytes(options: PredictOptions, play: Play, url: str) -> None:
+COMMAND = "import sys; from dcap.cli.__main__ import main; sys.exit(main(sys.argv[1:]))"
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(options: PredictOptions, play: Play, url: str, forks: Forks) -> None:
     """``kill -9`` in the middle of a run, with answers on the way."""
     predict(options)
     killed = options.out.with_name("killed.jsonl")
@@ -154,10 +158,10 @@ def test_a_killed_run_goes_on_to_the_same_bytes(options: PredictOptions, play: P
     play.answer = hang_later
     command = ["predict", "--engine", f"openai:{url}", "--concurrency", "1", "--model", options.model,
                "--data", str(options.data[0]), "--out", str(killed)]  # fmt: skip
-    process = subprocess.Popen([sys.executable, "-m", "dcap.cli", *command], stderr=subprocess.DEVNULL)
+    process = forks.start(COMMAND, *command, folder=options.out.parent)
     assert reached.wait(120)
-    process.kill()
-    process.wait()
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait().returncode == -signal.SIGKILL
     assert 2 <= numbers_written(killed) < 5
     play.answer = count_pixels
     outcome = predict(replace(options, out=killed))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from support.forks import Forks
 from support.plugin_cases import distribution, run_beside
 
 MODULE = """
@@ -65,6 +66,14 @@ assert (render(np.full((32, 64, 3), 200, np.uint8), plan) == 100).all()
 print(plan.describe())
 """
 
+COMMAND = """
+import sys
+from dcap.cli.__main__ import main
+
+sys.path.insert(0, sys.argv[1])
+sys.exit(main(sys.argv[2:]))
+"""
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -80,12 +89,12 @@ def test_a_plan_with_a_step_from_outside_is_read_where_nothing_imports_it(site: 
     assert read.stdout == "64x32 -> 64x32\nnight: divided by 2\n"
 
 
-def test_the_command_uses_an_op_from_outside(site: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "dcap.cli", "preview", "builtin:photos/val.jsonl", "--out", str(tmp_path), MICRO]
-    done = run_beside(site, [*command, OPS])
+def test_the_command_uses_an_op_from_outside(site: Path, tmp_path: Path, forks: Forks) -> None:
+    command = (COMMAND, str(site), "preview", "builtin:photos/val.jsonl", "--out", str(tmp_path), MICRO)
+    done = forks.run(*command, OPS, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "night: divided by 2" in (tmp_path / "index.html").read_text("utf-8")
-    wrong = run_beside(site, [*command, OPS.replace("most", "mots")])
+    wrong = forks.run(*command, OPS.replace("most", "mots"), folder=tmp_path)
     assert wrong.returncode == 2
     assert (
         "augmentation.ops[0].params.mots is not a field of augmentation.ops[0].params; did you mean most?"
