@@ -167,9 +167,14 @@ def undocumented_raises(tree: ast.Module) -> list[str]:
     return missing
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_public_functions_document_what_they_raise(path: Path) -> None:
-    assert undocumented_raises(parsed(path)) == []
+@pytest.fixture(scope="module", params=MODULES, ids=name_of)
+def tree(request: pytest.FixtureRequest) -> ast.Module:
+    """The syntax tree of each file of the package, read once for all tests of it."""
+    return parsed(request.param)
+
+
+def test_public_functions_document_what_they_raise(tree: ast.Module) -> None:
+    assert undocumented_raises(tree) == []
 
 
 def unsafe(tree: ast.Module) -> list[str]:
@@ -215,9 +220,8 @@ def raises_on(handler: ast.ExceptHandler) -> bool:
 FALSE_ONLY = ("trust_remote_code", "shell", "allow_pickle")
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_no_unsafe_construct(path: Path) -> None:
-    assert unsafe(parsed(path)) == []
+def test_no_unsafe_construct(tree: ast.Module) -> None:
+    assert unsafe(tree) == []
 
 
 def test_the_checks_see_what_they_look_for() -> None:

@@ -41,14 +41,15 @@ def texts_of(sources: Path) -> list[Text]:
 
 def _texts(tree: ast.AST) -> Iterator[Text]:
     raised: dict[ast.AST, str] = {}
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(tree))
+    for node in nodes:
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.func, ast.Name):
             if not node.exc.func.id[0].isupper():  # a parameter: the caller decides
                 continue
             raised |= dict.fromkeys(node.exc.args, node.exc.func.id)
-    docs = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    inner = {part for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
-    for node in ast.walk(tree):
+    docs = {node.value for node in nodes if isinstance(node, ast.Expr)}
+    inner = {part for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
+    for node in nodes:
         if isinstance(node, ast.JoinedStr):
             yield Text(raised.get(node, ""), tuple(_part(part) for part in node.values))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in docs | inner:
