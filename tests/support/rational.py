@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 
-Point = tuple[Fraction, Fraction]
+Point = tuple[Fraction | int, Fraction | int]
 Segment = tuple[Point, Point]
 
 
@@ -25,18 +26,21 @@ def area_where(rings: Sequence[Sequence[Point]], counts: Callable[[tuple[bool, .
     Between two neighbouring heights of vertices and crossings no two edges change places, so every strip between two
     edges is a trapezoid.
     """
-    edges = [(edge, k) for k, ring in enumerate(rings) for edge in edges_of(ring) if edge[0][1] != edge[1][1]]
+    # Whole numbers of the smallest unit: every operation on fractions reduces them, which takes most of the time.
+    unit = math.lcm(*(value.denominator for ring in rings for point in ring for value in point))
+    whole = [[(int(x * unit), int(y * unit)) for x, y in ring] for ring in rings]
+    edges = [(edge, k) for k, ring in enumerate(whole) for edge in edges_of(ring) if edge[0][1] != edge[1][1]]
     heights = sorted({y for (p, q), _ in edges for y in (p[1], q[1])} | set(_crossing_heights([e for e, _ in edges])))
     total = Fraction(0)
     for low, high in itertools.pairwise(heights):
-        middle = (low + high) / 2
+        middle = Fraction(low + high) / 2
         active = sorted((_x_at(edge, middle), k) for edge, k in edges if _spans(edge, middle))
         inside = [False] * len(rings)
         for (x, k), (x_next, _) in itertools.pairwise([*active, (Fraction(0), -1)]):
             inside[k] = not inside[k]
             if counts(tuple(inside)):
                 total += (x_next - x) * (high - low)
-    return total
+    return total / unit**2
 
 
 def even_odd_area(points: Iterable[Sequence[float]]) -> Fraction:
@@ -49,7 +53,7 @@ def _spans(edge: Segment, y: Fraction) -> bool:
 
 def _x_at(edge: Segment, y: Fraction) -> Fraction:
     (x1, y1), (x2, y2) = edge
-    return x1 + (x2 - x1) * (y - y1) / (y2 - y1)
+    return x1 + Fraction((x2 - x1) * (y - y1), y2 - y1)
 
 
 def _crossing_heights(edges: Sequence[Segment]) -> Iterable[Fraction]:
@@ -57,6 +61,6 @@ def _crossing_heights(edges: Sequence[Segment]) -> Iterable[Fraction]:
         turn = (bx - ax) * (dy - cy) - (by - ay) * (dx - cx)
         if turn == 0:
             continue
-        t = ((cx - ax) * (dy - cy) - (cy - ay) * (dx - cx)) / turn
-        if 0 < t < 1:
-            yield ay + (by - ay) * t
+        along = (cx - ax) * (dy - cy) - (cy - ay) * (dx - cx)
+        if 0 < along < turn or turn < along < 0:
+            yield ay + Fraction((by - ay) * along, turn)
