@@ -135,7 +135,8 @@ def test_the_metadata_states_licence_version_and_extras(wheel: zipfile.ZipFile) 
     assert message["License-Expression"] == "Apache-2.0"
     assert message.get_all("License-File") == ["LICENSE"]
     assert "Apache License" in metadata(wheel, "licenses/LICENSE")
-    assert set(message.get_all("Provides-Extra")) == {"train", "demo", "formats", "eval", "test", "bench", "dev"}
+    extras = {"train", "quantized", "demo", "formats", "eval", "test", "bench", "dev"}
+    assert set(message.get_all("Provides-Extra")) == extras
     base = [line for line in message.get_all("Requires-Dist") if "extra ==" not in line]
     assert [line for line in base if line.startswith(("torch", "transformers", "peft", "accelerate"))] == []
     assert "dcap = dcap.cli.__main__:main" in metadata(wheel, "entry_points.txt").replace("=dcap", "= dcap")
