@@ -40,6 +40,8 @@ def test_the_error_goes_from_process_to_process() -> None:
         ("model.adapter.r=8", "model.adapter.rank"),
         ("training.lora_alpha=8", "model.adapter.alpha"),
         ("training.bf16=true", "model.dtype"),
+        ("model.load_in_4bit=true", "model.quantization (none or nf4)"),
+        ("training.optim=adamw_bnb_8bit", "training.optimizer (adamw or adamw8bit)"),
         ("model.gradient_checkpointing=true", "training.activation_checkpointing"),
         ("data.cutoff_len=4096", "data.global_max_length"),
         ("data.max_pixels=4096", "data.answer.max_pixels"),

@@ -24,6 +24,7 @@ _MEANT: dict[str, str] = {
     "training.min_lr": "lr_end min_learning_rate end_learning_rate",
     "training.min_lr_ratio": "min_lr_rate cosine_min_lr_ratio",
     "training.label_smoothing": "label_smoothing_factor label_smoothing_eps",
+    "training.optimizer (adamw or adamw8bit)": "optim optimizer_type optimizer_name use_8bit_adam",
     "training.weight_decay": "wd",
     "training.adam_betas": "adam_beta1 adam_beta2 betas",
     "training.adam_eps": "adam_epsilon eps",
@@ -44,6 +45,10 @@ _MEANT: dict[str, str] = {
     "model.name_or_path": "model_name_or_path model_id model_path base_model pretrained",
     "model.init_adapter": "adapter_name_or_path adapters lora_checkpoint lora_weights",
     "model.dtype": "torch_dtype precision bf16 fp16 mixed_precision compute_dtype",
+    "model.quantization (none or nf4)": (
+        "load_in_4bit quantization_bit quant_bits quant_method quantization_method quantization_config "
+        "bnb_4bit_quant_type qlora"
+    ),
     "model.attention": "attn_implementation attn_impl flash_attn use_flash_attention_2 attention_implementation",
     "model.freeze_vit": "freeze_vision_tower freeze_vision tune_mm_vision",
     "model.freeze_aligner": "freeze_multi_modal_projector freeze_merger tune_mm_mlp",
