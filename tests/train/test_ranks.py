@@ -60,8 +60,9 @@ def found(
             "data": {"train": str(without_an_image(photo_file, tmp_path)), "on_bad_record": "skip", "packing": False},
         },
         "interrupted": {
+            "model": {"quantization": "nf4", "adapter": {"rank": 32}},
             "data": {"train": str(seven(photo_file, tmp_path))},
-            "training": {"max_steps": None, "num_epochs": 2, "save_steps": 100},
+            "training": {"max_steps": None, "num_epochs": 2, "save_steps": 100, "optimizer": "adamw8bit"},
         },
     }
 
@@ -187,6 +188,7 @@ def test_a_run_of_two_ranks_goes_on_with_one_and_with_larger_steps(
     found: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(logging.getLogger("dcap"), "propagate", True)
+    """The base is in 4 bits and the moments in 8, which ranks hold whole."""
     folder = found["output"] / "interrupted"
     first = [sample for rank in found["ranks"] for step in rank["samples until stopped"] for sample in step]
     assert len(first) == 2
