@@ -8,15 +8,19 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 
 from dcap.cli.__main__ import main
 from dcap.core.errors import ConfigError
 from dcap.model.attention import self_test
 from dcap.model.config import AdapterConfig, ModelConfig
-from dcap.model.load import blank_model, check_source, load_model
+from dcap.model.load import blank_model, check_source, load_exact, load_model
 from dcap.model.lora import attach, load_adapter, trainable
+from dcap.model.merge import merge_adapter
 from support.experts import build_experts
 from support.tuned import logits_of, share_apart
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning")  # of PEFT itself
 
 CPU = torch.device("cpu")
 
@@ -71,6 +75,23 @@ def test_a_mixture_is_not_trained_in_full(experts: Path) -> None:
         check_source(ModelConfig(str(experts), adapter=AdapterConfig(type="full")))
     aligner = ModelConfig(str(experts), dtype="float32", freeze_llm=True, adapter=AdapterConfig(type="full"))
     assert all(".visual." in name for name in trainable(attach(load_model(aligner, CPU), aligner)))
+
+
+def test_adapters_of_experts_that_others_trained_are_merged(experts: Path, tmp_path: Path) -> None:
+    wanted = LoraConfig(
+        r=2, target_modules=["q_proj"], target_parameters=["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+    )
+    theirs = get_peft_model(load_model(plain(experts), CPU, for_generation=True), wanted)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in trainable(theirs).values():
+            parameter += 0.02 * torch.randn_like(parameter)
+    theirs.save_pretrained(tmp_path)
+    tuned, base = logits_of(theirs.get_base_model()), logits_of(load_model(plain(experts), CPU, for_generation=True))
+    assert share_apart(tuned, base) > 0.01
+    merged, survival = merge_adapter(load_adapter(load_exact(plain(experts)), tmp_path, for_merge=True), torch.float32)
+    assert share_apart(tuned, logits_of(merged)) < 1e-5
+    assert {each.layer for each in survival} == {f"layers.{i}" for i in range(len(merged.model.language_model.layers))}
 
 
 def run(*arguments: str | Path) -> None:

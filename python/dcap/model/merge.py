@@ -78,6 +78,7 @@ def merge_adapter(adapted: Any, dtype: torch.dtype) -> tuple[Any, tuple[Survival
     Raises:
         ConfigError: The adapter changes one of two weights that are tied, or gives weights that are not finite.
     """
+    from peft.tuners.lora.layer import ParamWrapper
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.other import ModulesToSaveWrapper
 
@@ -85,7 +86,8 @@ def merge_adapter(adapted: Any, dtype: torch.dtype) -> tuple[Any, tuple[Survival
     _refuse_tied(adapted)
     for name, module in list(adapted.named_modules()):
         if isinstance(module, BaseTunerLayer):
-            weight = module.get_base_layer().weight
+            # The matrices of all experts of a layer are one parameter, which has no module of its own.
+            weight = module.get_param() if isinstance(module, ParamWrapper) else module.get_base_layer().weight
             before = weight.data
             weight.data = before.to(torch.float32, copy=True)
             module.merge()
