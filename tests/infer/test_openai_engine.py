@@ -162,6 +162,15 @@ def test_an_answer_that_ends_otherwise_is_an_error_of_that_request(
     assert bad.error.startswith("finish_reason must be stop or length, not ")
 
 
+def test_an_answer_far_beyond_its_bound_is_an_error_of_that_request(play: Play) -> None:
+    play.answer = lambda asked: {"message": {"content": "x" * (1 << 16 if asked.system else (1 << 16) + 1)}}
+    with serving(play) as url:
+        long, good = connect(url, None).generate([request(), request(system="s")], Decoding(max_new_tokens=256))
+        assert connect(url, None).generate([request()], Decoding(max_new_tokens=257))[0].finish == "stop"
+    assert (long.finish, good.finish) == ("error", "stop")
+    assert long.error == "answer must have at most 65536 characters in its 256 tokens, not 65537"
+
+
 def test_requests_are_in_flight_together(play: Play) -> None:
     gate = threading.Barrier(8)
 

@@ -43,6 +43,9 @@ PROBE_TIMEOUT_S = 30.0
 _WRONG_CONTENT = (400, 422)
 _MISSING = 404
 _MAX_SEED = (1 << 63) - 1
+_CHARACTERS_OF_A_TOKEN = 256
+"""More than any token has. A server that does not heed `max_tokens` would else send what takes minutes to read."""
+_LEAST_BOUND = 1 << 16
 
 EXTRAS = ("skip_special_tokens", "return_token_ids", "top_k", "repetition_penalty")
 """Fields beyond OpenAI's that are sent to servers which take them."""
@@ -360,6 +363,11 @@ class OpenAiEngine:
             error = f"finish_reason must be stop or length, not {show(choice.finish_reason)}"
             return Reply("", "error", prompt_tokens=prompt_tokens, error=error)
         text, ids = choice.message.content or "", choice.token_ids
+        if len(text) > (most := max(_LEAST_BOUND, _CHARACTERS_OF_A_TOKEN * decoding.max_new_tokens)):
+            error = (
+                f"answer must have at most {most} characters in its {decoding.max_new_tokens} tokens, not {len(text)}"
+            )
+            return Reply("", "error", prompt_tokens=prompt_tokens, error=error)
         scores = choice.logprobs.content if choice.logprobs and decoding.logprobs else None
         if finish == "stop":
             # The end token is no part of the answer. Servers differ in whether they show it.
