@@ -156,6 +156,19 @@ def test_weights_that_have_no_rank_are_refused_before_room_is_made(
         load_adapter(load(), changed(adapter, r=10**9))
 
 
+@pytest.mark.parametrize("kind", [torch.int64, torch.bool, torch.complex64])
+def test_weights_that_are_no_real_numbers_are_refused(load: Load, adapter: Path, kind: torch.dtype) -> None:
+    path = adapter / "adapter_model.safetensors"
+    save_file({name: weight.to(kind) for name, weight in load_file(path).items()}, path)
+    with pytest.raises(ConfigError, match=r"must hold weights of a type F64, F32, F16, BF16, and .* is (I64|BOOL|C64)"):
+        load_adapter(load(), adapter)
+
+
+def test_what_peft_does_not_find_is_named(load: Load, adapter: Path) -> None:
+    with pytest.raises(ConfigError, match=r"must fit the model: PEFT finds no ODD$"):
+        load_adapter(load(), changed(adapter, peft_type="ODD"))
+
+
 def test_ranks_by_pattern_are_loaded(load: Load, adapter: Path) -> None:
     """A common rank that no module has is fine."""
     load_adapter(load(), changed(adapter, r=16, rank_pattern={r".*": 4}))
@@ -196,6 +209,7 @@ def test_an_adapter_describes_itself(tmp_path: Path, change: dict[str, Any], kin
         ({"rank_pattern": {"merger": "x"}}, "rank_pattern.merger must be an integer"),
         ({"lora_alpha": "x"}, "lora_alpha must be a number"),
         ({"lora_alpha": float("nan")}, "lora_alpha must be "),
+        ({"lora_dropout": "x"}, 'lora_dropout must be a number, not "x"'),
         ({"modules_to_save": 5}, "modules_to_save must be "),
         ({"target_modules": [1]}, r"target_modules.* must be "),
         ({"peft_type": ["LORA"]}, "peft_type must be "),
@@ -219,6 +233,8 @@ def test_damaged_settings_are_named(tmp_path: Path, text: str | bytes | dict[str
         ({"init_lora_weights": ["loftq"]}, "init_lora_weights must leave the model as it is"),
         ({"alora_invocation_tokens": [1, 2]}, r"alora_invocation_tokens must be null, not \[1, 2\]"),
         ({"layer_replication": [[0, 4], [2, 5]]}, "layer_replication must be null"),
+        ({"r": None}, "r must be the rank of the adapter, not null"),
+        ({"lora_alpha": -1e300}, r"lora_alpha must be at most 1e\+06, not -1e\+300"),
     ],
 )
 def test_an_adapter_of_another_kind_is_refused(tmp_path: Path, change: dict[str, Any], says: str) -> None:

@@ -165,7 +165,9 @@ def load_adapter(model: Any, folder: str | Path, *, for_merge: bool = False) -> 
     check_patterns(settings, (name for name, _ in model.named_modules()), folder)
     try:
         with safe_open(str(folder / "adapter_model.safetensors"), framework="pt") as file:
-            saved = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            saved = {name: tuple(each.get_shape()) for name, each in slices.items()}
+            _check_types({name: each.get_dtype() for name, each in slices.items()}, folder)
         _check_rank(settings, saved, folder)
         with _deprecations_of_peft(), warnings.catch_warnings():
             # Said below as an error, with the name of the weight.
@@ -174,7 +176,8 @@ def load_adapter(model: Any, folder: str | Path, *, for_merge: bool = False) -> 
     except ConfigError:
         raise
     except (*_OF_PEFT, SafetensorError) as error:
-        raise ConfigError(f"adapter {folder} must fit the model: {first_line(error)}") from None
+        said = f"PEFT finds no {error.args[0]}" if isinstance(error, KeyError) else first_line(error)
+        raise ConfigError(f"adapter {folder} must fit the model: {said}") from None
     there = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     for names, what in (
         (saved.keys() - there.keys(), "has no place in the model"),
@@ -190,6 +193,18 @@ def load_adapter(model: Any, folder: str | Path, *, for_merge: bool = False) -> 
                 module.modules_to_save.float()
         set_adapter(adapted, load_file(folder / "adapter_model.safetensors"))
     return adapted
+
+
+def _check_types(types: Mapping[str, str], folder: Path) -> None:
+    """Refuse weights that are whole numbers, or complex: PEFT makes others of them without a word."""
+    for name, given in types.items():
+        if given not in _FLOATS:
+            raise ConfigError(
+                f"adapter {folder} must hold weights of a type {', '.join(_FLOATS)}, and {name} is {given}"
+            )
+
+
+_FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 def _check_rank(settings: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], folder: Path) -> None:

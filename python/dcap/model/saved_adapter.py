@@ -100,6 +100,7 @@ class _Settings:
     base_model_name_or_path: str | None = None
     r: int | None = None
     lora_alpha: float | None = None
+    lora_dropout: float = 0.0
     rank_pattern: dict[str, int] | None = None
     alpha_pattern: dict[str, float] | None = None
     target_modules: str | tuple[str, ...] | None = None
@@ -133,6 +134,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     return tree
 
 
+_MOST_ALPHA = 1e6
 _PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
 """Values of ``init_lora_weights`` that leave the weights below the adapter as they are."""
 _FOR_SOME_TOKENS = ("alora_invocation_tokens", "arrow_config")
@@ -140,6 +142,10 @@ _FOR_SOME_TOKENS = ("alora_invocation_tokens", "arrow_config")
 
 
 def _check_kind(settings: Mapping[str, Any], path: Path) -> None:
+    if settings.get("r", 1) is None and settings.get("peft_type", "LORA") == "LORA":
+        raise ConfigError(f"{path}: r must be the rank of the adapter, not null")
+    if abs(settings.get("lora_alpha") or 0) > _MOST_ALPHA:
+        raise ConfigError(f"{path}: lora_alpha must be at most {_MOST_ALPHA:g}, not {show(settings['lora_alpha'])}")
     start = settings.get("init_lora_weights", True)
     if start not in _PLAIN_STARTS:
         raise ConfigError(
