@@ -72,6 +72,15 @@ def test_a_sixteen_bit_image_is_replayed_as_it_was_trained_on(micro_folder: Path
     assert np.array_equal(Replay.read(tmp_path / "out" / "plan.json").pixels(), made.pixels())
 
 
+def test_a_conversation_has_nothing_to_replay(micro_folder: Path, tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "a?"}, {"role": "assistant", "content": "b"}]
+    (tmp_path / "talk.jsonl").write_text(json.dumps({"messages": turns}) + "\n")
+    mixture = [{"name": "talk", "train": str(tmp_path / "talk.jsonl"), "text": True}]
+    dataset = make_dataset(micro_folder, train=(), val=(), mixture=mixture)
+    with pytest.raises(ConfigError, match="that of a record with an image, and record 0 is a conversation"):
+        find_sample(dataset, 0, 0)
+
+
 def test_a_sample_is_found_by_epoch_record_and_draw(micro_folder: Path) -> None:
     photos = "builtin:photos/train.jsonl"
     mixture = [{"name": "twice", "train": photos, "weight": 2}, {"name": "half", "train": photos, "weight": 0.5}]

@@ -51,6 +51,24 @@ def test_words_that_augmentation_would_make_false_are_listed(capsys: pytest.Capt
     assert (words["status"], words["counts"], words["noted"]) == ("note", {"left": 3, "right": 3}, 2)
 
 
+def test_conversations_are_not_passed_in_silence(
+    micro_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    turns = [{"role": "user", "content": "a?"}, {"role": "assistant", "content": "b"}]
+    (tmp_path / "talk.jsonl").write_text(json.dumps({"messages": turns}) + "\n")
+    talk = {"name": "talk", "train": str(tmp_path / "talk.jsonl"), "text": True}
+    scenes = {"name": "scenes", "train": "builtin:scenes?num=2&kinds=box"}
+    model, training = {"name_or_path": str(micro_folder)}, {"output_dir": str(tmp_path / "run")}
+    for mixture, code, said in (
+        ([talk], 2, "data.mixture must hold a data set with images, which dcap audit checks, and all of them hold"),
+        ([scenes, talk], 0, "not audited, as they are conversations: talk"),
+    ):
+        tree = {"model": model, "data": {"mixture": mixture, "global_max_length": 4096}, "training": training}
+        (tmp_path / "run.yaml").write_text(dump_yaml(build(RunConfig, tree)))
+        assert main(["audit", str(tmp_path / "run.yaml"), "--workers", "0", "--encode", "1"]) == code
+        assert said in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_config_is_audited(capsys: pytest.CaptureFixture[str]) -> None:
     demo = Path(__file__).parents[2] / "configs" / "demo.yaml"
     assert main(["audit", str(demo), "--encode", "1"]) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,16 @@ def mixed(tmp_path: Path) -> DataConfig:
 @pytest.fixture
 def dataset(mixed: DataConfig, micro_folder: Path) -> DenseCaptionDataset:
     return DenseCaptionDataset(mixed, "train", str(micro_folder), augmentation=[{"name": "hflip", "prob": 0.5}])
+
+
+def test_a_data_set_without_a_record_is_told(
+    mixed: DataConfig, micro_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(logging.getLogger("dcap"), "propagate", True)
+    (tmp_path / "talk.jsonl").write_text("\n")
+    with caplog.at_level(logging.WARNING, "dcap"):
+        assert len(DenseCaptionDataset(mixed, "train", str(micro_folder)))
+    assert caplog.messages == ["the data set talk of train holds no record"]
 
 
 def test_the_tokens_are_those_of_the_chat_template(dataset: DenseCaptionDataset, micro_folder: Path) -> None:

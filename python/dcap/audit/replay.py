@@ -173,6 +173,8 @@ def find_sample(
     if index not in range(len(dataset)):
         what = "records" if dataset.records.tiling is None else "tiles"
         raise ConfigError(f"index must be within 0..{len(dataset) - 1}, the {what} of {dataset.split}, not {index}")
+    if dataset.records[index].messages:
+        raise ConfigError(f"index must be that of a record with an image, and record {index} is a conversation")
     taken = int((dataset.samples(epoch).index == index).sum())
     if not taken:
         raise ConfigError(f"index must be that of a record that epoch {epoch} takes, not {index}")

@@ -180,6 +180,13 @@ def _sources_and_changes(args: argparse.Namespace) -> tuple[list[str], list[str]
 def _checked_config(args: argparse.Namespace, sources: Sequence[str], changes: Sequence[str]) -> AuditedConfig:
     config = load_config(sources, [*changes, *args.overrides], "dcap audit")
     check_outputs(outputs_given(("--report", args.report, JSON_MARK)), _records_of(config))
+    texts = [entry.name for entry in config.data.mixture if entry.text]
+    if texts and len(texts) == len(config.data.mixture):
+        raise ConfigError(
+            "data.mixture must hold a data set with images, which dcap audit checks, and all of them hold conversations"
+        )
+    if texts:
+        log.info("not audited, as they are conversations: %s", ", ".join(texts))
     return config
 
 

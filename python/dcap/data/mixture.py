@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from dcap.core.log import get_logger
 from dcap.core.random import generator
 from dcap.data.config import DataConfig, MixtureEntry, Split
 from dcap.geometry.clipping import SplitPolicy
@@ -23,6 +24,8 @@ from dcap.records.checking import CheckedRecords, ImageRules, check_records
 from dcap.records.files.opening import expand_sources
 from dcap.records.preprocess import Chain
 from dcap.records.subset import limited
+
+log = get_logger(__name__)
 
 _DRAW_PURPOSE = 5
 
@@ -170,4 +173,8 @@ def read_mixture(
         limits = [(part.start, part.stop, part.entry.limit) for part in Mixture.of_counts(entries, counts).parts]
         limit = data.limit if limit is None else limit
     records = limited(records, [*limits, (0, len(records), limit)], seed if split == "train" else 0)
-    return records, Mixture.of_counts(entries, records.counts(num_files))
+    mixture = Mixture.of_counts(entries, records.counts(num_files))
+    for part in mixture.parts:
+        if part.start == part.stop:
+            log.warning("the data set %s of %s holds no record", part.entry.name, split)
+    return records, mixture
