@@ -173,7 +173,10 @@ def test_shards_of_data_that_has_grown_are_refused(tmp_path: Path) -> None:
 
 def test_what_has_changed_since_is_named(tmp_path: Path) -> None:
     make(tmp_path / "out", 0, count=1)
-    with pytest.raises(ConfigError, match="the same max-pixels as there is now, but max-pixels was 3 and is 4"):
+    way_out = (
+        r"\. Bring back what has changed, or make each part anew, such as dcap count --shard 0/1 'a b' --overwrite$"
+    )
+    with pytest.raises(ConfigError, match=f"same max-pixels as there is now, but max-pixels was 3 and is 4{way_out}"):
         check_same(whole_shards(tmp_path / "out"), {**SETTINGS, "max-pixels": 4})
 
 

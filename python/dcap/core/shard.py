@@ -346,7 +346,11 @@ def check_same(shards: Sequence[WholeShard], made_with: Mapping[str, Any]) -> No
     if changes:
         names = ", ".join(name for name, *_ in changes)
         texts = "; ".join(f"{name} was {show(a)} and is {show(b)}" for name, a, b in changes)
-        raise ConfigError(f"{shards[0].marker} must have been made with the same {names} as there is now, but {texts}")
+        command = shards[0].command_of(shards[0].shard.index, anew=True)
+        raise ConfigError(
+            f"{shards[0].marker} must have been made with the same {names} as there is now, but {texts}. Bring back "
+            f"what has changed, or make each part anew, such as {command}"
+        )
 
 
 def pieces_of(shards: Sequence[WholeShard]) -> Iterator[Any]:
