@@ -21,8 +21,10 @@ from dcap.model.memory import MemoryEstimate, StepCost, Weights, estimate_memory
 from dcap.model.patch_embedding import multiply_patches
 from dcap.model.quantization import quantise
 from dcap.train.config import TrainingConfig
+from dcap.train.distill_config import DistillConfig
 from dcap.train.loss import SupervisedLoss
 from dcap.train.optimizer import build_optimizer
+from dcap.train.teacher import Teacher
 from support.batches import IMAGE_PAD, fake_sample, packed, padded
 from support.experts import expert_settings
 from support.few_bits import held_tensors
@@ -138,16 +140,17 @@ def test_activations_of_experts_are_counted(dtype: str, checkpointing: bool) -> 
 
 
 @pytest.mark.parametrize(
-    ("kind", "dtype", "frozen", "checkpointing", "few_bits"),
+    ("kind", "dtype", "frozen", "checkpointing", "few_bits", "teacher"),
     [
-        ("lora", "bfloat16", "vit", True, False),
-        ("lora", "bfloat16", "vit", True, True),
-        ("full", "float32", "", True, False),
-        ("full", "bfloat16", "", False, False),
+        ("lora", "bfloat16", "vit", True, False, False),
+        ("lora", "bfloat16", "vit", True, True, False),
+        ("lora", "bfloat16", "vit", True, False, True),
+        ("full", "float32", "", True, False, False),
+        ("full", "bfloat16", "", False, False, False),
     ],
 )
 def test_the_total_is_the_peak_of_two_micro_batches(
-    kind: str, dtype: str, frozen: str, checkpointing: bool, few_bits: bool
+    kind: str, dtype: str, frozen: str, checkpointing: bool, few_bits: bool, teacher: bool
 ) -> None:
     config = case_config(kind, dtype, frozen)
     counted = attach(small_model(config), config)
@@ -155,18 +158,31 @@ def test_the_total_is_the_peak_of_two_micro_batches(
     if checkpointing:
         enable_activation_checkpointing(model)
     step = MemoryStep(
-        getattr(torch, dtype), checkpointing, CHUNK, cuda=False, quantised=few_bits, moments_in_8_bits=few_bits
+        getattr(torch, dtype),
+        checkpointing,
+        CHUNK,
+        cuda=False,
+        quantised=few_bits,
+        moments_in_8_bits=few_bits,
+        has_teacher=teacher,
     )
     batch = make_batch(model, samples=[fake_sample(k, ((12, 16),), prompt=20, answer=80) for k in range(3)])
     first = make_batch(model, samples=[fake_sample(3, ((4, 4),))])
+    if teacher:
+        for each in (batch, first):
+            each["teacher_weights"] = (each["labels"] != -100).float()
     training = TrainingConfig("x", optimizer="adamw8bit" if few_bits else "adamw")
-    module, optimizer = SupervisedLoss(model, CHUNK, step.dtype).train(), build_optimizer(model, training)
+    asked = Teacher(model, DistillConfig(), step.dtype) if teacher else None
+    module = SupervisedLoss(model, CHUNK, step.dtype, teacher=asked).train()
+    optimizer = build_optimizer(model, training)
     with LiveBytes(()) as live:
         for tensor in (*held_tensors(model), *batch.values(), *first.values()):
             live.add(tensor)
         for batches in ([first], [batch, batch]):  # the moments are there from the second step on
             for each in batches:
-                module(**each).loss_sum.backward()
+                output = module(**each)
+                (output.compared.divergence_sum + output.loss_sum if teacher else output.loss_sum).backward()
+                del output
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
     assert FACTOR[0] < estimate_memory(counted, step, rows_of(batch)).total / live.most < FACTOR[1]

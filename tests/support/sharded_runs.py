@@ -16,10 +16,10 @@ from dcap.demo.models import ModelSize, build_micro
 from dcap.train import weights
 from dcap.train.config import RunConfig, load_run_config
 from dcap.train.loop import fit
-from dcap.train.loss import weighted_by_kind
 from dcap.train.parallel import build_accelerator
 from dcap.train.setup import build_learner, prepare
 from dcap.train.step import StepResult, optimizer_step, validate
+from dcap.train.token_weights import weighted_by_kind
 from support.batches import fake_sample, packed
 
 SMALL = ModelSize(hidden_size=64, num_layers=2, vision_hidden_size=32, num_deepstack=1, head_dim=32, rope_theta=1e4)

@@ -5,144 +5,16 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812 - the usual name
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dcap.data.collate import normalised
 from dcap.data.tokens import TokenKind
 from dcap.model.config import AdapterConfig
-from dcap.train.loss import chunked_cross_entropy, model_inputs, next_token_targets, weighted_by_kind
+from dcap.train.loss import model_inputs, next_token_targets
 from dcap.train.step import Learner
+from dcap.train.token_weights import weighted_by_kind
 from support.batches import fake_sample, packed, padded
 
 CPU = torch.device("cpu")
-
-
-def random_problem(count: int, seed: int = 0) -> tuple[torch.nn.Linear, torch.Tensor, torch.Tensor]:
-    random = torch.Generator().manual_seed(seed)
-    head = torch.nn.Linear(6, 50)
-    with torch.no_grad():
-        head.weight.copy_(torch.randn(50, 6, generator=random))
-        head.bias.copy_(torch.randn(50, generator=random))
-    hidden = torch.randn(count, 6, generator=random, requires_grad=True)
-    return head, hidden, torch.randint(0, 50, (count,), generator=random)
-
-
-@pytest.mark.parametrize("chunk", [1, 3, 7, 100])
-def test_chunks_give_the_full_loss_and_gradients(chunk: int) -> None:
-    head, hidden, targets = random_problem(7)
-    weights = torch.arange(7) / 3
-    logits = head(hidden)
-    full = F.cross_entropy(logits, targets, reduction="none")
-    expected = torch.autograd.grad((full * weights).sum() * 2.5, [hidden, head.weight, head.bias])
-    total, losses, correct = chunked_cross_entropy(head, hidden, targets, weights, chunk)
-    torch.testing.assert_close(losses, full)
-    torch.testing.assert_close(total, (full * weights).sum())
-    assert not losses.requires_grad
-    assert torch.equal(correct, logits.argmax(-1) == targets)
-    found = torch.autograd.grad(total * 2.5, [hidden, head.weight, head.bias])
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other)
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.6])
-@pytest.mark.parametrize("chunk", [3, 100])
-def test_label_smoothing_is_that_of_torch_with_its_gradients(chunk: int, smoothing: float) -> None:
-    head, hidden, targets = random_problem(7)
-    head, hidden = head.double(), hidden.detach().double().requires_grad_()
-    weights = torch.arange(7) / 4
-    each = F.cross_entropy(head(hidden), targets, reduction="none", label_smoothing=smoothing)
-    expected = torch.autograd.grad((each * weights).sum(), [hidden, head.weight, head.bias])
-    total, losses, _ = chunked_cross_entropy(head, hidden, targets, weights, chunk, smoothing)
-    torch.testing.assert_close(total.double(), (each * weights).sum(), rtol=2e-6, atol=1e-6)
-    plain = F.cross_entropy(head(hidden), targets, reduction="none")
-    torch.testing.assert_close(losses.double(), plain, rtol=2e-6, atol=1e-6)
-    found = torch.autograd.grad(total, [hidden, head.weight, head.bias])
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
-
-
-@given(scale=st.floats(0.1, 1e4), seed=st.integers(0, 50))
-def test_large_logits_neither_overflow_nor_lose_the_gradient(scale: float, seed: int) -> None:
-    head, hidden, targets = random_problem(5, seed)
-    big = (hidden.detach() * scale).requires_grad_()
-    total, losses, _ = chunked_cross_entropy(head, big, targets, torch.ones(5), 2)
-    expected = F.cross_entropy(head(big), targets, reduction="none")
-    # A loss is the difference of two logits, so its error grows with them.
-    torch.testing.assert_close(losses, expected, rtol=1e-5, atol=2e-6 * max(scale, 5.0))
-    ours, theirs = torch.autograd.grad(total, big), torch.autograd.grad(expected.sum(), big)
-    # A probability is the exponential of one, so its relative error grows with them.
-    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=2e-7 * max(scale, 50.0))
-
-
-def test_a_frozen_head_gets_no_gradient_and_passes_one_on() -> None:
-    head, hidden, targets = random_problem(5)
-    head.requires_grad_(False)
-    total, _, _ = chunked_cross_entropy(head, hidden, targets, torch.ones(5), 2)
-    total.backward()
-    assert head.weight.grad is None
-    assert hidden.grad is not None
-    assert hidden.grad.any()
-
-
-def test_without_gradient_the_values_are_the_same() -> None:
-    head, hidden, targets = random_problem(5)
-    total, losses, correct = chunked_cross_entropy(head, hidden, targets, torch.ones(5), 2)
-    with torch.no_grad():
-        again = chunked_cross_entropy(head, hidden, targets, torch.ones(5), 2)
-    assert not again[0].requires_grad
-    for one, other in zip(again, (total, losses, correct), strict=True):
-        assert torch.equal(one, other)
-
-
-def test_no_positions_is_a_loss_of_zero_with_a_graph() -> None:
-    head, hidden, targets = random_problem(0)
-    total, losses, correct = chunked_cross_entropy(head, hidden, targets, torch.ones(0), 4)
-    assert losses.shape == correct.shape == (0,)
-    assert total == 0
-    total.backward()
-    assert hidden.grad is not None
-    assert head.weight.grad is not None
-    assert not head.weight.grad.any()
-
-
-def test_half_precision_logits_are_graded_in_float32() -> None:
-    head, hidden, targets = random_problem(5)
-    half = hidden.detach().bfloat16().requires_grad_()
-    total, losses, _ = chunked_cross_entropy(head.bfloat16(), half, targets, torch.ones(5), 2)
-    assert total.dtype == losses.dtype == torch.float32
-    total.backward()
-    assert half.grad is not None
-    assert half.grad.dtype == torch.bfloat16
-
-
-class Head(torch.nn.Linear):
-    """Remembers how many positions each call had."""
-
-    def __init__(self) -> None:
-        super().__init__(6, 50)
-        self.calls: list[int] = []
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.calls.append(len(x))
-        return super().forward(x)
-
-
-def test_one_chunk_of_logits_is_alive_at_a_time_and_computed_once() -> None:
-    head = Head()
-    _, hidden, targets = random_problem(10)
-    saved: list[torch.Size] = []
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        saved.append(tensor.shape)
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        total, _, _ = chunked_cross_entropy(head, hidden, targets, torch.ones(10), 4)
-    total.backward()
-    assert head.calls == [4, 4, 2]
-    assert not {(4, 50), (2, 50), (10, 50)} & set(map(tuple, saved)), "no logits are kept"
 
 
 def test_targets_are_the_next_tokens_with_their_own_weights() -> None:

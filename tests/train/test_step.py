@@ -11,8 +11,9 @@ from dcap.core.errors import TrainingError
 from dcap.data.collate import Batch
 from dcap.model.config import AdapterConfig
 from dcap.model.lora import bare_model
-from dcap.train.loss import next_token_targets, weighted_by_kind
+from dcap.train.loss import next_token_targets
 from dcap.train.step import Learner, StepResult, optimizer_step, seed_dropout, validate
+from dcap.train.token_weights import weighted_by_kind
 from support.batches import FakeSample, fake_sample, packed, padded
 
 MakeLearner = Callable[..., Learner]

@@ -298,6 +298,7 @@ def _memory_grid(model: ModelReport) -> Grid:
         ("trained weights, float32", weights.trained, "exact"),
         ("gradients", weights.gradients, "exact"),
         ("AdamW's moments", weights.moments, "exact"),
+        ("weights of the teacher", memory.teacher, "exact"),
         ("half-precision copies of trained weights", memory.casts, "estimate"),
         ("activations of the heaviest row", memory.activations, "estimate"),
         ("one layer computed again", memory.recomputed, "estimate"),

@@ -14,8 +14,9 @@ from dcap.core.log import output_console
 
 FOLDER = Path(__file__).parents[1] / "guide"
 TOPICS = (
-    "data", "scenes", "augmentation", "words", "answers", "training", "label_errors", "several_gpus", "prediction",
-    "large_images", "many_machines", "export", "serving", "scoring", "errors", "extending", "internals", "measured",
+    "data", "scenes", "augmentation", "words", "answers", "training", "distillation", "label_errors", "several_gpus",
+    "prediction", "large_images", "many_machines", "export", "serving", "scoring", "errors", "extending", "internals",
+    "measured",
 )  # fmt: skip
 """Pages in the order in which they are best read; each is ``TOPIC.md``."""
 _MAX_WIDTH = 100

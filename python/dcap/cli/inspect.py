@@ -164,6 +164,7 @@ def _facts(args: argparse.Namespace, config: RunConfig, rate: float | None) -> T
     from dcap.audit.inspection import TrainingFacts
     from dcap.model.layer_cost import MemoryStep
     from dcap.train.optimizer import peak_rates
+    from dcap.train.teacher_check import teacher_bytes
 
     training = config.training
     return TrainingFacts(
@@ -177,6 +178,8 @@ def _facts(args: argparse.Namespace, config: RunConfig, rate: float | None) -> T
             reshards=training.fsdp_reshard,
             quantised=config.model.quantization != "none",
             moments_in_8_bits=training.optimizer == "adamw8bit",
+            has_teacher=config.distill is not None,
+            teacher_bytes=0 if config.distill is None else teacher_bytes(config.model, config.distill),
         ),
         rates=peak_rates(training),
         num_epochs=training.num_epochs,

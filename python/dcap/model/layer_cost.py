@@ -86,6 +86,8 @@ class MemoryStep:
         reshards: Whether those let go of a layer's weights between its forward and its backward pass.
         quantised: Whether the linear layers of the language model are in 4 bits.
         moments_in_8_bits: Whether the optimiser keeps its moments in 8 bits.
+        has_teacher: Whether the loss has a distance from a teacher.
+        teacher_bytes: Weights of the teacher, where it is not the model with its adapters off.
     """
 
     dtype: torch.dtype
@@ -96,6 +98,8 @@ class MemoryStep:
     reshards: bool = True
     quantised: bool = False
     moments_in_8_bits: bool = False
+    has_teacher: bool = False
+    teacher_bytes: int = 0
 
     @property
     def half(self) -> bool:

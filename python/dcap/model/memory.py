@@ -100,11 +100,14 @@ class MemoryEstimate:
     working: int
     """Most bytes that the backward pass of one layer holds at once, beyond those that the forward pass kept."""
     loss: int
-    """One chunk of logits, with their gradient in half precision; and the head's gradient where it trains."""
+    """One chunk of logits, with their gradient in half precision; and the head's gradient where it trains. With a
+    teacher: its logits too, and what both are compared in."""
     patches: int
     """Patches of the row, as bytes."""
     row: int
     """Index of the heaviest row."""
+    teacher: int = 0
+    """Exact: weights of a teacher that is another model."""
     made_anew: int = 0
     """The largest matrix of 4 bits in the precision of the pass, as a layer makes it."""
     together: int = 0
@@ -117,7 +120,7 @@ class MemoryEstimate:
         """All of it at once, or the start where that is more."""
         parts = (
             self.casts, self.activations, self.recomputed, self.working, self.loss, self.patches, self.made_anew,
-            self.together,
+            self.together, self.teacher,
         )  # fmt: skip
         return max(self.weights.total + sum(parts), self.start)
 
@@ -132,17 +135,18 @@ def estimate_memory(model: Any, step: MemoryStep, rows: MemoryRows) -> MemoryEst
     """
     cost = measure_step(model, step)
     head = bare_model(model).lm_head.weight
-    logits = head.shape[0] * (6 if step.half else 4)
+    logits = head.shape[0] * ((6 if step.half else 4) + step.has_teacher * _COMPARED_BYTES)
     again = _largest(cost.layers, rows) if step.activation_checkpointing else np.zeros(len(rows.tokens), np.int64)
     parts = {
         "activations": cost.kept.at(rows),
         "recomputed": again,
         "working": _largest(cost.working, rows),
-        "loss": np.minimum(step.loss_chunk_tokens, rows.supervised) * logits + _gradient_bytes(head),
+        "loss": np.minimum(step.loss_chunk_tokens, rows.supervised) * logits
+        + (1 + step.has_teacher) * _gradient_bytes(head),
         "patches": PATCH_VALUES * rows.patches,
     }
     row = int(np.argmax(sum(parts.values())))
-    largest = {name: int(each[row]) for name, each in parts.items()}
+    largest = {name: int(each[row]) for name, each in parts.items()} | {"teacher": step.teacher_bytes}
     if step.num_shares == 1:
         weights = Weights.of(model, quantised=step.quantised, moments_in_8_bits=step.moments_in_8_bits)
         return MemoryEstimate(weights=weights, casts=cost.casts, row=row, made_anew=_made_anew(model, step), **largest)
@@ -193,6 +197,10 @@ def _gradient_bytes(head: torch.Tensor) -> int:
     return 4 * int(head.numel()) if head.requires_grad else 0
 
 
+_COMPARED_BYTES = 5 * 4
+"""Of each logit, in float32: those of the teacher, both distributions, the student's logarithms, and a product."""
+
+
 @dataclass(frozen=True, slots=True)
 class StepCost:
     """Bytes of the forward and backward pass of a row, without weights."""
@@ -221,7 +229,11 @@ def measure_step(model: Any, step: MemoryStep) -> StepCost:
         vision = _measure_vision(base, step)
         language = _measure_language(base, step, sees_gradient=vision.gives_gradient)
     head, stream = base.lm_head.weight, base.get_input_embeddings().weight
-    hidden_gradient = PerRow(label=stream.element_size() * stream.shape[1], fixed=_gradient_bytes(head))
+    gradients = 1 + step.has_teacher  # of the labels, and of the distance
+    states = gradients + step.has_teacher  # and the teacher's own
+    hidden_gradient = PerRow(
+        label=states * stream.element_size() * stream.shape[1], fixed=gradients * _gradient_bytes(head)
+    )
     return StepCost(
         kept=vision.kept + language.kept + hidden_gradient,
         layers=(*vision.layers, *language.layers),

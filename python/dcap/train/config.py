@@ -24,6 +24,7 @@ from dcap.model.config import ModelConfig
 from dcap.records.files.generated import is_generated
 from dcap.records.files.opening import ENDINGS, expand_sources
 from dcap.records.preprocess import Chain
+from dcap.train.distill_config import DistillConfig
 from dcap.train.other_names import OTHER_NAMES
 
 Schedule = Literal[
@@ -320,6 +321,8 @@ class RunConfig:
     """Optimiser, schedule, checkpoints and logs."""
     augmentation: AugmentConfig = field(default_factory=AugmentConfig)
     """How training samples are changed."""
+    distill: DistillConfig | None = None
+    """Hold the model close to what it was, by a further term of the loss. `null`: no such term."""
     seed: int = 0
     """Seed of all random choices: order, augmentation, initial adapter weights, dropout."""
 
@@ -357,6 +360,14 @@ class RunConfig:
             )
         if self.training.lora_plus_ratio is not None and self.model.adapter.type == "full":
             raise ConfigError("training.lora_plus_ratio must be null with model.adapter.type full, which has no B")
+        if self.distill is not None:
+            self.distill.check_model(self.model)
+            if self.training.parallel == "fsdp":
+                raise ConfigError(
+                    "distill must be null with training.parallel fsdp, as a teacher of shared weights is not supported "
+                    "yet. Set training.parallel=ddp"
+                )
+            self.distill.check_sources([entry.name for entry in self.data.entries("train")])
         per_device = self.training.per_device_batch_size
         if self.data.packing and per_device != 1:
             raise ConfigError(

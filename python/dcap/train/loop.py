@@ -22,14 +22,16 @@ from dcap.data.epoch import EpochPlan
 from dcap.data.loader import EpochLoader
 from dcap.data.workers import deaths_explained
 from dcap.train.config import RunConfig
+from dcap.train.distill_config import DistillConfig
 from dcap.train.eval_generate import validate_by_answers
-from dcap.train.loss import weighted_by_kind
 from dcap.train.loss_parts import LossParts
 from dcap.train.optimizer import lr_factor
 from dcap.train.run_folder import disk_errors_named
 from dcap.train.setup import Run, prepare, write_run_files
 from dcap.train.state import ANSWER_METRICS, RunState, metric_value
 from dcap.train.step import StepResult, on_some_rank, optimizer_step, validate
+from dcap.train.teacher_parts import TeacherParts
+from dcap.train.token_weights import weighted_by_kind
 
 log = get_logger(__name__)
 
@@ -122,12 +124,19 @@ def _steps_from(run: Run, state: RunState) -> Iterator[_LoadedStep]:
 def _more(run: Run, step: _LoadedStep, result: StepResult) -> dict[str, float]:
     """Return the other metrics of a line, which all ranks must ask for. The loss in parts is that of the step."""
     samples = sum(len(batch["samples"]) for batch in step.batches)
+    distill = run.config.distill
     return {
         **run.tally.metrics(),
         **LossParts.of(step.batches, result.outputs).over_ranks().training_metrics(),
         "data/bytes_per_sample": sum(map(num_bytes, step.batches)) / samples,
         "data/imbalance": step.plan.steps[step.index].imbalance(run.loader.num_ranks),
+        **({} if distill is None else _from_teacher(distill, step, result)),
     }
+
+
+def _from_teacher(distill: DistillConfig, step: _LoadedStep, result: StepResult) -> dict[str, float]:
+    parts = TeacherParts.of(step.batches, result.outputs, distill).over_ranks()
+    return {**parts.metrics(distill, result.totals.weight), "time/teacher": result.teacher_seconds}
 
 
 def _tell_new_schedule(run: Run, state: RunState) -> None:

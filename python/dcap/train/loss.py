@@ -1,14 +1,12 @@
-"""The loss: weighted cross-entropy at the supervised positions only, in chunks.
+"""The loss of a model: cross-entropy at the supervised positions, and there the distance from a teacher.
 
-With 151 936 words, the logits of a 4096-token row take 2.3 GiB in float32, several times over in the backward pass.
-Here the head runs on supervised positions only, chunk by chunk. Each chunk's gradient is computed at once, in the
-buffer of its logits. So memory depends on the chunk, not on the length of prompt or answer, and no logits are computed
-twice.
+The head runs on these positions alone, in chunks (`dcap.train.chunked_loss`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -16,10 +14,12 @@ from torch import nn
 
 from dcap.data.collate import Batch
 from dcap.data.encode import IGNORE_INDEX
-from dcap.data.tokens import TokenKind
 from dcap.model.attention import attention_kwargs
 from dcap.model.lora import bare_model
 from dcap.model.patch_embedding import pixels_for
+from dcap.train.chunked_loss import Compared, chunked_loss
+from dcap.train.teacher import Teacher
+from dcap.train.vision_distance import vision_distances
 
 
 class LossOutput(NamedTuple):
@@ -37,11 +37,27 @@ class LossOutput(NamedTuple):
     """int64 (n, 2): row and column of each supervised position."""
     weight_sum: torch.Tensor
     """float32 (): sum of the weights of the supervised positions."""
+    compared: Compared | None = None
+    """How far the model is from its teacher. `None`: it has none."""
+    vision_apart: Mapping[str, torch.Tensor] = MappingProxyType({})
+    """float32 () by name: sum of each distance of visual features; see `dcap.train.vision_distance`."""
 
     @property
     def loss(self) -> torch.Tensor:
         """float32 (): mean cross-entropy of this batch, weighted; for a step of one batch."""
         return self.loss_sum / self.weight_sum
+
+    def without_graph(self) -> LossOutput:
+        """Return the same numbers, from which no gradient can be taken."""
+        compared = self.compared and self.compared._replace(divergence_sum=self.compared.divergence_sum.detach())
+        apart = {name: each.detach() for name, each in self.vision_apart.items()}
+        return self._replace(loss_sum=self.loss_sum.detach(), compared=compared, vision_apart=apart)
+
+    def on_host(self) -> LossOutput:
+        """Return the same in the memory of the host."""
+        moved: dict[str, Any] = {k: v.cpu() for k, v in self._asdict().items() if isinstance(v, torch.Tensor)}
+        moved["compared"] = self.compared and Compared(*(each.cpu() for each in self.compared))
+        return self._replace(**moved, vision_apart={name: each.cpu() for name, each in self.vision_apart.items()})
 
 
 def next_token_targets(labels: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -62,115 +78,15 @@ def next_token_targets(labels: torch.Tensor, weights: torch.Tensor) -> tuple[tor
     return positions, labels[rows, columns + 1], weights[rows, columns + 1]
 
 
-def chunked_cross_entropy(
-    head: nn.Module,
-    hidden: torch.Tensor,
-    targets: torch.Tensor,
-    weights: torch.Tensor,
-    chunk_tokens: int,
-    label_smoothing: float = 0.0,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return the weighted sum of cross-entropies, with one chunk of logits alive at a time.
-
-    Args:
-        head: Maps (n, H) to logits (n, V).
-        hidden: (n, H); n may be 0.
-        targets: int64 (n,).
-        weights: float32 (n,).
-        chunk_tokens: Positions per chunk.
-        label_smoothing: Share of each label that is spread evenly over all tokens; it acts on the sum alone.
-
-    Returns:
-        float32 () sum, differentiable in `hidden` and the head's parameters; without gradient: float32 (n,)
-        cross-entropy of each position, and bool (n,), whether the label is the likeliest token.
-
-    Source: the gradient in the forward pass as in Hsu et al., "Liger Kernel", 2024.
-    """
-    parameters = [p for p in head.parameters() if p.requires_grad]
-    apply: Any = _ChunkedCrossEntropy.apply
-    total, losses, correct = apply(head, targets, weights, chunk_tokens, label_smoothing, hidden, *parameters)
-    return total, losses, correct
-
-
-class _ChunkedCrossEntropy(torch.autograd.Function):
-    """Computes the gradient while it has the logits, and scales it in the backward pass."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        head: nn.Module,
-        targets: torch.Tensor,
-        weights: torch.Tensor,
-        chunk_tokens: int,
-        label_smoothing: float,
-        hidden: torch.Tensor,
-        *parameters: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        with_gradient = any(ctx.needs_input_grad)
-        losses, smoothed, correct = [], [], []
-        hidden_gradient = torch.empty_like(hidden) if with_gradient else hidden
-        gradients = [torch.zeros_like(p) for p in parameters]
-        # An empty row still makes one (empty) chunk, so that the graph is whole, as distributed training needs it.
-        for start in range(0, max(len(hidden), 1), chunk_tokens):
-            part = slice(start, start + chunk_tokens)
-            with torch.set_grad_enabled(with_gradient):
-                inputs = hidden[part].detach().requires_grad_(with_gradient)
-                logits = head(inputs).float()
-            loss, spread, hit, slope = _cross_entropy_in_place(
-                logits.detach(), targets[part], weights[part], label_smoothing
-            )
-            losses.append(loss)
-            smoothed.append(spread)
-            correct.append(hit)
-            if with_gradient:
-                found = torch.autograd.grad(logits, [inputs, *parameters], slope)
-                hidden_gradient[part] = found[0]
-                for gradient, more in zip(gradients, found[1:], strict=True):
-                    gradient += more
-        ctx.save_for_backward(hidden_gradient, *gradients)
-        each = torch.cat(losses)
-        ok = torch.cat(correct)
-        ctx.mark_non_differentiable(each, ok)
-        return (torch.cat(smoothed) * weights).sum(), each, ok
-
-    @staticmethod
-    def backward(ctx: Any, scale: torch.Tensor, *_: Any) -> tuple[torch.Tensor | None, ...]:
-        return (None, None, None, None, None, *(gradient * scale for gradient in ctx.saved_tensors))
-
-
-def _cross_entropy_in_place(
-    logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, label_smoothing: float
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return cross-entropy, the same with label smoothing, hits, and the gradient of the weighted sum of the second.
-
-    The gradient takes the place of `logits`.
-    """
-    highest, likeliest = logits.max(dim=-1, keepdim=True)
-    correct = likeliest[:, 0] == targets
-    picked = logits.gather(1, targets[:, None])
-    mean = logits.mean(dim=-1) if label_smoothing else None
-    powers = logits.sub_(highest).exp_()
-    total = powers.sum(dim=-1, keepdim=True)
-    losses = (total.log() + highest - picked)[:, 0]
-    slope = powers.mul_(weights[:, None] / total)
-    if mean is None:
-        slope.scatter_add_(1, targets[:, None], -weights[:, None])
-        return losses, losses, correct, slope
-    # With the label's share 1 - e and e / V for each of the V tokens: (1 - e) x loss + e x mean loss over all labels.
-    even = losses + picked[:, 0] - mean
-    slope.scatter_add_(1, targets[:, None], (label_smoothing - 1) * weights[:, None])
-    slope.sub_(weights[:, None] * (label_smoothing / slope.shape[1]))
-    return losses, torch.lerp(losses, even, label_smoothing), correct, slope
-
-
 class SupervisedLoss(nn.Module):
     """The model together with its loss: what Accelerate wraps, so that its forward pass is a whole training pass.
 
     Args:
         model: Qwen3-VL, bare or with adapters.
-        chunk_tokens: Positions per cross-entropy chunk.
+        chunk_tokens: Positions per chunk of logits.
         dtype: Precision of the forward pass; below float32 it runs under autocast, the loss stays float32.
         label_smoothing: Share of each label that is spread evenly over all tokens, while the module trains.
+        teacher: Whom the model is compared with. `None`: nobody.
 
     Attributes:
         shares_weights: Whether ranks share the weights out. They put a layer together at the same time, so all must run
@@ -188,12 +104,14 @@ class SupervisedLoss(nn.Module):
         chunk_tokens: int = 256,
         dtype: torch.dtype = torch.float32,
         label_smoothing: float = 0.0,
+        teacher: Teacher | None = None,
     ) -> None:
         super().__init__()
         self.label_smoothing = label_smoothing
         self.model = model
         self.chunk_tokens = chunk_tokens
         self.dtype = dtype
+        self.teacher = teacher
         self.shares_weights = False
 
     def forward(
@@ -204,6 +122,8 @@ class SupervisedLoss(nn.Module):
         position_ids: torch.Tensor,
         cu_seqlens: torch.Tensor | None = None,
         longest: int | None = None,
+        teacher_weights: torch.Tensor | None = None,
+        visual_weights: torch.Tensor | None = None,
         **images: torch.Tensor,
     ) -> LossOutput:
         """Return the loss of one batch.
@@ -215,54 +135,84 @@ class SupervisedLoss(nn.Module):
             position_ids: int64 (4, B, L): text, temporal, height, width.
             cu_seqlens: int32 (S + 1,) bounds of the samples of a packed row.
             longest: Tokens of the longest sample of a packed row.
+            teacher_weights: float32 (B, L), of each label in the distance from the teacher. `None`: not compared.
+            visual_weights: float32 (visual tokens,), of each in the distances of features. `None`: not compared.
             **images: ``pixel_values``, as bytes or normalised, and ``image_grid_thw``, when there are images.
         """
         model = bare_model(self.model)
-        if "pixel_values" in images:
-            images["pixel_values"] = pixels_for(model, images["pixel_values"])
         positions, targets, weights = next_token_targets(labels, loss_weights)
+        rows, columns = positions.unbind(1)
+        others: dict[str, Any] = {"position_ids": position_ids, **attention_kwargs(cu_seqlens, longest)}
         half = self.dtype != torch.float32
         with torch.autocast(
             input_ids.device.type, dtype=self.dtype, enabled=half, cache_enabled=not self.shares_weights
         ):
-            blank = self.shares_weights and "pixel_values" not in images
-            hidden = model.model(
-                **({"inputs_embeds": _beside_a_blank_image(model, input_ids)} if blank else {"input_ids": input_ids}),
-                position_ids=position_ids,
-                use_cache=False,
-                **attention_kwargs(cu_seqlens, longest),
-                **images,
-            ).last_hidden_state
-            rows, columns = positions.unbind(1)
-            loss_sum, losses, correct = chunked_cross_entropy(
+            blank = self.shares_weights and not images
+            reference, apart = None, dict[str, torch.Tensor]()
+            if self.teacher is None or teacher_weights is None:
+                seen = _seen(model, images)
+            else:
+                theirs, seen, apart = self._beside_teacher(input_ids, others, images, visual_weights, blank=blank)
+                reference = self.teacher.compared_at(theirs[rows, columns], teacher_weights[rows, columns + 1])
+            hidden = _hidden(model, input_ids, others | seen, blank=blank)[rows, columns]
+            loss = chunked_loss(
                 model.lm_head,
-                hidden[rows, columns],
+                hidden,
                 targets,
                 weights,
                 self.chunk_tokens,
                 self.label_smoothing if self.training else 0.0,
+                reference,
             )
         return LossOutput(
-            loss_sum=loss_sum,
-            num_correct=(correct & (weights > 0)).sum(),
-            correct=correct,
-            token_loss=losses,
+            loss_sum=loss.loss_sum,
+            num_correct=(loss.correct & (weights > 0)).sum(),
+            correct=loss.correct,
+            token_loss=loss.token_loss,
             positions=positions,
             weight_sum=weights.sum(),
+            compared=loss.compared,
+            vision_apart=apart,
         )
 
+    def _beside_teacher(
+        self,
+        input_ids: torch.Tensor,
+        others: Mapping[str, Any],
+        images: Mapping[str, torch.Tensor],
+        visual_weights: torch.Tensor | None,
+        *,
+        blank: bool,
+    ) -> tuple[torch.Tensor, dict[str, Any], dict[str, torch.Tensor]]:
+        """Return the teacher's hidden states, what the student sees, and how far that is from what the teacher sees."""
+        teacher, model = self.teacher, bare_model(self.model)
+        assert teacher is not None
+        # Where nothing of the vision side trains, both see the same.
+        seen = _seen(model, images) if teacher.shares_vision else {}
+        with teacher.switched_on():
+            theirs = seen or _seen(teacher.model, images)
+            hidden = _hidden(teacher.model, input_ids, {**others, **theirs}, blank=blank and not teacher.shares_vision)
+        seen = seen or _seen(model, images)
+        if teacher.vision is None or visual_weights is None or not images:
+            return hidden, seen, {}
+        one, other = (each["mm_encoder_outputs"]["image"] for each in (seen, theirs))
+        return hidden, seen, vision_distances(teacher.vision, one, other, visual_weights)
 
-def weighted_by_kind(batch: Batch, token_weights: Mapping[str, float]) -> Batch:
-    """Return a batch whose tokens weigh by their kind too.
 
-    Args:
-        batch: In the memory of the host.
-        token_weights: By name of the `TokenKind`, in lower case; a kind that is not named has 1.
-    """
-    if not token_weights:
-        return batch
-    by_kind = torch.tensor([token_weights.get(kind.name.lower(), 1.0) for kind in TokenKind])
-    return batch | {"loss_weights": batch["loss_weights"] * by_kind[batch["token_kinds"].long()]}
+def _seen(model: Any, images: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """Return the features of images as the model takes them; nothing without an image."""
+    if not images:
+        return {}
+    pixels = pixels_for(model, images["pixel_values"])
+    features = model.model.get_image_features(pixels, images["image_grid_thw"], return_dict=True)
+    return {"mm_encoder_outputs": {"image": features}}
+
+
+def _hidden(model: Any, input_ids: torch.Tensor, others: Mapping[str, Any], *, blank: bool) -> torch.Tensor:
+    """Return the last hidden states, (B, L, H); with `blank`, the vision side runs on a blank image before."""
+    inputs = {"inputs_embeds": _beside_a_blank_image(model, input_ids)} if blank else {"input_ids": input_ids}
+    hidden: torch.Tensor = model.model(**inputs, **others, use_cache=False).last_hidden_state
+    return hidden
 
 
 def _beside_a_blank_image(model: Any, input_ids: torch.Tensor) -> torch.Tensor:

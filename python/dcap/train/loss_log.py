@@ -33,8 +33,8 @@ from dcap.data.sample_losses import (
 from dcap.data.tokens import SUPERVISED_KINDS, TokenKind
 from dcap.geometry.shapes import KEY_OF_KIND
 from dcap.train.loss import LossOutput
-from dcap.train.loss_parts import sample_of_token
 from dcap.train.state import RunState
+from dcap.train.token_weights import sample_of_token
 
 STEPS_BUFFERED = 64
 """Steps whose losses are written together; ranks exchange them only then."""

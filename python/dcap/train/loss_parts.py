@@ -18,6 +18,7 @@ from dcap.data.collate import Batch
 from dcap.data.encode import IGNORE_INDEX
 from dcap.data.tokens import TokenKind
 from dcap.train.loss import LossOutput
+from dcap.train.token_weights import sample_of_token
 
 
 class Part(NamedTuple):
@@ -105,13 +106,6 @@ def _add(sums: dict[str, Part], more: Mapping[str, Part]) -> None:
     for name, part in more.items():
         if part.counted:
             sums[name] = Part(*(a + b for a, b in zip(sums.get(name, Part()), part, strict=True)))
-
-
-def sample_of_token(batch: Batch) -> torch.Tensor:
-    """Return the sample that each token of a batch belongs to, int64 (B, L), with the padding of its row."""
-    if "cu_seqlens" in batch:
-        return torch.arange(len(batch["samples"])).repeat_interleave(batch["cu_seqlens"].diff())[None]
-    return torch.arange(len(batch["samples"]))[:, None].expand_as(batch["labels"])
 
 
 def _by_sample_and_kind(batch: Batch, output: LossOutput) -> np.ndarray[tuple[int, int, int], np.dtype[np.float64]]:

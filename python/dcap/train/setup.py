@@ -36,8 +36,8 @@ from dcap.model.cpu_threads import log_cpu_threads
 from dcap.model.fingerprint import weights_digest
 from dcap.model.flops import Utilization, count_flops, peak_tflops
 from dcap.model.init_adapter import continue_adapter, find_init_adapter, load_trained
-from dcap.model.load import check_source
-from dcap.model.lora import attach, enable_activation_checkpointing, trainable
+from dcap.model.load import check_source, load_model
+from dcap.model.lora import attach, bare_model, enable_activation_checkpointing, trainable
 from dcap.model.quantization import check_quantization
 from dcap.model.saved_adapter import WEIGHTS, SavedAdapter
 from dcap.model.towers import count_parameters, frozen_towers, parameter_table
@@ -45,6 +45,7 @@ from dcap.records.checking import BadRecordList
 from dcap.train.checkpoint import Checkpoints
 from dcap.train.config import RunConfig
 from dcap.train.data_files import INIT_ADAPTER, Files, data_files
+from dcap.train.distill_config import ADAPTER_OFF, DistillConfig
 from dcap.train.eval_generate import samples_to_answer
 from dcap.train.loss import SupervisedLoss
 from dcap.train.loss_log import LossLog
@@ -55,8 +56,11 @@ from dcap.train.resume import Start, find_start
 from dcap.train.run_folder import run_folder
 from dcap.train.state import Due, RunState, check_metric
 from dcap.train.step import Learner
+from dcap.train.teacher import Teacher
+from dcap.train.teacher_check import check_teacher, teacher_model
 from dcap.train.trackers import check_packages
 from dcap.train.tracking import AugmentTally, Tracker
+from dcap.train.vision_distance import vision_weights
 
 log = get_logger(__name__)
 
@@ -127,6 +131,8 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
     choose_attention(config.model.attention, accelerator.device, getattr(torch, config.model.dtype))
     output = Path(config.training.output_dir)
     on_first_rank(accelerator, lambda: closing.enter_context(run_folder(output)))
+    if config.distill is not None:
+        check_teacher(config.model, config.distill)
     # The weights come last: a large model takes minutes to load, and the rest fails in seconds.
     source, begun = check_source(config.model), find_init_adapter(config.model)
     bad_records = BadRecordList(output)
@@ -227,7 +233,8 @@ def build_learner(config: RunConfig, accelerator: Accelerator) -> Learner:
             log.warning("training.%s_lr has no effect: model.freeze_%s is true", tower, tower)
     training = config.training
     dtype = getattr(torch, config.model.dtype)
-    module = SupervisedLoss(model, training.loss_chunk_tokens, dtype, training.label_smoothing)
+    teacher = None if config.distill is None else _teacher(config, config.distill, model, accelerator.device)
+    module = SupervisedLoss(model, training.loss_chunk_tokens, dtype, training.label_smoothing, teacher)
     module = distribute(module, accelerator, training)
     return Learner(
         accelerator=accelerator,
@@ -238,7 +245,20 @@ def build_learner(config: RunConfig, accelerator: Accelerator) -> Learner:
         seed=config.seed,
         unproven={count.tower for count in counts if count.trainable},
         base_digest=base_digest,
+        distill=config.distill,
+        vision_weights=_vision_weights(config, model),
     )
+
+
+def _teacher(config: RunConfig, distill: DistillConfig, student: Any, device: torch.device) -> Teacher:
+    elsewhere = None if distill.teacher == ADAPTER_OFF else load_model(teacher_model(config.model, distill), device)
+    return Teacher(student, distill, getattr(torch, config.model.dtype), elsewhere)
+
+
+def _vision_weights(config: RunConfig, model: Any) -> dict[str, float]:
+    if config.distill is None or config.distill.vision is None:
+        return {}
+    return vision_weights(config.distill.vision, len(bare_model(model).config.vision_config.deepstack_visual_indexes))
 
 
 def _planned_names(val_loader: EpochLoader) -> list[str]:

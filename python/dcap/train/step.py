@@ -1,16 +1,18 @@
 """One optimiser step over micro-batches and ranks, and one validation pass.
 
 The loss of a step is the weighted sum over all its supervised tokens, divided once by the sum of their weights over
-all micro-batches and ranks. How samples fall into rows and rows onto ranks therefore does not change it.
+all micro-batches and ranks. How samples fall into rows and rows onto ranks therefore does not change it. The distance
+from a teacher is added in the same way, with a denominator of its own.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -24,10 +26,14 @@ from dcap.data.encode import IGNORE_INDEX
 from dcap.data.sample import FILLER
 from dcap.model.flops import Work
 from dcap.model.towers import Tower, tower_of
+from dcap.train.distill_config import DistillConfig
 from dcap.train.loss import LossOutput, SupervisedLoss, model_inputs
 from dcap.train.loss_parts import LossParts
 from dcap.train.optimizer import set_learning_rates
 from dcap.train.out_of_memory import memory_named
+from dcap.train.teacher_parts import TeacherParts
+from dcap.train.token_weights import teacher_weights, visual_weights
+from dcap.train.vision_distance import rows_of
 
 log = get_logger(__name__)
 
@@ -44,6 +50,10 @@ class Totals:
     samples: int
     images: int
     work: Work = field(default_factory=Work)
+    teacher_weight: float = 0.0
+    """Sum of the weights in the distance from the teacher."""
+    visual_tokens: float = 0.0
+    """Visual tokens in the distances of features."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +70,8 @@ class StepResult:
     """Whether some rank was asked to stop."""
     outputs: tuple[LossOutput, ...] = ()
     """Loss of each micro-batch of this rank, in the memory of the host. Empty where nothing was trained."""
+    teacher_seconds: float = 0.0
+    """What the forward passes of the teacher took of `seconds`."""
 
 
 @dataclass(eq=False)
@@ -75,6 +87,8 @@ class Learner:
         seed: Of dropout.
         unproven: Towers that train but had no gradient yet; the first steps empty it.
         base_digest: Digest of the weights that training began with; see `dcap.model.fingerprint`.
+        distill: How close the model is held to its teacher, which `module` has. `None`: there is none.
+        vision_weights: Weight of each distance of visual features, by its name.
     """
 
     accelerator: Accelerator
@@ -85,6 +99,8 @@ class Learner:
     seed: int
     unproven: set[Tower]
     base_digest: str = ""
+    distill: DistillConfig | None = None
+    vision_weights: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property  # Accelerate looks through all modules for it
     def bare_module(self) -> SupervisedLoss:
@@ -116,11 +132,11 @@ def optimizer_step(
     accelerator = learner.accelerator
     seed_dropout(learner.seed, step, accelerator.process_index)
     learner.module.train()
-    totals = _totals(accelerator, batches, step)
+    totals = _totals(accelerator, batches, step, learner.distill)
     if not totals.weight:
         return _nothing_to_train_on(learner, totals, step, lr_factor, stop())
     # The first number waits for the device; the others are there by then, and few.
-    outputs = [LossOutput(*(each.cpu() for each in o)) for o in _backward(learner, batches, totals.weight, step)]
+    outputs = [output.on_host() for output in _backward(learner, batches, totals, step)]
     if not totals.images:
         _forget_blank_images(learner)
     sums = [sum(float(o.loss_sum) for o in outputs), sum(float(o.num_correct) for o in outputs), float(stop())]
@@ -145,7 +161,13 @@ def optimizer_step(
         seconds=time.perf_counter() - start,
         stop=stops > 0,
         outputs=tuple(outputs),
+        teacher_seconds=_teacher_seconds(learner),
     )
+
+
+def _teacher_seconds(learner: Learner) -> float:
+    teacher = learner.bare_module.teacher
+    return 0.0 if teacher is None else teacher.take_seconds()
 
 
 def _nothing_to_train_on(learner: Learner, totals: Totals, step: int, lr_factor: float, stop: bool) -> StepResult:
@@ -173,6 +195,8 @@ def validate(
 ) -> dict[str, float] | None:
     """Return ``eval/loss`` and ``eval/token_accuracy``, weighted by tokens over all ranks, and their parts.
 
+    With a teacher, also the distance from it as ``eval/kd/...``.
+
     Args:
         learner: Model and ranks.
         batches: This rank's; every rank has the same number.
@@ -186,13 +210,15 @@ def validate(
     """
     module = learner.bare_module
     module.eval()
-    parts = LossParts()
+    parts, from_teacher = LossParts(), TeacherParts()
     for batch in batches:
         if on_some_rank(learner.accelerator, stop()):
             return None
         with memory_named(module.model, [batch], "validation"):
-            output = module(**model_inputs(batch, learner.accelerator.device))
+            output = module(**_inputs(learner, batch))
         parts.add(batch, output)
+        if learner.distill is not None:
+            from_teacher.add(batch, output, learner.distill)
         told(batch, output)
     parts = parts.over_ranks()
     whole = parts.whole
@@ -201,7 +227,11 @@ def validate(
     if not _finite(whole.loss):
         raise TrainingError(f"validation loss must be finite, not {whole.loss}")
     metrics = {"eval/loss": whole.loss, "eval/token_accuracy": whole.token_accuracy}
-    return metrics | parts.validation_metrics()
+    metrics |= parts.validation_metrics()
+    if learner.distill is None:
+        return metrics
+    _teacher_seconds(learner)  # those of the next step begin at 0
+    return metrics | {f"eval/{k}": v for k, v in from_teacher.over_ranks().metrics(learner.distill).items()}
 
 
 def seed_dropout(seed: int, step: int, rank: int) -> None:
@@ -209,18 +239,46 @@ def seed_dropout(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(int(generator(seed, step, rank, _DROPOUT).integers(2**63)))
 
 
-def _backward(learner: Learner, batches: Sequence[Batch], total_weight: float, step: int) -> list[LossOutput]:
+def _backward(learner: Learner, batches: Sequence[Batch], totals: Totals, step: int) -> list[LossOutput]:
     """Run forward and backward over the micro-batches; ranks exchange gradients in the last one only."""
     accelerator, outputs = learner.accelerator, []
     for i, batch in enumerate(batches):
         last = i == len(batches) - 1
         named = memory_named(learner.bare_module.model, [batch], f"step {step}")
         with named, contextlib.nullcontext() if last else accelerator.no_sync(learner.module):
-            output = learner.module(**model_inputs(batch, accelerator.device))
+            output = learner.module(**_inputs(learner, batch))
             # Ranks average their gradients, where the sum is wanted.
-            accelerator.backward(output.loss_sum * (accelerator.num_processes / total_weight))
-        outputs.append(output._replace(loss_sum=output.loss_sum.detach()))
+            loss = output.loss_sum * (accelerator.num_processes / totals.weight)
+            for term, share in _further_terms(learner, output, totals):
+                loss = loss + term * (accelerator.num_processes * share)
+            accelerator.backward(loss)
+        outputs.append(output.without_graph())
     return outputs
+
+
+def _further_terms(learner: Learner, output: LossOutput, totals: Totals) -> Iterator[tuple[torch.Tensor, float]]:
+    """Yield the sums of a micro-batch that are added to its loss, each with its weight over its whole denominator."""
+    if learner.distill is None:
+        return
+    if output.compared is not None and totals.teacher_weight:
+        yield output.compared.divergence_sum, learner.distill.weight / totals.teacher_weight
+    for name, apart in output.vision_apart.items():
+        if totals.visual_tokens:
+            yield apart, learner.vision_weights[name] / rows_of(name, totals.visual_tokens)
+
+
+def _inputs(learner: Learner, batch: Batch) -> dict[str, Any]:
+    """Return the arguments of the module for a batch."""
+    device = learner.accelerator.device
+    inputs = model_inputs(batch, device)
+    if learner.distill is None:
+        return inputs
+    weights, visual = teacher_weights(batch, learner.distill), visual_weights(batch, learner.distill)
+    # Where ranks share the weights out, all must run the teacher, as a layer is put together on all of them.
+    if learner.bare_module.shares_weights or bool(weights.any()) or bool(visual.any()):
+        inputs["teacher_weights"] = weights.to(device, non_blocking=True)
+        inputs["visual_weights"] = visual.to(device, non_blocking=True)
+    return inputs
 
 
 def _forget_blank_images(learner: Learner) -> None:
@@ -236,20 +294,22 @@ def _weights(batch: Batch) -> tuple[float, int]:
     return float(weights.double().sum()), int((weights > 0).sum())
 
 
-def _totals(accelerator: Accelerator, batches: Sequence[Batch], step: int) -> Totals:
-    sums, work = [0.0] * 6, Work()
+def _totals(accelerator: Accelerator, batches: Sequence[Batch], step: int, distill: DistillConfig | None) -> Totals:
+    sums, work = [0.0] * 8, Work()
     for batch in batches:
         images = len(batch["image_grid_thw"]) if "image_grid_thw" in batch else 0
         fillers = sum(sample.sample_id == FILLER for sample in batch["samples"])
         # A filler, in place of a missing row or image, is nothing that was trained on.
         num = sum(sample.weight > 0 for sample in batch["samples"])
-        counts = (*_weights(batch), num, images, len(_unlabelled(batch)), fillers)
+        held = 0.0 if distill is None else float(teacher_weights(batch, distill)[:, 1:].double().sum())
+        visual = 0.0 if distill is None else float(visual_weights(batch, distill).sum())
+        counts = (*_weights(batch), num, images, held, visual, len(_unlabelled(batch)), fillers)
         sums = [a + b for a, b in zip(sums, counts, strict=True)]
         work += Work.of(batch)
     summed = _sum_over_ranks(accelerator, [*sums, *astuple(work)])
     work = Work(*map(int, summed[len(sums) :]))
     *counted, num_unlabelled, num_fillers = summed[: len(sums)]
-    weight, supervised, num_samples, num_images = counted
+    weight, supervised, num_samples, num_images, teacher_weight, visual_tokens = counted
     # Where all images of a row were bad, the row is a filler. A step may consist of fillers alone.
     if num_unlabelled or not (weight > 0 or num_fillers):
         local = [n for b in batches for n in (_unlabelled(b) if num_unlabelled else _names(b))]
@@ -262,6 +322,8 @@ def _totals(accelerator: Accelerator, batches: Sequence[Batch], step: int) -> To
         samples=int(num_samples),
         images=int(num_images),
         work=work,
+        teacher_weight=teacher_weight,
+        visual_tokens=visual_tokens,
     )
 
 
