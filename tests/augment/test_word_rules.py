@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,7 @@ from dcap.augment.color import (
     Levels,
     PowerCurve,
     Saturation,
-    alters_colors,
+    why_colors_alter,
 )
 from dcap.augment.filters import LocalContrast, Stretch
 from dcap.augment.policy import View, Warp
@@ -166,7 +167,27 @@ def test_own_pairs_have_no_word_for_a_quarter_turn() -> None:
     ],
 )  # fmt: skip
 def test_what_makes_names_of_colours_false(steps: list[ColorStep], alters: bool) -> None:
-    assert alters_colors(steps) is alters
+    assert (why_colors_alter(steps) is not None) is alters
+
+
+@pytest.mark.parametrize(
+    ("steps", "why"),
+    [
+        ([Levels(0.1)], "a full colour would keep 10% of its brightness, less than 20%"),
+        ([Saturation(0.4)], "a full colour would keep (39|40)% of its saturation, less than 50%"),
+        ([Hue(-20.0)], "the hue of a full colour would turn by 20.[0-2] degrees, more than 15"),
+        # Neither turns hues by 15 degrees alone: a full orange clips to yellow, and 7 degrees come on top.
+        ([Levels(1.2), Levels(1.15, pivot=128.0), Hue(7.2)], "would turn by 1[5-9]\\.\\d degrees, more than 15"),
+        ([Stretch(0.0)], "what becomes of a colour depends on the image"),
+    ],
+)
+def test_the_rule_and_the_number_are_said(steps: list[ColorStep], why: str) -> None:
+    assert re.search(why, str(why_colors_alter(steps)))
+
+
+def test_hues_that_clip_are_no_reason_alone() -> None:
+    assert why_colors_alter([Levels(1.2), Levels(1.15, pivot=128.0)]) is None
+    assert why_colors_alter([Hue(7.2)]) is None
 
 
 class Swapped:
@@ -181,13 +202,15 @@ class Warmer(Swapped):
 
 
 def test_a_step_of_another_package_alters_colours_unless_it_says_that_it_does_not() -> None:
-    assert alters_colors([Swapped()])
-    assert not alters_colors([Warmer()])
+    assert why_colors_alter([Swapped()]) is not None
+    assert why_colors_alter([Warmer()]) is None
 
 
 def test_colour_ops_do_not_act_on_samples_that_name_colours() -> None:
     solarize = {"name": "solarize"}
-    assert plan([solarize], "a red car").telemetry.skipped == (("solarize", 'the text says "red"'),)
+    assert plan([solarize], "a red car").telemetry.skipped == (
+        ("solarize", 'the text says "red", and a full colour would keep 0% of its brightness, less than 20%'),
+    )
     assert plan([solarize], "a red car").plan.color == ()
     assert plan([solarize], "a red car", words={"colour": "keep"}).telemetry.applied == ("solarize",)
     assert plan([solarize], "a car").telemetry.applied == ("solarize",)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import colorsys
 import itertools
+import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -246,24 +247,36 @@ _ROUNDING_DEG: Final = 0.25
 """Error of a hue whose red, green and blue are rounded."""
 
 
-def alters_colors(steps: Sequence[ColorStep]) -> bool:
-    """Whether names of colours may be false after some steps, taken together.
+def why_colors_alter(steps: Sequence[ColorStep]) -> str | None:
+    """Return why names of colours may be false after some steps, taken together. `None`: they stay true.
 
     The steps act on 48 saturated colours, bright and less bright ones. Names are false where the hue of one turns by
-    more than 15 degrees, where its saturation falls below a half, or its brightness below a fifth. A step that looks at
-    more than one pixel, such as `dcap.augment.filters.Stretch`, alters colours unless its class has
-    ``keeps_colors = True``; then it counts as if it did nothing.
+    more than 15 degrees, where its saturation falls below a half, or its brightness below a fifth. A value that is
+    clipped at 0 or 255 turns the hue too. A step that looks at more than one pixel, such as
+    `dcap.augment.filters.Stretch`, alters colours unless its class has ``keeps_colors = True``; then it counts as if it
+    did nothing.
     """
     measured = [step for step in steps if isinstance(step, PixelStep)]
     if not all(isinstance(step, PixelStep) or getattr(step, "keeps_colors", False) for step in steps):
-        return True
+        return "what becomes of a colour depends on the image"
     if not measured:
-        return False
+        return None
     before, after = _SATURATED_HSV, _hsv(recolored(_SATURATED, measured))
-    turned = np.abs((after[0] - before[0] + 180.0) % 360.0 - 180.0)
-    false = turned > MOST_HUE_SHIFT + _ROUNDING_DEG
-    false |= (after[1] < LEAST_SATURATION) | (after[2] < LEAST_VALUE * before[2])
-    return bool(false.any())
+    turned = float(np.abs((after[0] - before[0] + 180.0) % 360.0 - 180.0).max())
+    saturation, brightness = float(after[1].min()), float((after[2] / before[2]).min())
+    # A hue says something only where there is colour.
+    if brightness < LEAST_VALUE:
+        return f"a full colour would keep {_percent(brightness)} of its brightness, less than {LEAST_VALUE:.0%}"
+    if saturation < LEAST_SATURATION:
+        return f"a full colour would keep {_percent(saturation)} of its saturation, less than {LEAST_SATURATION:.0%}"
+    if turned > MOST_HUE_SHIFT + _ROUNDING_DEG:
+        return f"the hue of a full colour would turn by {turned:.1f} degrees, more than {MOST_HUE_SHIFT:g}"
+    return None
+
+
+def _percent(share: float) -> str:
+    """Return a share, rounded down, so that it is below the bound in words too."""
+    return f"{math.floor(100.0 * share)}%"
 
 
 def _hsv(colors: Image) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -285,7 +298,7 @@ _SATURATED: Final[Image] = np.array(
     ],
     np.uint8,
 )
-"""The colours that `alters_colors` looks at: 24 hues, bright and less bright."""
+"""The colours that `why_colors_alter` looks at: 24 hues, bright and less bright."""
 _SATURATED_HSV: Final = _hsv(_SATURATED)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from dcap.augment.color import ColorStep, alters_colors
+from dcap.augment.color import ColorStep, why_colors_alter
 from dcap.augment.config import WordsConfig
 from dcap.augment.lexicon import NOTHING_FOUND, WordsFound, lexicon_of
 from dcap.augment.policy import Copy, Recolor, Transform, Warp
@@ -66,9 +66,8 @@ class WordRules:
         if isinstance(effect, Copy):
             return self._ban_of_copy()
         names = self.found.colours if self.config.colour == "skip" else ()
-        if isinstance(effect, Recolor) and names and alters_colors([*colors, *effect.steps]):
-            return Ban(f"the text says {show(names[0])}", names)
-        return None
+        why = why_colors_alter([*colors, *effect.steps]) if isinstance(effect, Recolor) and names else None
+        return None if why is None else Ban(f"the text says {show(names[0])}, and {why}", names)
 
     def ban_of_drops(self, num_dropped: int) -> Ban | None:
         """Return why an effect that drops so many objects must not act. `None`: it may."""
