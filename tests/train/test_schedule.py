@@ -12,7 +12,7 @@ from transformers import get_scheduler
 
 from dcap.core.errors import ConfigError
 from dcap.train.config import TrainingConfig
-from dcap.train.optimizer import lr_factor, warmup_steps
+from dcap.train.optimizer import check_schedule, lr_factor, warmup_steps
 
 
 def config(**kwargs: Any) -> TrainingConfig:
@@ -184,3 +184,27 @@ def test_a_run_that_is_too_short_for_its_phases_is_refused() -> None:
     assert lr_factor(6, 12, schedule) == 1.0
     with pytest.raises(ConfigError, match="num_decay_steps must be at most 6, the steps of the run behind its warmup"):
         lr_factor(1, 11, schedule)
+
+
+WSD: dict[str, Any] = {"lr_schedule": "warmup_stable_decay", "lr_schedule_params": {"num_decay_steps": 2}}
+
+
+@pytest.mark.parametrize("warmup", [{"warmup_steps": 20}, {"warmup_steps": 3}, {"warmup_ratio": 1.0}])
+def test_a_warmup_that_leaves_no_step_to_decay_is_named(warmup: dict[str, Any]) -> None:
+    steps = warmup.get("warmup_steps", 3)
+    message = rf"the warmup .* must be shorter than the run of 3 steps, .* and has {steps} steps\. .*warmup_steps=0"
+    with pytest.raises(ConfigError, match=message):
+        check_schedule(3, config(**WSD, **warmup))
+
+
+@pytest.mark.parametrize("name", ["cosine_warmup_with_min_lr", "linear", "constant", "cosine", "inverse_sqrt"])
+def test_a_warmup_that_the_run_does_not_finish_is_warned_of(name: Any, caplog: pytest.LogCaptureFixture) -> None:
+    check_schedule(20, config(lr_schedule=name, warmup_steps=20))
+    check_schedule(1, config(lr_schedule=name, warmup_ratio=1.0))
+    assert caplog.messages == []
+    check_schedule(3, config(lr_schedule=name, warmup_steps=20))
+    (message,) = caplog.messages
+    last = 10 if name in ("cosine", "inverse_sqrt") else 15  # those of transformers begin with a step at rate 0
+    assert message.startswith(
+        f"the warmup has 20 steps, and the run 3 steps: the learning rate only rises, to {last}% of"
+    )

@@ -21,12 +21,16 @@ from typing import Any
 import torch
 
 from dcap.core.errors import CheckpointError, ConfigError
+from dcap.core.log import get_logger
+from dcap.core.words import counted
 from dcap.model.lora import trainable
 from dcap.model.memory import MIN_8BIT_SIZE, MOMENT_BLOCK
 from dcap.model.quantization import check_bitsandbytes
 from dcap.model.towers import TOWERS, Tower, tower_of
 from dcap.train.config import SCHEDULE_PARAMS, TrainingConfig
 from dcap.train.parallel import spread
+
+log = get_logger(__name__)
 
 DEFAULT_FLOOR = 0.1
 """Share of the peak at which a cosine with a floor ends where the config does not say."""
@@ -165,6 +169,26 @@ def warmup_steps(total_steps: int, config: TrainingConfig) -> int:
     return math.ceil(config.warmup_ratio * total_steps)
 
 
+def check_schedule(total_steps: int, config: TrainingConfig) -> None:
+    """Check that a run is long enough for its schedule, and warn of a warmup that the run does not finish.
+
+    Args:
+        total_steps: Steps of the whole run.
+        config: Schedule and warmup.
+
+    Raises:
+        ConfigError: The run is too short for the phases of the schedule.
+    """
+    last = lr_factor(total_steps, total_steps, config)
+    warmup = warmup_steps(total_steps, config)
+    if warmup > total_steps:
+        log.warning(
+            "the warmup has %s, and the run %s: the learning rate only rises, to %.0f%% of its peak. For a short trial "
+            "at the full rate: training.warmup_steps=0",
+            counted(warmup, "step"), counted(total_steps, "step"), 100 * last,
+        )  # fmt: skip
+
+
 def lr_factor(step: int, total_steps: int, config: TrainingConfig) -> float:
     r"""Return the share of the peak learning rate at which an optimiser step is made.
 
@@ -228,10 +252,18 @@ def _transformers_schedule(
 
     params = dict(given)
     left = total_steps - warmup
-    if params.get("num_decay_steps", 0) > left:
+    decay = params.get("num_decay_steps")
+    if decay is not None and left <= 0:
+        raise ConfigError(
+            "the warmup (training.warmup_steps or warmup_ratio) must be shorter than the run of "
+            f"{counted(total_steps, 'step')}, whose last steps are those of num_decay_steps, and has "
+            f"{counted(warmup, 'step')}. For a short trial: training.warmup_steps=0 and a smaller num_decay_steps, or "
+            "another lr_schedule"
+        )
+    if decay is not None and decay > left:
         raise ConfigError(
             f"training.lr_schedule_params.num_decay_steps must be at most {left}, the steps of the run behind its "
-            f"warmup, not {params['num_decay_steps']}"
+            f"warmup, not {decay}"
         )
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))], lr=rate)
     schedule = get_scheduler(name, optimizer, warmup, total_steps, params)
