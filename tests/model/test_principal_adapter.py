@@ -14,6 +14,7 @@ from dcap.model.load import load_model
 from dcap.model.lora import attach, bare_model, load_adapter, save_adapter, trainable
 from dcap.model.merge import merge_adapter
 from dcap.model.principal_adapter import principal_part
+from dcap.model.towers import count_parameters
 from support.batches import fake_sample, packed
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning")  # of PEFT itself
@@ -47,6 +48,12 @@ def of_peft(plain: ModelConfig, ours: Any, init: str) -> Any:
     settings = ours.peft_config["default"]
     wanted = LoraConfig(r=3, lora_alpha=32, target_modules=settings.target_modules, init_lora_weights=init)  # type: ignore[arg-type]
     return get_peft_model(load_model(plain, CPU), wanted)
+
+
+def test_the_frozen_start_is_not_counted(plain: ModelConfig) -> None:
+    """What is saved is LoRA on the base, and the table of a run counts that."""
+    common, ours = (attach(load_model(plain, CPU), config(init)) for init in ("default", "olora"))
+    assert count_parameters(ours) == count_parameters(common)
 
 
 def disturb(model: Any) -> None:

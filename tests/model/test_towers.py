@@ -86,7 +86,9 @@ def test_table_names_what_trains() -> None:
     console = Console(width=100, record=True)
     with console.capture() as capture:
         console.print(parameter_table(counts, {"llm": 1e-4, "vit": 2e-5, "aligner": 3e-4}))
+        console.print(parameter_table(counts, {"llm": 1e-4, "vit": 2e-5, "aligner": 3e-4}, lora_plus_ratio=16.0))
     rows = [re.sub(r"[│┃]", " ", line).split() for line in capture.get().splitlines()]
+    assert ["llm", "1,000", "20", "2.00", "%", "0.0001,", "B", "0.0016"] in rows
     assert ["llm", "1,000", "20", "2.00", "%", "0.0001"] in rows
     assert ["vit", "500", "0", "frozen", "-"] in rows
     assert ["aligner", "100", "100", "100.00", "%", "0.0003"] in rows

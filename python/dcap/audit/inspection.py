@@ -41,6 +41,8 @@ class TrainingFacts:
     """Length of the run in optimiser steps."""
     tokens_per_s: float | None = None
     """Tokens per second over all devices. `None`: the report has no hours."""
+    lora_plus_ratio: float | None = None
+    """How many times faster the matrices B of adapters train. `None`: as fast."""
 
 
 def inspect_epoch(
@@ -110,7 +112,14 @@ def _model_report(training: TrainingFacts, counts: EpochCounts) -> ModelReport:
     memory = estimate_memory(model, training.step, rows)
     of_row = {"tokens": rows.tokens, "patches": rows.patches, "supervised": rows.supervised}
     heaviest = {name: int(numbers[memory.row]) for name, numbers in of_row.items()}
-    return ModelReport(count_parameters(model), training.rates, memory, heaviest, training.step)
+    return ModelReport(
+        counts=count_parameters(model),
+        rates=training.rates,
+        lora_plus_ratio=training.lora_plus_ratio,
+        memory=memory,
+        heaviest=heaviest,
+        step=training.step,
+    )
 
 
 def _time_report(training: TrainingFacts, counts: EpochCounts, steps: int) -> TimeReport:

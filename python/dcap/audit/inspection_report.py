@@ -17,7 +17,7 @@ from dcap.audit.token_runs import TokenRun
 from dcap.data.tokens import TokenKind
 from dcap.model.layer_cost import MemoryStep
 from dcap.model.memory import MemoryEstimate
-from dcap.model.towers import Tower, TowerCount, parameter_table
+from dcap.model.towers import Tower, TowerCount, parameter_table, rate_words
 from dcap.view.charts import Histogram, bar_lines
 from dcap.view.page import render_template
 from dcap.view.tables import Grid, print_grid
@@ -79,6 +79,7 @@ class ModelReport:
 
     counts: tuple[TowerCount, ...]
     rates: Mapping[Tower, float]
+    lora_plus_ratio: float | None
     memory: MemoryEstimate
     heaviest: dict[str, int]
     """Tokens, patches and supervised tokens of the row that takes the most memory."""
@@ -132,7 +133,7 @@ def print_inspection(report: InspectionReport, console: Console) -> None:
             console.print(Text(bar_lines(histogram.chart(title))))
     if report.model is not None:
         console.print()
-        console.print(parameter_table(report.model.counts, report.model.rates))
+        console.print(parameter_table(report.model.counts, report.model.rates, report.model.lora_plus_ratio))
         print_grid(_memory_grid(report.model), console)
     if report.time is not None:
         print_grid(_time_grid(report.time), console)
@@ -285,7 +286,12 @@ def _format_grid(formats: Sequence[FormatCost]) -> Grid:
 
 def _tower_grid(model: ModelReport) -> Grid:
     rows = tuple(
-        (c.tower, f"{c.total:,}", f"{c.trainable:,}", f"{model.rates[c.tower]:.3g}" if c.trainable else "-")
+        (
+            c.tower,
+            f"{c.total:,}",
+            f"{c.trainable:,}",
+            rate_words(model.rates[c.tower], model.lora_plus_ratio) if c.trainable else "-",
+        )
         for c in model.counts
     )
     return Grid("what trains", ("tower", "parameters", "trainable", "peak lr"), rows)

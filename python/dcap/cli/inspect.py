@@ -182,6 +182,7 @@ def _facts(args: argparse.Namespace, config: RunConfig, rate: float | None) -> T
             teacher_bytes=0 if config.distill is None else teacher_bytes(config.model, config.distill),
         ),
         rates=peak_rates(training),
+        lora_plus_ratio=training.lora_plus_ratio,
         num_epochs=training.num_epochs,
         max_steps=training.max_steps,
         tokens_per_s=rate,

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from dcap.core.errors import ConfigError
 from dcap.model.config import LLM_LINEAR, ModelConfig
+from dcap.model.principal_adapter import START
 
 Tower = Literal["llm", "vit", "aligner"]
 TOWERS: tuple[Tower, ...] = ("llm", "vit", "aligner")
@@ -63,7 +64,7 @@ def frozen_towers(config: ModelConfig) -> frozenset[Tower]:
 
 @dataclass(frozen=True, slots=True)
 class TowerCount:
-    """Parameters of one tower, adapters included."""
+    """Parameters of one tower, adapters included; without the frozen adapter that PiSSA and OLoRA put beside theirs."""
 
     tower: Tower
     total: int
@@ -75,6 +76,8 @@ def count_parameters(model: torch.nn.Module) -> tuple[TowerCount, ...]:
     total = dict.fromkeys(TOWERS, 0)
     trainable = dict.fromkeys(TOWERS, 0)
     for name, parameter in model.named_parameters():
+        if f".{START}." in name:  # it takes a start away, and no model is saved with it
+            continue
         tower = tower_of(name)
         total[tower] += num_values(parameter)
         trainable[tower] += parameter.numel() * parameter.requires_grad
@@ -106,14 +109,27 @@ def check_training_towers(counts: tuple[TowerCount, ...], config: ModelConfig) -
             )
 
 
-def parameter_table(counts: tuple[TowerCount, ...], learning_rates: Mapping[Tower, float]) -> Table:
-    """Return a table of what trains per tower, and how fast."""
+def parameter_table(
+    counts: tuple[TowerCount, ...], learning_rates: Mapping[Tower, float], lora_plus_ratio: float | None = None
+) -> Table:
+    """Return a table of what trains per tower, and how fast.
+
+    Args:
+        counts: Of each tower.
+        learning_rates: Peak of each tower.
+        lora_plus_ratio: How many times faster the matrices B of adapters train. `None`: as fast.
+    """
     table = Table(title="what trains")
     table.add_column("tower")
     for heading in ("parameters", "trainable", "share", "peak lr"):
         table.add_column(heading, justify="right")
     for count in counts:
         share = f"{100 * count.trainable / max(count.total, 1):.2f} %" if count.trainable else "frozen"
-        rate = f"{learning_rates[count.tower]:.3g}" if count.trainable else "-"
+        rate = rate_words(learning_rates[count.tower], lora_plus_ratio) if count.trainable else "-"
         table.add_row(count.tower, f"{count.total:,}", f"{count.trainable:,}", share, rate)
     return table
+
+
+def rate_words(rate: float, lora_plus_ratio: float | None) -> str:
+    """Return a learning rate in words, and with LoRA+ that of the matrices B."""
+    return f"{rate:.3g}" if lora_plus_ratio is None else f"{rate:.3g}, B {rate * lora_plus_ratio:.3g}"

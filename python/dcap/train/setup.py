@@ -7,7 +7,7 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -40,7 +40,7 @@ from dcap.model.load import check_source, load_model
 from dcap.model.lora import attach, bare_model, enable_activation_checkpointing, trainable
 from dcap.model.quantization import check_quantization
 from dcap.model.saved_adapter import WEIGHTS, SavedAdapter
-from dcap.model.towers import count_parameters, frozen_towers, parameter_table
+from dcap.model.towers import count_parameters, frozen_towers, parameter_table, rate_words
 from dcap.records.checking import BadRecordList
 from dcap.train.checkpoint import Checkpoints
 from dcap.train.config import RunConfig
@@ -49,7 +49,7 @@ from dcap.train.distill_config import ADAPTER_OFF, DistillConfig
 from dcap.train.eval_generate import samples_to_answer
 from dcap.train.loss import SupervisedLoss
 from dcap.train.loss_log import LossLog
-from dcap.train.optimizer import build_optimizer, check_optimizer, lr_factor, peak_rates
+from dcap.train.optimizer import build_optimizer, check_optimizer, check_schedule, peak_rates
 from dcap.train.parallel import build_accelerator, distribute
 from dcap.train.ranks import on_first_rank, watched
 from dcap.train.resume import Start, find_start
@@ -144,7 +144,7 @@ def prepare(config: RunConfig, closing: ExitStack) -> Run:
     loaders = [each for each in (loader, val_loader) if each is not None]
     check_ranks_agree(loaders)
     data, start = on_first_rank(accelerator, lambda: _data_and_start(config, accelerator.num_processes, loaders, begun))
-    lr_factor(1, _total_steps(config, loader, start.state), config.training)  # refuses a run that is too short for it
+    check_schedule(_total_steps(config, loader, start.state), config.training)
     learner = build_learner(config, accelerator)
     tracker = Tracker(config, active=accelerator.is_main_process, utilization=_utilization(config, learner))
     closing.callback(tracker.close)
@@ -218,13 +218,15 @@ def build_learner(config: RunConfig, accelerator: Accelerator) -> Learner:
     if config.training.activation_checkpointing:
         enable_activation_checkpointing(model)
     counts = count_parameters(model)
-    rates: Mapping[Any, float] = peak_rates(config.training)
+    rates, ratio = peak_rates(config.training), config.training.lora_plus_ratio
     if accelerator.is_main_process:
-        console.print(parameter_table(counts, rates))
+        console.print(parameter_table(counts, rates, ratio))
         log.info(
             "trains: %s",
             ", ".join(
-                f"{c.tower} {c.trainable:,} of {c.total:,} at {rates[c.tower]:.3g}" for c in counts if c.trainable
+                f"{c.tower} {c.trainable:,} of {c.total:,} at {rate_words(rates[c.tower], ratio)}"
+                for c in counts
+                if c.trainable
             ),
             extra=FILE_ONLY,
         )
