@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markdown import Markdown
 
-from dcap.core.errors import ConfigError, nearest_hint
+from dcap.core.errors import ConfigError, nearest, nearest_hint
 from dcap.core.log import output_console
 
 FOLDER = Path(__file__).parents[1] / "guide"
@@ -19,12 +19,34 @@ TOPICS = (
     "measured",
 )  # fmt: skip
 """Pages in the order in which they are best read; each is ``TOPIC.md``."""
+SEARCH_WORDS = {
+    "data": "records jsonl coco lvis yolo voc labelme convert validate mixture mix split sample parquet",
+    "scenes": "scene rendered",
+    "augmentation": "augment ops crop curriculum rotate color_jitter",
+    "words": "left right colour colours mirror captions",
+    "answers": "answer format formats order prefix polygon",
+    "training": "train init config lora memory rows resume metrics trackers warmup schedule inspect",
+    "label_errors": "loss losses labels suspects",
+    "several_gpus": "gpu gpus ddp fsdp deepspeed nodes torchrun accelerate",
+    "prediction": "predict predictions constrained replay",
+    "large_images": "tiles tile aerial",
+    "many_machines": "machines slurm kubernetes ray shard shards merge",
+    "export": "exported proof stage",
+    "serving": "vllm sglang server serve-check openai",
+    "scoring": "evaluate score scores f1 ap threshold",
+    "errors": "messages",
+    "extending": "op reader preprocessor package",
+    "internals": "coordinates layers backends",
+    "measured": "benchmarks",
+}
+"""Words by which a page is found beside its name; each is on it."""
 _MAX_WIDTH = 100
 
 EPILOG = """\
 examples:
   dcap guide               list the topics
   dcap guide training      read one
+  dcap guide fsdp          the page about a word: several_gpus
   dcap guide errors | less the page as plain Markdown
 """
 
@@ -52,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         width = max(map(len, TOPICS))
         output_console().print("\n".join(f"{topic:<{width}}  {summary(topic)}" for topic in TOPICS), soft_wrap=True)
         return 0
-    text = page(args.topic)
+    text = page(topic_of(args.topic))
     if sys.stdout.isatty():
         console = Console()
         console.print(Markdown(text, hyperlinks=False), width=min(console.width, _MAX_WIDTH))
@@ -61,14 +83,27 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def page(topic: str) -> str:
-    """Return a page of the guide as Markdown.
+def topic_of(word: str) -> str:
+    """Return the topic of a word: itself, or that which has it as a search word, in any case.
 
     Raises:
         ConfigError: There is no such topic; the message names the nearest.
     """
-    if topic not in TOPICS:
-        raise ConfigError(f"topic must be one of the guide's, not {topic!r}{nearest_hint(topic, TOPICS)}")
+    word = word.lower().removesuffix(".md")
+    topics = {each: topic for topic, words in SEARCH_WORDS.items() for each in (topic, *words.split())}
+    if word in topics:
+        return topics[word]
+    near = nearest(word, topics, likeness=0.7)
+    hint = nearest_hint(word, TOPICS) if near is None else f"; did you mean {topics[near]}?"
+    raise ConfigError(f"topic must be one of the guide's, not {word!r}{hint}")
+
+
+def page(topic: str) -> str:
+    """Return a page of the guide as Markdown.
+
+    Args:
+        topic: One of `TOPICS`.
+    """
     return (FOLDER / f"{topic}.md").read_text("utf-8")
 
 
