@@ -156,6 +156,7 @@ def test_what_is_drawn_is_what_the_answer_says(preview: Load) -> None:
         assert panel.numbers == objects.numbers == (2, 1)
         (line,) = [note for note in panel.notes if note.startswith("simplified")]
         assert line.startswith("simplified: 1 shape, IoU kept: least 0.8")
+        assert panel.notes[-1] == "order in the answer, by these numbers: 2, 1"
 
 
 def test_a_summary_holds_no_objects(preview: Load) -> None:

@@ -58,12 +58,21 @@ def test_the_wrong_ones_come_first_with_file_and_line(
     assert {each["epoch"] for each in tree["samples"]} == {4}
 
 
-def test_the_tables_name_place_object_and_losses(suspects: Suspects) -> None:
+def test_the_tables_name_place_object_and_losses(suspects: Suspects, tmp_path: Path) -> None:
     objects, samples = suspects.grids()
     assert objects.title.endswith("of epoch 4")
-    assert objects.rows[0] == ("r.jsonl:1", "7", "thing 6", "2.25 (98.8%)", "0.05 (1.2%)")
+    assert objects.rows[0] == ("line 1", "7", "thing 6", "2.25 (98.8%)", "0.05 (1.2%)")
     assert samples.headings == ("where", "image", "caption loss", "coordinate loss", "structure loss")
     assert len(samples.rows) == 2
+    assert samples.notes[-1] == f"all of {tmp_path / 'r.jsonl'}"
+
+
+def test_of_several_files_each_row_names_its_own(dataset: DenseCaptionDataset, tmp_path: Path) -> None:
+    losses = [a_loss(dataset, i, {1: (9.0, 9.0)}) for i in range(len(dataset))]
+    (tmp_path / "epoch").write_bytes(b"".join(loss.to_line() for loss in losses))
+    objects, _ = find_suspects(dataset, [(0, tmp_path / "epoch")], len(dataset), "run/config.yaml").grids()
+    assert {row[0].split(":")[0] for row in objects.rows} == {"r.jsonl", "train.jsonl"}
+    assert "r.jsonl is " in objects.notes[-1]
 
 
 def test_a_loss_that_is_not_finite_comes_first_and_is_said(dataset: DenseCaptionDataset, tmp_path: Path) -> None:
@@ -74,7 +83,7 @@ def test_a_loss_that_is_not_finite_comes_first_and_is_said(dataset: DenseCaption
     found = find_suspects(dataset, [(4, tmp_path / "epoch")], 2, "run/config.yaml")
     objects, samples = found.grids()
     assert (objects.rows[0][1], objects.rows[0][-1]) == ("2", "not finite")
-    assert (samples.rows[0][0], samples.rows[0][-2]) == ("r.jsonl:2", "not finite")
+    assert (samples.rows[0][0], samples.rows[0][-2]) == ("line 2", "not finite")
     assert samples.notes[1].startswith("1 sample has a loss that is not finite, which comes first")
     tree = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert tree["num_not_finite"] == 1
@@ -86,10 +95,10 @@ def test_each_record_is_drawn_once_with_its_suspects(dataset: DenseCaptionDatase
     shown = suspects.pictures()
     assert [each[0].index for each in shown[:2]] == [0, 1]
     assert len({each[0].index for each in shown}) == len(shown)
-    tile = suspect_tile(dataset, shown[0], 240)
-    assert (tile.title, tile.notes[0]) == ("line 1  a.png", "r.jsonl:1")
+    tile = suspect_tile(dataset, shown[0], suspects.sources, 240)
+    assert tile.title == "line 1  a.png"
     assert "7 thing 6: caption 2.25 (98.8%), coordinate 0.05 (1.2%)" in tile.notes
-    entry = suspect_entry(dataset, shown[0], suspects.replay)
+    entry = suspect_entry(dataset, shown[0], suspects.sources, suspects.replay)
     assert entry.panels[0].captions == ["thing 6"]
     assert len(entry.panels[1].captions) == 20
     command = "dcap replay --config run/config.yaml --epoch 4 --index 0 --draw 0 --out replay"
@@ -103,7 +112,7 @@ def test_only_what_is_suspicious_is_drawn(dataset: DenseCaptionDataset, suspects
     record = dataset.records[0]
     image, shapes = scaled_to(dataset.image(record), record.shapes, 240)
     wanted = draw_shapes(image, shapes.take(np.array([6])), ["thing 6"], numbers=[7])
-    assert np.array_equal(suspect_tile(dataset, suspects.pictures()[0], 240).image, wanted)
+    assert np.array_equal(suspect_tile(dataset, suspects.pictures()[0], suspects.sources, 240).image, wanted)
 
 
 def with_first_record(tmp_path: Path, change: Any) -> None:
@@ -116,9 +125,10 @@ def test_a_mended_record_is_shown_as_it_is_now(tmp_path: Path, dataset: DenseCap
     (tmp_path / "epoch").write_bytes(loss.to_line())
     with_first_record(tmp_path, lambda lines: [{**lines[0], "objects": lines[0]["objects"][:3]}, *lines[1:]])
     again = DenseCaptionDataset(dataset.data, "train", None)
-    (found,) = find_suspects(again, [(0, tmp_path / "epoch")], 1, "config.yaml").objects
+    suspects = find_suspects(again, [(0, tmp_path / "epoch")], 1, "config.yaml")
+    (found,) = suspects.objects
     assert found.desc == "(no longer in the record)"
-    assert suspect_tile(again, [found], 240).image.shape == (160, 240, 3)
+    assert suspect_tile(again, [found], suspects.sources, 240).image.shape == (160, 240, 3)
 
 
 def test_records_that_moved_are_refused(tmp_path: Path, dataset: DenseCaptionDataset) -> None:
@@ -137,5 +147,5 @@ def test_a_summary_has_no_object(tmp_path: Path, dataset: DenseCaptionDataset) -
     (tmp_path / "epoch").write_bytes(loss.to_line())
     found = find_suspects(dataset, [(0, tmp_path / "epoch")], 5, "config.yaml")
     (grid,) = found.grids()
-    assert grid.rows == (("r.jsonl:1", "a.png", "0.10 (50.0%)", "-", "0.10 (50.0%)"),)
-    assert len(suspect_entry(dataset, found.pictures()[0], found.replay).panels[0].captions) == 20
+    assert grid.rows == (("line 1", "a.png", "0.10 (50.0%)", "-", "0.10 (50.0%)"),)
+    assert len(suspect_entry(dataset, found.pictures()[0], found.sources, found.replay).panels[0].captions) == 20

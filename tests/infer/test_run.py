@@ -380,6 +380,17 @@ def test_shards_of_tiled_images_are_what_one_run_writes(
     assert compare_shards(tiled, range(1, 8), tmp_path).objects > 26
 
 
+def test_a_shard_without_a_record_says_why(
+    told_options: PredictOptions, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    part = dataclasses.replace(told_options, shard=ShardFolder(told_options.out, Shard(0, 40), ("predict",)))
+    with caplog.at_level("INFO"):
+        assert predict(part).written == 0
+    size = run_module._batch_size(told_options, None)
+    why = f"shard 0/40 gets none of 13 records: shards have whole batches of {size}"
+    assert [message for message in caplog.messages if message.startswith("shard 0/40")] == [why]
+
+
 def test_shards_answer_as_one_run_does(options: PredictOptions, tmp_path: Path) -> None:
     compare_shards(options, [2], tmp_path)
 

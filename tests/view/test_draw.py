@@ -52,6 +52,13 @@ def test_box_is_tinted_inside_outlined_at_its_edge_and_nothing_else() -> None:
     np.testing.assert_allclose(out[50, 20], color_of("cup"), atol=40)
 
 
+def test_a_tint_leaves_colours_true() -> None:
+    red = np.full((100, 160, 3), (220, 30, 30), np.uint8)
+    for caption in ("cup", "plate", "road", "red box"):
+        out = draw_shapes(red, ShapeArray.from_objects(OBJECTS[:1]), (caption,), PLAIN)
+        assert 0 < np.abs(out[50, 70].astype(int) - red[50, 70]).max() <= 16
+
+
 def test_polygon_hole_of_the_even_odd_rule_stays_clear() -> None:
     # A pentagram winds twice around its middle.
     angles = np.deg2rad(np.arange(5) * 144 - 90)

@@ -81,6 +81,15 @@ def test_wrap_breaks_at_spaces() -> None:
     assert wrap("", 60, 12) == []
 
 
+def test_a_heading_is_above_all_pictures() -> None:
+    tiles = [Tile(picture(20, 20, 90))] * 2
+    plain, headed = (contact_sheet(tiles, 2, tile_width=200, heading=text) for text in ("", "all of a file " * 9))
+    more = len(headed) - len(plain)
+    assert more > 0
+    assert np.array_equal(headed[more + 14 :], plain[14:])
+    assert (headed[14 : more + 14] != headed[0, 0]).any()
+
+
 def test_a_picture_is_written_whole(tmp_path: Path) -> None:
     image = picture(4, 6, 77)
     write_png(tmp_path / "new" / "a.png", image)
@@ -99,9 +108,9 @@ def record(tmp_path: Path) -> Record:
 
 
 def test_truth_and_prediction_are_drawn_on_the_same_image(record: Record) -> None:
-    truth, pred = compare(record, PRED, ("cup", "edge"), ["F1 0.00"], side=160)
+    truth, pred = compare(record, PRED, ("cup", "edge"), "line 3", ["F1 0.00"], side=160)
     assert truth.image.shape == pred.image.shape == (80, 160, 3)
-    assert truth.title == "a.jsonl:3  truth: 1 object"
+    assert truth.title == "truth: 1 object, line 3"
     assert (pred.title, pred.notes) == ("prediction: 2 objects", ("F1 0.00",))
     grey = np.array([128, 128, 128])
     assert (truth.image[40, 40] != grey).any()
@@ -112,7 +121,7 @@ def test_truth_and_prediction_are_drawn_on_the_same_image(record: Record) -> Non
 def test_image_of_another_size_is_an_error(record: Record, tmp_path: Path) -> None:
     Image.new("RGB", (81, 40)).save(tmp_path / "a.png")
     with pytest.raises(ImageError, match=r"a\.jsonl:3"):
-        compare(record, PRED, ("cup", "edge"), [], side=160)
+        compare(record, PRED, ("cup", "edge"), "line 3", [], side=160)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from dcap.data.sample import render_sample
 from dcap.geometry.shapes import ShapeArray
 from dcap.records.images import find_darkness
 from dcap.records.record import Record, image_source
+from dcap.records.source_names import SourceNames
 from dcap.view.draw import Pixels, draw_shapes, scaled_to
 from dcap.view.page import Drop, Entry, Panel
 from dcap.view.sheet import Tile
@@ -30,6 +31,8 @@ from dcap.view.sheet import Tile
 PAGE_SIDE = 960
 """Longer side of the pictures on the page, in pixels."""
 _WHOLE = 0.995
+_MOST_NUMBERS = 20
+"""Numbers of objects that a note lists."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -95,7 +98,15 @@ class Draw:
         lines += ["cut: " + ", ".join(cut)] if cut else []
         iou = self.objects.kept_iou[self.objects.kept_iou < 1.0]
         lines += [f"simplified: {counted(len(iou), 'shape')}, IoU kept: least {iou.min():.3f}"] if len(iou) else []
-        return lines
+        return lines + self._order()
+
+    def _order(self) -> list[str]:
+        """Return a line that gives the objects of the answer by their numbers, where it counts them in another way."""
+        numbers = self.objects.numbers
+        if numbers == tuple(range(1, len(numbers) + 1)):
+            return []
+        more = ", …" if len(numbers) > _MOST_NUMBERS else ""
+        return ["order in the answer, by these numbers: " + ", ".join(map(str, numbers[:_MOST_NUMBERS])) + more]
 
     @property
     def marks(self) -> list[list[tuple[int, int]]]:
@@ -182,13 +193,20 @@ def answer_objects(planned: PlannedSample, profile: AnswerProfile) -> AnswerObje
     return AnswerObjects(shapes, answer.captions, tuple(numbers.tolist()), answer.kept_iou)
 
 
-def tiles(preview: Preview, side: int) -> list[Tile]:
-    """Return the record's picture and one per draw, for a contact sheet with `side` pixels per picture."""
+def tiles(preview: Preview, side: int, sources: SourceNames | None = None) -> list[Tile]:
+    """Return the record's picture and one per draw, for a contact sheet.
+
+    Args:
+        preview: The record and its draws.
+        side: Pixels of the longer side of a picture.
+        sources: Names of the files of all records of the sheet. `None`: it shows this one.
+    """
     record = preview.record
+    place = (sources or SourceNames.of([record])).place(record)
     # The reasons are below the other picture. Here they would hide this one.
     crossed = dict.fromkeys(preview.crossed, "")
     image, shapes = scaled_to(preview.image, record.shapes, side)
-    title = f"{record.name}  {record.canvas.width}x{record.canvas.height}"
+    title = f"{place}  {record.canvas.width}x{record.canvas.height}"
     notes = (record.image, *preview.notes, *([record.summary] if record.summary else []))
     out = [Tile(draw_shapes(image, shapes, record.captions, dropped=crossed), title, notes)]
     for epoch, draw in enumerate(preview.draws):
@@ -201,8 +219,8 @@ def tiles(preview: Preview, side: int) -> list[Tile]:
     return out
 
 
-def entry(preview: Preview) -> Entry:
-    """Return the record and its draws as one entry of the page."""
+def entry(preview: Preview, sources: SourceNames | None = None) -> Entry:
+    """Return the record and its draws as one entry of the page; arguments as those of `tiles`."""
     record = preview.record
     image, shapes = scaled_to(preview.image, record.shapes, PAGE_SIDE)
     title = f"as annotated, {record.canvas.width}x{record.canvas.height}"
@@ -223,4 +241,5 @@ def entry(preview: Preview) -> Entry:
             marks=draw.marks,
         )
         panels.append(panel)
-    return Entry(f"{record.name}  {record.image}", tuple(panels))
+    place = (sources or SourceNames.of([record])).place(record)
+    return Entry(f"{place}  {record.image}", tuple(panels))

@@ -22,6 +22,7 @@ from dcap.core.words import counted
 from dcap.data.config import Split
 from dcap.data.dataset import DenseCaptionDataset
 from dcap.records.record import Record
+from dcap.records.source_names import SourceNames
 from dcap.view.draw import draw_shapes, scaled_to, shorten
 from dcap.view.page import Entry, Panel
 from dcap.view.sheet import Tile
@@ -121,6 +122,11 @@ class Suspects:
         split = " --split val" if self.split == "val" else ""
         return f"dcap replay --config {shlex.quote(self.config)}{split}"
 
+    @property
+    def sources(self) -> SourceNames:
+        """Names of the files that they are of."""
+        return SourceNames.of(suspect.record for suspect in (*self.objects, *self.samples))
+
     def pictures(self) -> list[list[Suspect]]:
         """Return the suspects of each record in the order of its worst; objects come before samples."""
         found: dict[int, list[Suspect]] = {}
@@ -150,6 +156,8 @@ class Suspects:
                 f"{counted(self.num_not_finite, 'sample')} {verb} a loss that is not finite, which comes first: the "
                 "numbers grow beyond those of model.dtype, or the weights are damaged"
             )
+        if legend := self.sources.legend:
+            notes.append(legend)
         return notes
 
     def grids(self) -> list[Grid]:
@@ -157,10 +165,21 @@ class Suspects:
         epochs = ", ".join(map(str, self.epochs))
         of = f"of epoch {epochs}" if len(self.epochs) == 1 else f"of epochs {epochs}"
         of = "of the last validation" if self.split == "val" else of
-        notes = self.notes()
-        objects = _grid(f"objects with the highest loss, of {self.num_objects} {of}", self.objects, OBJECT_KINDS, notes)
-        samples = _grid(f"samples with the highest loss, of {self.num_samples} {of}", self.samples, SAMPLE_KINDS, notes)
-        return [objects, samples] if self.objects else [samples]
+        of_objects = f"objects with the highest loss, of {self.num_objects} {of}"
+        of_samples = f"samples with the highest loss, of {self.num_samples} {of}"
+        samples = self._grid(of_samples, self.samples, SAMPLE_KINDS)
+        return [self._grid(of_objects, self.objects, OBJECT_KINDS), samples] if self.objects else [samples]
+
+    def _grid(self, title: str, suspects: Sequence[Suspect], kinds: Sequence[str]) -> Grid:
+        of_objects, sources = any(suspect.number is not None for suspect in suspects), self.sources
+        rows = []
+        for each in suspects:
+            what = (str(each.number), shorten(each.desc, _CAPTION_CHARS)) if of_objects else (each.record.image,)
+            rated = (str(each.losses.get(kind, "-")) for kind in kinds)
+            rows.append((sources.place(each.record), *what, *rated))
+        what = ("object", "caption") if of_objects else ("image",)
+        headings = ("where", *what, *(f"{kind} loss" for kind in kinds))
+        return Grid(title, headings, tuple(rows), tuple(self.notes()), texts=(0, 2) if of_objects else (0, 1))
 
 
 def find_suspects(dataset: DenseCaptionDataset, files: Sequence[tuple[int, Path]], count: int, config: str) -> Suspects:
@@ -228,23 +247,13 @@ def _record(dataset: DenseCaptionDataset, index: int, name: str) -> Record:
     return record
 
 
-def _grid(title: str, suspects: Sequence[Suspect], kinds: Sequence[str], notes: Sequence[str]) -> Grid:
-    of_objects = any(suspect.number is not None for suspect in suspects)
-    rows = []
-    for suspect in suspects:
-        what = (str(suspect.number), shorten(suspect.desc, _CAPTION_CHARS)) if of_objects else (suspect.record.image,)
-        rated = (str(suspect.losses.get(kind, "-")) for kind in kinds)
-        rows.append((suspect.record.name, *what, *rated))
-    headings = ("where", *(("object", "caption") if of_objects else ("image",)), *(f"{kind} loss" for kind in kinds))
-    return Grid(title, headings, tuple(rows), tuple(notes), texts=(0, 2) if of_objects else (0, 1))
-
-
-def suspect_tile(dataset: DenseCaptionDataset, suspects: Sequence[Suspect], side: int) -> Tile:
+def suspect_tile(dataset: DenseCaptionDataset, suspects: Sequence[Suspect], sources: SourceNames, side: int) -> Tile:
     """Return the picture of a record for a sheet: its suspects with their numbers, or all of it.
 
     Args:
         dataset: As of `find_suspects`.
         suspects: Of one record.
+        sources: Names of the files, as `Suspects.sources`.
         side: Longer side, in pixels.
 
     Raises:
@@ -256,17 +265,19 @@ def suspect_tile(dataset: DenseCaptionDataset, suspects: Sequence[Suspect], side
     numbers = _numbers(suspects)
     captions = [record.captions[number - 1] for number in numbers]
     drawn = draw_shapes(image, shapes.take(np.array(numbers, np.int64) - 1), captions, numbers=numbers)
-    # A title is one line, which a long name would fill, and the number of the line is behind it.
-    title = f"line {record.origin.line}  {record.image}"
-    return Tile(drawn, title, (record.name, *(suspect.describe() for suspect in suspects)))
+    title = f"{sources.place(record)}  {record.image}"
+    return Tile(drawn, title, tuple(suspect.describe() for suspect in suspects))
 
 
-def suspect_entry(dataset: DenseCaptionDataset, suspects: Sequence[Suspect], command: str) -> Entry:
+def suspect_entry(
+    dataset: DenseCaptionDataset, suspects: Sequence[Suspect], sources: SourceNames, command: str
+) -> Entry:
     """Return a record as one entry of the page: its suspects, and beside them the record as annotated.
 
     Args:
         dataset: As of `find_suspects`.
         suspects: Of one record.
+        sources: As of `suspect_tile`.
         command: Begin of the command that shows a sample as it was trained on, as `Suspects.replay`.
 
     Raises:
@@ -287,7 +298,7 @@ def suspect_entry(dataset: DenseCaptionDataset, suspects: Sequence[Suspect], com
         numbers=numbers,
     )
     whole = Panel("as annotated", image, shapes, record.captions, text=record.summary or "")
-    return Entry(f"{record.origin.file}:{record.origin.line}  {record.image}", (worst, whole))
+    return Entry(f"{sources.place(record)}  {record.image}", (worst, whole))
 
 
 def _numbers(suspects: Sequence[Suspect]) -> list[int]:

@@ -292,10 +292,11 @@ def _write_suspects(folder: Path, dataset: DenseCaptionDataset, suspects: Suspec
     from dcap.view.page import samples_page
     from dcap.view.sheet import contact_sheet, write_png
 
-    shown = suspects.pictures()
-    sheet = contact_sheet([suspect_tile(dataset, each, SIDE) for each in shown], 4, SIDE)
+    shown, sources = suspects.pictures(), suspects.sources
+    tiles = [suspect_tile(dataset, each, sources, SIDE) for each in shown]
+    sheet = contact_sheet(tiles, 4, SIDE, heading=sources.legend)
     write_png(folder / SHEET, sheet)
-    entries = [suspect_entry(dataset, each, suspects.replay) for each in progress(shown, "Page")]
+    entries = [suspect_entry(dataset, each, sources, suspects.replay) for each in progress(shown, "Page")]
     write_whole(folder / PAGE, samples_page(title, ". ".join(suspects.notes()), entries))
     log.info("%s and %s beside it: %s", folder / SHEET, PAGE, counted(len(shown), "record"))
 

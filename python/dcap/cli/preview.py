@@ -114,12 +114,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _write(folder: Path, previews: list[Preview], title: str, intro: str) -> None:
     from dcap.audit.preview import entry, tiles
+    from dcap.records.source_names import SourceNames
     from dcap.view.page import samples_page
     from dcap.view.sheet import contact_sheet, write_png
 
     side = 520
-    pictures = [tile for preview in previews for tile in tiles(preview, side)]
-    sheet = contact_sheet(pictures, 1 + len(previews[0].draws), side, NOTE_LINES, "whole text in index.html")
-    write_png(folder / SHEET, sheet)
-    write_whole(folder / PAGE, samples_page(title, intro, [entry(preview) for preview in previews]))
+    sources = SourceNames.of(preview.record for preview in previews)
+    pictures = [tile for preview in previews for tile in tiles(preview, side, sources)]
+    columns, rest = 1 + len(previews[0].draws), "whole text in index.html"
+    write_png(folder / SHEET, contact_sheet(pictures, columns, side, NOTE_LINES, rest, sources.legend))
+    entries = [entry(preview, sources) for preview in previews]
+    write_whole(folder / PAGE, samples_page(title, f"{intro}; {sources.legend}", entries))
     log.info("%s and %s beside it: %s", folder / SHEET, PAGE, intro)

@@ -30,6 +30,7 @@ from dcap.evaluate.metrics import MEAN, THRESHOLDS, TOLD, at_thresholds
 from dcap.evaluate.sweep import Sweep, scored
 from dcap.geometry.shapes import ShapeArray
 from dcap.records.sixteen_bit import SixteenBit
+from dcap.records.source_names import SourceNames
 from dcap.view.charts import Curves, draw_curves
 from dcap.view.draw import Pixels, shorten
 from dcap.view.page import render_template
@@ -407,11 +408,13 @@ def score_sheet(
     ranked = evaluation.worst(len(evaluation.images))
     worst = ranked[:num_worst]
     best = [] if num_best < 1 else ranked[len(worst) :][-num_best:][::-1]
-    tiles = [tile for result in (*worst, *best) for tile in _tiles(result, root, sixteen_bit)]
-    return contact_sheet(tiles, 2, SIDE)
+    shown = (*worst, *best)
+    sources = SourceNames.of(result.pair.truth for result in shown)
+    tiles = [tile for result in shown for tile in _tiles(result, sources, root, sixteen_bit)]
+    return contact_sheet(tiles, 2, SIDE, heading=sources.legend)
 
 
-def _tiles(result: ImageResult, root: Path | None, sixteen_bit: SixteenBit) -> list[Tile]:
+def _tiles(result: ImageResult, sources: SourceNames, root: Path | None, sixteen_bit: SixteenBit) -> list[Tile]:
     pred, objects = result.pair.pred, result.scores.objects
     shapes, captions = (pred.shapes, pred.captions) if pred else (ShapeArray.empty(), ())
     notes = [f"F1 {objects.f1:.2f}, precision {objects.precision:.2f}, recall {objects.recall:.2f}"]
@@ -419,4 +422,5 @@ def _tiles(result: ImageResult, root: Path | None, sixteen_bit: SixteenBit) -> l
         notes.append("no answer")
     elif pred.problems:
         notes += [*pred.problems, answer_note(pred.text)]
-    return compare(result.pair.truth, shapes, captions, notes, SIDE, root, sixteen_bit)
+    truth = result.pair.truth
+    return compare(truth, shapes, captions, sources.place(truth), notes, SIDE, root, sixteen_bit)

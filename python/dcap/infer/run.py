@@ -16,7 +16,7 @@ from dcap.core.errors import CheckpointError, ConfigError, RecordError, ServerEr
 from dcap.core.log import get_logger
 from dcap.core.manifest import digest_file
 from dcap.core.progress import LoggedProgress
-from dcap.core.shard import ShardFolder
+from dcap.core.shard import Shard, ShardFolder
 from dcap.core.threads import map_in_threads
 from dcap.core.words import counted
 from dcap.evaluate.repeats import Pruning, prune
@@ -34,6 +34,7 @@ from dcap.records.files.generated import is_generated
 from dcap.records.files.opening import open_source
 from dcap.records.record import Origin, Record
 from dcap.records.sixteen_bit import SixteenBit
+from dcap.records.source_names import SourceNames
 from dcap.view.draw import Pixels
 from dcap.view.sheet import Tile, answer_note, compare, contact_sheet
 
@@ -166,7 +167,7 @@ def predict(options: PredictOptions) -> Outcome:
             return _fill(file, options, source, engine, mode, records, range(total))
     # The batches of a shard are batches of the whole run.
     tiling = options.tiling or (source.profile.tiles if mode == "dense" else None)
-    span = shard.shard.of(total, _batch_size(options, tiling))
+    span = _span(shard.shard, total, _batch_size(options, tiling))
     settings = {**made_with, **of_shards(options.limit, len(records.bad), options.engine.batch_size)}
     if not options.overwrite and shard.is_whole(settings):
         kept = sum(1 for _ in read_predictions(shard.pieces))
@@ -289,6 +290,14 @@ def _next_record(places: Places, file: PredictionFile) -> int:
     return several[answers - 1] + 1
 
 
+def _span(shard: Shard, total: int, batch: int) -> range:
+    """Return the records of a shard, in whole batches, and say so where it has none."""
+    span = shard.of(total, batch)
+    if total and not span:
+        log.info("shard %s gets none of %s: shards have whole batches of %d", shard, counted(total, "record"), batch)
+    return span
+
+
 def _batch_size(options: PredictOptions, tiling: Tiling | None) -> int:
     """Return how many records are asked about at a time."""
     # A server makes batches of its own, and the tiles of an image are batches.
@@ -398,11 +407,15 @@ def prediction_sheet(
         RecordError: A line is no prediction of a record of `data`, or an image is missing or not what its record says.
     """
     records = {file.origin(i): (file, i) for file in map(open_source, data) for i in range(len(file))}
-    tiles: list[Tile] = []
+    drawn: list[tuple[Record, Prediction]] = []
     for _, line in zip(range(num_images), read_predictions(out), strict=False):
         if line.source not in records:
             raise RecordError(f"{line.where}: source must name a record of the data, not {line.source}")
         file, i = records[line.source]
+        drawn.append((file[i], line))
+    sources, tiles = SourceNames.of(record for record, _ in drawn), list[Tile]()
+    for record, line in drawn:
         notes = [*line.problems, *([] if line.captions else [answer_note(line.text)])]
-        tiles += compare(file[i], line.shapes, line.captions, notes, SHEET_SIDE, root, sixteen_bit)
-    return contact_sheet(tiles, 2, SHEET_SIDE) if tiles else None
+        place = sources.place(record)
+        tiles += compare(record, line.shapes, line.captions, place, notes, SHEET_SIDE, root, sixteen_bit)
+    return contact_sheet(tiles, 2, SHEET_SIDE, heading=sources.legend) if tiles else None

@@ -29,6 +29,8 @@ Rect = tuple[int, int, int, int]
 DROPPED_COLOR: Color = (190, 30, 45)
 _SHADOW: Color = (20, 20, 20)
 _SUBPIXEL_BITS = 4
+TINT = 0.06
+"""How strongly regions are tinted, 0..1: so little that a red object stays red."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class DrawStyle:
 
     labels: Literal["full", "number", "none"] = "full"
     """``full``: number and caption. ``number``: the number alone, for pictures with a list. ``none``: nothing."""
-    fill_opacity: float = 0.2
+    fill_opacity: float = TINT
     """How strongly regions are tinted, 0..1."""
     line_width_px: int | None = None
     """Width of outlines."""

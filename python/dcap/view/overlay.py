@@ -14,7 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from dcap.geometry.shapes import GeometryKind, ShapeArray
-from dcap.view.draw import DROPPED_COLOR, Color, Pixels, color_of, drawn_points, ink_on, painting_order, tint_strength
+from dcap.view.draw import (
+    DROPPED_COLOR,
+    TINT,
+    Color,
+    Pixels,
+    color_of,
+    drawn_points,
+    ink_on,
+    painting_order,
+    tint_strength,
+)
 
 JPEG_QUALITY = 88
 
@@ -101,7 +111,7 @@ class Overlay:
                 points=" ".join(f"{x:.2f},{y:.2f}" for x, y in points),
                 closed=shapes.kinds[i] != GeometryKind.LINE,
                 color=colors[i],
-                opacity=0.2 * tint_strength(points, height * width),
+                opacity=TINT * tint_strength(points, height * width),
                 cross="" if reason is None else _cross(bounds[i]),
             )
             marks.append(mark)

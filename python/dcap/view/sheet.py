@@ -44,7 +44,12 @@ class Tile:
 
 
 def contact_sheet(
-    tiles: Sequence[Tile], columns: int, tile_width: int = 480, max_note_lines: int = 8, rest: str = ""
+    tiles: Sequence[Tile],
+    columns: int,
+    tile_width: int = 480,
+    max_note_lines: int = 8,
+    rest: str = "",
+    heading: str = "",
 ) -> Pixels:
     """Return the tiles in rows of `columns`, each as wide as `tile_width` pixels and as high as its row needs.
 
@@ -54,6 +59,7 @@ def contact_sheet(
         tile_width: Width of each picture, in pixels; a picture higher than 1.25 times that is shrunk to fit.
         max_note_lines: Longer notes are cut with an ellipsis.
         rest: Where the whole notes are; the last line below the picture names it.
+        heading: What holds for all pictures, above them.
 
     Returns:
         uint8 (H, W, 3) RGB.
@@ -67,8 +73,11 @@ def contact_sheet(
     rows = [pages[i : i + columns] for i in range(0, len(pages), columns)]
     heights = [max(page.height for page in row) for row in rows]
     width = _GAP + min(columns, len(tiles)) * (tile_width + _GAP)
-    sheet = Image.new("RGB", (width, _GAP + sum(heights) + _GAP * len(rows)), _PAPER)
-    top = _GAP
+    size = _font_px(tile_width)
+    head = wrap(heading, width - 2 * _GAP, size)
+    top = _GAP + len(head) * _line_px(size)
+    sheet = Image.new("RGB", (width, top + sum(heights) + _GAP * len(rows)), _PAPER)
+    _write_lines(ImageDraw.Draw(sheet), (_GAP, _GAP), head, size, _INK)
     for row, height in zip(rows, heights, strict=True):
         for column, page in enumerate(row):
             sheet.paste(page, (_GAP + column * (tile_width + _GAP), top))
@@ -76,9 +85,26 @@ def contact_sheet(
     return np.array(sheet)
 
 
+def _font_px(tile_width: int) -> int:
+    return max(12, tile_width // 32)
+
+
+def _line_px(font_px: int) -> int:
+    return round(font_px * 1.45)
+
+
+def _write_lines(
+    draw: ImageDraw.ImageDraw, corner: tuple[int, int], lines: Sequence[str], font_px: int, ink: tuple[int, int, int]
+) -> None:
+    """Write lines below each other from a corner on."""
+    left, top = corner
+    for i, line in enumerate(lines):
+        draw.text((left, top + i * _line_px(font_px)), line, ink, font_for(line, font_px) or load_font(font_px))
+
+
 def _tile(tile: Tile, width: int, max_note_lines: int, rest: str) -> Image.Image:
-    size = max(12, width // 32)
-    height = round(size * 1.45)
+    size = _font_px(width)
+    height = _line_px(size)
     picture = Image.fromarray(tile.image)
     scale = min(width / picture.width, 1.25 * width / picture.height)
     picture = picture.resize(
@@ -92,11 +118,8 @@ def _tile(tile: Tile, width: int, max_note_lines: int, rest: str) -> Image.Image
     page = Image.new("RGB", (width, (len(title) + len(notes)) * height + picture.height + 4), _PAPER)
     page.paste(picture, ((width - picture.width) // 2, len(title) * height))
     draw = ImageDraw.Draw(page)
-    for i, line in enumerate(title):
-        draw.text((0, i * height), line, _INK, font_for(line, size) or load_font(size))
-    top = len(title) * height + picture.height + 4
-    for i, line in enumerate(notes):
-        draw.text((0, top + i * height), line, _FAINT, font_for(line, size) or load_font(size))
+    _write_lines(draw, (0, 0), title, size, _INK)
+    _write_lines(draw, (0, len(title) * height + picture.height + 4), notes, size, _FAINT)
     return page
 
 
@@ -110,6 +133,7 @@ def compare(
     record: Record,
     shapes: ShapeArray,
     captions: Sequence[str],
+    place: str,
     notes: Sequence[str],
     side: int,
     root: Path | None = None,
@@ -121,6 +145,7 @@ def compare(
         record: The true record.
         shapes: Predicted shapes in pixels of the image file.
         captions: One per predicted shape.
+        place: Where the record is, as `dcap.records.source_names.SourceNames` says.
         notes: Lines below the prediction.
         side: Longer side of the pictures, in pixels.
         root: Folder that the image must be in.
@@ -134,7 +159,7 @@ def compare(
     image = decode_image(source, record.canvas, MOST_PIXELS, record.origin, sixteen_bit=sixteen_bit)
     small, truth = scaled_to(image, record.shapes, side)
     _, predicted = scaled_to(image, shapes, side)
-    title = f"{record.origin}  truth: {counted(len(truth), 'object')}"
+    title = f"truth: {counted(len(truth), 'object')}, {place}"
     return [
         Tile(draw_shapes(small, truth, record.captions), title, (record.image,)),
         Tile(
