@@ -115,6 +115,7 @@ def test_a_division_and_the_split_of_the_source_go_together(tmp_path: Path, caps
     said = " ".join(capsys.readouterr().err.split())
     assert "train.jsonl" in said
     assert "val.jsonl" in said
+    assert said.count("the shares of --split hold on average") == 1
     assert main([*argv, "--split", "0.5,0.5"]) == 2
     assert f"each file of --split must be a new file, and {out} exists" in " ".join(capsys.readouterr().err.split())
     out.unlink()
@@ -125,7 +126,9 @@ def test_a_division_and_the_split_of_the_source_go_together(tmp_path: Path, caps
     )
     assert main([*argv, "--split", "0.5,0.5", "--split", "val", "--overwrite"]) == 0
     assert len(objects(out)) == len(objects(tmp_path / "val.jsonl")) == 1
+    capsys.readouterr()
     assert main([*argv, "--split", "val", "--overwrite"]) == 0
+    assert "on average" not in capsys.readouterr().err
     assert len(objects(out)) == 2
     assert main([*argv, "--split", "val", "--split", "train"]) == 2
     assert "--split must be given once, not 2 times" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from dcap.audit import machine
 from dcap.audit.machine import examine_machine
 from dcap.cli import doctor
 from dcap.cli.__main__ import main
-from dcap.core.packages import Requirement
+from dcap.core.packages import Requirement, install_command
 
 
 def test_json_has_the_same_facts(capsys: pytest.CaptureFixture[str]) -> None:
@@ -36,7 +36,7 @@ def test_a_missing_extra_is_advice(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert "MISSING" in out
-    assert 'peft not installed. Run: pip install "dcap[train]"' in out.replace("\n", " ")
+    assert f"peft not installed. Run: {install_command('train')}" in out.replace("\n", " ")
 
 
 def test_without_torch_the_rest_is_still_told(

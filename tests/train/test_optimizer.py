@@ -150,7 +150,7 @@ def test_the_state_of_the_other_optimizer_is_refused() -> None:
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quantization, "has_bitsandbytes", lambda: False)
-    with pytest.raises(MissingPackageError, match=r'adamw8bit: bitsandbytes .* Run: pip install "dcap\[quantized\]"'):
+    with pytest.raises(MissingPackageError, match=r'adamw8bit: bitsandbytes .* Run: pip install .*\[quantized\]"'):
         build_optimizer(Toy(), TrainingConfig("out", optimizer="adamw8bit"))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from dcap import __version__
 from dcap.core.cpus import usable_cores
-from dcap.core.packages import requirements
+from dcap.core.packages import install_command, requirements
 
 FLASH_ATTN_INSTALL = "pip install flash-attn --no-build-isolation"
 _RUN_EXTRAS = ("", "train", "demo", "formats", "quantized")
@@ -147,7 +147,7 @@ def _advice(report: dict[str, Any]) -> list[str]:
     for extra in _RUN_EXTRAS[1:]:
         missing = [p["name"] for p in report["packages"] if p["extra"] == extra and not p["installed"]]
         if missing:
-            advice.append(f'{", ".join(missing)} not installed. Run: pip install "dcap[{extra}]"')
+            advice.append(f"{', '.join(missing)} not installed. Run: {install_command(extra)}")
     if report["gpus"] and report["auto_attention"] != "flash_attention_2":
         advice.append(
             f"Optional, for the fastest packed attention: {FLASH_ATTN_INSTALL} (after torch, with nvcc and "

@@ -407,6 +407,8 @@ def _finish(args: argparse.Namespace, report: ConversionReport, count: int | Non
         return 1
     for file, number in (report.files or {str(args.out): count}).items():
         log.info("%s in %s", counted(number, noun), file)
+    if getattr(args, "division", None) is not None:
+        log.info("the shares of --split hold on average, as hashes place the images; of few images they may be far off")
     return 1 if report.skipped else 0
 
 

@@ -22,8 +22,10 @@ from dcap.convert.found_source import FoundSource, FoundSources, find_sources
 from dcap.core.errors import ConfigError, ImageError, RecordError
 from dcap.core.log import get_logger, output_console
 from dcap.core.outputs import check_outputs, outputs_given
+from dcap.core.packages import install_command, requirements
 from dcap.core.progress import progress_bars
 from dcap.core.words import counted, printable
+from dcap.demo.models import BUILTIN_TINY
 from dcap.records.checking import CheckedRecords, ImageRules, check_records
 from dcap.records.files.generated import is_generated
 from dcap.records.files.opening import expand_sources
@@ -190,7 +192,15 @@ def _convert(args: argparse.Namespace, sources: FoundSources, files: _Files) -> 
 def _first_config(args: argparse.Namespace, files: _Files, divided: bool) -> FirstConfig:
     """Return the config that fits the records; `divided`: val was taken out of train without look-alikes."""
     from dcap.train.first_config import FirstConfig
-    from dcap.train.sizing import MOST_RECORDS, Facts, choose_machine, max_pixels_for, plan_lengths
+    from dcap.train.sizing import (
+        MOST_RECORDS,
+        Facts,
+        choose_machine,
+        counting_model,
+        max_pixels_for,
+        plan_lengths,
+        trial_model,
+    )
 
     with progress_bars() as told:
         train, val = (
@@ -211,7 +221,14 @@ def _first_config(args: argparse.Namespace, files: _Files, divided: bool) -> Fir
     facts = Facts.of([part[k] for k in range(len(part))], len(train))
     gpu_gib = args.gpu_memory or _gpu_memory()
     max_pixels = max_pixels_for(facts, gpu_gib is not None)
-    lengths = plan_lengths([str(files.train)], max_pixels, on_bad=args.on_bad)
+    counts = counting_model(args.model or ("" if gpu_gib else trial_model()))
+    lengths = plan_lengths([str(files.train)], max_pixels, counts, on_bad=args.on_bad)
+    if not lengths.counted:
+        log.warning(
+            "the vocabulary is not installed, so tokens are bounds, from bytes, and rows longer than they need to be; "
+            "for exact ones delete what dcap init writes now, and run it again after: %s",
+            install_command("demo"),
+        )
     return FirstConfig(
         name=args.out.stem,
         train=(_shown(files.train),),
@@ -288,7 +305,10 @@ def _tell(out: Path, files: _Files, config: FirstConfig) -> None:
 def _next_commands(name: str, config: FirstConfig) -> list[str]:
     model, val = shlex.quote(config.machine.model), shlex.quote(config.val[0])
     final = shlex.quote(f"runs/{config.name}/final")
+    extra = _missing_extra(config)
+    install = [] if extra is None else [(install_command(extra), "first: the next commands need it")]
     commands = (
+        *install,
         (f"dcap audit {name}", "is the data good?"),
         (f"dcap preview {name} --out preview", "samples before and after augmentation"),
         (f"dcap inspect {name}", "tokens, rows, memory"),
@@ -302,3 +322,11 @@ def _next_commands(name: str, config: FirstConfig) -> list[str]:
     )
     width = max(len(command) for command, about in commands if about)
     return [f"  {command:<{width}}   {about}".rstrip() for command, about in commands]
+
+
+def _missing_extra(config: FirstConfig) -> str | None:
+    """Return the extra that the config cannot be used without. `None`: all of it is installed."""
+    if config.machine.model == BUILTIN_TINY and not config.lengths.counted:
+        return "demo"
+    missing = [each for each in requirements() if each.extra == "train" and each.installed is None]
+    return "train" if missing else None

@@ -1,10 +1,14 @@
-"""The packages of each extra, read from dcap's own metadata, so that the list cannot drift."""
+"""The packages of each extra, read from dcap's own metadata, so that the list cannot drift; and how to add an extra."""
 
 from __future__ import annotations
 
+import json
 import re
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, distribution, requires, version
+from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from dcap.core.errors import MissingPackageError
 
@@ -38,6 +42,24 @@ def _installed(name: str) -> str | None:
         return None
 
 
+def install_command(extra: str) -> str:
+    """Return the command that adds an extra to this install.
+
+    A dcap that was installed from a folder, such as a clone of the repository, is installed from there again, editable
+    or not as it is. Any other is installed by its name.
+
+    Args:
+        extra: Name of the extra.
+    """
+    # pip writes it for what comes from elsewhere than an index (PEP 610).
+    source = json.loads(distribution("dcap").read_text("direct_url.json") or "{}")
+    if "dir_info" not in source:
+        return f'pip install "dcap[{extra}]"'
+    folder = Path(url2pathname(urlsplit(source["url"]).path))
+    editable = "-e " if source["dir_info"].get("editable") else ""
+    return f'pip install {editable}"{"." if folder == Path.cwd() else folder}[{extra}]"'
+
+
 def missing_package(module: str) -> MissingPackageError | None:
     """Return the error for a module that could not be imported. `None`: no extra of dcap contains it.
 
@@ -47,6 +69,6 @@ def missing_package(module: str) -> MissingPackageError | None:
     top = module.partition(".")[0].replace("_", "-")
     for requirement in requirements():
         if requirement.name.replace("_", "-") == top and requirement.extra:
-            hint = f'pip install "dcap[{requirement.extra}]"'
+            hint = install_command(requirement.extra)
             return MissingPackageError(f"{top} must be installed for this command, and it is not. Run: {hint}")
     return None

@@ -23,6 +23,7 @@ from dcap.answers.formats import TextPart
 from dcap.answers.reasoning import CLOSING, OPENING
 from dcap.augment.patches import PATCH, to_patches
 from dcap.core.errors import ConfigError, MissingPackageError
+from dcap.core.packages import install_command
 from dcap.core.words import first_line
 from dcap.data.tokens import TokenCounter, TokenKind, TokenStarts, byte_kinds, object_bytes
 from dcap.demo.models import resolve_model
@@ -81,7 +82,7 @@ def load_tokenizer(name_or_path: str, revision: str | None = None) -> Tokenizer:
         ConfigError: There is no tokenizer, or it is not a Qwen3-VL one.
     """
     if find_spec("transformers") is None:
-        raise MissingPackageError('transformers must be installed. pip install "dcap[train]"')
+        raise MissingPackageError(f"transformers must be installed, and is not. Run: {install_command('train')}")
     return _loaded(resolve_model(name_or_path), revision)
 
 

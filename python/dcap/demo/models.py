@@ -23,7 +23,7 @@ from typing import Any
 from dcap.core.cache import cache_folder
 from dcap.core.errors import ConfigError
 from dcap.core.log import get_logger
-from dcap.demo.vocabulary import build_byte_tokenizer, build_tokenizer
+from dcap.demo.vocabulary import build_byte_tokenizer, build_tokenizer, qwen_table
 
 log = get_logger(__name__)
 
@@ -105,6 +105,8 @@ def resolve_model(name_or_path: str) -> str:
     name = name_or_path.removeprefix("builtin:")
     folder = cache_folder() / f"{name}-{_fingerprint()}"
     if not (folder / "model.safetensors").is_file():
+        if name_or_path == BUILTIN_TINY:
+            qwen_table()  # what is missing is said before anything is built
         log.info("building %s in %s", name_or_path, folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder.parent))

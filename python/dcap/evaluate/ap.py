@@ -19,6 +19,7 @@ import numpy as np
 
 from dcap.answers.prediction import Prediction
 from dcap.core.errors import MissingPackageError, RecordError
+from dcap.core.packages import install_command
 from dcap.core.words import counted
 from dcap.evaluate.captions import token_f1
 from dcap.evaluate.categories import NO_CATEGORY
@@ -104,7 +105,7 @@ def load_hotcoco() -> Any:
         import hotcoco
     except ModuleNotFoundError:
         raise MissingPackageError(
-            'hotcoco must be installed for AP, and it is not. Run: pip install "dcap[eval]"'
+            f"hotcoco must be installed for AP, and it is not. Run: {install_command('eval')}"
         ) from None
     return hotcoco
 

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from dcap.core.errors import MissingPackageError
+from dcap.core.packages import install_command
 from dcap.model.config import Quantization
 from dcap.model.fingerprint import keep_digest
 from dcap.model.towers import LINEAR
@@ -50,7 +51,7 @@ def check_bitsandbytes(wanted_by: str, way_out: str = "") -> None:
     """
     if not has_bitsandbytes():
         raise MissingPackageError(
-            f'{wanted_by}: bitsandbytes must be installed, and is not. Run: pip install "dcap[quantized]"{way_out}'
+            f"{wanted_by}: bitsandbytes must be installed, and is not. Run: {install_command('quantized')}{way_out}"
         )
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from dcap.core.files import write_whole
-from dcap.train.sizing import F64, HEADROOM, LEAST_PIXELS, Facts, Lengths, Machine, round_tokens
+from dcap.demo.models import BUILTIN_TINY
+from dcap.train.sizing import F64, HEADROOM, LEAST_PIXELS, Facts, Lengths, Machine, counting_model, round_tokens
 
 _SMALL = 8
 """Side of an object, in pixels of the model's image, below which it can hardly be seen."""
@@ -111,6 +112,8 @@ model:
         facts, skip = self.facts, "  on_bad_record: skip\n" if self.skips_bad_records else ""
         looked = "" if facts.num_looked_at == facts.num_records else f", of {facts.num_looked_at:,} that were drawn"
         counted = "as planned" if self.lengths.counted else "at most, by their bytes, since no tokenizer is installed"
+        if self.lengths.counted and counting_model(self.machine.model) == self.machine.model != BUILTIN_TINY:
+            counted += ", a byte each; Qwen3-VL has fewer"
         return f"""
 data:
   train: {_files(self.train)}

@@ -20,7 +20,7 @@ from dcap.data.dataset import DenseCaptionDataset
 from dcap.data.encode import Tokenizer, load_tokenizer
 from dcap.data.lengths import sample_sizes
 from dcap.data.planning import PlannedSample
-from dcap.demo.models import BUILTIN_TINY
+from dcap.demo.models import BUILTIN_MICRO, BUILTIN_SCENES_MICRO, BUILTIN_TINY
 from dcap.geometry.shapes import GeometryKind
 from dcap.model.config import ModelConfig
 from dcap.records.record import Record
@@ -142,7 +142,7 @@ def plan_lengths(
     Args:
         train: Files of training records.
         max_pixels: Size of images that the model sees.
-        model: Whose tokenizer counts; `BUILTIN_TINY` has the vocabulary of all Qwen3-VL models.
+        model: Whose tokenizer counts, as `counting_model` says.
         root: As ``data.root``.
         on_bad: As ``data.on_bad_record``.
 
@@ -176,6 +176,19 @@ def _tokenizer(model: str) -> Tokenizer | None:
         return None
 
 
+def trial_model() -> str:
+    """Return the small model for a machine without a GPU: the one with the vocabulary of Qwen3-VL, if that is there."""
+    return BUILTIN_MICRO if _tokenizer(BUILTIN_TINY) is None else BUILTIN_TINY
+
+
+def counting_model(model: str) -> str:
+    """Return the model whose tokenizer counts the tokens of a model.
+
+    A micro has a vocabulary of its own. `BUILTIN_TINY` has that of all Qwen3-VL models.
+    """
+    return model if model in (BUILTIN_MICRO, BUILTIN_SCENES_MICRO) else BUILTIN_TINY
+
+
 def choose_machine(lengths: Lengths, gpu_gib: float | None, model: str | None = None) -> Machine:
     """Return model, row and checkpointing for a GPU, or for a CPU.
 
@@ -186,11 +199,15 @@ def choose_machine(lengths: Lengths, gpu_gib: float | None, model: str | None = 
     """
     longest = lengths.longest
     if gpu_gib is None:
-        note = (
-            "no GPU was found: a tiny random model, to try every step. It is too small to understand images; real work "
-            "needs a GPU and, for example, Qwen/Qwen3-VL-2B-Instruct"
+        chosen = model or trial_model()
+        its = (
+            "" if chosen == BUILTIN_TINY else " whose tokens are bytes, as the vocabulary of Qwen3-VL is not installed"
         )
-        return Machine(model or BUILTIN_TINY, "float32", longest, False, None, note if model is None else "your choice")
+        note = (
+            f"no GPU was found: a tiny random model{its}, to try every step. It is too small to understand images; "
+            "real work needs a GPU and, for example, Qwen/Qwen3-VL-2B-Instruct"
+        )
+        return Machine(chosen, "float32", longest, False, None, note if model is None else "your choice")
     row = max(longest, min(_LONGEST_ROW, round_tokens(4 * float(np.quantile(lengths.tokens, 0.95)))))
     if find_spec("torch") is None or find_spec("transformers") is None:
         note = "memory was not estimated, since torch or transformers is not installed"

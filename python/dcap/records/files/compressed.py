@@ -21,6 +21,7 @@ from typing import BinaryIO
 from dcap.core.errors import MissingPackageError, RecordError
 from dcap.core.files import remove_leftovers, require_file, written_whole
 from dcap.core.log import get_logger
+from dcap.core.packages import install_command
 from dcap.records.files.jsonl import JsonlFile
 from dcap.records.files.saved_index import ContentKey, places
 
@@ -164,7 +165,7 @@ def _zstd_errors() -> tuple[type[Exception], ...]:
         from zstandard import ZstdError
     except ModuleNotFoundError:
         raise MissingPackageError(
-            'zstandard must be installed to read .zst files, and it is not. Run: pip install "dcap[formats]"'
+            f"zstandard must be installed to read .zst files, and it is not. Run: {install_command('formats')}"
         ) from None
     return (ZstdError, EOFError)
 

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dcap.core.errors import ImageError, MissingPackageError, RecordError
+from dcap.core.packages import install_command
 from dcap.records.embedded_image import MAX_IMAGE_BYTES, EmbeddedImage
 from dcap.records.files.hub_objects import as_record_objects, class_names, is_foreign
 from dcap.records.files.source import RecordSource
@@ -351,7 +352,7 @@ class RowGroups:
             from pyarrow import ArrowException
         except ModuleNotFoundError:
             raise MissingPackageError(
-                'pyarrow must be installed to read .parquet files, and it is not. Run: pip install "dcap[formats]"'
+                f"pyarrow must be installed to read .parquet files, and it is not. Run: {install_command('formats')}"
             ) from None
         try:
             yield
