@@ -128,8 +128,8 @@ def test_losses_list_the_worst_and_draw_them(
         assert main(["audit", "--losses", str(run_folder), "--worst", "2", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "objects with the highest loss" in printed
-    assert printed.count("train.jsonl") == 2, "once below each table"
-    assert "line 1 " in printed
+    assert printed.count("train.jsonl") == 4, "once below each table of each run"
+    assert "line 4 " in printed
     assert sorted(path.name for path in out.iterdir()) == ["index.html", "sheet.png"]
     assert "high loss" in (out / "index.html").read_text()
 

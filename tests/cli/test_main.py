@@ -155,7 +155,7 @@ def test_a_missing_package_names_its_extra() -> None:
 def test_schema_describes_every_field(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schema"]) == 0
     tree = json.loads(capsys.readouterr().out)
-    assert set(tree["properties"]) == {"extends", "model", "data", "training", "augmentation", "seed"}
+    assert set(tree["properties"]) == {"extends", "model", "data", "training", "distill", "augmentation", "seed"}
     assert tree["properties"]["training"]["properties"]["learning_rate"]["type"] == "number"
     assert "required" not in tree["properties"]["training"]
     undescribed = [f for f, s in tree["properties"]["training"]["properties"].items() if not s["description"]]

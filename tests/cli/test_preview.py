@@ -26,7 +26,7 @@ def test_config_gives_a_sheet_and_a_page(tmp_path: Path, capsys: pytest.CaptureF
     out = tmp_path / "new" / "out"
     assert sorted(path.name for path in out.iterdir()) == ["index.html", "sheet.png"]
     page = (out / "index.html").read_text("utf-8")
-    assert "left and right swapped" in page
+    assert "mirrored left to right" in page
     assert "2 of 4 records of train, 1 epoch of each" in page
     with Image.open(out / "sheet.png") as sheet:
         assert sheet.height < 2 * 1000, "a long answer is cut"
@@ -39,8 +39,8 @@ def test_a_curriculum_is_shown_where_it_stands(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(CONFIG)
     args = ["preview", str(tmp_path / "run.yaml"), phases, "--out", str(tmp_path), "--num-samples", "1"]
     for more, said, told in (
-        ([], "1 epoch of each<", "hflip.prob 1"),
-        (["--step", "5"], "1 epoch of each, as after 5 steps", "hflip.prob 0.5"),
+        ([], "1 epoch of each;", "hflip.prob 1"),
+        (["--step", "5"], "1 epoch of each, as after 5 steps;", "hflip.prob 0.5"),
     ):
         assert main([*args, *more]) == 0
         page = (tmp_path / "index.html").read_text("utf-8")
@@ -60,7 +60,7 @@ def test_validation_is_never_augmented(tmp_path: Path) -> None:
     assert main(["preview", str(tmp_path / "run.yaml"), "--out", str(tmp_path), "--split", "val"]) == 0
     page = (tmp_path / "index.html").read_text("utf-8")
     assert "no augmentation" in page
-    assert "left and right swapped" not in page
+    assert "mirrored left to right" not in page
 
 
 def test_records_alone_need_no_config(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from transformers import Qwen3VLProcessor
@@ -106,6 +106,7 @@ def test_answer_ends_with_im_end_and_control_tokens_stay_text(tokenizer: Any) ->
 @given(st.text())
 @settings(deadline=None)
 def test_answers_without_control_tokens_tokenise_as_always(tokenizer: Any, text: str) -> None:
+    assume(not any(token in text for token in tokenizer.get_added_vocab()))
     want = tokenizer(text.lstrip("\n"), add_special_tokens=False)["input_ids"]
     assert Encoder(tokenizer).answer_ids(text)[:-1].tolist() == want
 

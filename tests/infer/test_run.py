@@ -388,7 +388,7 @@ def test_a_shard_without_a_record_says_why(
         assert predict(part).written == 0
     size = run_module._batch_size(told_options, None)
     why = f"shard 0/40 gets none of 13 records: shards have whole batches of {size}"
-    assert [message for message in caplog.messages if message.startswith("shard 0/40")] == [why]
+    assert [message for message in caplog.messages if "gets none" in message] == [why]
 
 
 def test_shards_answer_as_one_run_does(options: PredictOptions, tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_preview_and_inspection_name_the_tiles(micro_folder: Path, folder: Path,
     assert main(["preview", str(folder / "r.jsonl"), tiles, "--num-samples", "2", "--out", str(tmp_path)]) == 0
     page = (tmp_path / "index.html").read_text("utf-8")
     assert "2 of 7 tiles of train" in page
-    assert "r.jsonl:1 128x128 at (0, 0)" in page
+    assert "line 1 128x128 at (0, 0)" in page
     report = inspect_epoch(dataset_of(micro_folder, folder), 0, EpochRules(), num_samples=7)
     assert sum("128x128 at" in sample.title for sample in report.samples) == 6
 

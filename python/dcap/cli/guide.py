@@ -26,6 +26,7 @@ SEARCH_WORDS = {
     "words": "left right colour colours mirror captions",
     "answers": "answer format formats order prefix polygon",
     "training": "train init config lora memory rows resume metrics trackers warmup schedule inspect",
+    "distillation": "distill teacher divergence",
     "label_errors": "loss losses labels suspects",
     "several_gpus": "gpu gpus ddp fsdp deepspeed nodes torchrun accelerate",
     "prediction": "predict predictions constrained replay",
