@@ -32,8 +32,8 @@ def test_modules_map_to_the_extra_that_brings_them(module: str, extra: str | Non
     [
         (None, 'pip install "dcap[demo]"'),
         ('{"url": "https://x.org/dcap-1.0-py3-none-any.whl", "archive_info": {}}', 'pip install "dcap[demo]"'),
-        ('{"url": "file:///tmp/my%20clone", "dir_info": {}}', 'pip install "/tmp/my clone[demo]"'),
-        ('{"url": "file:///tmp/my%20clone", "dir_info": {"editable": true}}', 'pip install -e "/tmp/my clone[demo]"'),
+        ('{"url": "file:///srv/my%20clone", "dir_info": {}}', 'pip install "/srv/my clone[demo]"'),
+        ('{"url": "file:///srv/my%20clone", "dir_info": {"editable": true}}', 'pip install -e "/srv/my clone[demo]"'),
         ('{"url": "file://HERE", "dir_info": {}}', 'pip install ".[demo]"'),
     ],
 )

@@ -197,7 +197,7 @@ def one_time_step(patches: torch.Tensor) -> torch.Tensor:
     """Return one time step of normalised patches, with the same bits on any device.
 
     Args:
-        patches: uint8 (N, 768), or float32 (N, 1536) of which both time steps are equal.
+        patches: uint8 (N, 768); or float32 (N, 1536), whose two time steps must be equal.
 
     Returns:
         float32 (N, 768).

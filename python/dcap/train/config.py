@@ -376,7 +376,7 @@ class RunConfig:
             )
 
     def _check_shared_out(self) -> None:
-        """Refuse what bitsandbytes holds, of which no rank can have a part only."""
+        """Refuse weights and moments of bitsandbytes: ranks cannot divide them."""
         if self.model.quantization != "none":
             raise ConfigError(
                 f"model.quantization must be none with training.parallel fsdp, not {self.model.quantization}, whose "

@@ -37,7 +37,7 @@ class TeacherParts:
     vision: dict[str, float] = field(default_factory=dict)
     """Sum of each distance of visual features."""
     visual_tokens: float = 0.0
-    """Visual tokens of which they are sums."""
+    """Number of visual tokens that were added up."""
     squares: tuple[float, float] = (0.0, 0.0)
     """Of the gradients at the hidden states: of the cross-entropy sum, and of the divergence sum."""
 

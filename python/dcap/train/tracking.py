@@ -31,7 +31,7 @@ class Tracker:
     Args:
         config: The run.
         active: Whether this is the rank that writes.
-        utilization: Counts how much of the devices' work the model gets. `None`: nothing is told of it.
+        utilization: Counts how much of the devices' work the model gets. `None`: the metrics leave it out.
     """
 
     def __init__(self, config: RunConfig, *, active: bool, utilization: Utilization | None = None) -> None:
